@@ -1,0 +1,364 @@
+//! The per-sample Jacobian as a linear operator.
+//!
+//! J has one row per sample, the gradient of that sample's loss (in sum form: not divided by
+//! anything) with respect to the trainable parameters, P in all. J itself is never formed; every
+//! product is computed from the form in which the layers recorded their rows.
+
+mod block;
+mod by_sample;
+mod direction;
+mod from_tape;
+mod gram;
+mod outputs;
+
+use burn::module::ParamId;
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+
+use crate::error::Error;
+use crate::linalg::Symmetric;
+
+pub(crate) use block::Block;
+pub(crate) use direction::Direction;
+pub use from_tape::Recorded;
+pub use gram::GramPrecision;
+
+/// A parameter that J has columns for.
+#[derive(Debug, Clone)]
+pub struct JacobianParam {
+    /// The parameter's id.
+    pub id: ParamId,
+    /// Its path in the module, fields joined by dots.
+    pub path: String,
+    /// Its shape.
+    pub shape: Shape,
+}
+
+/// The per-sample Jacobian J `[M, P]` of a recorded batch, in sum form.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::Tape;
+/// use burn_ief::jacobian::Jacobian;
+/// use burn_ief::nn::LinearRecorded;
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 2).init(&device);
+/// let x = Tensor::<2>::ones([4, 3], &device);
+///
+/// let tape = Tape::start();
+/// // A mean over the batch, as most losses are: taken out again.
+/// let grads = layer.forward_recorded(x).sum_dim(1).mean().backward();
+/// let jacobian = Jacobian::from_tape(tape, grads, &layer)?;
+/// assert_eq!((jacobian.samples(), jacobian.columns()), (4, 8));
+///
+/// // Jᵀ1 is the gradient of the summed loss.
+/// let summed = jacobian.t_matvec(&[1.0; 4])?;
+/// let weight = summed.get::<2>(layer.weight.id).unwrap();
+/// assert!((weight.max().into_scalar::<f32>() - 4.0).abs() < 1e-6);
+/// // J times it, for each sample: 4 for each of the 6 weights and 2 biases.
+/// assert!((jacobian.matvec(&summed)?[0] - 32.0).abs() < 1e-4);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Jacobian {
+    params: Vec<JacobianParam>,
+    parts: Vec<Part>,
+    precision: GramPrecision,
+}
+
+/// The rows of one recording.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    samples: usize,
+    /// Rows are stored with the loss scale; this takes it out.
+    scale: f64,
+    blocks: Vec<Block>,
+    device: Device,
+    dtype: DType,
+}
+
+impl Jacobian {
+    /// Number of rows.
+    pub fn samples(&self) -> usize {
+        self.parts.iter().map(|part| part.samples).sum()
+    }
+
+    /// Number of columns P.
+    pub fn columns(&self) -> usize {
+        self.params.iter().map(|p| p.shape.num_elements()).sum()
+    }
+
+    /// The parameters that J has columns for, in the module's order.
+    pub fn params(&self) -> &[JacobianParam] {
+        &self.params
+    }
+
+    /// Paths of parameters that no recorded use reached: their columns are zero.
+    pub fn unused(&self) -> Vec<String> {
+        let used = |id| {
+            let mut blocks = self.parts.iter().flat_map(|part| &part.blocks);
+            blocks.any(|block| block.covers(id))
+        };
+        let unused = self.params.iter().filter(|param| !used(param.id));
+        unused.map(|param| param.path.clone()).collect()
+    }
+
+    /// Choose the precision of [`gram`](Self::gram).
+    pub fn with_precision(mut self, precision: GramPrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Rows of several recordings under one another, for exact large batches from micro-batches.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if there are none, or if they have columns for different parameters.
+    pub fn stack(jacobians: impl IntoIterator<Item = Self>) -> Result<Self, Error> {
+        let mut jacobians = jacobians.into_iter();
+        let mut first = jacobians.next().ok_or(Error::Size {
+            what: "Jacobians to stack",
+            expected: 1,
+            found: 0,
+        })?;
+        for next in jacobians {
+            first.same_params(&next)?;
+            first.parts.extend(next.parts);
+        }
+        Ok(first)
+    }
+
+    /// The rows `start..start + count` alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if there are not that many rows.
+    pub fn narrow(&self, start: usize, count: usize) -> Result<Self, Error> {
+        check_size(
+            "rows of the Jacobian",
+            start + count,
+            self.samples(),
+            usize::le,
+        )?;
+        if count == self.samples() {
+            return Ok(self.clone());
+        }
+        let mut offset = 0;
+        let mut parts = Vec::new();
+        for part in &self.parts {
+            let from = start.max(offset);
+            let to = (start + count).min(offset + part.samples);
+            if from < to {
+                parts.push(part.narrow(from - offset, to - from));
+            }
+            offset += part.samples;
+        }
+        Ok(Self {
+            parts,
+            ..self.clone()
+        })
+    }
+
+    /// Jv for a direction v with an entry for each parameter, `[M]`.
+    ///
+    /// Parameters that `v` lacks count as zero.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RowShape`] if an entry has another shape than its parameter.
+    pub fn matvec(&self, v: &GradientsParams) -> Result<Vec<f64>, Error> {
+        let direction = Direction::from_gradients(&self.params, v)?;
+        Ok(self
+            .parts
+            .iter()
+            .flat_map(|p| p.matvec(&direction))
+            .collect())
+    }
+
+    /// Jᵀc, ready for an optimizer: Σ_n c_n ∇l_n.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if `c` does not have one entry per row.
+    pub fn t_matvec(&self, c: &[f64]) -> Result<GradientsParams, Error> {
+        check_size("coefficients", self.samples(), c.len(), usize::eq)?;
+        let mut direction = Direction::default();
+        let mut offset = 0;
+        for part in &self.parts {
+            part.add_t_matvec(&c[offset..offset + part.samples], &mut direction);
+            offset += part.samples;
+        }
+        Ok(direction.into_gradients(&self.params))
+    }
+
+    /// [`t_matvec`](Self::t_matvec) that frees each block as soon as it is used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if `c` does not have one entry per row.
+    pub fn into_t_matvec(self, c: &[f64]) -> Result<GradientsParams, Error> {
+        check_size("coefficients", self.samples(), c.len(), usize::eq)?;
+        let mut direction = Direction::default();
+        let mut offset = 0;
+        for mut part in self.parts {
+            let c = &c[offset..offset + part.samples];
+            offset += part.samples;
+            for block in std::mem::take(&mut part.blocks) {
+                part.add_block(&block, c, &mut direction);
+            }
+        }
+        Ok(direction.into_gradients(&self.params))
+    }
+
+    /// ‖∇l_n‖ of every sample.
+    pub fn row_norms(&self) -> Vec<f64> {
+        let precision = self.precision;
+        let norms = self
+            .parts
+            .iter()
+            .flat_map(|part| part.squared_norms(precision));
+        norms.map(|n| n.max(0.0).sqrt()).collect()
+    }
+
+    /// J as dense rows `[M][P]`, columns in the order of [`params`](Self::params), on the host.
+    ///
+    /// For small models: it takes M·P numbers.
+    pub fn to_dense(&self) -> Vec<Vec<f64>> {
+        self.parts
+            .iter()
+            .flat_map(|part| part.to_dense(&self.params))
+            .collect()
+    }
+
+    /// A direction from its flattened entries, columns in the order of [`params`](Self::params).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if `v` does not have [`columns`](Self::columns) entries.
+    pub fn unflatten(&self, v: &[f64]) -> Result<GradientsParams, Error> {
+        check_size("entries of a direction", self.columns(), v.len(), usize::eq)?;
+        let place = self
+            .parts
+            .first()
+            .map(|part| (part.device.clone(), part.dtype));
+        let (device, dtype) = place.ok_or(Error::NothingRecorded)?;
+        let mut direction = Direction::default();
+        let mut offset = 0;
+        for param in &self.params {
+            let width = param.shape.num_elements();
+            let data = TensorData::new(v[offset..offset + width].to_vec(), [width]);
+            direction.add(param.id, Tensor::from_data(data, (&device, dtype)));
+            offset += width;
+        }
+        Ok(direction.into_gradients(&self.params))
+    }
+
+    fn same_params(&self, other: &Self) -> Result<(), Error> {
+        let same = self.params.len() == other.params.len()
+            && self
+                .params
+                .iter()
+                .zip(&other.params)
+                .all(|(a, b)| a.id == b.id);
+        match same {
+            true => Ok(()),
+            false => Err(Error::Size {
+                what: "parameters shared by two Jacobians",
+                expected: self.params.len(),
+                found: other
+                    .params
+                    .iter()
+                    .filter(|p| self.params.iter().any(|q| q.id == p.id))
+                    .count(),
+            }),
+        }
+    }
+}
+
+impl Part {
+    fn narrow(&self, start: usize, count: usize) -> Self {
+        Self {
+            samples: count,
+            blocks: self.blocks.iter().map(|b| b.narrow(start, count)).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Host coefficients on the device, with the loss scale taken out of the rows.
+    fn coefficients(&self, c: &[f64]) -> Tensor<1> {
+        let scaled: Vec<f64> = c.iter().map(|c| c * self.scale).collect();
+        let data = TensorData::new(scaled, [c.len()]);
+        Tensor::from_data(data, (&self.device, self.dtype))
+    }
+
+    fn matvec(&self, direction: &Direction) -> Vec<f64> {
+        let mut sum: Option<Tensor<1>> = None;
+        for block in &self.blocks {
+            for share in block.matvec(direction) {
+                sum = Some(match sum {
+                    Some(sum) => sum + share,
+                    None => share,
+                });
+            }
+        }
+        match sum {
+            Some(sum) => to_host(sum).into_iter().map(|x| x * self.scale).collect(),
+            None => vec![0.0; self.samples],
+        }
+    }
+
+    fn add_t_matvec(&self, c: &[f64], direction: &mut Direction) {
+        for block in &self.blocks {
+            self.add_block(block, c, direction);
+        }
+    }
+
+    fn add_block(&self, block: &Block, c: &[f64], direction: &mut Direction) {
+        block.add_t_matvec(self.coefficients(c), direction);
+    }
+}
+
+/// Read a tensor to the host as f64.
+pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
+    let data = x.into_data().convert::<f64>();
+    data.try_to_vec().expect("converted to f64")
+}
+
+fn check_size(
+    what: &'static str,
+    expected: usize,
+    found: usize,
+    holds: impl Fn(&usize, &usize) -> bool,
+) -> Result<(), Error> {
+    match holds(&expected, &found) {
+        true => Ok(()),
+        false => Err(Error::Size {
+            what,
+            expected,
+            found,
+        }),
+    }
+}
+
+impl Jacobian {
+    /// Inner products of the samples' gradients, K = J Jᵀ `[M, M]`, read to the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
+    pub fn gram(&self) -> Result<Symmetric, Error> {
+        gram::gram(self)
+    }
+
+    /// Inner products with the rows of another Jacobian, J J'ᵀ `[M][M']`, on the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if the two have columns for different parameters.
+    pub fn cross_gram(&self, other: &Self) -> Result<Vec<Vec<f64>>, Error> {
+        self.same_params(other)?;
+        Ok(gram::cross(self, other))
+    }
+}

@@ -1,0 +1,111 @@
+//! A direction in parameter space: flattened, one entry per parameter.
+
+use std::collections::HashMap;
+
+use burn::module::ParamId;
+use burn::optim::GradientsParams;
+use burn::tensor::{Shape, Tensor};
+
+use super::JacobianParam;
+use crate::error::Error;
+
+/// Flattened tensors by parameter; what is missing is zero.
+#[derive(Default)]
+pub(crate) struct Direction {
+    entries: HashMap<ParamId, Tensor<1>>,
+}
+
+/// Call `$body` with the constant `$rank` bound to a run-time rank.
+macro_rules! with_rank {
+    ($value:expr, $rank:ident => $body:expr) => {
+        match $value {
+            0 | 1 => {
+                const $rank: usize = 1;
+                $body
+            }
+            2 => {
+                const $rank: usize = 2;
+                $body
+            }
+            3 => {
+                const $rank: usize = 3;
+                $body
+            }
+            4 => {
+                const $rank: usize = 4;
+                $body
+            }
+            5 => {
+                const $rank: usize = 5;
+                $body
+            }
+            6 => {
+                const $rank: usize = 6;
+                $body
+            }
+            rank => panic!("parameters of rank {rank} are not supported"),
+        }
+    };
+}
+
+impl Direction {
+    pub fn get(&self, id: ParamId) -> Option<Tensor<1>> {
+        self.entries.get(&id).cloned()
+    }
+
+    pub fn add(&mut self, id: ParamId, share: Tensor<1>) {
+        let sum = match self.entries.remove(&id) {
+            Some(sum) => sum + share,
+            None => share,
+        };
+        self.entries.insert(id, sum);
+    }
+
+    pub fn from_gradients(params: &[JacobianParam], v: &GradientsParams) -> Result<Self, Error> {
+        let mut direction = Self::default();
+        for param in params {
+            if let Some(entry) = read(v, param)? {
+                direction.add(param.id, entry);
+            }
+        }
+        Ok(direction)
+    }
+
+    pub fn into_gradients(self, params: &[JacobianParam]) -> GradientsParams {
+        let mut grads = GradientsParams::new();
+        self.register(params, &mut grads);
+        grads
+    }
+
+    /// Register the entries of `params`.
+    pub fn register(mut self, params: &[JacobianParam], grads: &mut GradientsParams) {
+        for param in params {
+            if let Some(entry) = self.entries.remove(&param.id) {
+                register(grads, param.id, &param.shape, entry);
+            }
+        }
+    }
+}
+
+/// Register a flattened tensor under the shape of its parameter.
+fn register(grads: &mut GradientsParams, id: ParamId, shape: &Shape, entry: Tensor<1>) {
+    with_rank!(shape.num_dims(), D => grads.register(id, entry.reshape::<D, _>(shape.clone())));
+}
+
+/// Read a parameter's entry, flattened.
+fn read(v: &GradientsParams, param: &JacobianParam) -> Result<Option<Tensor<1>>, Error> {
+    with_rank!(param.shape.num_dims(), D => {
+        let Some(entry) = v.get::<D>(param.id) else {
+            return Ok(None);
+        };
+        if entry.shape() != param.shape {
+            return Err(Error::RowShape {
+                parameter: param.path.clone(),
+                expected: format!("{:?}", param.shape),
+                found: format!("{:?}", entry.shape()),
+            });
+        }
+        let entry = entry.inner();
+        Ok(Some(entry.reshape([param.shape.num_elements()])))
+    })
+}

@@ -1,0 +1,396 @@
+//! From a finished recording and a module to J.
+
+use std::collections::{HashMap, HashSet};
+
+use burn::module::{Flag, Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Gradients, Tensor};
+
+use super::direction::Direction;
+use super::outputs::Outputs;
+use super::{Block, GramPrecision, Jacobian, JacobianParam, Part};
+use crate::error::Error;
+use crate::rows::Rows;
+use crate::tape::{LabelDraw, RecordedBlock, Tape};
+
+/// Everything a recorded batch gives: the Jacobian, the output gradients, and the gradients of
+/// parameters that are left to another optimizer.
+///
+/// What the update rules of [`update`](crate::update) start from, and the door for rules of your
+/// own.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::jacobian::Recorded;
+/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 1).init(&device);
+/// let x = Tensor::<2>::ones([4, 3], &device);
+/// let y = Tensor::<2>::zeros([4, 1], &device);
+///
+/// let tape = Tape::start();
+/// let z = output_with(layer.forward_recorded(x), Likelihood::Gaussian);
+/// let losses = (z.clone() - y).square().mul_scalar(0.5);
+/// let grads = mean_loss(losses.squeeze_dim(1)).backward();
+/// let recorded = Recorded::collect(tape, grads, &layer, None)?;
+///
+/// // s_n = ‖∂l_n/∂z_n‖² = z_n².
+/// let z = z.inner().into_data().to_vec::<f32>().unwrap();
+/// assert!((recorded.output_norms()?[0] - f64::from(z[0] * z[0])).abs() < 1e-5);
+/// assert_eq!(recorded.jacobian().samples(), 4);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+pub struct Recorded {
+    /// Rows of the samples, then of their copies with drawn labels.
+    jacobian: Jacobian,
+    samples: usize,
+    labels: Option<LabelDraw>,
+    outputs: Outputs,
+    rest: Rest,
+}
+
+/// Plain gradients of the trainable parameters outside the group.
+pub(crate) struct Rest {
+    params: Vec<JacobianParam>,
+    gradients: Direction,
+}
+
+impl Rest {
+    pub fn register(self, grads: &mut GradientsParams) {
+        self.gradients.register(&self.params, grads);
+    }
+}
+
+impl Recorded {
+    /// Collect what a tape recorded.
+    ///
+    /// `group` limits J to the parameters that it matches. The gradients of all other trainable
+    /// parameters, recorded or not, come out of [`take_rest`](Self::take_rest) as `backward` gives
+    /// them, loss scale included.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the recording; [`Error::BatchNorm`], [`Error::UnrecordedUse`],
+    /// [`Error::ForeignParameter`], [`Error::NothingRecorded`], [`Error::RowShape`] (from rules of
+    /// the user's own), and [`Error::LossScale`] if the marked outputs belie the declared scale.
+    pub fn collect<M: Module>(
+        tape: Tape,
+        mut grads: Gradients,
+        module: &M,
+        group: Option<&ParamGroup>,
+    ) -> Result<Self, Error> {
+        let recording = tape.finish(&grads);
+        let mut walk = Walk::new(&mut grads, group);
+        module.visit(&mut walk);
+        let walk = walk.done();
+        // Errors of the recording know parameters by id; the walk knows their paths.
+        let recording = recording.map_err(|error| walk.name(error))?;
+        if let Some(module) = walk.batch_norm {
+            return Err(Error::BatchNorm { module });
+        }
+        if !walk.unrecorded.is_empty() {
+            return Err(Error::UnrecordedUse {
+                parameters: walk.unrecorded,
+            });
+        }
+        let copies = 1 + recording.labels.as_ref().map_or(0, LabelDraw::copies);
+        let rows = recording.samples * copies;
+        walk.check(&recording.blocks, rows)?;
+        let blocks = assemble(recording.blocks);
+
+        let inside: HashSet<ParamId> = walk.natural.iter().map(|p| p.id).collect();
+        let covered = |block: &Block| inside.contains(&block.parameter);
+        let (natural, others): (Vec<_>, Vec<_>) = blocks
+            .into_iter()
+            .flat_map(|block| match block.bias {
+                // A group may take a weight and leave its bias.
+                Some(bias) if inside.contains(&bias) != covered(&block) => block.split(),
+                _ => vec![block],
+            })
+            .partition(|block| covered(block));
+        let (device, dtype) = walk.place.ok_or(Error::NothingRecorded)?;
+        if natural.is_empty() {
+            return Err(Error::NothingRecorded);
+        }
+        let part = |blocks, scale| Part {
+            samples: rows,
+            scale,
+            blocks,
+            device: device.clone(),
+            dtype,
+        };
+        // Outside the group: what `backward` gave and what was recorded, of the true rows alone.
+        let mut rest = Rest {
+            gradients: Direction::from_gradients(&walk.others, &walk.rest)?,
+            params: walk.others,
+        };
+        if !others.is_empty() {
+            let others = part(others, 1.0).narrow(0, recording.samples);
+            others.add_t_matvec(&vec![1.0; recording.samples], &mut rest.gradients);
+        }
+        let outputs = Outputs::new(recording.outputs, recording.samples, copies - 1);
+        outputs.check_loss_scale(recording.alpha)?;
+        Ok(Self {
+            jacobian: Jacobian {
+                parts: vec![part(natural, 1.0 / recording.alpha)],
+                params: walk.natural,
+                precision: GramPrecision::default(),
+            },
+            samples: recording.samples,
+            labels: recording.labels,
+            outputs,
+            rest,
+        })
+    }
+
+    /// Samples M of the batch, without copies.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// J, one row per sample.
+    pub fn jacobian(&self) -> Jacobian {
+        let rows = self.jacobian.narrow(0, self.samples);
+        rows.expect("a recording holds the rows of its samples")
+    }
+
+    /// Rows of the samples, followed by those of their copies with drawn labels, scaled so that
+    /// the copies' outer products sum to the (estimated) Fisher matrix.
+    pub fn all_rows(&self) -> &Jacobian {
+        &self.jacobian
+    }
+
+    /// All rows, without a copy of what the recording holds.
+    pub(crate) fn into_all_rows(self) -> (Jacobian, Rest) {
+        (self.jacobian, self.rest)
+    }
+
+    /// How the labels of the copies were drawn, if there are copies.
+    pub fn labels(&self) -> Option<&LabelDraw> {
+        self.labels.as_ref()
+    }
+
+    /// s_n = ‖∂l_n/∂z_n‖² at the marked outputs, `[M]` (sum form).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoOutput`] if none was marked; [`Error::NonFinite`] naming the samples.
+    pub fn output_norms(&self) -> Result<Vec<f64>, Error> {
+        self.outputs.norms()
+    }
+
+    /// For every copy, whether its drawn label is the true one, copy after copy, `[K * M]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSampledLabels`] if the recording has no copies.
+    pub fn label_matches(&self) -> Result<Vec<bool>, Error> {
+        match &self.labels {
+            Some(LabelDraw::Sample { count, .. }) => self.outputs.matches(*count),
+            // A copy for every class stands for no draw.
+            Some(draw) => Ok(vec![false; draw.copies() * self.samples]),
+            None => Err(Error::NoSampledLabels),
+        }
+    }
+
+    /// Gradients of the trainable parameters outside the group, as `backward` gives them.
+    pub fn take_rest(&mut self) -> GradientsParams {
+        let gradients = std::mem::take(&mut self.rest.gradients);
+        gradients.into_gradients(&self.rest.params)
+    }
+}
+
+impl Jacobian {
+    /// The Jacobian of a recorded batch, for all trainable parameters of `module`.
+    ///
+    /// See [`Recorded::collect`] for output gradients, drawn labels and parameter groups.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recorded::collect`].
+    pub fn from_tape<M: Module>(tape: Tape, grads: Gradients, module: &M) -> Result<Self, Error> {
+        Recorded::collect(tape, grads, module, None).map(|recorded| recorded.jacobian())
+    }
+}
+
+/// Group the recorded uses by parameter.
+///
+/// A bias stays with its weight if every use of either is a use of both.
+fn assemble(recorded: Vec<RecordedBlock>) -> Vec<Block> {
+    let mut partners: HashMap<ParamId, HashSet<Option<ParamId>>> = HashMap::new();
+    for use_ in &recorded {
+        partners
+            .entry(use_.parameter)
+            .or_default()
+            .insert(use_.bias);
+        if let Some(bias) = use_.bias {
+            partners
+                .entry(bias)
+                .or_default()
+                .insert(Some(use_.parameter));
+        }
+    }
+    let exclusive = |use_: &RecordedBlock| {
+        use_.bias
+            .is_some_and(|bias| partners[&use_.parameter].len() == 1 && partners[&bias].len() == 1)
+    };
+    let mut blocks: Vec<Block> = Vec::new();
+    for use_ in recorded {
+        let fused = exclusive(&use_);
+        let block = Block {
+            parameter: use_.parameter,
+            bias: use_.bias,
+            uses: vec![use_.rows],
+        };
+        for block in if fused { vec![block] } else { block.split() } {
+            match blocks.iter_mut().find(|b| b.parameter == block.parameter) {
+                Some(known) => known.uses.extend(block.uses),
+                None => blocks.push(block),
+            }
+        }
+    }
+    blocks
+}
+
+/// What one walk over the module finds.
+struct Walk<'a> {
+    grads: &'a mut Gradients,
+    group: Option<&'a ParamGroup>,
+    path: Vec<String>,
+    containers: Vec<String>,
+    found: Found,
+}
+
+#[derive(Default)]
+struct Found {
+    natural: Vec<JacobianParam>,
+    others: Vec<JacobianParam>,
+    /// Gradients of `others` that autodiff holds.
+    rest: GradientsParams,
+    /// Paths of `natural` parameters that autodiff holds gradients of.
+    unrecorded: Vec<String>,
+    batch_norm: Option<String>,
+    place: Option<(Device, DType)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(grads: &'a mut Gradients, group: Option<&'a ParamGroup>) -> Self {
+        Self {
+            grads,
+            group,
+            path: Vec::new(),
+            containers: Vec::new(),
+            found: Found::default(),
+        }
+    }
+
+    fn done(self) -> Found {
+        self.found
+    }
+}
+
+impl ModuleVisitor for Walk<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.push(name.to_string());
+        self.containers.push(container_type.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+        self.containers.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            return;
+        }
+        let path = self.path.join(".");
+        let value = param.base();
+        let info = JacobianParam {
+            id: param.id,
+            path: path.clone(),
+            shape: value.shape(),
+        };
+        if self
+            .group
+            .is_some_and(|group| !group.matches(&param.id, Some(&path)))
+        {
+            self.found.others.push(info);
+            if let Some(grad) = value.grad_remove(self.grads) {
+                self.found.rest.register(param.id, grad);
+            }
+            return;
+        }
+        let dtype = match value.dtype() {
+            DType::F64 => DType::F64,
+            _ => DType::F32,
+        };
+        self.found
+            .place
+            .get_or_insert_with(|| (value.device().inner(), dtype));
+        if value.grad(self.grads).is_some() {
+            self.found.unrecorded.push(path);
+        }
+        self.found.natural.push(info);
+    }
+
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        let in_batch_norm = self
+            .containers
+            .last()
+            .is_some_and(|c| c == "Struct:BatchNorm");
+        if in_batch_norm && flag.is_enabled() {
+            let module = self.path[..self.path.len() - 1].join(".");
+            self.found.batch_norm.get_or_insert(module);
+        }
+    }
+}
+
+impl Found {
+    fn path(&self, id: &str) -> Option<String> {
+        let mut all = self.natural.iter().chain(&self.others);
+        all.find(|param| param.id.to_string() == id)
+            .map(|param| param.path.clone())
+    }
+
+    /// Put paths in the place of ids.
+    fn name(&self, error: Error) -> Error {
+        match error {
+            Error::BatchMismatch {
+                parameter,
+                expected,
+                found,
+            } => Error::BatchMismatch {
+                parameter: self.path(&parameter).unwrap_or(parameter),
+                expected,
+                found,
+            },
+            other => other,
+        }
+    }
+
+    fn check(&self, blocks: &[RecordedBlock], samples: usize) -> Result<(), Error> {
+        for block in blocks {
+            let mut all = self.natural.iter().chain(&self.others);
+            let Some(param) = all.find(|param| param.id == block.parameter) else {
+                return Err(Error::ForeignParameter {
+                    id: block.parameter.to_string(),
+                });
+            };
+            let expected = [samples, param.shape.num_elements()];
+            let found = [block.rows.samples(), block.rows.len()];
+            let fits_bias = block.bias.is_none() || matches!(block.rows, Rows::Outer(_));
+            if expected != found || !fits_bias {
+                return Err(Error::RowShape {
+                    parameter: param.path.clone(),
+                    expected: format!("{expected:?}"),
+                    found: format!("{found:?}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}

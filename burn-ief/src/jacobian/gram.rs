@@ -1,0 +1,185 @@
+//! K = J Jᵀ, and in what precision it is accumulated.
+
+use burn::tensor::{DType, Tensor};
+
+use super::{Block, Jacobian, JacobianParam, Part, to_host};
+use crate::error::Error;
+use crate::linalg::Symmetric;
+
+/// The precision in which Gram matrices are accumulated from the recorded factors.
+///
+/// In f32 the entries of K carry an error of a few ε₃₂ times the diagonal, which a small damping
+/// does not cover; in f64 they carry only the rounding of the factors themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum GramPrecision {
+    /// f64 where the device has it and the batch has at most 256 rows; else f32. Larger batches
+    /// would pay for it: the Gram matrix grows with M² and the rest of a step with M.
+    #[default]
+    Auto,
+    /// f64; on a device without it the products are f32.
+    F64,
+    /// f32 (f64 if the rows themselves are f64).
+    F32,
+}
+
+/// Most rows for which [`GramPrecision::Auto`] takes f64.
+const F64_ROWS: usize = 256;
+
+impl GramPrecision {
+    fn dtype(self, part: &Part, rows: usize) -> DType {
+        let wide = match self {
+            Self::Auto => rows <= F64_ROWS,
+            Self::F64 => true,
+            Self::F32 => false,
+        };
+        match wide && part.device.supports_dtype(DType::F64) {
+            true => DType::F64,
+            false => part.dtype,
+        }
+    }
+}
+
+impl Jacobian {
+    /// Machine epsilon of the precision in which [`gram`](Self::gram) is accumulated.
+    pub fn gram_epsilon(&self) -> f64 {
+        let rows = self.samples();
+        let wide = |part: &Part| self.precision.dtype(part, rows) == DType::F64;
+        match self.parts.iter().all(wide) {
+            true => f64::EPSILON,
+            false => f64::from(f32::EPSILON),
+        }
+    }
+}
+
+pub(super) fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
+    let size = jacobian.samples();
+    let mut values = vec![0.0; size * size];
+    let mut row = 0;
+    for (i, part) in jacobian.parts.iter().enumerate() {
+        let mut column = 0;
+        for other in &jacobian.parts[..i] {
+            let cross = part.cross(other, jacobian.precision, size);
+            for (a, line) in cross.chunks(other.samples.max(1)).enumerate() {
+                for (b, value) in line.iter().enumerate() {
+                    values[(row + a) * size + column + b] = *value;
+                }
+            }
+            column += other.samples;
+        }
+        let own = part.gram(jacobian.precision, size);
+        for a in 0..part.samples {
+            for b in 0..=a {
+                values[(row + a) * size + row + b] = own[a * part.samples + b];
+            }
+        }
+        row += part.samples;
+    }
+    for a in 0..size {
+        for b in 0..a {
+            values[b * size + a] = values[a * size + b];
+        }
+    }
+    let gram = Symmetric::new(size, values);
+    let bad: Vec<usize> = (0..size).filter(|&n| !gram.get(n, n).is_finite()).collect();
+    match bad.is_empty() {
+        true => Ok(gram),
+        false => Err(Error::NonFinite {
+            what: "per-sample gradients",
+            samples: bad,
+        }),
+    }
+}
+
+pub(super) fn cross(a: &Jacobian, b: &Jacobian) -> Vec<Vec<f64>> {
+    let rows = a.samples().max(b.samples());
+    let mut all = Vec::with_capacity(a.samples());
+    for part in &a.parts {
+        let mut lines = vec![Vec::with_capacity(b.samples()); part.samples];
+        for other in &b.parts {
+            let cross = part.cross(other, a.precision, rows);
+            for (line, values) in lines.iter_mut().zip(cross.chunks(other.samples.max(1))) {
+                line.extend_from_slice(values);
+            }
+        }
+        all.extend(lines);
+    }
+    all
+}
+
+impl Part {
+    fn read(&self, sum: Option<Tensor<2>>, size: usize, scale: f64) -> Vec<f64> {
+        match sum {
+            Some(sum) => to_host(sum).into_iter().map(|x| x * scale).collect(),
+            None => vec![0.0; size],
+        }
+    }
+
+    fn gram(&self, precision: GramPrecision, rows: usize) -> Vec<f64> {
+        let dtype = precision.dtype(self, rows);
+        let sum = self
+            .blocks
+            .iter()
+            .map(|b| b.gram(dtype))
+            .reduce(|a, b| a + b);
+        self.read(sum, self.samples * self.samples, self.scale * self.scale)
+    }
+
+    fn cross(&self, other: &Self, precision: GramPrecision, rows: usize) -> Vec<f64> {
+        let dtype = precision.dtype(self, rows);
+        let agree = |a: &Block, b: &Block| a.parameter == b.parameter && a.bias == b.bias;
+        let (mut own, mut theirs) = (self.blocks.clone(), other.blocks.clone());
+        if !own.iter().all(|a| theirs.iter().any(|b| agree(a, b))) {
+            // A layer was used with its bias here and without it there.
+            own = own.into_iter().flat_map(Block::split).collect();
+            theirs = theirs.into_iter().flat_map(Block::split).collect();
+        }
+        let shared = own.iter().flat_map(|a| {
+            let same = theirs.iter().filter(move |b| agree(a, b));
+            same.map(move |b| (a, b))
+        });
+        let sum = shared.map(|(a, b)| a.cross(b, dtype)).reduce(|a, b| a + b);
+        self.read(sum, self.samples * other.samples, self.scale * other.scale)
+    }
+
+    pub(super) fn squared_norms(&self, precision: GramPrecision) -> Vec<f64> {
+        let dtype = precision.dtype(self, 0);
+        let sum = self
+            .blocks
+            .iter()
+            .map(|b| b.squared_norms(dtype))
+            .reduce(|a, b| a + b);
+        match sum {
+            Some(sum) => to_host(sum)
+                .into_iter()
+                .map(|x| x * self.scale * self.scale)
+                .collect(),
+            None => vec![0.0; self.samples],
+        }
+    }
+
+    pub(super) fn to_dense(&self, params: &[JacobianParam]) -> Vec<Vec<f64>> {
+        let mut lines = vec![Vec::new(); self.samples];
+        let dense: Vec<_> = self
+            .blocks
+            .iter()
+            .flat_map(|block| block.to_dense())
+            .collect();
+        for param in params {
+            let width = param.shape.num_elements();
+            let shares = dense.iter().filter(|(id, _)| *id == param.id);
+            let rows = shares.map(|(_, rows)| rows.clone()).reduce(|a, b| a + b);
+            match rows {
+                Some(rows) => {
+                    let values = to_host(rows);
+                    for (line, row) in lines.iter_mut().zip(values.chunks(width.max(1))) {
+                        line.extend(row.iter().map(|x| x * self.scale));
+                    }
+                }
+                None => lines
+                    .iter_mut()
+                    .for_each(|line| line.resize(line.len() + width, 0.0)),
+            }
+        }
+        lines
+    }
+}

@@ -1,0 +1,18 @@
+#![doc = include_str!("lib.md")]
+
+pub mod error;
+pub mod jacobian;
+pub mod linalg;
+pub mod nn;
+pub mod optim;
+pub mod rows;
+pub mod tape;
+pub mod update;
+
+pub use error::Error;
+pub use optim::{EfConfig, IefConfig, NaturalGradient, NgdConfig, SfConfig};
+pub use rows::Rows;
+pub use tape::{
+    LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, input, loss, mean_loss,
+    output, output_with, recorder,
+};

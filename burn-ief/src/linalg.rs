@@ -1,0 +1,256 @@
+//! Small dense symmetric systems on the host, in f64.
+//!
+//! Batches are small (M is tens to a few thousand), so the M x M systems of the updates are read
+//! to the host and solved there with [faer](https://docs.rs/faer). Nothing here knows about
+//! samples or gradients.
+
+use faer::linalg::solvers::Solve;
+use faer::{Mat, Side};
+
+use crate::error::Error;
+
+/// A symmetric matrix of f64 on the host, row-major.
+///
+/// ```
+/// use burn_ief::linalg::Symmetric;
+///
+/// let a = Symmetric::from_fn(2, |i, j| if i == j { 2.0 } else { 1.0 });
+/// assert_eq!(a.mul(&[1.0, 0.0]), vec![2.0, 1.0]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Symmetric {
+    size: usize,
+    values: Vec<f64>,
+}
+
+impl Symmetric {
+    /// From row-major values; the lower triangle is authoritative in [`Cholesky`] and [`Eigen`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if `values` does not hold `size * size` entries.
+    pub fn new(size: usize, values: Vec<f64>) -> Self {
+        assert_eq!(values.len(), size * size, "a {size} x {size} matrix");
+        Self { size, values }
+    }
+
+    /// From a function of row and column.
+    pub fn from_fn(size: usize, f: impl Fn(usize, usize) -> f64) -> Self {
+        let values = (0..size * size).map(|k| f(k / size, k % size)).collect();
+        Self { size, values }
+    }
+
+    /// Number of rows.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The entry at row `i`, column `j`.
+    pub fn get(&self, i: usize, j: usize) -> f64 {
+        self.values[i * self.size + j]
+    }
+
+    /// The values, row-major.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// The diagonal.
+    pub fn diagonal(&self) -> Vec<f64> {
+        (0..self.size).map(|i| self.get(i, i)).collect()
+    }
+
+    /// Mean of the diagonal; 0 for an empty matrix.
+    pub fn mean_diagonal(&self) -> f64 {
+        self.diagonal().iter().sum::<f64>() / self.size.max(1) as f64
+    }
+
+    /// This matrix plus `shift` on the diagonal.
+    pub fn shifted(mut self, shift: f64) -> Self {
+        for i in 0..self.size {
+            self.values[i * self.size + i] += shift;
+        }
+        self
+    }
+
+    /// The principal submatrix of the given rows and columns.
+    pub fn principal(&self, keep: &[usize]) -> Self {
+        Self::from_fn(keep.len(), |i, j| self.get(keep[i], keep[j]))
+    }
+
+    /// D A D with a diagonal D.
+    pub fn scaled(mut self, diagonal: &[f64]) -> Self {
+        for (i, di) in diagonal.iter().enumerate() {
+            for (j, dj) in diagonal.iter().enumerate() {
+                self.values[i * self.size + j] *= di * dj;
+            }
+        }
+        self
+    }
+
+    /// Matrix-vector product.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `x` does not have [`size`](Self::size) entries.
+    pub fn mul(&self, x: &[f64]) -> Vec<f64> {
+        assert_eq!(x.len(), self.size, "vector of the matrix's size");
+        self.values
+            .chunks(self.size.max(1))
+            .map(|row| dot(row, x))
+            .collect()
+    }
+
+    fn to_faer(&self) -> Mat<f64> {
+        Mat::from_fn(self.size, self.size, |i, j| self.get(i, j))
+    }
+}
+
+/// Dot product.
+pub fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(a, b)| a * b).sum()
+}
+
+/// Euclidean norm.
+pub fn norm(x: &[f64]) -> f64 {
+    dot(x, x).sqrt()
+}
+
+/// A Cholesky factorisation A = L Lᵀ.
+pub struct Cholesky {
+    factor: faer::linalg::solvers::Llt<f64>,
+    condition: f64,
+}
+
+impl Cholesky {
+    /// Factorise; `None` if the matrix is not positive definite in f64.
+    pub fn new(a: &Symmetric) -> Option<Self> {
+        let factor = a.to_faer().llt(Side::Lower).ok()?;
+        let l = factor.L();
+        let (mut low, mut high) = (f64::INFINITY, 0.0f64);
+        for i in 0..a.size {
+            low = low.min(l[(i, i)]);
+            high = high.max(l[(i, i)]);
+        }
+        let condition = if a.size == 0 {
+            1.0
+        } else {
+            (high / low).powi(2)
+        };
+        condition.is_finite().then_some(Self { factor, condition })
+    }
+
+    /// Squared ratio of the largest to the smallest pivot: a lower bound of the condition number.
+    pub fn condition(&self) -> f64 {
+        self.condition
+    }
+
+    /// Solve A x = b.
+    pub fn solve(&self, b: &[f64]) -> Vec<f64> {
+        let x = self.factor.solve(Mat::from_fn(b.len(), 1, |i, _| b[i]));
+        (0..b.len()).map(|i| x[(i, 0)]).collect()
+    }
+}
+
+/// An eigendecomposition A = U diag(σ) Uᵀ, σ ascending.
+pub struct Eigen {
+    vectors: Mat<f64>,
+    values: Vec<f64>,
+}
+
+impl Eigen {
+    /// Decompose.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Eigen`] if an entry is NaN or infinite, or the iteration does not converge.
+    pub fn new(a: &Symmetric) -> Result<Self, Error> {
+        if a.values.iter().any(|value| !value.is_finite()) {
+            return Err(Error::Eigen { size: a.size });
+        }
+        let eigen = a
+            .to_faer()
+            .self_adjoint_eigen(Side::Lower)
+            .map_err(|_| Error::Eigen { size: a.size })?;
+        let values = (0..a.size).map(|i| eigen.S()[i]).collect();
+        Ok(Self {
+            vectors: eigen.U().to_owned(),
+            values,
+        })
+    }
+
+    /// The eigenvalues, ascending.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// U f(σ) Uᵀ b.
+    pub fn apply(&self, b: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
+        let n = b.len();
+        let weights: Vec<f64> = (0..n)
+            .map(|k| {
+                let projected: f64 = (0..n).map(|i| self.vectors[(i, k)] * b[i]).sum();
+                f(self.values[k]) * projected
+            })
+            .collect();
+        (0..n)
+            .map(|i| (0..n).map(|k| self.vectors[(i, k)] * weights[k]).sum())
+            .collect()
+    }
+
+    /// The threshold below which an eigenvalue counts as zero: n ε σ_max.
+    pub fn threshold(&self) -> f64 {
+        let largest = self.values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        self.values.len() as f64 * f64::EPSILON * largest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn gram(rows: &[Vec<f64>]) -> Symmetric {
+        Symmetric::from_fn(rows.len(), |i, j| dot(&rows[i], &rows[j]))
+    }
+
+    #[test]
+    fn cholesky_refuses_an_indefinite_matrix() {
+        let a = Symmetric::from_fn(2, |i, j| if i == j { 1.0 } else { 2.0 });
+        assert!(Cholesky::new(&a).is_none());
+    }
+
+    #[test]
+    fn pseudo_inverse_of_a_singular_matrix_is_the_minimum_norm_solution() {
+        // Rank one, [1 1; 1 1]: the minimum-norm solution of A x = (1, 1) is (1/2, 1/2).
+        let eigen = Eigen::new(&Symmetric::from_fn(2, |_, _| 1.0)).unwrap();
+        let cut = eigen.threshold();
+        let x = eigen.apply(&[1.0, 1.0], |v| if v > cut { 1.0 / v } else { 0.0 });
+        assert!(
+            (x[0] - 0.5).abs() < 1e-14 && (x[1] - 0.5).abs() < 1e-14,
+            "{x:?}"
+        );
+    }
+
+    #[test]
+    fn eigen_of_nan_is_an_error() {
+        assert!(Eigen::new(&Symmetric::from_fn(3, |_, _| f64::NAN)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn cholesky_and_eigen_agree(
+            rows in proptest::collection::vec(proptest::collection::vec(-1.0..1.0f64, 12), 1..9),
+            shift in 1e-3..1.0f64,
+        ) {
+            let a = gram(&rows).shifted(shift);
+            let b: Vec<f64> = (0..rows.len()).map(|i| i as f64 - 1.5).collect();
+            let x = Cholesky::new(&a).unwrap().solve(&b);
+            let y = Eigen::new(&a).unwrap().apply(&b, |v| 1.0 / v);
+            let scale = 1.0 + norm(&x);
+            prop_assert!(x.iter().zip(&y).all(|(p, q)| (p - q).abs() < 1e-9 * scale));
+            let residual: Vec<f64> = a.mul(&x).iter().zip(&b).map(|(p, q)| p - q).collect();
+            prop_assert!(norm(&residual) < 1e-10 * scale);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What Burn users hold: configurations, the method built from them, and its optimizer.
+
+mod config;
+mod descent;
+mod method;
+mod normalize;
+
+pub use config::{EfConfig, IefConfig, NgdConfig, SfConfig};
+pub use descent::NaturalDescent;
+pub use method::{NaturalGradient, NaturalStep};
+#[cfg(feature = "train")]
+pub(crate) use normalize::map_gradients;

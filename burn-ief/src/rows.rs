@@ -1,0 +1,194 @@
+//! Per-sample gradient rows of one use of a parameter, stored as the layer produced them.
+//!
+//! A layer hands its rows over in the cheapest form it has; every product with them (Gram share,
+//! `Jv`, `Jᵀc`) is computed from that form. Which form is chosen for a Gram share depends on its
+//! cost alone, see [`Outer`].
+
+mod dense;
+mod lookup;
+mod outer;
+
+use burn::tensor::{DType, Tensor};
+
+pub use lookup::Lookup;
+pub use outer::Outer;
+
+/// Largest number of elements of a temporary (64 MiB in f32), where work can be cut.
+const TEMPORARY: usize = 1 << 24;
+
+/// From this many samples on, only the lower triangle of a Gram share is computed.
+const TRIANGULAR_FROM: usize = 256;
+/// Samples per block row of a triangular Gram share.
+const TRIANGULAR_BLOCK: usize = 128;
+
+/// Per-sample gradient rows of one use of a parameter with P entries, for M samples.
+///
+/// Row n is the gradient of the (scaled) loss of sample n with respect to the flattened
+/// (row-major) parameter.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::Rows;
+///
+/// let device = Device::flex();
+/// let input = Tensor::<3>::ones([4, 7, 3], &device);  // 4 samples, 7 tokens, 3 features
+/// let error = Tensor::<3>::ones([4, 7, 5], &device);  // gradient at the output, 5 features
+/// let rows = Rows::outer(input, error);               // rows of a 3 x 5 weight
+/// assert_eq!((rows.samples(), rows.len()), (4, 15));
+/// ```
+#[derive(Debug, Clone)]
+pub enum Rows {
+    /// `[M, P]`, one row per sample.
+    Dense(Tensor<2>),
+    /// A sum of outer products over positions, the form of a linear layer's weight.
+    Outer(Outer),
+    /// A scatter-add of vectors into the rows of a table, the form of an embedding.
+    Lookup(Lookup),
+}
+
+impl Rows {
+    /// Dense rows, `[M, P]`.
+    pub fn dense(rows: Tensor<2>) -> Self {
+        Self::Dense(rows)
+    }
+
+    /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`.
+    ///
+    /// # Shapes
+    ///
+    /// - left: `[M, T, i]`
+    /// - right: `[M, T, o]`
+    pub fn outer(left: Tensor<3>, right: Tensor<3>) -> Self {
+        Self::Outer(Outer::new(left, right))
+    }
+
+    /// Number of samples M.
+    pub fn samples(&self) -> usize {
+        match self {
+            Self::Dense(rows) => rows.dims()[0],
+            Self::Outer(rows) => rows.samples(),
+            Self::Lookup(rows) => rows.samples(),
+        }
+    }
+
+    /// Number of entries P of a row; a fused bias is not counted.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Dense(rows) => rows.dims()[1],
+            Self::Outer(rows) => rows.len(),
+            Self::Lookup(rows) => rows.len(),
+        }
+    }
+
+    /// Whether a row has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows of the samples `start..start + count`.
+    pub fn narrow(&self, start: usize, count: usize) -> Self {
+        match self {
+            Self::Dense(rows) => Self::Dense(rows.clone().narrow(0, start, count)),
+            Self::Outer(rows) => Self::Outer(rows.narrow(start, count)),
+            Self::Lookup(rows) => Self::Lookup(rows.narrow(start, count)),
+        }
+    }
+
+    /// Materialise `[M, P]`.
+    pub fn to_dense(&self) -> Tensor<2> {
+        match self {
+            Self::Dense(rows) => rows.clone(),
+            Self::Outer(rows) => rows.to_dense(),
+            Self::Lookup(rows) => rows.to_dense(),
+        }
+    }
+
+    /// Inner products of these rows with `other`'s, `[M, M']`, accumulated in `dtype`.
+    pub(crate) fn cross(&self, other: &Self, dtype: DType) -> Tensor<2> {
+        match (self, other) {
+            (Self::Outer(a), Self::Outer(b)) => a.cross(b, dtype),
+            (Self::Lookup(a), Self::Lookup(b)) => a.cross(b, dtype),
+            (Self::Lookup(a), Self::Outer(b)) => a.cross_outer(b, dtype),
+            (Self::Outer(a), Self::Lookup(b)) => b.cross_outer(a, dtype).transpose(),
+            _ => dense::cross(self.to_dense(), other.to_dense(), dtype),
+        }
+    }
+
+    /// Gram share of these rows, `[M, M]`; only the lower triangle is guaranteed.
+    pub(crate) fn gram(&self, dtype: DType) -> Tensor<2> {
+        match self {
+            Self::Outer(rows) => rows.gram(dtype),
+            _ => triangular(
+                self.samples(),
+                block_rows(self.samples()),
+                |start, count| {
+                    let upto = self.narrow(0, start + count);
+                    self.narrow(start, count).cross(&upto, dtype)
+                },
+            ),
+        }
+    }
+
+    /// Squared norms of the rows, `[M]`, accumulated in `dtype`.
+    pub(crate) fn squared_norms(&self, dtype: DType) -> Tensor<1> {
+        match self {
+            Self::Outer(rows) => rows.squared_norms(dtype),
+            _ => dense::squared_norms(self.to_dense(), dtype),
+        }
+    }
+
+    /// `Jv` share for the flattened parameter direction `v`, `[M]`.
+    pub(crate) fn matvec(&self, v: Tensor<1>) -> Tensor<1> {
+        match self {
+            Self::Dense(rows) => dense::matvec(rows.clone(), v),
+            Self::Outer(rows) => rows.matvec(v),
+            Self::Lookup(rows) => rows.matvec(v),
+        }
+    }
+
+    /// `Jᵀc` share, flattened `[P]`.
+    pub(crate) fn t_matvec(&self, c: Tensor<1>) -> Tensor<1> {
+        match self {
+            Self::Dense(rows) => dense::t_matvec(rows.clone(), c),
+            Self::Outer(rows) => rows.t_matvec(c),
+            Self::Lookup(rows) => rows.t_matvec(c),
+        }
+    }
+}
+
+/// Samples per block row of a Gram share of M samples.
+fn block_rows(samples: usize) -> usize {
+    match samples < TRIANGULAR_FROM {
+        true => samples.max(1),
+        false => TRIANGULAR_BLOCK,
+    }
+}
+
+/// Assemble a symmetric matrix from block rows that end at the diagonal.
+///
+/// `block(start, count)` returns rows `start..start + count` and columns `0..start + count`; what
+/// lies above the block diagonal stays zero. One block of all samples is a single call.
+fn triangular(samples: usize, size: usize, block: impl Fn(usize, usize) -> Tensor<2>) -> Tensor<2> {
+    if samples <= size {
+        return block(0, samples);
+    }
+    let rows = (0..samples)
+        .step_by(size)
+        .map(|start| {
+            let count = size.min(samples - start);
+            let rows = block(start, count);
+            let missing = samples - start - count;
+            if missing == 0 {
+                return rows;
+            }
+            let zeros = Tensor::zeros([count, missing], (&rows.device(), rows.dtype()));
+            Tensor::cat(vec![rows, zeros], 1)
+        })
+        .collect();
+    Tensor::cat(rows, 0)
+}
+
+/// Cast only where it changes something.
+fn to_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if x.dtype() == dtype { x } else { x.cast(dtype) }
+}

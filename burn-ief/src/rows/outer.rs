@@ -1,0 +1,239 @@
+//! Rows that are sums of outer products: linear layers, convolutions after unfolding.
+
+use burn::tensor::{DType, Tensor};
+
+use super::{TEMPORARY, block_rows, dense, to_dtype, triangular};
+
+/// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`; optionally with the
+/// rows `Σ_t right[n, t]` of a bias of shape `[o]` beside it.
+///
+/// The Gram share has two forms:
+///
+/// - factored, `Σ_{t,u} (left_nt · left_mu)(right_nt · right_mu)`, at M²T²(i + o);
+/// - materialised rows, at M·T·i·o + M²·i·o.
+///
+/// The cheaper one is taken. Materialised rows of a large layer are cut into column blocks and
+/// never kept.
+#[derive(Debug, Clone)]
+pub struct Outer {
+    left: Tensor<3>,
+    right: Tensor<3>,
+    bias: bool,
+}
+
+impl Outer {
+    /// From `left [M, T, i]` and `right [M, T, o]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if M or T differ.
+    pub fn new(left: Tensor<3>, right: Tensor<3>) -> Self {
+        let ([m, t, _], [n, u, _]) = (left.dims(), right.dims());
+        assert_eq!((m, t), (n, u), "samples and positions of both factors");
+        Self {
+            left,
+            right,
+            bias: false,
+        }
+    }
+
+    /// Count the rows `Σ_t right[n, t]` of a bias in as well.
+    pub(crate) fn with_bias(mut self) -> Self {
+        self.bias = true;
+        self
+    }
+
+    /// The weight's rows and the bias's rows, apart.
+    pub(crate) fn split(self) -> (Self, Tensor<2>) {
+        let bias = self.bias_rows();
+        let weight = Self {
+            bias: false,
+            ..self
+        };
+        (weight, bias)
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.left.dims()[0]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.left.dims()[2] * self.right.dims()[2]
+    }
+
+    pub(super) fn left(&self) -> Tensor<3> {
+        self.left.clone()
+    }
+
+    pub(super) fn right(&self) -> Tensor<3> {
+        self.right.clone()
+    }
+
+    pub(super) fn narrow(&self, start: usize, count: usize) -> Self {
+        Self {
+            left: self.left.clone().narrow(0, start, count),
+            right: self.right.clone().narrow(0, start, count),
+            bias: self.bias,
+        }
+    }
+
+    /// `[M, i * o]`, without the bias.
+    pub(super) fn to_dense(&self) -> Tensor<2> {
+        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        if t == 1 {
+            let left = self.left.clone().reshape([m, i, 1]);
+            return (left * self.right.clone()).reshape([m, i * o]);
+        }
+        let left = self.left.clone().swap_dims(1, 2);
+        left.matmul(self.right.clone()).reshape([m, i * o])
+    }
+
+    fn bias_rows(&self) -> Tensor<2> {
+        self.right.clone().sum_dim(1).squeeze_dim(1)
+    }
+
+    pub(super) fn cross(&self, other: &Self, dtype: DType) -> Tensor<2> {
+        assert_eq!(self.bias, other.bias, "uses of one layer agree on its bias");
+        if self.factored_is_cheaper(other) {
+            return self.cross_factored(other, dtype);
+        }
+        let shares = self.column_blocks(other.samples()).map(|columns| {
+            let (a, b) = (self.columns(columns.clone()), other.columns(columns));
+            dense::cross(a.to_dense(), b.to_dense(), dtype)
+        });
+        self.add_bias(other, shares.reduce(|a, b| a + b), dtype)
+    }
+
+    pub(super) fn gram(&self, dtype: DType) -> Tensor<2> {
+        let (m, t) = (self.samples(), self.left.dims()[1]);
+        if self.factored_is_cheaper(self) {
+            // [b T, M T] products must stay temporaries of bounded size.
+            let bounded = (TEMPORARY / (m * t * t).max(1)).max(1);
+            return triangular(m, block_rows(m).min(bounded), |start, count| {
+                let upto = self.narrow(0, start + count);
+                self.narrow(start, count).cross_factored(&upto, dtype)
+            });
+        }
+        let shares = self.column_blocks(m).map(|columns| {
+            let rows = to_dtype(self.columns(columns).to_dense(), dtype);
+            triangular(m, block_rows(m), |start, count| {
+                let upto = rows.clone().narrow(0, 0, start + count);
+                dense::cross(rows.clone().narrow(0, start, count), upto, dtype)
+            })
+        });
+        self.add_bias(self, shares.reduce(|a, b| a + b), dtype)
+    }
+
+    fn add_bias(&self, other: &Self, weight: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {
+        let weight = weight.expect("a weight has columns");
+        match self.bias {
+            true => weight + dense::cross(self.bias_rows(), other.bias_rows(), dtype),
+            false => weight,
+        }
+    }
+
+    pub(super) fn squared_norms(&self, dtype: DType) -> Tensor<1> {
+        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        if t * (i + o) <= i * o {
+            let left = to_dtype(self.left.clone(), dtype);
+            let right = to_dtype(self.right.clone(), dtype);
+            let products = left.clone().matmul(left.swap_dims(1, 2));
+            let products = match self.bias {
+                true => products + 1.0,
+                false => products,
+            };
+            let products = products * right.clone().matmul(right.swap_dims(1, 2));
+            return products.reshape([m, t * t]).sum_dim(1).squeeze_dim(1);
+        }
+        let norms = dense::squared_norms(self.to_dense(), dtype);
+        match self.bias {
+            true => norms + dense::squared_norms(self.bias_rows(), dtype),
+            false => norms,
+        }
+    }
+
+    /// `Σ_t left_nt V right_ntᵀ`.
+    pub(super) fn matvec(&self, v: Tensor<1>) -> Tensor<1> {
+        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        let image = self.left.clone().reshape([m * t, i]);
+        let image = image.matmul(v.reshape([i, o])).reshape([m, t, o]);
+        (image * self.right.clone())
+            .reshape([m, t * o])
+            .sum_dim(1)
+            .squeeze_dim(1)
+    }
+
+    /// The bias's share of `Jv`.
+    pub(crate) fn bias_matvec(&self, v: Tensor<1>) -> Tensor<1> {
+        dense::matvec(self.bias_rows(), v)
+    }
+
+    /// `Σ_n c_n Σ_t left_ntᵀ right_nt`: the weight-gradient product of a plain backward pass.
+    pub(super) fn t_matvec(&self, c: Tensor<1>) -> Tensor<1> {
+        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        let c = c.reshape([m, 1, 1]);
+        // Scale the thinner factor.
+        let (left, right) = match i < o {
+            true => (self.left.clone() * c, self.right.clone()),
+            false => (self.left.clone(), self.right.clone() * c),
+        };
+        let left = left.reshape([m * t, i]).transpose();
+        left.matmul(right.reshape([m * t, o])).reshape([i * o])
+    }
+
+    /// The bias's share of `Jᵀc`, `[o]`.
+    pub(crate) fn bias_t_matvec(&self, c: Tensor<1>) -> Tensor<1> {
+        let [m, t, o] = self.right.dims();
+        let c = c.reshape([m, 1, 1]).expand([m, t, 1]).reshape([1, m * t]);
+        c.matmul(self.right.clone().reshape([m * t, o]))
+            .squeeze_dim(0)
+    }
+
+    fn factored_is_cheaper(&self, other: &Self) -> bool {
+        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        let [n, u, _] = other.left.dims();
+        let [m, t, n, u, i, o] = [m, t, n, u, i, o].map(|x| x as f64);
+        let factored = m * t * n * u * (i + o);
+        let materialised = (m * t + n * u + m * n) * i * o;
+        factored <= materialised
+    }
+
+    fn cross_factored(&self, other: &Self, dtype: DType) -> Tensor<2> {
+        let ([m, t, _], [n, u, _]) = (self.left.dims(), other.left.dims());
+        let product = |a: &Tensor<3>, b: &Tensor<3>| {
+            let [_, _, width] = a.dims();
+            let a = to_dtype(a.clone(), dtype).reshape([m * t, width]);
+            let b = to_dtype(b.clone(), dtype).reshape([n * u, width]);
+            a.matmul(b.transpose())
+        };
+        let left = product(&self.left, &other.left);
+        let left = if self.bias { left + 1.0 } else { left };
+        let all = left * product(&self.right, &other.right);
+        if t == 1 && u == 1 {
+            return all;
+        }
+        let all = all.reshape([m, t, n, u]).sum_dim(3).sum_dim(1);
+        all.reshape([m, n])
+    }
+
+    fn columns(&self, columns: std::ops::Range<usize>) -> Self {
+        Self {
+            left: self.left.clone(),
+            right: self
+                .right
+                .clone()
+                .slice([0..self.samples(), 0..self.left.dims()[1], columns]),
+            bias: false,
+        }
+    }
+
+    /// Ranges of columns of `right` for which materialised rows stay temporaries of bounded size.
+    fn column_blocks(&self, others: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+        let (i, o) = (self.left.dims()[2], self.right.dims()[2]);
+        let rows = self.samples().max(others);
+        let width = (TEMPORARY / (rows * i).max(1)).clamp(1, o.max(1));
+        (0..o)
+            .step_by(width)
+            .map(move |start| start..(start + width).min(o))
+    }
+}

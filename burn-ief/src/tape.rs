@@ -1,0 +1,212 @@
+//! Recording one forward pass per sample.
+//!
+//! While a [`Tape`] is alive, the recorded calls of [`nn`](crate::nn) keep, for every trainable
+//! parameter they use, what is needed to form its gradient sample by sample; the parameter itself
+//! stays off the autodiff graph, so `backward` does not also compute its batch gradient. Outside
+//! a recording the same calls are Burn's own.
+
+mod labels;
+mod output;
+mod recorder;
+mod scale;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use burn::module::ParamId;
+use burn::tensor::Gradients;
+
+use crate::error::Error;
+use crate::rows::Rows;
+
+pub use labels::{LabelDraw, Likelihood};
+pub use output::{declare_loss_scale, input, loss, mean_loss, output, output_with};
+pub(crate) use recorder::constant;
+pub use recorder::{Recorder, Tap, recorder};
+pub use scale::LossScale;
+
+pub(crate) use output::OutputErrors;
+use output::OutputMark;
+
+thread_local! {
+    static ACTIVE: RefCell<Option<Rc<RefCell<Session>>>> = const { RefCell::new(None) };
+}
+
+/// Turns the gradients of one recorded use into per-sample rows; `None` if the use did not reach
+/// the loss.
+type Rule = Box<dyn FnOnce(&Gradients) -> Option<Rows>>;
+
+/// A recorded use of a parameter, or of a weight and its bias together.
+struct Use {
+    parameter: ParamId,
+    bias: Option<ParamId>,
+    rule: Rule,
+}
+
+/// What one recording collects.
+struct Session {
+    scale: LossScale,
+    labels: Option<LabelDraw>,
+    /// Samples M on axis 0, before copies for drawn labels.
+    samples: Option<usize>,
+    uses: Vec<Use>,
+    outputs: Vec<OutputMark>,
+    loss_marked: bool,
+    error: Option<Error>,
+}
+
+/// A recording in progress on this thread.
+///
+/// Start it before the forward pass, hand it to an optimizer's `gradients` after `backward`. It is
+/// bound to its thread. Dropping it ends the recording and frees what was kept, whether or not
+/// `backward` ran.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::jacobian::Jacobian;
+/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::{LossScale, Tape};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 1).init(&device);
+/// let x = Tensor::<2>::ones([5, 3], &device);
+///
+/// let tape = Tape::start().with_loss_scale(LossScale::Sum);
+/// let grads = layer.forward_recorded(x).sum().backward();
+/// let jacobian = Jacobian::from_tape(tape, grads, &layer)?;
+/// // Five samples with gradient (x, 1): every inner product is 3 + 1.
+/// assert!((jacobian.gram()?.get(0, 4) - 4.0).abs() < 1e-6);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[must_use = "dropping a tape ends its recording"]
+pub struct Tape {
+    session: Rc<RefCell<Session>>,
+}
+
+impl Tape {
+    /// Start recording on this thread.
+    ///
+    /// The loss is taken to be the mean over the batch, see [`with_loss_scale`](Self::with_loss_scale).
+    ///
+    /// If a recording is in progress already, both are poisoned: [`Error::NestedRecording`] comes
+    /// out of `gradients`.
+    pub fn start() -> Self {
+        Self::with_session(None)
+    }
+
+    /// Start recording with copies of the batch whose labels are drawn from the model.
+    ///
+    /// Recorded calls then carry every sample `1 + K` times on axis 0: once with the true label,
+    /// K times with drawn ones; see [`input`], [`output`] and [`loss`].
+    pub fn with_drawn_labels(draw: LabelDraw) -> Self {
+        Self::with_session(Some(draw))
+    }
+
+    fn with_session(labels: Option<LabelDraw>) -> Self {
+        let session = Rc::new(RefCell::new(Session {
+            scale: LossScale::Mean,
+            labels,
+            samples: None,
+            uses: Vec::new(),
+            outputs: Vec::new(),
+            loss_marked: false,
+            error: None,
+        }));
+        ACTIVE.with_borrow_mut(|active| match active {
+            Some(outer) => {
+                outer.borrow_mut().poison(Error::NestedRecording);
+                session.borrow_mut().poison(Error::NestedRecording);
+            }
+            None => *active = Some(session.clone()),
+        });
+        Self { session }
+    }
+
+    /// Declare how the scalar loss relates to the losses of the samples.
+    pub fn with_loss_scale(self, scale: LossScale) -> Self {
+        self.session.borrow_mut().scale = scale;
+        self
+    }
+
+    /// End the recording and collect what it kept.
+    pub(crate) fn finish(self, grads: &Gradients) -> Result<Recording, Error> {
+        self.stop();
+        let mut session = self.session.borrow_mut();
+        if let Some(error) = session.error.take() {
+            return Err(error);
+        }
+        let samples = session.samples.ok_or(Error::NothingRecorded)?;
+        if session.labels.is_some() && !session.loss_marked {
+            return Err(Error::NoLoss);
+        }
+        let alpha = session.scale.factor(samples);
+        let outputs = std::mem::take(&mut session.outputs)
+            .into_iter()
+            .filter_map(|mark| mark.finish(grads, alpha))
+            .collect();
+        let blocks = std::mem::take(&mut session.uses)
+            .into_iter()
+            .filter_map(|recorded| {
+                Some(RecordedBlock {
+                    rows: (recorded.rule)(grads)?,
+                    parameter: recorded.parameter,
+                    bias: recorded.bias,
+                })
+            })
+            .collect();
+        Ok(Recording {
+            samples,
+            labels: session.labels.take(),
+            alpha,
+            blocks,
+            outputs,
+        })
+    }
+
+    fn stop(&self) {
+        ACTIVE.with_borrow_mut(|active| {
+            if active
+                .as_ref()
+                .is_some_and(|a| Rc::ptr_eq(a, &self.session))
+            {
+                *active = None;
+            }
+        });
+    }
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Session {
+    /// Keep the first error.
+    fn poison(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    /// How many rows of axis 0 stand for one sample.
+    fn copies(&self) -> usize {
+        1 + self.labels.as_ref().map_or(0, LabelDraw::copies)
+    }
+}
+
+/// What a finished recording holds; rows and output errors still carry the loss scale.
+pub(crate) struct Recording {
+    /// Samples M; the rows of blocks are M, then K copies of M with drawn labels.
+    pub samples: usize,
+    pub labels: Option<LabelDraw>,
+    /// The scalar loss is α Σ l_n.
+    pub alpha: f64,
+    pub blocks: Vec<RecordedBlock>,
+    pub outputs: Vec<OutputErrors>,
+}
+
+pub(crate) struct RecordedBlock {
+    pub parameter: ParamId,
+    pub bias: Option<ParamId>,
+    pub rows: Rows,
+}

@@ -1,0 +1,171 @@
+//! Labels drawn from the model's own distribution.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
+
+/// The distribution that an output parametrises; its negative log-likelihood is the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Likelihood {
+    /// Categorical over the last axis, logits through a softmax: cross-entropy.
+    #[default]
+    Categorical,
+    /// Gaussian with unit variance around the output: ½ (z − y)² per entry.
+    Gaussian,
+}
+
+/// Which labels the copies of a sample carry.
+///
+/// ```
+/// use burn_ief::{LabelDraw, Tape};
+///
+/// // One drawn label per sample, reproducible from (seed, step).
+/// let tape = Tape::with_drawn_labels(LabelDraw::sample(1, 42, 0));
+/// # drop(tape);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub enum LabelDraw {
+    /// K independent draws per sample; every position of a sequence is drawn by itself.
+    ///
+    /// The draws come from a counter-based generator (ChaCha, stream `step`), apart from the
+    /// device's own random state, so that a resumed run draws the same labels.
+    Sample {
+        /// Draws per sample.
+        count: usize,
+        /// Seed of the run.
+        seed: u64,
+        /// Step of the run.
+        step: u64,
+    },
+    /// One copy per class (or per output dimension of a Gaussian), weighted by its probability:
+    /// the exact Fisher matrix. Needs the number of classes and an output `[M, classes]`.
+    Enumerate {
+        /// Number of classes.
+        classes: usize,
+    },
+}
+
+impl LabelDraw {
+    /// `count` draws per sample.
+    pub fn sample(count: usize, seed: u64, step: u64) -> Self {
+        Self::Sample { count, seed, step }
+    }
+
+    /// Copies per sample.
+    pub fn copies(&self) -> usize {
+        match self {
+            Self::Sample { count, .. } => *count,
+            Self::Enumerate { classes } => *classes,
+        }
+    }
+
+    /// Output gradients of the copies for the logits `[K * N, C]` of the `mark`-th output, scaled
+    /// so that the Fisher matrix is the plain sum of outer products of the copies' rows.
+    pub(super) fn output_gradients(
+        &self,
+        z: Tensor<2>,
+        mark: u64,
+        likelihood: Likelihood,
+    ) -> Tensor<2> {
+        let [rows, classes] = z.dims();
+        match (self, likelihood) {
+            (Self::Sample { count, seed, step }, Likelihood::Categorical) => {
+                let p = softmax(z, 1);
+                let labels = draw_categorical(p.clone(), &mut generator(*seed, *step, mark));
+                (p - one_hot(labels, classes)) / (*count as f64).sqrt()
+            }
+            (Self::Sample { count, seed, step }, Likelihood::Gaussian) => {
+                let mut generator = generator(*seed, *step, mark);
+                let noise: Vec<f64> = (0..rows * classes)
+                    .map(|_| StandardNormal.sample(&mut generator))
+                    .collect();
+                let data = TensorData::new(noise, [rows, classes]);
+                Tensor::from_data(data, (&z.device(), z.dtype())) / (*count as f64).sqrt()
+            }
+            (Self::Enumerate { .. }, likelihood) => {
+                let labels: Vec<i64> = (0..rows)
+                    .map(|row| (row * self.copies() / rows) as i64)
+                    .collect();
+                let labels = Tensor::from_data(TensorData::new(labels, [rows]), &z.device());
+                match likelihood {
+                    Likelihood::Categorical => {
+                        let p = softmax(z, 1);
+                        let weight = p.clone().gather(1, labels.clone().unsqueeze_dim(1)).sqrt();
+                        (p - one_hot(labels, classes)) * weight
+                    }
+                    Likelihood::Gaussian => one_hot(labels, classes).cast(z.dtype()),
+                }
+            }
+        }
+    }
+}
+
+fn generator(seed: u64, step: u64, mark: u64) -> ChaCha8Rng {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed ^ mark.rotate_left(32));
+    generator.set_stream(step);
+    generator
+}
+
+/// Inverse-CDF draws, one per row of `p [N, C]`.
+fn draw_categorical(p: Tensor<2>, generator: &mut ChaCha8Rng) -> Tensor<1, Int> {
+    let [rows, classes] = p.dims();
+    let uniform: Vec<f64> = (0..rows).map(|_| generator.random::<f64>()).collect();
+    let data = TensorData::new(uniform, [rows, 1]);
+    let uniform = Tensor::<2>::from_data(data, (&p.device(), p.dtype()));
+    let below = p.cumsum(1).lower_equal(uniform.expand([rows, classes]));
+    below
+        .int()
+        .sum_dim(1)
+        .squeeze_dim::<1>(1)
+        .clamp_max(classes as i64 - 1)
+}
+
+fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Tensor<2> {
+    labels.one_hot::<2>(classes).float()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn draws_follow_the_distribution_and_repeat_by_step() {
+        let p =
+            Tensor::<2>::from_floats([[0.2, 0.0, 0.5, 0.3]], &Device::flex()).expand([20_000, 4]);
+        let draw = |step| -> Vec<i64> {
+            let labels = draw_categorical(p.clone(), &mut generator(7, step, 0));
+            labels.into_data().convert::<i64>().try_to_vec().unwrap()
+        };
+        let labels = draw(0);
+        let share = |class| {
+            labels.iter().filter(|&&label| label == class).count() as f64 / labels.len() as f64
+        };
+        // Five standard deviations of a binomial share with 20,000 draws are below 0.018.
+        for (class, expected) in [(0, 0.2), (1, 0.0), (2, 0.5), (3, 0.3)] {
+            assert!(
+                (share(class) - expected).abs() < 0.018,
+                "{class}: {}",
+                share(class)
+            );
+        }
+        assert_eq!(labels, draw(0));
+        assert_ne!(labels, draw(1));
+    }
+
+    #[test]
+    fn enumerated_gradients_sum_to_the_fisher_of_the_softmax() {
+        let device = Device::flex();
+        let z = Tensor::<2>::from_floats([[0.3, -1.0, 0.5]], &device);
+        let draw = LabelDraw::Enumerate { classes: 3 };
+        let g = draw.output_gradients(z.clone().repeat_dim(0, 3), 0, Likelihood::Categorical);
+        let p = softmax(z, 1);
+        let fisher = g.clone().transpose().matmul(g);
+        let identity = Tensor::<2>::eye(3, &device);
+        let expected = identity * p.clone() - p.clone().transpose().matmul(p);
+        let difference: f32 = (fisher - expected).abs().max().into_scalar();
+        assert!(difference < 1e-6, "{difference}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Marks in the user's forward pass: inputs, outputs, losses.
+
+use burn::tensor::kind::Basic;
+use burn::tensor::{Gradients, Tensor};
+
+use super::labels::{LabelDraw, Likelihood};
+use super::recorder::{at_least_f32, recorder};
+use super::scale::LossScale;
+use crate::error::Error;
+
+/// A marked output of the model and, with drawn labels, the surrogate loss of its copies.
+pub(super) struct OutputMark {
+    likelihood: Likelihood,
+    /// `[M, T * C]`: gradient of the scalar loss at the output of the true copies.
+    error: Box<dyn FnOnce(&Gradients) -> Option<Tensor<2>>>,
+    /// Output of the true copies, `[M, T, C]`.
+    value: Tensor<3>,
+    /// `Σ z ∘ dz` over the copies, on the tape.
+    surrogate: Option<Tensor<1>>,
+    /// `[K * M, T * C]`: output gradients of the copies.
+    drawn: Option<Tensor<2>>,
+}
+
+impl OutputMark {
+    pub(super) fn finish(self, grads: &Gradients, alpha: f64) -> Option<OutputErrors> {
+        let error = (self.error)(grads)?;
+        Some(OutputErrors {
+            error: error / alpha,
+            value: self.value,
+            likelihood: self.likelihood,
+            drawn: self.drawn,
+        })
+    }
+}
+
+/// A marked output after `backward`, with the loss scale taken out.
+pub(crate) struct OutputErrors {
+    /// ∂l_n/∂z_n, `[M, T * C]`.
+    pub error: Tensor<2>,
+    /// z_n, `[M, T, C]`.
+    pub value: Tensor<3>,
+    pub likelihood: Likelihood,
+    /// Output gradients for the drawn labels, `[K * M, T * C]`, as scaled by the draw.
+    pub drawn: Option<Tensor<2>>,
+}
+
+/// Mark the model's output (logits) between the model and the loss.
+///
+/// iEF takes s_n = ‖∂l_n/∂z_n‖² here, whatever the loss; several marked outputs add up. In a
+/// recording with drawn labels the copies are taken off: what is returned has one row per sample.
+/// Outside a recording this is the identity.
+///
+/// # Shapes
+///
+/// - z: `[M, C]`, or `[M, …, C]` with positions between
+/// - returned: the same, without copies
+pub fn output<const D: usize>(z: Tensor<D>) -> Tensor<D> {
+    output_with(z, Likelihood::Categorical)
+}
+
+/// Like [`output`], for a model whose outputs parametrise another distribution.
+pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tensor<D> {
+    let Some(recorder) = recorder().filter(|_| z.is_tracked()) else {
+        return z;
+    };
+    let mut session = recorder.session().borrow_mut();
+    let dims = z.dims();
+    let copies = session.copies();
+    let samples = *session.samples.get_or_insert(dims[0] / copies);
+    if dims[0] != samples * copies {
+        session.poison(Error::BatchMismatch {
+            parameter: "the marked output".into(),
+            expected: samples * copies,
+            found: dims[0],
+        });
+        return z;
+    }
+    let classes = dims[D - 1];
+    let width: usize = dims[1..].iter().product();
+    if let Some(LabelDraw::Enumerate { classes: declared }) = session.labels {
+        for (what, expected, found) in [
+            (
+                "positions of an output whose labels are enumerated",
+                1,
+                width / classes,
+            ),
+            ("classes of the marked output", declared, classes),
+        ] {
+            if expected != found {
+                session.poison(Error::Size {
+                    what,
+                    expected,
+                    found,
+                });
+                return z;
+            }
+        }
+    }
+    let truth = match copies {
+        1 => z.clone(),
+        _ => z.clone().narrow(0, 0, samples),
+    };
+    // The leaf takes the autodiff settings of z itself.
+    let zero = Tensor::<1>::zeros([1], (&z.device().inner(), z.dtype()));
+    let leaf = zero.unsqueeze::<D>().expand(truth.dims()).autodiff();
+    let leaf = match z.gradient_checkpointing_strategy() {
+        Some(strategy) => leaf.with_gradient_checkpointing_strategy(strategy),
+        None => leaf,
+    }
+    .require_grad();
+    let value = truth
+        .clone()
+        .inner()
+        .reshape([samples, width / classes, classes]);
+    let truth = truth + leaf.clone();
+
+    let (surrogate, drawn) = match &session.labels {
+        None => (None, None),
+        Some(draw) => {
+            let drawn_rows = samples * (copies - 1);
+            let z = z.narrow(0, samples, drawn_rows);
+            let flat = z
+                .clone()
+                .inner()
+                .reshape([drawn_rows * width / classes, classes]);
+            let mark = session.outputs.len() as u64;
+            let gradient = draw
+                .output_gradients(at_least_f32(flat), mark, likelihood)
+                .cast(z.dtype());
+            let shaped = gradient.clone().reshape(z.dims());
+            (
+                Some((z * shaped).sum()),
+                Some(gradient.reshape([drawn_rows, width])),
+            )
+        }
+    };
+    session.outputs.push(OutputMark {
+        likelihood,
+        error: Box::new(move |grads| {
+            leaf.grad(grads)
+                .map(|error| at_least_f32(error).reshape([samples, width]))
+        }),
+        value: at_least_f32(value),
+        surrogate,
+        drawn,
+    });
+    truth
+}
+
+/// Bring an input with the samples on axis 0 (a mask, say) to the batch of the recording.
+///
+/// Needed only in recordings with drawn labels, and only for tensors that meet recorded
+/// activations without passing through a recorded call; elsewhere the identity.
+pub fn input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
+    match recorder() {
+        Some(recorder) => recorder.batch(x),
+        None => x,
+    }
+}
+
+/// Mark the scalar loss that `backward` starts from.
+///
+/// Needed in recordings with drawn labels, where it carries the loss of the copies along (its
+/// value does not change); elsewhere the identity.
+///
+/// # Shapes
+///
+/// - loss: `[1]`
+pub fn loss(loss: Tensor<1>) -> Tensor<1> {
+    let Some(recorder) = recorder().filter(|_| loss.is_tracked()) else {
+        return loss;
+    };
+    let mut session = recorder.session().borrow_mut();
+    session.loss_marked = true;
+    let Some(samples) = session.samples else {
+        return loss;
+    };
+    let alpha = session.scale.factor(samples);
+    session
+        .outputs
+        .iter_mut()
+        .filter_map(|mark| mark.surrogate.take())
+        .fold(loss, |loss, surrogate| {
+            let surrogate = (surrogate * alpha).cast(loss.dtype());
+            let value = surrogate.clone().inner();
+            loss + (surrogate - value)
+        })
+}
+
+/// The mean of per-sample losses `[M]`, marked as the loss; the recording learns its scale.
+///
+/// The preferred door: no [`LossScale`] need be declared.
+///
+/// # Shapes
+///
+/// - losses: `[M]`, the loss of each sample, not divided by anything
+pub fn mean_loss(losses: Tensor<1>) -> Tensor<1> {
+    declare_loss_scale(LossScale::Mean);
+    loss(losses.mean())
+}
+
+/// Declare the loss scale of the recording in progress; nothing happens outside a recording.
+///
+/// For code inside the model or a `TrainStep`, which does not see the tape: a token mean knows its
+/// count only after the batch is made.
+pub fn declare_loss_scale(scale: LossScale) {
+    if let Some(recorder) = recorder() {
+        recorder.session().borrow_mut().scale = scale;
+    }
+}

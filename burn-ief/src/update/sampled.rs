@@ -1,0 +1,274 @@
+//! SF, the Fisher matrix from drawn labels, and with every label enumerated the exact one.
+
+use super::solve::solve;
+use super::{Coefficients, Damping, SolveReport, SolveRoute};
+use crate::error::Error;
+use crate::linalg::{Eigen, Symmetric, dot, norm};
+
+/// Fisher matrix from drawn labels: `Δ = (ĴᵀĴ + λI)⁻¹ Jᵀ1` (eqs. 47, 49).
+///
+/// `gram` holds the inner products of all rows: the M of J, then the K·M of Ĵ, scaled so that
+/// ĴᵀĴ is the Fisher estimate (1/√K for K draws). `matches` says for every row of Ĵ whether its
+/// label is the true one; then that row is `J_n/√K`, and the part of the gradient that such rows
+/// carry is solved without cancellation. With a row per class, weighted by √p, this is the exact
+/// natural gradient.
+///
+/// Woodbury's form, `(1/λ)[g − Ĵᵀ(ĴĴᵀ + λI)⁻¹Ĵg]`, subtracts two nearly equal vectors. Here the
+/// gradient is split into what matching rows carry, what else lies in the range of Ĵ (through
+/// eigenpairs), and what is orthogonal to it.
+///
+/// The coefficients are those of all rows; `decrease` is JΔ for the M true rows.
+///
+/// # Errors
+///
+/// [`Error::Size`] if the sizes do not fit, [`Error::Config`] for a negative damping, or one of
+/// zero where the gradient has a part outside the range of Ĵ; [`Error::Eigen`].
+pub fn sf(
+    gram: &Symmetric,
+    samples: usize,
+    matches: &[bool],
+    damping: &Damping,
+    epsilon: f64,
+) -> Result<Coefficients, Error> {
+    damping.validate()?;
+    let drawn = check(gram, samples, matches)?;
+    let copies = drawn / samples.max(1);
+    let hat: Vec<usize> = (samples..samples + drawn).collect();
+    let k_hat = gram.principal(&hat);
+    let (lambda, floor) = damping.resolve(k_hat.mean_diagonal(), drawn, epsilon);
+
+    // What matching rows carry: J_n = √K Ĵ_nk, averaged over the matching copies k.
+    let mut carried = vec![0.0; drawn];
+    let mut rest = vec![1.0; samples];
+    for n in 0..samples {
+        let matching: Vec<usize> = (0..copies)
+            .map(|k| k * samples + n)
+            .filter(|&r| matches[r])
+            .collect();
+        if !matching.is_empty() {
+            rest[n] = 0.0;
+            for &row in &matching {
+                carried[row] = (copies as f64).sqrt() / matching.len() as f64;
+            }
+        }
+    }
+    let (mut in_range, mut report) = solve(&k_hat, &carried, lambda, floor)?;
+
+    let mut outside = vec![0.0; samples];
+    if rest.iter().any(|&r| r > 0.0) {
+        let eigen = Eigen::new(&k_hat)?;
+        let cut = eigen.threshold();
+        let inverse = |f: &dyn Fn(f64) -> f64, b: &[f64]| {
+            eigen.apply(b, |value| if value > cut { f(value) } else { 0.0 })
+        };
+        // b = Ĵh for the remaining gradient h = Jᵀ rest.
+        let b: Vec<f64> = hat
+            .iter()
+            .map(|&row| (0..samples).map(|n| gram.get(row, n) * rest[n]).sum())
+            .collect();
+        let inside = inverse(&|value| 1.0 / (value * (value + lambda)), &b);
+        in_range.iter_mut().zip(&inside).for_each(|(x, y)| *x += y);
+
+        // The projection of h on the range of Ĵ, applied twice.
+        let mut projected = inverse(&|value| 1.0 / value, &b);
+        let left: Vec<f64> = k_hat
+            .mul(&projected)
+            .iter()
+            .zip(&b)
+            .map(|(p, b)| b - p)
+            .collect();
+        let again = inverse(&|value| 1.0 / value, &left);
+        projected.iter_mut().zip(again).for_each(|(x, y)| *x += y);
+
+        let true_rows: Vec<usize> = (0..samples).collect();
+        let h_squared = dot(&rest, &gram.principal(&true_rows).mul(&rest));
+        let outside_squared = h_squared - dot(&b, &projected);
+        // Below this the difference is rounding (with two classes, always: both labels of a
+        // sample have parallel gradients) and 1/λ would blow it up.
+        let rounding = 10.0 * gram.size() as f64 * epsilon * h_squared;
+        if outside_squared > rounding {
+            if lambda == 0.0 {
+                return Err(Error::Config {
+                    field: "damping",
+                    value: "0".into(),
+                    expected: "positive: the gradient has a part on which the drawn labels give \
+                               no curvature",
+                });
+            }
+            outside
+                .iter_mut()
+                .zip(&rest)
+                .for_each(|(x, r)| *x = r / lambda);
+            in_range
+                .iter_mut()
+                .zip(&projected)
+                .for_each(|(x, p)| *x -= p / lambda);
+        }
+        report.rank = eigen
+            .values()
+            .iter()
+            .filter(|&&value| value + lambda > cut)
+            .count();
+    }
+
+    let values: Vec<f64> = outside.into_iter().chain(in_range).collect();
+    let image = gram.mul(&values);
+    report.zero_rows = (0..samples).filter(|&n| gram.get(n, n) == 0.0).collect();
+    Ok(Coefficients {
+        curvature: image[samples..].iter().map(|x| x * x).sum(),
+        decrease: image[..samples].to_vec(),
+        values,
+        report,
+    })
+}
+
+/// [`sf`] where there are no more parameters than drawn rows: the P x P system itself.
+///
+/// `rows` are the dense rows of J (`samples` of them) and of Ĵ. Returns Δ, flattened, and the
+/// report.
+///
+/// # Errors
+///
+/// As [`sf`].
+pub fn sf_small(
+    rows: &[Vec<f64>],
+    samples: usize,
+    damping: &Damping,
+    epsilon: f64,
+) -> Result<(Vec<f64>, SolveReport), Error> {
+    damping.validate()?;
+    let width = rows.first().map_or(0, Vec::len);
+    let (truth, drawn) = rows.split_at(samples.min(rows.len()));
+    let fisher = Symmetric::from_fn(width, |p, q| drawn.iter().map(|r| r[p] * r[q]).sum());
+    let gradient: Vec<f64> = (0..width)
+        .map(|p| truth.iter().map(|r| r[p]).sum())
+        .collect();
+    // The mean diagonal of ĴĴᵀ, as in the dual form.
+    let trace: f64 = fisher.diagonal().iter().sum();
+    let mean = trace / drawn.len().max(1) as f64;
+    let (lambda, floor) = damping.resolve(mean, drawn.len(), epsilon);
+    let (update, report) = solve(&fisher, &gradient, lambda, floor)?;
+    let unsolved = report.route == SolveRoute::Eigen && lambda == 0.0 && norm(&gradient) > 0.0;
+    if unsolved && report.residual > 1e-6 {
+        return Err(Error::Config {
+            field: "damping",
+            value: "0".into(),
+            expected: "positive: the gradient has a part on which the drawn labels give no \
+                       curvature",
+        });
+    }
+    Ok((update, report))
+}
+
+fn check(gram: &Symmetric, samples: usize, matches: &[bool]) -> Result<usize, Error> {
+    let drawn = gram.size().saturating_sub(samples);
+    if samples == 0 || drawn == 0 || !drawn.is_multiple_of(samples) {
+        return Err(Error::Size {
+            what: "rows with drawn labels (a multiple of the samples)",
+            expected: samples,
+            found: drawn,
+        });
+    }
+    match matches.len() == drawn {
+        true => Ok(drawn),
+        false => Err(Error::Size {
+            what: "label matches",
+            expected: drawn,
+            found: matches.len(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ef;
+    use super::*;
+    use proptest::prelude::*;
+
+    const EXACT: f64 = f64::EPSILON;
+
+    fn gram(rows: &[Vec<f64>]) -> Symmetric {
+        Symmetric::from_fn(rows.len(), |i, j| dot(&rows[i], &rows[j]))
+    }
+
+    fn apply(rows: &[Vec<f64>], c: &[f64]) -> Vec<f64> {
+        let width = rows[0].len();
+        (0..width)
+            .map(|p| rows.iter().zip(c).map(|(row, c)| c * row[p]).sum())
+            .collect()
+    }
+
+    fn distance(a: &[f64], b: &[f64]) -> f64 {
+        let difference: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        norm(&difference) / norm(b).max(1e-300)
+    }
+
+    fn rows(samples: usize, width: usize) -> impl Strategy<Value = Vec<Vec<f64>>> {
+        proptest::collection::vec(proptest::collection::vec(-1.0..1.0f64, width), samples)
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        let k = Symmetric::from_fn(5, |i, j| f64::from(u8::from(i == j)));
+        assert!(matches!(
+            sf(&k, 2, &[false; 3], &Damping::default(), EXACT),
+            Err(Error::Size { .. })
+        ));
+    }
+
+    #[test]
+    fn parallel_gradients_of_two_classes_do_not_cancel() {
+        // Two classes: the gradients of both labels of a sample are parallel, so the gradient lies
+        // in the range of Ĵ. λ is 1e-13 of the scale; Woodbury's form has no digit left there.
+        let directions = [vec![3.0, 1.0, 0.5], vec![-1.0, 2.0, 0.25]];
+        let scale = |v: &Vec<f64>, a: f64| v.iter().map(|x| a * x).collect::<Vec<f64>>();
+        let all = vec![
+            scale(&directions[0], 0.3),
+            scale(&directions[1], 0.6),
+            scale(&directions[0], -0.7),
+            scale(&directions[1], -0.4),
+        ];
+        let damping = Damping::absolute(1e-13);
+        let update = sf(&gram(&all), 2, &[false; 2], &damping, EXACT).unwrap();
+        // In the span of two independent rows the undamped solution has ĴΔ = -(3/7, 3/2).
+        let delta = apply(&all, &update.values);
+        let image: Vec<f64> = all[2..].iter().map(|row| dot(row, &delta)).collect();
+        assert!(distance(&image, &[-3.0 / 7.0, -1.5]) < 1e-9, "{image:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn true_labels_make_sf_ef(rows in rows(4, 9), lambda in 1e-9..1e-1f64) {
+            let all: Vec<Vec<f64>> = rows.iter().chain(&rows).cloned().collect();
+            let damping = Damping::absolute(lambda);
+            let a = sf(&gram(&all), 4, &[true; 4], &damping, EXACT).unwrap();
+            let b = ef(&gram(&rows), &damping, EXACT, None).unwrap();
+            prop_assert!(distance(&apply(&all, &a.values), &apply(&rows, &b.values)) < 1e-10);
+        }
+
+        #[test]
+        fn sf_is_the_dense_solve(
+            truth in rows(3, 11),
+            drawn in rows(6, 11),
+            matching in proptest::collection::vec(any::<bool>(), 3),
+            lambda in 1e-3..1.0f64,
+        ) {
+            // Two draws; in the first copy some rows have the true label.
+            let mut drawn = drawn;
+            for n in 0..3 {
+                if matching[n] {
+                    drawn[n] = truth[n].iter().map(|x| x / 2f64.sqrt()).collect();
+                }
+            }
+            let matches: Vec<bool> = matching.iter().copied().chain([false; 3]).collect();
+            let all: Vec<Vec<f64>> = truth.iter().chain(&drawn).cloned().collect();
+            let damping = Damping::absolute(lambda);
+            let update = sf(&gram(&all), 3, &matches, &damping, EXACT).unwrap();
+            let (dense, _) = sf_small(&all, 3, &damping, EXACT).unwrap();
+            let delta = apply(&all, &update.values);
+            prop_assert!(distance(&delta, &dense) < 1e-9);
+            let decrease: Vec<f64> = truth.iter().map(|row| dot(row, &dense)).collect();
+            prop_assert!(distance(&update.decrease, &decrease) < 1e-9);
+        }
+    }
+}
