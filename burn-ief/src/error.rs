@@ -93,6 +93,13 @@ pub enum Error {
     )]
     NoSampledLabels,
 
+    /// A `TrainStep` under `Natural` returned plain gradients.
+    #[error(
+        "the model's `TrainStep::step` returned plain gradients: end it with \
+         `burn_ief::train::train_output(self, grads, item)` instead of `TrainOutput::new`"
+    )]
+    PlainTrainStep,
+
     /// Nothing trainable was recorded.
     #[error(
         "the recording holds no trainable parameter of this module: call the layers' recorded \

@@ -7,6 +7,8 @@ pub mod nn;
 pub mod optim;
 pub mod rows;
 pub mod tape;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod update;
 
 pub use error::Error;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use burn::module::{Module, ParamGroup, ParamId};
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, Optimizer};
-use burn::tensor::Gradients;
+use burn::tensor::{Gradients, Tensor};
 
 use super::descent::NaturalDescent;
 use super::normalize::normalize;
@@ -77,8 +77,6 @@ pub struct NaturalStep {
     /// To first order, how much the loss of each sample falls for a step size of 1 (before
     /// normalisation).
     pub decrease: Vec<f64>,
-    /// The parameters that the natural gradient covers.
-    pub(crate) natural: HashSet<ParamId>,
 }
 
 impl NaturalGradient {
@@ -128,7 +126,7 @@ impl NaturalGradient {
     ) -> Result<NaturalStep, Error> {
         let recorded = Recorded::collect(tape, grads, module, self.group.as_ref())?;
         let mut step = self.solve(recorded)?;
-        self.finish(module, &mut step.gradients, &step.natural);
+        self.finish(module, &mut step.gradients, &self.covered(module));
         Ok(step)
     }
 
@@ -146,7 +144,6 @@ impl NaturalGradient {
             _ => jacobian.narrow(0, samples)?,
         };
         let jacobian = jacobian.with_precision(self.precision);
-        let natural = jacobian.params().iter().map(|param| param.id).collect();
         let unused = jacobian.unused();
         let mut step = match truth {
             // No more parameters than drawn rows: solve for the parameters themselves.
@@ -155,7 +152,6 @@ impl NaturalGradient {
             }
             truth => self.dual(jacobian, samples, &truth)?,
         };
-        step.natural = natural;
         step.report.unused = unused;
         rest.register(&mut step.gradients);
         Ok(step)
@@ -188,7 +184,6 @@ impl NaturalGradient {
             gradients: jacobian.into_t_matvec(&update.values)?,
             report: update.report,
             decrease: update.decrease,
-            natural: HashSet::new(),
         })
     }
 
@@ -210,8 +205,49 @@ impl NaturalGradient {
             decrease: decrease.collect(),
             gradients: jacobian.unflatten(&delta)?,
             report,
-            natural: HashSet::new(),
         })
+    }
+
+    /// The parameters that J covers.
+    pub(crate) fn group(&self) -> Option<&ParamGroup> {
+        self.group.as_ref()
+    }
+
+    /// Whether recordings depend on the step.
+    #[cfg(feature = "train")]
+    pub(crate) fn draws_labels(&self) -> bool {
+        matches!(self.rule, Rule::Sf { .. })
+    }
+
+    /// Ids of the trainable parameters of `module` that the natural gradient covers.
+    pub(crate) fn covered<M: Module>(&self, module: &M) -> HashSet<ParamId> {
+        struct Covered<'a> {
+            group: Option<&'a ParamGroup>,
+            path: Vec<String>,
+            ids: HashSet<ParamId>,
+        }
+        impl ModuleVisitor for Covered<'_> {
+            fn enter_module(&mut self, name: &str, _container_type: &str) {
+                self.path.push(name.to_string());
+            }
+            fn exit_module(&mut self, _name: &str, _container_type: &str) {
+                self.path.pop();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let path = self.path.join(".");
+                let inside = |group: &ParamGroup| group.matches(&param.id, Some(&path));
+                if param.is_require_grad() && self.group.is_none_or(inside) {
+                    self.ids.insert(param.id);
+                }
+            }
+        }
+        let mut covered = Covered {
+            group: self.group(),
+            path: Vec::new(),
+            ids: HashSet::new(),
+        };
+        module.visit(&mut covered);
+        covered.ids
     }
 
     /// What comes after all directions of a step are added up.

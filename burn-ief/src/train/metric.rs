@@ -1,0 +1,128 @@
+//! The solve report as a metric.
+
+use std::sync::{Arc, Mutex};
+
+use burn::module::Module;
+use burn::tensor::TensorReadError;
+use burn::train::metric::state::{FormatOptions, NumericMetricState};
+use burn::train::metric::{
+    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
+    SerializedEntry,
+};
+
+use super::natural::Natural;
+use crate::update::SolveReport;
+
+/// Which number of a [`SolveReport`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SolveQuantity {
+    /// The damping λ that was used (sum form).
+    Damping,
+    /// The estimated condition number of the damped matrix.
+    Condition,
+    /// Its numerical rank.
+    Rank,
+    /// The relative residual of the solve.
+    Residual,
+    /// Samples that contributed nothing.
+    ZeroRows,
+}
+
+impl SolveQuantity {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Damping => "Solve damping",
+            Self::Condition => "Solve condition",
+            Self::Rank => "Solve rank",
+            Self::Residual => "Solve residual",
+            Self::ZeroRows => "Solve zero rows",
+        }
+    }
+
+    fn of(self, report: &SolveReport) -> f64 {
+        match self {
+            Self::Damping => report.damping,
+            Self::Condition => report.condition,
+            Self::Rank => report.rank as f64,
+            Self::Residual => report.residual,
+            Self::ZeroRows => report.zero_rows.len() as f64,
+        }
+    }
+}
+
+/// A training metric that logs one number of the latest solve.
+///
+/// Metrics are computed on a thread of their own, so an entry can belong to a neighbouring step.
+///
+/// ```ignore
+/// let condition = SolveMetric::new(&natural, SolveQuantity::Condition);
+/// let training = training.metric_train_numeric(condition);
+/// ```
+#[derive(Clone)]
+pub struct SolveMetric {
+    quantity: SolveQuantity,
+    report: Arc<Mutex<Option<SolveReport>>>,
+    state: NumericMetricState,
+}
+
+impl SolveMetric {
+    /// Follow the solves of this model (and of its clones and forks).
+    pub fn new<M: Module>(natural: &Natural<M>, quantity: SolveQuantity) -> Self {
+        Self {
+            quantity,
+            report: natural.report_handle(),
+            state: NumericMetricState::default(),
+        }
+    }
+}
+
+impl Metric for SolveMetric {
+    type Input = ();
+
+    fn name(&self) -> MetricName {
+        Arc::new(self.quantity.name().to_string())
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        NumericAttributes {
+            unit: None,
+            higher_is_better: false,
+        }
+        .into()
+    }
+
+    fn update(
+        &mut self,
+        (): &Self::Input,
+        _metadata: &MetricMetadata,
+    ) -> Result<SerializedEntry, TensorReadError> {
+        let report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(report) = report.as_ref() {
+            self.state.update(self.quantity.of(report), 1);
+        }
+        drop(report);
+        Ok(self.state.compute_update(FormatOptions::new(self.name()).precision(3)))
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        Ok(self.state.compute_final(FormatOptions::new(self.name()).precision(3)))
+    }
+
+    fn clear(&mut self) {
+        self.state.reset();
+    }
+}
+
+impl Numeric for SolveMetric {
+    fn value(&self) -> Option<NumericEntry> {
+        Some(self.state.current_value())
+    }
+
+    fn running_value(&self) -> Option<NumericEntry> {
+        Some(self.state.running_value())
+    }
+
+    fn final_value(&self) -> NumericEntry {
+        self.state.final_value()
+    }
+}

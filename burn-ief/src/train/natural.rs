@@ -1,0 +1,225 @@
+//! The module wrapper for learners.
+
+use std::sync::{Arc, Mutex};
+
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param, ParamId};
+use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
+use burn::tensor::{Device, Tensor};
+use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
+
+use super::scope;
+use crate::error::Error;
+use crate::optim::{NaturalGradient, map_gradients};
+use crate::update::SolveReport;
+
+/// How directions of several shards (accumulated batches, devices) become one update.
+///
+/// Each shard solves its own system. For shards with orthogonal gradients the sum is the joint
+/// update; for similar ones it is up to D times too long, and the mean is nearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reduction {
+    /// Divide by the number of shards.
+    #[default]
+    Mean,
+    /// Add them up, as `burn::train` does with gradients.
+    Sum,
+}
+
+/// A model trained by a natural-gradient method in a `burn::train` learner.
+///
+/// ```ignore
+/// let ief = IefConfig::new().build();
+/// let model = Natural::new(model, ief.clone()).with_interrupter(training.interrupter());
+/// let result = training.launch(Learner::new(model, ief.optimizer(), 1.0));
+/// let model = result.model.into_inner();
+/// ```
+///
+/// The model's `TrainStep` ends with [`train_output`](super::train_output). The record holds the
+/// model's own under `model`, and the number of steps, which selects the drawn labels of SF: a
+/// resumed run draws what the unbroken one would.
+#[derive(Module, Debug)]
+pub struct Natural<M> {
+    model: M,
+    /// Optimizer steps taken. In gradients, its id carries the number of shards.
+    steps: Param<Tensor<1>>,
+    #[module(skip)]
+    glue: Glue,
+}
+
+/// What stays outside the record.
+#[derive(Debug, Clone)]
+struct Glue {
+    method: NaturalGradient,
+    reduction: Reduction,
+    interrupter: Option<Stop>,
+    report: Arc<Mutex<Option<SolveReport>>>,
+}
+
+#[derive(Clone)]
+struct Stop(Interrupter);
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupter")
+    }
+}
+
+impl<M: Module> Natural<M> {
+    /// Train `model` with `method`.
+    pub fn new(model: M, method: NaturalGradient) -> Self {
+        let device = model.devices().first().cloned().unwrap_or_default();
+        let steps = Tensor::zeros([1], &device.inner());
+        Self {
+            model,
+            steps: Param::initialized(ParamId::new(), steps),
+            glue: Glue {
+                method,
+                reduction: Reduction::default(),
+                interrupter: None,
+                report: Arc::default(),
+            },
+        }
+    }
+
+    /// Stop the training through this handle when a step fails, with the error as the reason.
+    ///
+    /// Without it a failing step panics with the error.
+    pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
+        self.glue.interrupter = Some(Stop(interrupter));
+        self
+    }
+
+    /// How accumulated batches and devices are reduced.
+    pub fn with_reduction(mut self, reduction: Reduction) -> Self {
+        self.glue.reduction = reduction;
+        self
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The model, by value.
+    pub fn into_inner(self) -> M {
+        self.model
+    }
+
+    /// The report of the latest solve, shared with all clones (and the learner's forks).
+    pub fn last_report(&self) -> Option<SolveReport> {
+        let report = self.glue.report.lock();
+        report.unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    pub(super) fn report_handle(&self) -> Arc<Mutex<Option<SolveReport>>> {
+        self.glue.report.clone()
+    }
+
+    /// Optimizer steps taken, over resumed runs too.
+    pub fn steps(&self) -> u64 {
+        self.steps.val().into_scalar::<f32>() as u64
+    }
+
+    fn fail(&self, error: &Error) {
+        match &self.glue.interrupter {
+            Some(Stop(interrupter)) => interrupter.stop(Some(&error.to_string())),
+            None => panic!("{error}"),
+        }
+    }
+}
+
+impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
+    type Input = M::Input;
+    type Output = M::Output;
+
+    fn step(&self, item: Self::Input) -> TrainOutput<Self::Output> {
+        let method = self.glue.method.clone();
+        let tape = match method.draws_labels() {
+            true => method.start_at(self.steps()),
+            false => method.start(),
+        };
+        let (mut output, solved) = scope::run(method, tape, || self.model.step(item));
+        match solved {
+            Ok(report) => {
+                let place = self.glue.report.lock();
+                *place.unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(report);
+                let shard = Tensor::ones_like(&self.steps.val());
+                output.grads.register(self.steps.id, shard);
+            }
+            Err(error) => {
+                self.fail(&error);
+                output.grads = GradientsParams::new();
+            }
+        }
+        output
+    }
+
+    fn optimize(
+        self,
+        optim: &mut ModuleOptimizer,
+        lr: ModuleLearningRate,
+        mut grads: GradientsParams,
+    ) -> Self {
+        // Nothing came: the step failed and the training is about to stop.
+        let Some(shards) = grads.remove::<1>(self.steps.id) else {
+            return self;
+        };
+        let method = &self.glue.method;
+        let natural = method.covered(&self.model);
+        if self.glue.reduction == Reduction::Mean {
+            map_gradients(&self.model, &mut grads, |id, grad| {
+                let shards = shards.clone().to_device(&grad.device()).cast(grad.dtype());
+                natural.contains(&id).then(|| grad / shards)
+            });
+        }
+        method.finish(&self.model, &mut grads, &natural);
+        Self {
+            model: optim.step(lr, self.model, grads),
+            steps: self.steps.map(|steps| steps + 1.0),
+            glue: self.glue,
+        }
+    }
+
+    fn optimize_multi(
+        self,
+        optim: &mut ModuleOptimizer,
+        lr: ModuleLearningRate,
+        grads: MultiGradientsParams,
+    ) -> Self {
+        // The update is normalised as a whole, so it is brought together first.
+        let gathered = gather(&self, grads);
+        self.optimize(optim, lr, gathered)
+    }
+}
+
+impl<M: Module + InferenceStep> InferenceStep for Natural<M> {
+    type Input = M::Input;
+    type Output = M::Output;
+
+    fn step(&self, item: Self::Input) -> Self::Output {
+        self.model.step(item)
+    }
+}
+
+/// Sum the gradients of all devices, each on the device of its parameter.
+fn gather<M: Module>(module: &M, grads: MultiGradientsParams) -> GradientsParams {
+    struct Gather {
+        from: MultiGradientsParams,
+        to: GradientsParams,
+    }
+    impl ModuleVisitor for Gather {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some((grad, _)) = self.from.remove::<D>(param.id) {
+                let device: Device = param.lazy_device().inner();
+                self.to.register(param.id, grad.to_device(&device));
+            }
+        }
+    }
+    let mut gather = Gather {
+        from: grads,
+        to: GradientsParams::new(),
+    };
+    module.visit(&mut gather);
+    gather.to
+}

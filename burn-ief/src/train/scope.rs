@@ -1,0 +1,93 @@
+//! How a `TrainStep` finds the method that it runs under.
+
+use std::cell::RefCell;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Gradients;
+use burn::train::TrainOutput;
+
+use crate::error::Error;
+use crate::jacobian::Recorded;
+use crate::optim::NaturalGradient;
+use crate::tape::Tape;
+use crate::update::SolveReport;
+
+thread_local! {
+    static SCOPE: RefCell<Option<Stage>> = const { RefCell::new(None) };
+}
+
+/// Where a step stands.
+enum Stage {
+    /// The user's `step` runs; the tape records.
+    Recording(NaturalGradient, Tape),
+    /// `train_output` was called.
+    Solved(Result<SolveReport, Error>),
+}
+
+/// Run `step` with `method` in scope; returns what it returned and how the solve went.
+pub(super) fn run<T>(
+    method: NaturalGradient,
+    tape: Tape,
+    step: impl FnOnce() -> T,
+) -> (T, Result<SolveReport, Error>) {
+    /// Ends the recording if `step` panics.
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            SCOPE.take();
+        }
+    }
+    let _guard = Guard;
+    SCOPE.set(Some(Stage::Recording(method, tape)));
+    let output = step();
+    let solved = match SCOPE.take() {
+        Some(Stage::Solved(solved)) => solved,
+        _ => Err(Error::PlainTrainStep),
+    };
+    (output, solved)
+}
+
+/// The output of a training step: inside a [`Natural`](super::Natural) with the natural gradient,
+/// elsewhere exactly `TrainOutput::new`.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::Linear;
+/// use burn::tensor::Tensor;
+/// use burn::train::{RegressionOutput, TrainOutput, TrainStep};
+/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::{Likelihood, output_with};
+///
+/// #[derive(Module, Debug)]
+/// struct Net {
+///     layer: Linear,
+/// }
+///
+/// impl TrainStep for Net {
+///     type Input = (Tensor<2>, Tensor<2>);
+///     type Output = RegressionOutput;
+///
+///     fn step(&self, (x, y): Self::Input) -> TrainOutput<RegressionOutput> {
+///         let z = output_with(self.layer.forward_recorded(x), Likelihood::Gaussian);
+///         let loss = (z.clone() - y.clone()).square().sum_dim(1).mean() * 0.5;
+///         let grads = loss.backward();
+///         burn_ief::train::train_output(self, grads, RegressionOutput::new(loss, z, y))
+///     }
+/// }
+/// ```
+pub fn train_output<M: Module, T>(module: &M, grads: Gradients, item: T) -> TrainOutput<T> {
+    match SCOPE.take() {
+        Some(Stage::Recording(method, tape)) => {
+            let step = Recorded::collect(tape, grads, module, method.group())
+                .and_then(|recorded| method.solve(recorded));
+            let (grads, solved) = match step {
+                Ok(step) => (step.gradients, Ok(step.report)),
+                Err(error) => (GradientsParams::new(), Err(error)),
+            };
+            SCOPE.set(Some(Stage::Solved(solved)));
+            TrainOutput { grads, item }
+        }
+        _ => TrainOutput::new(module, grads, item),
+    }
+}
