@@ -96,16 +96,23 @@ impl Metric for SolveMetric {
         (): &Self::Input,
         _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        let report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let report = self
+            .report
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(report) = report.as_ref() {
             self.state.update(self.quantity.of(report), 1);
         }
         drop(report);
-        Ok(self.state.compute_update(FormatOptions::new(self.name()).precision(3)))
+        Ok(self
+            .state
+            .compute_update(FormatOptions::new(self.name()).precision(3)))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self.state.compute_final(FormatOptions::new(self.name()).precision(3)))
+        Ok(self
+            .state
+            .compute_final(FormatOptions::new(self.name()).precision(3)))
     }
 
     fn clear(&mut self) {

@@ -109,7 +109,9 @@ impl<M: Module> Natural<M> {
     /// The report of the latest solve, shared with all clones (and the learner's forks).
     pub fn last_report(&self) -> Option<SolveReport> {
         let report = self.glue.report.lock();
-        report.unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        report
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
     pub(super) fn report_handle(&self) -> Arc<Mutex<Option<SolveReport>>> {
