@@ -2,7 +2,7 @@
 #![cfg(feature = "train")]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use burn::data::dataloader::DataLoader;
 use burn::data::dataloader::batcher::Batcher;
@@ -25,6 +25,12 @@ use burn_ief::update::Damping;
 use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
 
 type Item = ([f32; 4], i64);
+
+/// Flex has one random state per process: tests that draw from it take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 #[derive(Clone, Debug)]
 struct Batch {
@@ -203,6 +209,7 @@ fn directory(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn every_method_trains_in_a_learner() {
+    let _turn = alone();
     let methods = [
         ("ief", IefConfig::new().build(), 1.0),
         ("ef", EfConfig::new().with_normalize(Some(1.0)).build(), 0.1),
@@ -230,6 +237,7 @@ fn every_method_trains_in_a_learner() {
 
 #[test]
 fn a_resumed_run_continues_bit_for_bit() {
+    let _turn = alone();
     let methods = [
         IefConfig::new()
             .with_momentum(Some(burn::optim::momentum::MomentumConfig::new()))
@@ -255,6 +263,7 @@ fn a_resumed_run_continues_bit_for_bit() {
 
 #[test]
 fn accumulated_and_multi_device_shards_are_reduced() {
+    let _turn = alone();
     // One step over two shards against the two directions computed by hand. Dropout is off.
     let device = Device::flex().autodiff();
     let method = IefConfig::new().build();
@@ -288,6 +297,7 @@ fn accumulated_and_multi_device_shards_are_reduced() {
 
 #[test]
 fn accumulation_and_two_devices_run_through_the_learner() {
+    let _turn = alone();
     for (name, accumulation, devices) in [("accumulated", Some(2), 1), ("devices", None, 2)] {
         for reduction in [Reduction::Mean, Reduction::Sum] {
             let path = directory(&format!("{name}-{reduction:?}"));
@@ -323,6 +333,7 @@ impl TrainStep for Plain {
 
 #[test]
 fn a_failing_step_stops_the_training_with_its_error() {
+    let _turn = alone();
     let device = Device::flex().autodiff();
     let interrupter = burn::train::Interrupter::new();
     let plain = Plain {
@@ -344,6 +355,7 @@ fn a_failing_step_stops_the_training_with_its_error() {
 #[test]
 #[should_panic(expected = "train_output")]
 fn a_failing_step_without_an_interrupter_panics() {
+    let _turn = alone();
     let device = Device::flex().autodiff();
     let plain = Plain {
         net: Net::new(&device),
@@ -354,6 +366,7 @@ fn a_failing_step_without_an_interrupter_panics() {
 
 #[test]
 fn the_record_keeps_the_steps() {
+    let _turn = alone();
     let device = Device::flex().autodiff();
     let method = IefConfig::new().build();
     let natural = Natural::new(Net::new(&device), method.clone());
