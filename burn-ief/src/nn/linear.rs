@@ -110,6 +110,12 @@ impl Call<'_> {
     /// `x W + b + s (x A) B`, with a tap at `x A` (for A) and one at the output (for B).
     fn adapted(&self, x: Tensor<2>, adapter: &LoraAdapter) -> Tensor<2> {
         let base = self.layer.weight.base().inner();
+        // As Burn's own composition: at the factors' dtype, a packed base unpacked.
+        let base = match base.dtype() {
+            dtype if dtype == x.dtype() => base,
+            dtype if dtype.is_float() => base.cast(x.dtype()),
+            _ => base.dequantize(),
+        };
         let scale = adapter.scale;
         let [a, b] = [adapter.a.val().inner(), adapter.b.val().inner()];
         let dims = (self.batch, self.positions);

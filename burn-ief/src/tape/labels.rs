@@ -74,7 +74,7 @@ impl LabelDraw {
             (Self::Sample { count, seed, step }, Likelihood::Categorical) => {
                 let p = softmax(z, 1);
                 let labels = draw_categorical(p.clone(), &mut generator(*seed, *step, mark));
-                (p - one_hot(labels, classes)) / (*count as f64).sqrt()
+                (p.clone() - one_hot(labels, classes).cast(p.dtype())) / (*count as f64).sqrt()
             }
             (Self::Sample { count, seed, step }, Likelihood::Gaussian) => {
                 let mut generator = generator(*seed, *step, mark);
@@ -93,7 +93,7 @@ impl LabelDraw {
                     Likelihood::Categorical => {
                         let p = softmax(z, 1);
                         let weight = p.clone().gather(1, labels.clone().unsqueeze_dim(1)).sqrt();
-                        (p - one_hot(labels, classes)) * weight
+                        (p.clone() - one_hot(labels, classes).cast(p.dtype())) * weight
                     }
                     Likelihood::Gaussian => one_hot(labels, classes).cast(z.dtype()),
                 }
@@ -122,8 +122,14 @@ fn draw_categorical(p: Tensor<2>, generator: &mut ChaCha8Rng) -> Tensor<1, Int> 
         .clamp_max(classes as i64 - 1)
 }
 
+/// Like Burn's `one_hot`, which refuses a single class.
 fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Tensor<2> {
-    labels.one_hot::<2>(classes).float()
+    let [rows] = labels.dims();
+    let all = Tensor::<1, Int>::arange(0..classes as i64, &labels.device());
+    let labels = labels.reshape([rows, 1]).expand([rows, classes]);
+    labels
+        .equal(all.reshape([1, classes]).expand([rows, classes]))
+        .float()
 }
 
 #[cfg(test)]
