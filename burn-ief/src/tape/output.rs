@@ -8,11 +8,14 @@ use super::recorder::{at_least_f32, recorder};
 use super::scale::LossScale;
 use crate::error::Error;
 
+/// Reads the gradient of the scalar loss at an output.
+type ReadError = Box<dyn FnOnce(&Gradients) -> Option<Tensor<2>>>;
+
 /// A marked output of the model and, with drawn labels, the surrogate loss of its copies.
 pub(super) struct OutputMark {
     likelihood: Likelihood,
     /// `[M, T * C]`: gradient of the scalar loss at the output of the true copies.
-    error: Box<dyn FnOnce(&Gradients) -> Option<Tensor<2>>>,
+    error: ReadError,
     /// Output of the true copies, `[M, T, C]`.
     value: Tensor<3>,
     /// `Σ z ∘ dz` over the copies, on the tape.

@@ -40,13 +40,13 @@ pub fn sf(
     // What matching rows carry: J_n = √K Ĵ_nk, averaged over the matching copies k.
     let mut carried = vec![0.0; drawn];
     let mut rest = vec![1.0; samples];
-    for n in 0..samples {
+    for (n, rest) in rest.iter_mut().enumerate() {
         let matching: Vec<usize> = (0..copies)
             .map(|k| k * samples + n)
             .filter(|&r| matches[r])
             .collect();
         if !matching.is_empty() {
-            rest[n] = 0.0;
+            *rest = 0.0;
             for &row in &matching {
                 carried[row] = (copies as f64).sqrt() / matching.len() as f64;
             }
