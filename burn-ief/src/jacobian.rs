@@ -10,6 +10,7 @@ mod direction;
 mod from_tape;
 mod gram;
 mod outputs;
+mod validate;
 
 use burn::module::ParamId;
 use burn::optim::GradientsParams;
@@ -22,6 +23,7 @@ pub(crate) use block::Block;
 pub(crate) use direction::Direction;
 pub use from_tape::Recorded;
 pub use gram::GramPrecision;
+pub use validate::{ValidatedParameter, ValidationReport, validate};
 
 /// A parameter that J has columns for.
 #[derive(Debug, Clone)]

@@ -7,10 +7,22 @@
 //!
 //! The batch is axis 0 everywhere.
 
+mod attention;
 mod broadcast;
+mod conv;
 mod dropout;
+mod embedding;
 mod linear;
+mod norm;
+mod transformer;
 
+pub use attention::{AttentionInput, MultiHeadAttentionRecorded};
 pub use broadcast::ParamRecorded;
+pub use conv::{Conv1dRecorded, Conv2dRecorded};
 pub use dropout::DropoutRecorded;
+pub use embedding::EmbeddingRecorded;
 pub use linear::LinearRecorded;
+pub use norm::{GroupNormRecorded, LayerNormRecorded, RmsNormRecorded};
+pub use transformer::{
+    PositionWiseFeedForwardRecorded, TransformerEncoderLayerRecorded, TransformerEncoderRecorded,
+};

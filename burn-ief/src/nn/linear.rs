@@ -2,7 +2,7 @@
 
 use burn::module::{LoraAdapter, Param};
 use burn::nn::Linear;
-use burn::tensor::{Tensor, assert_shape};
+use burn::tensor::{DType, Tensor, assert_shape};
 
 use crate::rows::{Outer, Rows};
 use crate::tape::{Recorder, Tap, constant, recorder};
@@ -110,12 +110,7 @@ impl Call<'_> {
     /// `x W + b + s (x A) B`, with a tap at `x A` (for A) and one at the output (for B).
     fn adapted(&self, x: Tensor<2>, adapter: &LoraAdapter) -> Tensor<2> {
         let base = self.layer.weight.base().inner();
-        // As Burn's own composition: at the factors' dtype, a packed base unpacked.
-        let base = match base.dtype() {
-            dtype if dtype == x.dtype() => base,
-            dtype if dtype.is_float() => base.cast(x.dtype()),
-            _ => base.dequantize(),
-        };
+        let base = base_at(base, x.dtype());
         let scale = adapter.scale;
         let [a, b] = [adapter.a.val().inner(), adapter.b.val().inner()];
         let dims = (self.batch, self.positions);
@@ -174,8 +169,18 @@ impl Call<'_> {
     }
 }
 
+/// The base of an adapted weight as in Burn's own composition: at the factors' dtype, a packed one
+/// unpacked.
+pub(super) fn base_at(base: Tensor<2>, dtype: DType) -> Tensor<2> {
+    match base.dtype() {
+        own if own == dtype => base,
+        own if own.is_float() => base.cast(dtype),
+        _ => base.dequantize(),
+    }
+}
+
 /// `[M * T, d]` to `[M, T, d]`.
-fn positioned(x: Tensor<2>, (batch, positions): (usize, usize)) -> Tensor<3> {
+pub(super) fn positioned(x: Tensor<2>, (batch, positions): (usize, usize)) -> Tensor<3> {
     let [_, width] = x.dims();
     x.reshape([batch, positions, width])
 }

@@ -1,0 +1,229 @@
+//! Convolutions in one and two dimensions.
+
+mod patches;
+
+use burn::module::Param;
+use burn::nn::conv::{Conv1d, Conv2d};
+use burn::nn::{PaddingConfig1d, PaddingConfig2d};
+use burn::tensor::Tensor;
+use burn::tensor::module::{conv1d, conv2d};
+use burn::tensor::ops::ConvOptions;
+
+use crate::rows::Rows;
+use crate::tape::{Recorder, recorder};
+use patches::Window;
+
+/// Recorded form of [`Conv1d`].
+///
+/// The kernel's rows come from the patches that it saw: dense rows, or factored ones where those
+/// are smaller (many channels, few positions).
+///
+/// ```
+/// use burn::nn::conv::Conv1dConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::nn::Conv1dRecorded;
+///
+/// let device = Device::flex().autodiff();
+/// let conv = Conv1dConfig::new(3, 5, 2).init(&device);
+/// let x = Tensor::<3>::ones([4, 3, 9], &device);
+/// assert_eq!(conv.forward_recorded(x).dims(), [4, 5, 8]);
+/// ```
+pub trait Conv1dRecorded {
+    /// Apply the layer, see [`Conv1d::forward`].
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[M, channels_in, length_in]`
+    /// - output: `[M, channels_out, length_out]`
+    fn forward_recorded(&self, input: Tensor<3>) -> Tensor<3>;
+}
+
+/// Recorded form of [`Conv2d`].
+///
+/// The kernel's rows come from the patches that it saw: dense rows, or factored ones where those
+/// are smaller (many channels, few positions).
+///
+/// ```
+/// use burn::nn::conv::Conv2dConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::nn::Conv2dRecorded;
+///
+/// let device = Device::flex().autodiff();
+/// let conv = Conv2dConfig::new([3, 8], [3, 3]).init(&device);
+/// let x = Tensor::<4>::ones([4, 3, 12, 12], &device);
+/// assert_eq!(conv.forward_recorded(x).dims(), [4, 8, 10, 10]);
+/// ```
+pub trait Conv2dRecorded {
+    /// Apply the layer, see [`Conv2d::forward`].
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[M, channels_in, height_in, width_in]`
+    /// - output: `[M, channels_out, height_out, width_out]`
+    fn forward_recorded(&self, input: Tensor<4>) -> Tensor<4>;
+}
+
+impl Conv1dRecorded for Conv1d {
+    fn forward_recorded(&self, input: Tensor<3>) -> Tensor<3> {
+        let Some(recorder) = recorder() else {
+            return self.forward(input);
+        };
+        let input = recorder.batch(input);
+        let layer = Layer {
+            recorder: &recorder,
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+        };
+        if !layer.trains() {
+            return self.forward(input);
+        }
+        let [_, _, length] = input.dims();
+        let padding = match self.padding {
+            PaddingConfig1d::Valid => (0, 0),
+            PaddingConfig1d::Same => same_padding(self.kernel_size, self.stride, length),
+            PaddingConfig1d::Explicit(left, right) => (left, right),
+        };
+        let (stride, dilation) = (self.stride, self.dilation);
+        let options = ConvOptions::new_with_padding([stride], [padding], [dilation], self.groups);
+        let y = conv1d(input.clone(), self.weight.val().inner(), None, options);
+        let window = Window {
+            kernel: [1, self.kernel_size],
+            stride: [1, stride],
+            dilation: [1, dilation],
+            padding: [(0, 0), padding],
+            groups: self.groups,
+        };
+        layer.finish(y, input.inner(), move |input, error| {
+            window.rows(input.unsqueeze_dim(2), error.unsqueeze_dim(2))
+        })
+    }
+}
+
+impl Conv2dRecorded for Conv2d {
+    fn forward_recorded(&self, input: Tensor<4>) -> Tensor<4> {
+        let Some(recorder) = recorder() else {
+            return self.forward(input);
+        };
+        let input = recorder.batch(input);
+        let layer = Layer {
+            recorder: &recorder,
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+        };
+        if !layer.trains() {
+            return self.forward(input);
+        }
+        let [_, _, height, width] = input.dims();
+        let padding = match self.padding {
+            PaddingConfig2d::Valid => [(0, 0), (0, 0)],
+            PaddingConfig2d::Same => [
+                same_padding(self.kernel_size[0], self.stride[0], height),
+                same_padding(self.kernel_size[1], self.stride[1], width),
+            ],
+            PaddingConfig2d::Explicit(top, left, bottom, right) => [(top, bottom), (left, right)],
+        };
+        let window = Window {
+            kernel: self.kernel_size,
+            stride: self.stride,
+            dilation: self.dilation,
+            padding,
+            groups: self.groups,
+        };
+        let options =
+            ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
+        let y = conv2d(input.clone(), self.weight.val().inner(), None, options);
+        layer.finish(y, input.inner(), move |input, error| {
+            window.rows(input, error)
+        })
+    }
+}
+
+/// Padding before and after an axis that keeps its size, as Burn's `Same`: the odd one comes last.
+fn same_padding(kernel: usize, stride: usize, size: usize) -> (usize, usize) {
+    let total = match size.div_ceil(stride) {
+        0 => 0,
+        positions => ((positions - 1) * stride + kernel).saturating_sub(size),
+    };
+    (total / 2, total - total / 2)
+}
+
+/// One use of a convolution of rank `D`.
+struct Layer<'a, const D: usize> {
+    recorder: &'a Recorder,
+    weight: &'a Param<Tensor<D>>,
+    bias: Option<&'a Param<Tensor<1>>>,
+}
+
+impl<const D: usize> Layer<'_, D> {
+    fn trains(&self) -> bool {
+        self.weight.is_require_grad() || self.trained_bias().is_some()
+    }
+
+    fn trained_bias(&self) -> Option<&Param<Tensor<1>>> {
+        self.bias.filter(|bias| bias.is_require_grad())
+    }
+
+    /// Add the bias to the convolution `y` and record; `rows` makes the kernel's rows from the
+    /// input and the output error.
+    fn finish(
+        &self,
+        y: Tensor<D>,
+        input: Tensor<D>,
+        rows: impl FnOnce(Tensor<D>, Tensor<D>) -> Rows + 'static,
+    ) -> Tensor<D> {
+        let dims = y.dims();
+        let (batch, channels) = (dims[0], dims[1]);
+        let bias = self.bias.map(|bias| {
+            let mut shape = [1; D];
+            shape[1] = channels;
+            bias.val().inner().reshape(shape)
+        });
+        if !self.weight.is_require_grad() {
+            // One leaf entry per channel: autodiff sums over the positions.
+            let (Some(bias), Some(parameter)) = (bias, self.trained_bias()) else {
+                unreachable!("the kernel or the bias trains");
+            };
+            let mut shape = [1; D];
+            shape[..2].copy_from_slice(&[batch, channels]);
+            let tap = self.recorder.leaf(bias.expand(shape), &y, parameter);
+            let y = y + tap.value();
+            self.recorder.record(parameter, batch, move |grads| {
+                Some(Rows::dense(tap.error(grads)?.reshape([batch, channels])))
+            });
+            return y;
+        }
+        let (y, tap) = match bias {
+            Some(bias) => {
+                let tap = self.recorder.leaf(bias.expand(dims), &y, self.weight);
+                (y + tap.value(), tap)
+            }
+            None => self.recorder.tap(y, self.weight),
+        };
+        if let Some(bias) = self.trained_bias() {
+            let tap = tap.clone();
+            let positions = dims[2..].iter().product();
+            self.recorder.record(bias, batch, move |grads| {
+                let error = tap.error(grads)?.reshape([batch, channels, positions]);
+                Some(Rows::dense(error.sum_dim(2).squeeze_dim(2)))
+            });
+        }
+        self.recorder.record(self.weight, batch, move |grads| {
+            Some(rows(input, tap.error(grads)?))
+        });
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_padding;
+
+    #[test]
+    fn same_padding_puts_the_odd_one_last() {
+        // size, kernel, stride: out = ceil(size / stride), total = (out - 1) stride + kernel - size.
+        assert_eq!(same_padding(3, 1, 10), (1, 1));
+        assert_eq!(same_padding(2, 1, 5), (0, 1));
+        assert_eq!(same_padding(4, 3, 7), (1, 2));
+        assert_eq!(same_padding(1, 3, 7), (0, 0));
+    }
+}
