@@ -1,2 +1,97 @@
-//! Skeleton.
-fn main() {}
+//! The command line of `replay`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use replay::{Case, DeviceKind, Error, Place, Precision, Selection, golden};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Recompute reference cases through the public API of burn-ief.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Per-sample gradients and EF, iEF and SF updates of a small network.
+    Golden(GoldenArgs),
+}
+
+#[derive(Args)]
+struct GoldenArgs {
+    /// The case: inputs, labels and parameters (expected results in it are not read).
+    case: PathBuf,
+    /// The file to write, under the names and in the layouts of the case.
+    #[arg(long)]
+    out: PathBuf,
+    /// Compute only results whose names start with one of these, separated by commas.
+    #[arg(long, value_name = "PREFIX[,PREFIX]")]
+    only: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Args)]
+struct PlaceArgs {
+    /// Float type of parameters, inputs and gradients.
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Precision,
+    /// Device; others than flex need the feature of the same name.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Golden(args) => run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &GoldenArgs) -> Result<(), Error> {
+    let selection = match &args.only {
+        Some(prefixes) => Selection::parse(prefixes)?,
+        None => Selection::all(),
+    };
+    let case = Case::read(&args.case)?;
+    check_out(&args.case, &args.out)?;
+    selection.check(&case)?;
+    let place = Place::open(args.place.device, args.place.dtype)?;
+    golden(&case, &place, selection)?.write(&case, &args.out)
+}
+
+/// Find out before computing whether the results can be written.
+fn check_out(case: &Path, out: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Write {
+        path: out.into(),
+        source,
+    };
+    if out.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
+    let folder = match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(failed(std::io::ErrorKind::NotFound.into()));
+    }
+    let same = out.exists() && out.canonicalize().ok() == case.canonicalize().ok();
+    match same {
+        true => Err(Error::SameFile { path: out.into() }),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,430 @@
+//! Reading a case: its kind and settings from the metadata, its tensors to the host.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::error::Error;
+
+/// Which network and loss a case is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A grid over θ of `z = θ₀ + θ₁ x` with half the squared error.
+    LeastSquares,
+    /// The same with the cross-entropy of a sigmoid.
+    Logistic,
+    /// Linear layers `fc1`, `fc2`, … with ReLU between.
+    Mlp,
+    /// A transformer classifier, trained in full, by LoRA or by a soft prompt.
+    Transformer,
+    /// Two convolutions and a linear layer.
+    Cnn,
+}
+
+impl Kind {
+    fn parse(name: &str) -> Option<Self> {
+        let (letter, _) = name.split_once('_').unwrap_or((name, ""));
+        match letter {
+            "a" => Some(Self::LeastSquares),
+            "b" => Some(Self::Logistic),
+            "c" | "d" | "g" => Some(Self::Mlp),
+            "e" => Some(Self::Transformer),
+            "f" => Some(Self::Cnn),
+            _ => None,
+        }
+    }
+
+    /// For messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::LeastSquares => "a least-squares grid",
+            Self::Logistic => "a logistic-regression grid",
+            Self::Mlp => "an MLP",
+            Self::Transformer => "a transformer",
+            Self::Cnn => "a CNN",
+        }
+    }
+
+    /// Whether tensors have leading axes over a grid of θ.
+    pub fn is_grid(self) -> bool {
+        matches!(self, Self::LeastSquares | Self::Logistic)
+    }
+
+    /// The `loss` of its metadata.
+    fn loss(self) -> &'static str {
+        match self {
+            Self::LeastSquares => "half_squared_error",
+            Self::Logistic => "sigmoid_cross_entropy",
+            Self::Mlp | Self::Transformer | Self::Cnn => "softmax_cross_entropy",
+        }
+    }
+}
+
+/// A damping: its name in the results, and λ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lambda {
+    /// As written in the metadata; part of the results' names.
+    pub text: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// Values of a tensor on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Floats, of any width in the file.
+    Float(Vec<f64>),
+    /// Integers.
+    Int(Vec<i64>),
+}
+
+/// A tensor on the host, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: Values,
+}
+
+/// The inputs of a case. Expected results in the file are not read.
+///
+/// ```no_run
+/// let case = replay::Case::read("c_mlp.safetensors".as_ref())?;
+/// let labels = case.integers("labels", &[None])?;
+/// # Ok::<(), replay::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Its name.
+    pub name: String,
+    /// Its network and loss.
+    pub kind: Kind,
+    /// The dampings.
+    pub lambdas: Vec<Lambda>,
+    /// Names of the trainable parameters, without `param.`, in the order of the results.
+    pub order: Vec<String>,
+    /// Attention heads.
+    pub heads: usize,
+    /// LoRA's scale times the rank.
+    pub lora_alpha: f64,
+    tensors: BTreeMap<String, Array>,
+}
+
+/// Keys that describe the file and change nothing.
+const DESCRIPTIVE: [&str; 14] = [
+    "about",
+    "sample_seed",
+    "sensitivity",
+    "lengths",
+    "grid",
+    "seed",
+    "note",
+    "source",
+    "date",
+    "format",
+    "torch",
+    "numpy",
+    "python",
+    "transformers",
+];
+const UNDERSTOOD: [&str; 8] = [
+    "case",
+    "loss",
+    "lams",
+    "param_order",
+    "M",
+    "P",
+    "heads",
+    "lora_alpha",
+];
+
+impl Case {
+    /// Read a case file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`], [`Error::Format`], [`Error::UnknownCase`], [`Error::Metadata`] and
+    /// [`Error::Dtype`].
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|source| Error::Read {
+            path: path.into(),
+            source,
+        })?;
+        let format = |source| Error::Format {
+            path: path.into(),
+            source,
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(format)?;
+        let tensors = file
+            .iter()
+            .filter(|(name, _)| is_input(name))
+            .map(|(name, view)| Ok((name.to_string(), array(name, &view)?)))
+            .collect::<Result<_, Error>>()?;
+        Self::new(header.metadata().clone().unwrap_or_default(), tensors)
+    }
+
+    /// From metadata and tensors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownCase`], [`Error::Metadata`].
+    pub fn new(
+        metadata: HashMap<String, String>,
+        tensors: BTreeMap<String, Array>,
+    ) -> Result<Self, Error> {
+        let metadata = Metadata(metadata);
+        let name = metadata.required("case", "the name of the case")?;
+        let kind = Kind::parse(&name).ok_or_else(|| Error::UnknownCase { name: name.clone() })?;
+        let loss = metadata.required("loss", kind.loss())?;
+        if loss != kind.loss() {
+            return Err(metadata.unexpected("loss", kind.loss()));
+        }
+        let unknown = metadata.0.keys().filter(|key| {
+            let key = key.as_str();
+            !UNDERSTOOD.contains(&key) && !DESCRIPTIVE.contains(&key)
+        });
+        let mut unknown: Vec<&str> = unknown.map(String::as_str).collect();
+        if !unknown.is_empty() {
+            unknown.sort_unstable();
+            return Err(Error::UnknownMetadata {
+                keys: unknown.into_iter().map(str::to_string).collect(),
+            });
+        }
+        let case = Self {
+            lambdas: metadata.lambdas()?,
+            order: metadata.order(kind, &tensors)?,
+            heads: metadata.parsed("heads", 2, "a whole number above 0", |&h| h > 0)?,
+            lora_alpha: metadata.parsed("lora_alpha", 4.0, "a finite number", |a: &f64| {
+                a.is_finite()
+            })?,
+            name,
+            kind,
+            tensors,
+        };
+        if !kind.is_grid() {
+            let samples = case.shape("labels")?.first().copied().unwrap_or(0);
+            metadata.count("M", "samples in `labels`", samples)?;
+            let columns = case.order.iter().map(|name| {
+                let shape = &case.tensors[&format!("param.{name}")].shape;
+                shape.iter().product::<usize>()
+            });
+            metadata.count("P", "entries of `param.*`", columns.sum())?;
+        }
+        Ok(case)
+    }
+
+    /// Whether the file has this tensor.
+    pub fn has(&self, tensor: &str) -> bool {
+        self.tensors.contains_key(tensor)
+    }
+
+    /// Names of the tensors, expected results left out.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Shape of a tensor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`].
+    pub fn shape(&self, tensor: &str) -> Result<&[usize], Error> {
+        self.get(tensor).map(|array| array.shape.as_slice())
+    }
+
+    /// Values of a float tensor of this shape (`None`: any size).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::Shape`], [`Error::Dtype`].
+    pub fn floats(&self, tensor: &str, shape: &[Option<usize>]) -> Result<&[f64], Error> {
+        match &self.shaped(tensor, shape)?.values {
+            Values::Float(values) => Ok(values),
+            Values::Int(_) => Err(Error::Dtype {
+                tensor: tensor.into(),
+                expected: "F64 or F32",
+                found: "an integer".into(),
+            }),
+        }
+    }
+
+    /// Values of an integer tensor of this shape (`None`: any size).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::Shape`], [`Error::Dtype`].
+    pub fn integers(&self, tensor: &str, shape: &[Option<usize>]) -> Result<&[i64], Error> {
+        match &self.shaped(tensor, shape)?.values {
+            Values::Int(values) => Ok(values),
+            Values::Float(_) => Err(Error::Dtype {
+                tensor: tensor.into(),
+                expected: "I64 or I32",
+                found: "a float".into(),
+            }),
+        }
+    }
+
+    fn get(&self, tensor: &str) -> Result<&Array, Error> {
+        self.tensors.get(tensor).ok_or_else(|| Error::Missing {
+            tensor: tensor.into(),
+        })
+    }
+
+    fn shaped(&self, tensor: &str, shape: &[Option<usize>]) -> Result<&Array, Error> {
+        let array = self.get(tensor)?;
+        let fits = array.shape.len() == shape.len()
+            && array
+                .shape
+                .iter()
+                .zip(shape)
+                .all(|(found, expected)| expected.is_none_or(|expected| expected == *found));
+        match fits {
+            true => Ok(array),
+            false => Err(Error::Shape {
+                tensor: tensor.into(),
+                expected: describe(shape),
+                found: array.shape.clone(),
+            }),
+        }
+    }
+}
+
+/// `[?, 3]`.
+fn describe(shape: &[Option<usize>]) -> String {
+    let sizes = shape
+        .iter()
+        .map(|size| size.map_or("?".into(), |s| s.to_string()));
+    format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
+}
+
+fn is_input(name: &str) -> bool {
+    ["labels", "labels_sampled", "axis", "theta"].contains(&name)
+        || ["input.", "param.", "frozen."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+fn array(name: &str, view: &TensorView<'_>) -> Result<Array, Error> {
+    fn read<const N: usize, T>(data: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
+        let (chunks, _) = data.as_chunks::<N>();
+        chunks.iter().map(|chunk| f(*chunk)).collect()
+    }
+    let data = view.data();
+    let values = match view.dtype() {
+        Dtype::F64 => Values::Float(read(data, f64::from_le_bytes)),
+        Dtype::F32 => Values::Float(read(data, |bytes| f64::from(f32::from_le_bytes(bytes)))),
+        Dtype::I64 => Values::Int(read(data, i64::from_le_bytes)),
+        Dtype::I32 => Values::Int(read(data, |bytes| i64::from(i32::from_le_bytes(bytes)))),
+        other => {
+            return Err(Error::Dtype {
+                tensor: name.into(),
+                expected: "F64, F32, I64 or I32",
+                found: format!("{other:?}"),
+            });
+        }
+    };
+    Ok(Array {
+        shape: view.shape().to_vec(),
+        values,
+    })
+}
+
+/// The text entries of a file.
+struct Metadata(HashMap<String, String>);
+
+impl Metadata {
+    fn unexpected(&self, key: &'static str, expected: impl Into<String>) -> Error {
+        Error::Metadata {
+            key,
+            value: self.0.get(key).map(|value| format!("`{value}`")),
+            expected: expected.into(),
+        }
+    }
+
+    fn required(&self, key: &'static str, expected: &str) -> Result<String, Error> {
+        let value = self.0.get(key).cloned();
+        value.ok_or_else(|| self.unexpected(key, expected))
+    }
+
+    fn parsed<T: std::str::FromStr>(
+        &self,
+        key: &'static str,
+        default: T,
+        expected: &str,
+        holds: impl Fn(&T) -> bool,
+    ) -> Result<T, Error> {
+        match self.0.get(key) {
+            None => Ok(default),
+            Some(text) => {
+                let value = text.parse().ok().filter(holds);
+                value.ok_or_else(|| self.unexpected(key, expected))
+            }
+        }
+    }
+
+    /// A JSON list of strings.
+    fn list(&self, key: &'static str) -> Result<Option<Vec<String>>, Error> {
+        let parse = |text| {
+            let list = serde_json::from_str(text);
+            list.map_err(|_| self.unexpected(key, "a JSON list of strings"))
+        };
+        self.0.get(key).map(String::as_str).map(parse).transpose()
+    }
+
+    fn lambdas(&self) -> Result<Vec<Lambda>, Error> {
+        let list = self.list("lams")?;
+        let list = list.unwrap_or_else(|| ["1e-12", "1e-7", "1e-3", "1.0"].map(Into::into).into());
+        let parse = |text: String| {
+            let value = text.parse::<f64>().ok();
+            let value = value.filter(|value| value.is_finite() && *value > 0.0);
+            match value {
+                Some(value) => Ok(Lambda { value, text }),
+                None => Err(self.unexpected("lams", "numbers above 0")),
+            }
+        };
+        list.into_iter().map(parse).collect()
+    }
+
+    /// `param_order`, checked against the tensors there are.
+    fn order(&self, kind: Kind, tensors: &BTreeMap<String, Array>) -> Result<Vec<String>, Error> {
+        if kind.is_grid() {
+            return Ok(vec!["theta".into()]);
+        }
+        let found = tensors
+            .keys()
+            .filter_map(|name| name.strip_prefix("param."));
+        let found: Vec<String> = found.map(str::to_string).collect();
+        let Some(order) = self.list("param_order")? else {
+            return Ok(found);
+        };
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        if let Some(missing) = sorted.iter().find(|name| !found.contains(name)) {
+            return Err(Error::Missing {
+                tensor: format!("param.{missing}"),
+            });
+        }
+        match sorted == found {
+            true => Ok(order),
+            false => Err(self.unexpected(
+                "param_order",
+                format!(
+                    "the names of all `param.*`, once each: {}",
+                    found.join(", ")
+                ),
+            )),
+        }
+    }
+
+    /// A count that the tensors must bear out.
+    fn count(&self, key: &'static str, what: &str, found: usize) -> Result<(), Error> {
+        let expected = format!("{found}, the number of {what}");
+        self.parsed(key, found, &expected, |&count| count == found)
+            .map(|_| ())
+    }
+}

@@ -1,0 +1,177 @@
+//! The results of a classifier: one recording with the true labels, one with the drawn ones.
+
+use burn::optim::GradientsParams;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::linalg::Symmetric;
+use burn_ief::update::{self, Coefficients, Damping, On};
+use burn_ief::{LossScale, Tape};
+
+use crate::case::Case;
+use crate::error::Error;
+use crate::networks::{Network, build};
+use crate::place::Place;
+use crate::results::Results;
+use crate::weights::Parameter;
+
+/// Compute what `results` asks for.
+///
+/// # Errors
+///
+/// Everything that can be wrong with a case, and [`Error::Compute`].
+pub fn classifier<N: Network>(
+    case: &Case,
+    place: &Place,
+    results: &mut Results,
+) -> Result<(), Error> {
+    let (network, parameters) = build::<N>(case, place)?;
+    let truth = labels(case, "labels", network.classes())?;
+    let samples = truth.len();
+    let input = network.input(case, place, samples)?;
+    let pass = record(&network, input.clone(), truth, place)?;
+
+    results.put("logits", vec![samples, network.classes()], pass.logits);
+    results.put("losses", vec![samples], pass.losses);
+    let s = pass.recorded.output_norms();
+    let s = s.map_err(Error::compute("s"))?;
+    results.put("s", vec![samples], s.clone());
+
+    let jacobian = pass.recorded.jacobian();
+    let norms = jacobian.row_norms();
+    let largest = norms.iter().copied().fold(0.0, f64::max);
+    let smallest = norms.iter().copied().fold(f64::INFINITY, f64::min);
+    results.put("imbalance", vec![1], vec![largest / smallest]);
+    results.put("grad_norms", vec![samples], norms);
+    let grad = jacobian.t_matvec(&vec![1.0; samples]);
+    put_direction(
+        results,
+        "grad",
+        &parameters,
+        &grad.map_err(Error::compute("grad"))?,
+    );
+
+    let gram = jacobian.gram().map_err(Error::compute("gram"))?;
+    results.put("gram", vec![samples; 2], gram.values().to_vec());
+    for lambda in &case.lambdas {
+        let damping = Damping::absolute(lambda.value).without_floor();
+        let epsilon = jacobian.gram_epsilon();
+        for rule in ["ef", "ief"] {
+            let name = format!("{rule}.lam_{}", lambda.text);
+            let solved = match rule {
+                "ef" => update::ef(&gram, &damping, epsilon, None),
+                _ => update::ief(&gram, &s, &damping.on(On::Gram), epsilon, None),
+            };
+            let Coefficients {
+                values, decrease, ..
+            } = solved.map_err(Error::compute(&name))?;
+            let delta = jacobian.t_matvec(&values).map_err(Error::compute(&name))?;
+            put_direction(results, &name, &parameters, &delta);
+            let name = format!("{rule}_jd.lam_{}", lambda.text);
+            results.put(name, vec![samples], decrease);
+        }
+    }
+    if results.wants("gram_sampled") || results.selection().wants_rule(case, "sf") {
+        let drawn = labels(case, "labels_sampled", network.classes())?;
+        let matches: Vec<bool> = truth.iter().zip(drawn).map(|(a, b)| a == b).collect();
+        let pass = record(&network, input, drawn, place)?;
+        let rows = Jacobian::stack([jacobian, pass.recorded.jacobian()]);
+        let rows = rows.map_err(Error::compute("sf"))?;
+        sampled(case, &rows, &matches, &parameters, results)?;
+    }
+    Ok(())
+}
+
+/// What one forward and backward pass gives.
+struct Pass {
+    logits: Vec<f64>,
+    losses: Vec<f64>,
+    recorded: Recorded,
+}
+
+/// Record the summed cross-entropy of these labels.
+fn record<N: Network>(
+    network: &N,
+    input: N::Input,
+    labels: &[i64],
+    place: &Place,
+) -> Result<Pass, Error> {
+    let samples = labels.len();
+    let data = TensorData::new(labels.to_vec(), [samples, 1]);
+    let labels = Tensor::<2, Int>::from_data(data, &place.device);
+    let tape = Tape::start().with_loss_scale(LossScale::Sum);
+    let logits = burn_ief::output(network.logits(input));
+    let losses = log_softmax(logits.clone(), 1).gather(1, labels).neg();
+    let grads = losses.clone().sum().backward();
+    let recorded = Recorded::collect(tape, grads, network, None);
+    Ok(Pass {
+        logits: to_host(logits),
+        losses: to_host(losses),
+        recorded: recorded.map_err(Error::compute("per-sample gradients"))?,
+    })
+}
+
+/// Results that need the rows of the drawn labels, `rows` being those of J, then of Ĵ.
+fn sampled(
+    case: &Case,
+    rows: &Jacobian,
+    matches: &[bool],
+    parameters: &[Parameter],
+    results: &mut Results,
+) -> Result<(), Error> {
+    let samples = matches.len();
+    let gram = rows.gram().map_err(Error::compute("gram_sampled"))?;
+    let drawn: Vec<usize> = (samples..2 * samples).collect();
+    let own: Symmetric = gram.principal(&drawn);
+    results.put("gram_sampled", vec![samples; 2], own.values().to_vec());
+    // No more parameters than rows: the system in the parameters is smaller, and has no 1/λ.
+    let dense = (rows.columns() <= samples).then(|| rows.to_dense());
+    for lambda in &case.lambdas {
+        let name = format!("sf.lam_{}", lambda.text);
+        let damping = Damping::absolute(lambda.value).without_floor();
+        let epsilon = rows.gram_epsilon();
+        let delta = match &dense {
+            Some(dense) => update::sf_small(dense, samples, &damping, epsilon)
+                .and_then(|(delta, _)| rows.unflatten(&delta)),
+            None => update::sf(&gram, samples, matches, &damping, epsilon)
+                .and_then(|update| rows.t_matvec(&update.values)),
+        };
+        let delta = delta.map_err(Error::compute(&name))?;
+        put_direction(results, &name, parameters, &delta);
+    }
+    Ok(())
+}
+
+fn put_direction(
+    results: &mut Results,
+    name: &str,
+    parameters: &[Parameter],
+    direction: &GradientsParams,
+) {
+    for parameter in parameters {
+        let name = format!("{name}.{}", parameter.name);
+        if results.wants(&name) {
+            results.put(name, parameter.shape.clone(), parameter.read(direction));
+        }
+    }
+}
+
+/// Labels of all samples, checked against the classes there are.
+fn labels<'a>(case: &'a Case, tensor: &str, classes: usize) -> Result<&'a [i64], Error> {
+    let samples = case.shape("labels")?.first().copied();
+    let labels = case.integers(tensor, &[samples])?;
+    let problem = match labels.iter().find(|l| !(0..classes as i64).contains(l)) {
+        Some(label) => format!("has the label {label}: expected 0 to {}", classes - 1),
+        None if labels.is_empty() => "is empty".into(),
+        None => return Ok(labels),
+    };
+    Err(Error::Value {
+        tensor: tensor.into(),
+        problem,
+    })
+}
+
+/// Read a tensor to the host as f64.
+pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
+    x.into_data().iter::<f64>().collect()
+}

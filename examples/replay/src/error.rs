@@ -1,0 +1,186 @@
+//! What a user of the program can meet, each with the tensor or key that it is about.
+
+use std::path::PathBuf;
+
+/// Why a case could not be recomputed. The program ends with exit code 2 and writes nothing.
+///
+/// ```
+/// let error = replay::Error::UnknownCase { name: "h_rnn".into() };
+/// assert!(error.to_string().contains("h_rnn"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The case file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// The case file is not a safetensors file.
+    #[error("{} is not a safetensors file: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        source: safetensors::SafeTensorError,
+    },
+
+    /// The metadata names a case that this program does not know.
+    #[error(
+        "unknown case `{name}`: known are a_linear_least_squares, b_logistic_regression, c_mlp, \
+         d_mlp_duplicates, e_transformer_(full|lora|prompt), f_cnn and g_mlp_trained, with any \
+         ending"
+    )]
+    UnknownCase {
+        /// The name in the file.
+        name: String,
+    },
+
+    /// A metadata entry is missing or has a value that this program does not know.
+    #[error("metadata `{key}` is {}: expected {expected}", value.as_deref().unwrap_or("missing"))]
+    Metadata {
+        /// The key.
+        key: &'static str,
+        /// Its value, if there is one.
+        value: Option<String>,
+        /// What is understood.
+        expected: String,
+    },
+
+    /// The metadata has keys that this program does not know: they may change the network.
+    #[error("unknown metadata: {}", keys.join(", "))]
+    UnknownMetadata {
+        /// The keys.
+        keys: Vec<String>,
+    },
+
+    /// A tensor is missing.
+    #[error("tensor `{tensor}` is missing")]
+    Missing {
+        /// Its name (of alternatives, all names).
+        tensor: String,
+    },
+
+    /// A tensor has the wrong shape.
+    #[error("tensor `{tensor}` has shape {found:?}, expected {expected}")]
+    Shape {
+        /// Its name.
+        tensor: String,
+        /// The expected shape, `?` for any size.
+        expected: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+
+    /// A tensor has a dtype that cannot stand for it.
+    #[error("tensor `{tensor}` has dtype {found}, expected {expected}")]
+    Dtype {
+        /// Its name.
+        tensor: String,
+        /// The expected dtypes.
+        expected: &'static str,
+        /// The dtype in the file.
+        found: String,
+    },
+
+    /// A tensor holds a value that it cannot have.
+    #[error("tensor `{tensor}` {problem}")]
+    Value {
+        /// Its name.
+        tensor: String,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
+
+    /// Tensors belong to no part of the network: leaving them out would compute something else.
+    #[error("{network} has no place for: {}", tensors.join(", "))]
+    Unused {
+        /// The kind of network.
+        network: &'static str,
+        /// Names of the tensors.
+        tensors: Vec<String>,
+    },
+
+    /// Results were asked for that are not built.
+    #[error(
+        "not supported yet: {}. Ask for the others with --only, for example `--only {instead}`",
+        outputs.join(", ")
+    )]
+    Unsupported {
+        /// Their families.
+        outputs: Vec<&'static str>,
+        /// Prefixes that leave them out.
+        instead: String,
+    },
+
+    /// A prefix of `--only` names no result.
+    #[error("--only {prefix}: no result has a name that starts so; there are {known}")]
+    UnknownPrefix {
+        /// The prefix.
+        prefix: String,
+        /// Families of results.
+        known: String,
+    },
+
+    /// Everything that was asked for belongs to other kinds of cases.
+    #[error("--only leaves nothing to compute for {network}")]
+    NothingAsked {
+        /// The kind of network.
+        network: &'static str,
+    },
+
+    /// The program was built without this device.
+    #[error("device `{device}` is not built in: build with `--features {device}`")]
+    DeviceNotBuilt {
+        /// Its name.
+        device: &'static str,
+    },
+
+    /// The device cannot be used, or not with this dtype.
+    #[error("device `{device}` cannot be used with {dtype}: {problem}")]
+    Device {
+        /// Its name.
+        device: &'static str,
+        /// The dtype that was asked for.
+        dtype: &'static str,
+        /// What the device said.
+        problem: String,
+    },
+
+    /// A computation failed.
+    #[error("cannot compute {what}: {source}")]
+    Compute {
+        /// The result.
+        what: String,
+        /// What `burn-ief` said.
+        source: burn_ief::Error,
+    },
+
+    /// The results could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// The output file is the case file.
+    #[error("--out {} is the case file itself", path.display())]
+    SameFile {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// Say which result a computation was for.
+    pub(crate) fn compute(what: impl Into<String>) -> impl FnOnce(burn_ief::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Compute { what, source }
+    }
+}

@@ -1,0 +1,348 @@
+//! `z = θ₀ + θ₁ x` on a grid of θ: least squares and logistic regression.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::linalg::dot;
+use burn_ief::nn::ParamRecorded;
+use burn_ief::update::{self, Damping, On};
+use burn_ief::{LabelDraw, Likelihood, LossScale, Tape};
+
+use crate::case::{Case, Kind};
+use crate::classifier::to_host;
+use crate::error::Error;
+use crate::place::Place;
+use crate::results::Results;
+
+/// A line through two parameters.
+#[derive(Module, Debug)]
+pub struct Line {
+    theta: Param<Tensor<1>>,
+}
+
+impl Line {
+    /// `features [n, 2]` are (1, x); the result is `[n, 1]`.
+    fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        let [samples, _] = features.dims();
+        let theta = self.theta.expand_batch::<2>(samples);
+        (theta * burn_ief::input(features)).sum_dim(1)
+    }
+}
+
+/// Compute what `results` asks for, at every θ.
+///
+/// # Errors
+///
+/// Everything that can be wrong with a case, and [`Error::Compute`].
+pub fn grid(case: &Case, place: &Place, results: &mut Results) -> Result<(), Error> {
+    let input = Input::read(case, results)?;
+    let mut fields = BTreeMap::new();
+    for point in 0..input.points() {
+        let theta = &input.theta[2 * point..2 * point + 2];
+        let at = At {
+            case,
+            input: &input,
+            place,
+            line: Line {
+                theta: Param::from_tensor(place.vector(theta)),
+            },
+            point,
+        };
+        at.compute(results, &mut Fields(&mut fields))
+            .map_err(|error| match error {
+                Error::Compute { what, source } => Error::Compute {
+                    what: format!("{what} at theta = {theta:?}"),
+                    source,
+                },
+                other => other,
+            })?;
+    }
+    for (name, (shape, values)) in fields {
+        let shape = input.axes.iter().copied().chain(shape).collect();
+        results.put(name, shape, values);
+    }
+    Ok(())
+}
+
+/// Values of a result at one θ after another, with the shape at one θ.
+struct Fields<'a>(&'a mut BTreeMap<String, (Vec<usize>, Vec<f64>)>);
+
+impl Fields<'_> {
+    fn push(&mut self, name: impl Into<String>, shape: &[usize], values: &[f64]) {
+        let field = self.0.entry(name.into());
+        let (_, all) = field.or_insert_with(|| (shape.to_vec(), Vec::new()));
+        all.extend(values);
+    }
+}
+
+/// The inputs of a grid.
+struct Input {
+    axes: [usize; 2],
+    theta: Vec<f64>,
+    x: Vec<f64>,
+    labels: Vec<f64>,
+    /// At every θ; empty if no result needs them.
+    drawn: Vec<f64>,
+}
+
+impl Input {
+    fn read(case: &Case, results: &Results) -> Result<Self, Error> {
+        let foreign = case.names().filter(|name| {
+            name.starts_with("param.")
+                || name.starts_with("frozen.")
+                || (name.starts_with("input.") && *name != "input.x")
+        });
+        let foreign: Vec<String> = foreign.map(str::to_string).collect();
+        if !foreign.is_empty() {
+            return Err(Error::Unused {
+                network: case.kind.describe(),
+                tensors: foreign,
+            });
+        }
+        let (axes, theta) = match (case.has("theta"), case.has("axis")) {
+            (true, _) => {
+                let theta = case.floats("theta", &[None, None, Some(2)])?;
+                let shape = case.shape("theta")?;
+                ([shape[0], shape[1]], theta.to_vec())
+            }
+            (false, true) => {
+                let axis = case.floats("axis", &[None])?;
+                let pairs = axis.iter().flat_map(|a| axis.iter().map(move |b| [*a, *b]));
+                ([axis.len(); 2], pairs.flatten().collect())
+            }
+            (false, false) => {
+                return Err(Error::Missing {
+                    tensor: "theta` or `axis".into(),
+                });
+            }
+        };
+        let x = case.floats("input.x", &[None])?;
+        let labels = case.floats("labels", &[Some(x.len())])?;
+        let shape = [Some(axes[0]), Some(axes[1]), Some(x.len())];
+        let drawn = match needs_drawn(case, results) {
+            true => case.floats("labels_sampled", &shape)?,
+            false => &[],
+        };
+        if x.is_empty() || theta.is_empty() {
+            return Err(Error::Value {
+                tensor: "input.x` or `theta".into(),
+                problem: "is empty".into(),
+            });
+        }
+        if case.kind == Kind::Logistic {
+            for (tensor, labels) in [("labels", labels), ("labels_sampled", drawn)] {
+                if let Some(label) = labels.iter().find(|l| ![0.0, 1.0].contains(*l)) {
+                    return Err(Error::Value {
+                        tensor: tensor.into(),
+                        problem: format!("has the label {label}: expected 0 or 1"),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            axes,
+            theta,
+            x: x.to_vec(),
+            labels: labels.to_vec(),
+            drawn: drawn.to_vec(),
+        })
+    }
+
+    fn points(&self) -> usize {
+        self.axes.iter().product()
+    }
+}
+
+fn needs_drawn(case: &Case, results: &Results) -> bool {
+    results.wants("gram_sampled") || results.selection().wants_rule(case, "sf")
+}
+
+fn needs_fisher(case: &Case, results: &Results) -> bool {
+    results.wants("fisher") || results.wants("ngd") || results.selection().wants_rule(case, "ngd")
+}
+
+/// One θ.
+struct At<'a> {
+    case: &'a Case,
+    input: &'a Input,
+    place: &'a Place,
+    line: Line,
+    point: usize,
+}
+
+impl At<'_> {
+    fn compute(&self, results: &Results, fields: &mut Fields<'_>) -> Result<(), Error> {
+        let samples = self.input.x.len();
+        let pass = self.record(&self.input.labels)?;
+        fields.push("logits", &[samples], &pass.logits);
+        fields.push("losses", &[samples], &pass.losses);
+        let s = pass.recorded.output_norms().map_err(Error::compute("s"))?;
+        fields.push("s", &[samples], &s);
+
+        let jacobian = pass.recorded.jacobian();
+        let norms = jacobian.row_norms();
+        let largest = norms.iter().copied().fold(0.0, f64::max);
+        let smallest = norms.iter().copied().fold(f64::INFINITY, f64::min);
+        fields.push("imbalance", &[], &[largest / smallest]);
+        fields.push("grad_norms", &[samples], &norms);
+        let grad = self.combine(&jacobian, &vec![1.0; samples], "grad")?;
+        fields.push("grad", &[2], &grad);
+
+        let gram = jacobian.gram().map_err(Error::compute("gram"))?;
+        fields.push("gram", &[samples, samples], gram.values());
+        for lambda in &self.case.lambdas {
+            let damping = Damping::absolute(lambda.value).without_floor();
+            let epsilon = jacobian.gram_epsilon();
+            for rule in ["ef", "ief"] {
+                let name = format!("{rule}.lam_{}", lambda.text);
+                let solved = match rule {
+                    "ef" => update::ef(&gram, &damping, epsilon, None),
+                    _ => update::ief(&gram, &s, &damping.on(On::Gram), epsilon, None),
+                };
+                let solved = solved.map_err(Error::compute(&name))?;
+                let delta = self.combine(&jacobian, &solved.values, &name)?;
+                fields.push(name, &[2], &delta);
+            }
+        }
+        if needs_drawn(self.case, results) {
+            self.sampled(jacobian, fields)?;
+        }
+        if needs_fisher(self.case, results) {
+            self.fisher(results, fields)?;
+        }
+        Ok(())
+    }
+
+    /// SF in the two parameters: P is no more than the number of samples, and small.
+    fn sampled(&self, jacobian: Jacobian, fields: &mut Fields<'_>) -> Result<(), Error> {
+        let samples = self.input.x.len();
+        let drawn = &self.input.drawn[self.point * samples..][..samples];
+        let drawn = self.record(drawn)?.recorded.jacobian();
+        let gram = drawn.gram().map_err(Error::compute("gram_sampled"))?;
+        fields.push("gram_sampled", &[samples, samples], gram.values());
+        let rows = Jacobian::stack([jacobian, drawn]).map_err(Error::compute("sf"))?;
+        self.small("sf", &rows, fields)
+    }
+
+    /// The exact Fisher matrix, from a copy of each sample for every label.
+    fn fisher(&self, results: &Results, fields: &mut Fields<'_>) -> Result<(), Error> {
+        let recorded = self.record_exact()?;
+        let rows = recorded.all_rows();
+        let dense = rows.to_dense();
+        let copies = &dense[recorded.samples()..];
+        let columns = [0, 1].map(|p| copies.iter().map(|row| row[p]).collect::<Vec<f64>>());
+        let fisher: Vec<f64> = columns
+            .iter()
+            .flat_map(|a| columns.iter().map(move |b| dot(a, b)))
+            .collect();
+        fields.push("fisher", &[2, 2], &fisher);
+        if results.wants("ngd") {
+            let damping = Damping::absolute(0.0);
+            let ngd = update::sf_small(&dense, recorded.samples(), &damping, rows.gram_epsilon());
+            let (ngd, _) = ngd.map_err(Error::compute("ngd"))?;
+            fields.push("ngd", &[2], &ngd);
+        }
+        self.small("ngd", rows, fields)
+    }
+
+    /// `(ĴᵀĴ + λI)⁻¹ g` for every λ, from the rows of J and Ĵ.
+    fn small(&self, rule: &str, rows: &Jacobian, fields: &mut Fields<'_>) -> Result<(), Error> {
+        let dense = rows.to_dense();
+        let epsilon = rows.gram_epsilon();
+        for lambda in &self.case.lambdas {
+            let name = format!("{rule}.lam_{}", lambda.text);
+            let damping = Damping::absolute(lambda.value).without_floor();
+            let solved = update::sf_small(&dense, self.input.x.len(), &damping, epsilon);
+            let (delta, _) = solved.map_err(Error::compute(&name))?;
+            fields.push(name, &[2], &delta);
+        }
+        Ok(())
+    }
+
+    fn combine(&self, jacobian: &Jacobian, c: &[f64], name: &str) -> Result<Vec<f64>, Error> {
+        let delta = jacobian.t_matvec(c).map_err(Error::compute(name))?;
+        let delta = delta.get::<1>(self.line.theta.id);
+        Ok(delta.map_or(vec![0.0; 2], to_host))
+    }
+
+    fn record(&self, labels: &[f64]) -> Result<Pass, Error> {
+        let tape = Tape::start().with_loss_scale(LossScale::Sum);
+        let z = self.line.forward(self.features());
+        let (logits, losses) = match self.case.kind {
+            Kind::LeastSquares => {
+                let z = burn_ief::output_with(z, Likelihood::Gaussian);
+                (z.clone(), self.half_squares(z, labels))
+            }
+            _ => {
+                // s is that of the one-logit form.
+                let z = burn_ief::output(z);
+                (z.clone(), self.cross_entropy(two_logits(z), labels))
+            }
+        };
+        let grads = losses.clone().sum().backward();
+        let recorded = Recorded::collect(tape, grads, &self.line, None);
+        Ok(Pass {
+            logits: to_host(logits),
+            losses: to_host(losses),
+            recorded: recorded.map_err(Error::compute("per-sample gradients"))?,
+        })
+    }
+
+    /// The true rows, and a copy of each for every label (or, for least squares, for the one
+    /// output), weighted by its probability.
+    fn record_exact(&self) -> Result<Recorded, Error> {
+        let classes = match self.case.kind {
+            Kind::LeastSquares => 1,
+            _ => 2,
+        };
+        let tape = Tape::with_drawn_labels(LabelDraw::Enumerate { classes });
+        let tape = tape.with_loss_scale(LossScale::Sum);
+        let z = self.line.forward(self.features());
+        let losses = match self.case.kind {
+            Kind::LeastSquares => {
+                let z = burn_ief::output_with(z, Likelihood::Gaussian);
+                self.half_squares(z, &self.input.labels)
+            }
+            _ => {
+                let z = burn_ief::output(two_logits(z));
+                self.cross_entropy(z, &self.input.labels)
+            }
+        };
+        let grads = burn_ief::loss(losses.sum()).backward();
+        let recorded = Recorded::collect(tape, grads, &self.line, None);
+        recorded.map_err(Error::compute("fisher"))
+    }
+
+    /// `[n, 2]`: 1 and x.
+    fn features(&self) -> Tensor<2> {
+        let features: Vec<f64> = self.input.x.iter().flat_map(|x| [1.0, *x]).collect();
+        self.place.tensor(&features, [self.input.x.len(), 2])
+    }
+
+    fn half_squares(&self, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
+        let y = self.place.tensor(labels, [labels.len(), 1]);
+        (z - y).square() * 0.5
+    }
+
+    fn cross_entropy(&self, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
+        let labels: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
+        let data = TensorData::new(labels, [self.input.x.len(), 1]);
+        let labels = Tensor::<2, Int>::from_data(data, &self.place.device);
+        log_softmax(z, 1).gather(1, labels).neg()
+    }
+}
+
+/// What one forward and backward pass gives.
+struct Pass {
+    logits: Vec<f64>,
+    losses: Vec<f64>,
+    recorded: Recorded,
+}
+
+/// A sigmoid's logit as the two logits (0, z) of a softmax.
+fn two_logits(z: Tensor<2>) -> Tensor<2> {
+    Tensor::cat(vec![z.zeros_like(), z], 1)
+}

@@ -1,0 +1,227 @@
+//! Which results are asked for, and which there are.
+
+use crate::case::{Case, Kind};
+use crate::error::Error;
+
+/// The results that `--only` asks for; all by default.
+///
+/// ```
+/// use replay::Selection;
+///
+/// let selection = Selection::parse("gram,ef")?;
+/// assert!(selection.wants("gram_sampled") && selection.wants("ef.lam_1e-3.fc1.weight"));
+/// assert!(!selection.wants("ief.lam_1e-3.fc1.weight"));
+/// assert!(Selection::parse("gramm").is_err());
+/// # Ok::<(), replay::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    prefixes: Option<Vec<String>>,
+}
+
+/// Names of results, of any kind of case, and how names with endings start.
+const EXACT: [&str; 11] = [
+    "logits",
+    "losses",
+    "s",
+    "gram",
+    "gram_sampled",
+    "grad",
+    "grad_norms",
+    "imbalance",
+    "ngd",
+    "fisher",
+    "gamma",
+];
+const STARTS: [&str; 13] = [
+    "grad.",
+    "ef.lam_",
+    "ief.lam_",
+    "sf.lam_",
+    "ef_jd.lam_",
+    "ief_jd.lam_",
+    "ngd.lam_",
+    "ekfac.lam_",
+    "ekfac_bias.lam_",
+    "iekfac.lam_",
+    "iekfac_bias.lam_",
+    "kfac.lam_",
+    "kfac_bias.lam_",
+];
+
+/// What the command line may say instead of everything.
+const SUPPORTED: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf";
+const SUPPORTED_GRID: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ngd,fisher";
+
+/// Results that are not built: the start of their names, and the family for messages.
+const UNSUPPORTED: [(&str, &str); 4] = [
+    ("gamma.", "gamma.*"),
+    ("ekfac", "ekfac*"),
+    ("iekfac", "iekfac*"),
+    ("kfac", "kfac*"),
+];
+
+impl Selection {
+    /// Everything.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Results whose name starts with one of these prefixes, separated by commas.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPrefix`] if no result of any kind of case has such a name.
+    pub fn parse(prefixes: &str) -> Result<Self, Error> {
+        let prefixes: Vec<String> = prefixes
+            .split(',')
+            .map(|prefix| prefix.trim().to_string())
+            .filter(|prefix| !prefix.is_empty())
+            .collect();
+        let known = |prefix: &str| {
+            EXACT.iter().any(|name| name.starts_with(prefix))
+                || prefix.starts_with("gamma.")
+                || STARTS
+                    .iter()
+                    .any(|start| start.starts_with(prefix) || prefix.starts_with(start))
+        };
+        let unknown = match prefixes.is_empty() {
+            true => Some(String::new()),
+            false => prefixes.iter().find(|prefix| !known(prefix)).cloned(),
+        };
+        match unknown {
+            Some(prefix) => Err(Error::UnknownPrefix {
+                prefix,
+                known: format!("{SUPPORTED_GRID},ef_jd,ief_jd"),
+            }),
+            None => Ok(Self {
+                prefixes: Some(prefixes),
+            }),
+        }
+    }
+
+    /// Whether a result of this name is asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        match &self.prefixes {
+            Some(prefixes) => prefixes.iter().any(|prefix| name.starts_with(prefix)),
+            None => true,
+        }
+    }
+
+    /// Whether any result with one of the case's dampings is asked for: `<rule>.lam_<λ>`.
+    pub fn wants_rule(&self, case: &Case, rule: &str) -> bool {
+        names_of_rule(case, rule).any(|name| self.wants(&name))
+    }
+
+    /// Refuse what is not built, and requests that leave nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`], [`Error::NothingAsked`].
+    pub fn check(&self, case: &Case) -> Result<(), Error> {
+        let asked: Vec<String> = names(case).filter(|name| self.wants(name)).collect();
+        let unsupported = UNSUPPORTED
+            .iter()
+            .filter(|(start, _)| asked.iter().any(|name| name.starts_with(start)));
+        let outputs: Vec<&'static str> = unsupported.map(|(_, family)| *family).collect();
+        let instead = match case.kind.is_grid() {
+            true => SUPPORTED_GRID,
+            false => SUPPORTED,
+        };
+        match (outputs.is_empty(), asked.is_empty()) {
+            (false, _) => Err(Error::Unsupported {
+                outputs,
+                instead: instead.into(),
+            }),
+            (true, true) => Err(Error::NothingAsked {
+                network: case.kind.describe(),
+            }),
+            (true, false) => Ok(()),
+        }
+    }
+}
+
+/// Names of every result of a case, built or not.
+fn names(case: &Case) -> impl Iterator<Item = String> {
+    let mut names: Vec<String> = [
+        "logits",
+        "losses",
+        "s",
+        "gram",
+        "gram_sampled",
+        "grad_norms",
+        "imbalance",
+        "gamma.sgd",
+    ]
+    .map(str::to_string)
+    .into();
+    let rules: &[&str] = match case.kind {
+        Kind::LeastSquares | Kind::Logistic => {
+            names.extend(["grad", "ngd", "fisher", "gamma.ngd"].map(str::to_string));
+            &[
+                "ef",
+                "ief",
+                "sf",
+                "ngd",
+                "gamma.ef",
+                "gamma.ief",
+                "gamma.sf",
+                "gamma.ngd",
+            ]
+        }
+        Kind::Mlp => &[
+            "ef",
+            "ief",
+            "sf",
+            "ef_jd",
+            "ief_jd",
+            "gamma.ef",
+            "gamma.ief",
+            "gamma.sf",
+            "ekfac",
+            "iekfac",
+            "kfac",
+            "ekfac_bias",
+            "iekfac_bias",
+            "kfac_bias",
+        ],
+        Kind::Transformer | Kind::Cnn => &[
+            "ef",
+            "ief",
+            "sf",
+            "ef_jd",
+            "ief_jd",
+            "gamma.ef",
+            "gamma.ief",
+            "gamma.sf",
+        ],
+    };
+    if !case.kind.is_grid() {
+        names.extend(case.order.iter().map(|param| format!("grad.{param}")));
+    }
+    for rule in rules {
+        names.extend(names_of_rule(case, rule));
+    }
+    names.into_iter()
+}
+
+/// Names of a rule's results, parameter by parameter where it has such.
+fn names_of_rule(case: &Case, rule: &str) -> impl Iterator<Item = String> {
+    let per_parameter = ["ef", "ief", "sf"].contains(&rule) && !case.kind.is_grid();
+    let layers: Vec<String> = match rule.contains("kfac") {
+        true => {
+            let weights = case.order.iter().filter_map(|p| p.strip_suffix(".weight"));
+            weights.map(str::to_string).collect()
+        }
+        false => case.order.clone(),
+    };
+    let split = per_parameter || rule.contains("kfac");
+    let names = case.lambdas.iter().flat_map(|lambda| {
+        let name = format!("{rule}.lam_{}", lambda.text);
+        match split {
+            true => layers.iter().map(|part| format!("{name}.{part}")).collect(),
+            false => vec![name],
+        }
+    });
+    names.collect::<Vec<_>>().into_iter()
+}

@@ -1,0 +1,76 @@
+//! Every reference case in f32, against the expectations in f64.
+
+mod reference;
+
+use ::replay::{DeviceKind, Place, Precision};
+use reference::{CASES, Replayed, distance, replay};
+
+/// Whole vectors agree to 1e-4, where λ is at least 1e-3 of the mean diagonal of the Gram matrix.
+const TOLERANCE: f64 = 1e-4;
+const DAMPED: f64 = 1e-3;
+
+/// The points of the grid at which a result is damped enough (one point for other cases).
+fn damped(replayed: &Replayed, name: &str) -> Vec<bool> {
+    let Some((rule, lambda)) = name.split_once(".lam_") else {
+        return vec![true; replayed.points()];
+    };
+    let lambda: f64 = lambda.parse().unwrap();
+    let scale: Vec<f64> = match rule {
+        "sf" => replayed.mean_diagonal("gram_sampled"),
+        // The Fisher matrix is 2 x 2 as well.
+        "ngd" => replayed.mean_diagonal("fisher"),
+        _ => replayed.mean_diagonal("gram"),
+    };
+    scale.iter().map(|mean| lambda >= DAMPED * mean).collect()
+}
+
+fn compare(device: DeviceKind, case: &str) {
+    let place = Place::open(device, Precision::F32).unwrap();
+    let replayed = replay(case, &place);
+    replayed.check_names();
+    let mut wrong = Vec::new();
+    let mut updates = 0;
+    for (name, (found, expected)) in replayed.vectors() {
+        let kept = damped(&replayed, &name);
+        let select = |values: &[f64]| -> Vec<f64> {
+            let points = values.chunks(values.len() / kept.len());
+            let points = points.zip(&kept).filter(|(_, kept)| **kept);
+            points.flat_map(|(values, _)| values.to_vec()).collect()
+        };
+        let (found, expected) = (select(&found), select(&expected));
+        if expected.is_empty() {
+            continue;
+        }
+        updates += usize::from(name.contains(".lam_"));
+        let error = distance(&found, &expected);
+        println!("{case} {name} {error:.2e}");
+        if !(error <= TOLERANCE) {
+            wrong.push((name, error));
+        }
+    }
+    assert!(updates >= 3, "{case}: {updates} updates are damped enough");
+    assert!(wrong.is_empty(), "{case} on {}: {wrong:?}", device.name());
+}
+
+#[test]
+fn flex() {
+    for case in CASES {
+        compare(DeviceKind::Flex, case);
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+fn ndarray() {
+    for case in CASES {
+        compare(DeviceKind::Ndarray, case);
+    }
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn wgpu() {
+    for case in CASES {
+        compare(DeviceKind::Wgpu, case);
+    }
+}

@@ -1,0 +1,136 @@
+//! The reference files, and distances from them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use replay::{Case, Place, Results, Selection};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+/// Everything that the program computes.
+pub const EVERYTHING: &str =
+    "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ef_jd,ief_jd,ngd,fisher";
+
+pub const CASES: [&str; 9] = [
+    "a_linear_least_squares",
+    "b_logistic_regression",
+    "c_mlp",
+    "d_mlp_duplicates",
+    "e_transformer_full",
+    "e_transformer_lora",
+    "e_transformer_prompt",
+    "f_cnn",
+    "g_mlp_trained",
+];
+
+pub struct Tensor {
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+/// A case, its expected results, and what was computed.
+pub struct Replayed {
+    pub case: Case,
+    pub expected: BTreeMap<String, Tensor>,
+    pub found: Results,
+}
+
+pub fn path(case: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    folder.join(format!("{case}.safetensors"))
+}
+
+pub fn replay(case: &str, place: &Place) -> Replayed {
+    let path = path(case);
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let is_input = |name: &str| {
+        let whole = ["labels", "labels_sampled", "axis", "theta"];
+        let groups = ["input.", "param.", "frozen."];
+        whole.contains(&name) || groups.iter().any(|group| name.starts_with(group))
+    };
+    let expected = file
+        .iter()
+        .filter(|(name, _)| !is_input(name))
+        .map(|(name, view)| {
+            assert_eq!(view.dtype(), Dtype::F64, "{name}");
+            let chunks = view.data().chunks_exact(8);
+            let values = chunks.map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap()));
+            let tensor = Tensor {
+                shape: view.shape().to_vec(),
+                values: values.collect(),
+            };
+            (name.to_string(), tensor)
+        })
+        .collect();
+    let case = Case::read(&path).unwrap();
+    let selection = Selection::parse(EVERYTHING).unwrap();
+    let found = replay::golden(&case, place, selection).unwrap();
+    Replayed {
+        case,
+        expected,
+        found,
+    }
+}
+
+/// ‖a − b‖ / ‖b‖. Entries that are not finite in b must not be so in a, and count no further.
+pub fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let (mut difference, mut size) = (0.0f64, 0.0f64);
+    for (a, b) in a.iter().zip(b) {
+        match b.is_finite() {
+            true => {
+                difference += (a - b).powi(2);
+                size += b.powi(2);
+            }
+            false => assert!(!a.is_finite(), "{a} in the place of {b}"),
+        }
+    }
+    match difference == 0.0 {
+        true => 0.0,
+        false => (difference / size).sqrt(),
+    }
+}
+
+impl Replayed {
+    /// The names and shapes are those of the reference.
+    pub fn check_names(&self) {
+        let found: Vec<&str> = self.found.names().collect();
+        let expected: Vec<&str> = self.expected.keys().map(String::as_str).collect();
+        assert_eq!(found, expected);
+        for (name, tensor) in &self.expected {
+            assert_eq!(self.found.get(name).unwrap().shape, tensor.shape, "{name}");
+        }
+    }
+
+    /// Results as whole vectors: the parts of an update for all parameters under one name.
+    pub fn vectors(&self) -> BTreeMap<String, (Vec<f64>, Vec<f64>)> {
+        let mut vectors: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
+        for (name, tensor) in &self.expected {
+            let parameter = |p: &String| name.strip_suffix(p.as_str())?.strip_suffix('.');
+            let whole = self.case.order.iter().find_map(parameter).unwrap_or(name);
+            let (found, expected) = vectors.entry(whole.to_string()).or_default();
+            found.extend(&self.found.get(name).unwrap().values);
+            expected.extend(&tensor.values);
+        }
+        vectors
+    }
+
+    /// Number of points of the grid; 1 for other cases.
+    pub fn points(&self) -> usize {
+        match self.case.kind.is_grid() {
+            true => self.expected["losses"].shape[..2].iter().product(),
+            false => 1,
+        }
+    }
+
+    /// Mean diagonal of a Gram matrix, at every point.
+    pub fn mean_diagonal(&self, gram: &str) -> Vec<f64> {
+        let tensor = &self.expected[gram];
+        let size = *tensor.shape.last().unwrap();
+        let matrices = tensor.values.chunks(size * size);
+        matrices
+            .map(|matrix| matrix.iter().step_by(size + 1).sum::<f64>() / size as f64)
+            .collect()
+    }
+}
