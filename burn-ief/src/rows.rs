@@ -7,6 +7,8 @@
 mod dense;
 mod lookup;
 mod outer;
+#[cfg(test)]
+mod tests;
 
 use burn::tensor::{DType, Tensor};
 

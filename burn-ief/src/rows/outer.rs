@@ -1,5 +1,7 @@
 //! Rows that are sums of outer products: linear layers, convolutions after unfolding.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Tensor};
 
 use super::{TEMPORARY, block_rows, dense, to_dtype, triangular};
@@ -18,7 +20,7 @@ use super::{TEMPORARY, block_rows, dense, to_dtype, triangular};
 pub struct Outer {
     left: Tensor<3>,
     right: Tensor<3>,
-    bias: bool,
+    pub(super) bias: bool,
 }
 
 impl Outer {
@@ -189,7 +191,7 @@ impl Outer {
             .squeeze_dim(0)
     }
 
-    fn factored_is_cheaper(&self, other: &Self) -> bool {
+    pub(super) fn factored_is_cheaper(&self, other: &Self) -> bool {
         let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
         let [n, u, _] = other.left.dims();
         let [m, t, n, u, i, o] = [m, t, n, u, i, o].map(|x| x as f64);
@@ -216,7 +218,7 @@ impl Outer {
         all.reshape([m, n])
     }
 
-    fn columns(&self, columns: std::ops::Range<usize>) -> Self {
+    fn columns(&self, columns: Range<usize>) -> Self {
         Self {
             left: self.left.clone(),
             right: self
@@ -228,12 +230,19 @@ impl Outer {
     }
 
     /// Ranges of columns of `right` for which materialised rows stay temporaries of bounded size.
-    fn column_blocks(&self, others: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-        let (i, o) = (self.left.dims()[2], self.right.dims()[2]);
-        let rows = self.samples().max(others);
-        let width = (TEMPORARY / (rows * i).max(1)).clamp(1, o.max(1));
-        (0..o)
+    fn column_blocks(&self, others: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rows = self.samples().max(others) * self.left.dims()[2];
+        self.column_blocks_of(TEMPORARY / rows.max(1))
+    }
+
+    pub(super) fn column_blocks_of(
+        &self,
+        width: usize,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
+        let columns = self.right.dims()[2];
+        let width = width.clamp(1, columns.max(1));
+        (0..columns)
             .step_by(width)
-            .map(move |start| start..(start + width).min(o))
+            .map(move |start| start..(start + width).min(columns))
     }
 }

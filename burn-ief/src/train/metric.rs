@@ -54,9 +54,18 @@ impl SolveQuantity {
 ///
 /// Metrics are computed on a thread of their own, so an entry can belong to a neighbouring step.
 ///
-/// ```ignore
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::Device;
+/// use burn::train::metric::Metric;
+/// use burn_ief::IefConfig;
+/// use burn_ief::train::{Natural, SolveMetric, SolveQuantity};
+///
+/// let model = LinearConfig::new(3, 1).init(&Device::flex().autodiff());
+/// let natural = Natural::new(model, IefConfig::new().build());
+/// // To be given to `SupervisedTraining::metric_train_numeric`.
 /// let condition = SolveMetric::new(&natural, SolveQuantity::Condition);
-/// let training = training.metric_train_numeric(condition);
+/// assert_eq!(*condition.name(), "Solve condition");
 /// ```
 #[derive(Clone)]
 pub struct SolveMetric {

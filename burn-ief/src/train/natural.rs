@@ -28,12 +28,51 @@ pub enum Reduction {
 
 /// A model trained by a natural-gradient method in a `burn::train` learner.
 ///
-/// ```ignore
-/// let ief = IefConfig::new().build();
-/// let model = Natural::new(model, ief.clone()).with_interrupter(training.interrupter());
-/// let result = training.launch(Learner::new(model, ief.optimizer(), 1.0));
-/// let model = result.model.into_inner();
 /// ```
+/// # use burn::module::Module;
+/// # use burn::nn::{Linear, LinearConfig};
+/// # use burn::tensor::{Device, Tensor};
+/// # use burn::train::{InferenceStep, RegressionOutput, TrainOutput, TrainStep};
+/// # use burn_ief::nn::LinearRecorded;
+/// # use burn_ief::train::train_output;
+/// # use burn_ief::{Likelihood, output_with};
+/// # #[derive(Module, Debug)]
+/// # struct Net {
+/// #     layer: Linear,
+/// # }
+/// # impl Net {
+/// #     fn forward(&self, (x, y): (Tensor<2>, Tensor<2>)) -> RegressionOutput {
+/// #         let z = output_with(self.layer.forward_recorded(x), Likelihood::Gaussian);
+/// #         let loss = (z.clone() - y.clone()).square().sum_dim(1).mean() * 0.5;
+/// #         RegressionOutput::new(loss, z, y)
+/// #     }
+/// # }
+/// # impl TrainStep for Net {
+/// #     type Input = (Tensor<2>, Tensor<2>);
+/// #     type Output = RegressionOutput;
+/// #     fn step(&self, batch: Self::Input) -> TrainOutput<RegressionOutput> {
+/// #         let output = self.forward(batch);
+/// #         let grads = output.loss.backward();
+/// #         train_output(self, grads, output)
+/// #     }
+/// # }
+/// # let device = Device::flex().autodiff();
+/// # let model = Net { layer: LinearConfig::new(3, 1).init(&device) };
+/// use burn_ief::IefConfig;
+/// use burn_ief::train::Natural;
+///
+/// let ief = IefConfig::new().build();
+/// let model = Natural::new(model, ief.clone());
+/// // What `training.launch(Learner::new(model, ief.optimizer(), 1.0))` does for every batch:
+/// let batch = (Tensor::ones([4, 3], &device), Tensor::zeros([4, 1], &device));
+/// let output = TrainStep::step(&model, batch);
+/// let model = model.optimize(&mut ief.optimizer(), 1.0.into(), output.grads);
+/// assert_eq!(model.steps(), 1);
+/// let model: Net = model.into_inner();
+/// ```
+///
+/// With a learner, add `.with_interrupter(training.interrupter())`: a failing step then ends the
+/// run with its error.
 ///
 /// The model's `TrainStep` ends with [`train_output`](super::train_output). The record holds the
 /// model's own under `model`, and the number of steps, which selects the drawn labels of SF: a

@@ -1,0 +1,123 @@
+//! Every form and route against materialised rows.
+
+use burn::tensor::{DType, Device, Distribution, Int, Tensor};
+use proptest::prelude::*;
+
+use super::*;
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+}
+
+fn indices(m: usize, t: usize, entries: usize) -> Tensor<2, Int> {
+    let uniform = Distribution::Uniform(0.0, entries as f64);
+    Tensor::<2>::random([m, t], uniform, &Device::flex()).int()
+}
+
+/// Largest difference relative to the largest entry.
+fn error<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    let size: f32 = b.clone().abs().max().into_scalar();
+    let difference: f32 = (a - b).abs().max().into_scalar();
+    difference / size.max(1e-6)
+}
+
+/// Rows with the bias, if there is one, in columns of their own.
+fn materialised(rows: &Rows) -> Tensor<2> {
+    match rows {
+        Rows::Outer(outer) if outer.bias => {
+            let (weight, bias) = outer.clone().split();
+            Tensor::cat(vec![weight.to_dense(), bias], 1)
+        }
+        other => other.to_dense(),
+    }
+}
+
+fn lower(x: Tensor<2>) -> Tensor<2> {
+    x.tril(0)
+}
+
+fn check(rows: &Rows) -> Result<(), TestCaseError> {
+    let dense = materialised(rows);
+    let expected = dense.clone().matmul(dense.clone().transpose());
+    for dtype in [DType::F32, DType::F64] {
+        let gram = rows.gram(dtype).cast(DType::F32);
+        prop_assert!(error(lower(gram), lower(expected.clone())) < 1e-4);
+        let norms = rows.squared_norms(dtype).cast(DType::F32);
+        let squares = dense.clone().square().sum_dim(1).squeeze_dim::<1>(1);
+        prop_assert!(error(norms, squares) < 1e-4);
+    }
+    let (m, p) = (rows.samples(), rows.len());
+    let weight = rows.to_dense();
+    let (v, c) = (random([p]), random([m]));
+    let image = weight.clone().matmul(v.clone().reshape([p, 1]));
+    prop_assert!(error(rows.matvec(v), image.squeeze_dim(1)) < 1e-4);
+    let combined = c.clone().reshape([1, m]).matmul(weight);
+    prop_assert!(error(rows.t_matvec(c), combined.squeeze_dim(0)) < 1e-4);
+    Ok(())
+}
+
+fn check_cross(a: &Rows, b: &Rows) -> Result<(), TestCaseError> {
+    let expected = materialised(a).matmul(materialised(b).transpose());
+    for dtype in [DType::F32, DType::F64] {
+        let cross = a.cross(b, dtype).cast(DType::F32);
+        prop_assert!(error(cross, expected.clone()) < 1e-4);
+    }
+    Ok(())
+}
+
+fn outer(m: usize, t: usize, i: usize, o: usize, bias: bool) -> Rows {
+    let rows = Outer::new(random([m, t, i]), random([m, t, o]));
+    Rows::Outer(if bias { rows.with_bias() } else { rows })
+}
+
+proptest! {
+    // Small and large sides make both the factored and the materialised route the cheaper one.
+    #[test]
+    fn outer_products(
+        m in 1..6usize, t in 1..6usize, i in 1..20usize, o in 1..20usize, bias in any::<bool>(),
+    ) {
+        check(&outer(m, t, i, o, bias))?;
+    }
+
+    #[test]
+    fn look_ups(m in 1..6usize, t in 1..6usize, entries in 1..30usize, o in 1..6usize) {
+        check(&Rows::Lookup(Lookup::new(indices(m, t, entries), random([m, t, o]), entries)))?;
+    }
+
+    #[test]
+    fn pairs_of_forms(
+        m in 1..5usize, n in 1..5usize, t in 1..5usize, u in 1..5usize,
+        i in 1..12usize, o in 1..6usize, bias in any::<bool>(),
+    ) {
+        check_cross(&outer(m, t, i, o, bias), &outer(n, u, i, o, bias))?;
+        let look_up = |m, t| Rows::Lookup(Lookup::new(indices(m, t, i), random([m, t, o]), i));
+        check_cross(&look_up(m, t), &look_up(n, u))?;
+        check_cross(&look_up(m, t), &outer(n, u, i, o, false))?;
+        check_cross(&outer(m, t, i, o, false), &look_up(n, u))?;
+        check_cross(&Rows::dense(random([m, i * o])), &look_up(n, u))?;
+    }
+}
+
+#[test]
+fn large_batches_fill_the_lower_triangle() {
+    for rows in [
+        outer(300, 1, 5, 4, true),
+        outer(300, 3, 5, 4, true),
+        Rows::dense(random([300, 7])),
+    ] {
+        check(&rows).unwrap();
+    }
+}
+
+#[test]
+fn column_blocks_cover_the_columns() {
+    let rows = Outer::new(random([2, 64, 5]), random([2, 64, 7]));
+    assert!(!rows.factored_is_cheaper(&rows));
+    assert_eq!(
+        rows.column_blocks_of(3).collect::<Vec<_>>(),
+        [0..3, 3..6, 6..7]
+    );
+    assert_eq!(rows.column_blocks_of(0).count(), 7);
+    assert_eq!(rows.column_blocks_of(100).collect::<Vec<_>>(), [0..7]);
+    check(&Rows::Outer(rows)).unwrap();
+}
