@@ -1,1 +1,23 @@
-//! Skeleton.
+//! Adapters for [Burn](https://burn.dev) models, recorded per sample for `burn-ief`.
+//!
+//! An adapter is a Burn `Module` that wraps a frozen layer. It computes on the activation path (no
+//! dense weight is composed) and records itself inside a [`burn_ief::Tape`], so the same model
+//! trains with Burn's own optimizers and with the natural-gradient methods.
+//!
+//! ```
+//! use burn::nn::LinearConfig;
+//! use burn::tensor::{Device, Tensor};
+//! use burn_peft::LoraConfig;
+//!
+//! let device = Device::flex().autodiff();
+//! let query = LinearConfig::new(16, 16).init(&device);
+//! let query = LoraConfig::new().with_rank(4).init(query);
+//! let x = Tensor::<3>::ones([2, 5, 16], &device);
+//! assert_eq!(query.forward(x).dims(), [2, 5, 16]);
+//! ```
+
+pub mod error;
+pub mod lora;
+
+pub use error::Error;
+pub use lora::{LoraConfig, LoraLinear};
