@@ -1,0 +1,121 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::method::Method;
+use crate::place::Place;
+use crate::settings::Setting;
+
+/// Time and peak memory of a whole training step, parameter update included.
+///
+/// Times come from one process in which the methods take turns, after a warm-up. The peak is that
+/// of a process per method: its largest resident set (VmHWM, as the system reports it, with
+/// nothing subtracted) after building the model and the batch and a few steps.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "step")]
+pub struct Args {
+    /// What is trained: an MLP 3072-2048-2048-10, or LoRA (r = 8 on q and v) on a transformer of 6
+    /// layers of width 384 over 64 positions.
+    #[arg(long, value_enum)]
+    pub setting: Setting,
+
+    /// Samples per batch, comma-separated [default: 64 for mlp, 32 for lora].
+    #[arg(long, value_delimiter = ',', value_name = "M", value_parser = at_least_one)]
+    pub batch: Vec<usize>,
+
+    /// Methods, comma-separated [default: all that the setting has].
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub methods: Vec<Method>,
+
+    /// Devices, comma-separated; others than flex need the feature of that name.
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "flex")]
+    pub device: Vec<Place>,
+
+    /// Write the rows here, as a JSON list.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Timed rounds over the methods.
+    #[arg(long, default_value_t = 30, value_parser = at_least_one)]
+    pub rounds: usize,
+
+    /// Seconds after which a method sits the other rounds out (it takes part in three at least).
+    #[arg(long, default_value_t = 20.0)]
+    pub seconds: f64,
+
+    /// Do not measure peak memory (no process per method).
+    #[arg(long)]
+    pub no_memory: bool,
+
+    /// Take a few steps of the one method and print the peak of this process.
+    #[arg(long, hide = true)]
+    pub peak: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected 1 or more".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+impl Args {
+    /// The batch sizes asked for, or the setting's own.
+    pub fn batches(&self) -> Vec<usize> {
+        match self.batch.is_empty() {
+            true => vec![self.setting.batch()],
+            false => self.batch.clone(),
+        }
+    }
+
+    /// The methods asked for, or all of the setting.
+    ///
+    /// # Errors
+    ///
+    /// Names a method that the setting does not have.
+    pub fn methods(&self) -> Result<Vec<Method>, String> {
+        let all = Method::of(self.setting);
+        if self.methods.is_empty() {
+            return Ok(all);
+        }
+        match self.methods.iter().find(|method| !all.contains(method)) {
+            Some(method) => Err(format!(
+                "setting {} has no method {method}: it needs LoRA adapters or sequences",
+                self.setting
+            )),
+            None => Ok(self.methods.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once("step").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_documented_command_parses() {
+        let args = parse(
+            "--setting lora --batch 32,64 --methods sgd,adamw,ef,ief,sf,by_sample,dense \
+             --device flex,ndarray --json rows.json",
+        )
+        .unwrap();
+        assert_eq!(args.batches(), [32, 64]);
+        assert_eq!(args.methods().unwrap().len(), 7);
+        assert_eq!(args.device, [Place::Flex, Place::Ndarray]);
+    }
+
+    #[test]
+    fn methods_of_the_other_setting_and_empty_batches_are_refused() {
+        let args = parse("--setting mlp --methods sgd,apply_lora").unwrap();
+        assert!(args.methods().unwrap_err().contains("apply_lora"));
+        assert!(parse("--setting mlp --batch 0").is_err());
+        assert!(parse("--setting cnn").is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! The ways in which a model calls its linear layers.
+//!
+//! One forward pass serves every method; what differs is how a linear layer is computed and what
+//! of it lands on the autodiff graph.
+
+use std::cell::RefCell;
+
+use burn::module::{LoraAdapter, Param, ParamId};
+use burn::nn::Linear;
+use burn::tensor::{Gradients, Tensor, module};
+use burn_ief::nn::LinearRecorded;
+
+/// How linear layers are called, for inputs `[M, T, i]`.
+pub enum Call {
+    /// Sequences folded to 2-D; adapters on the activation path `x W + b + s (x A) B`.
+    Folded,
+    /// Adapters on the activation path, sequences in 3-D as they come.
+    Unfolded,
+    /// Burn's `forward`: 3-D, and adapters composed into a dense weight.
+    Burn,
+    /// Recorded by the tape in progress.
+    Recorded,
+    /// Every sample has its own copy of the trainable parameters, as a leaf.
+    PerSample(Leaves),
+}
+
+impl Call {
+    /// `[M, T, i]` to `[M, T, o]`.
+    pub fn linear(&self, layer: &Linear, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Recorded => layer.forward_recorded(x),
+            Self::Burn => layer.forward(x),
+            Self::Folded => {
+                let [m, t, i] = x.dims();
+                let y = activation_path(layer, x.reshape([m * t, i]));
+                let [_, o] = y.dims();
+                y.reshape([m, t, o])
+            }
+            Self::Unfolded => activation_path(layer, x),
+            Self::PerSample(leaves) => leaves.linear(layer, x),
+        }
+    }
+}
+
+fn activation_path<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+    let Some(LoraAdapter { a, b, scale }) = layer.weight.adapter() else {
+        return layer.forward(x);
+    };
+    let y = base(layer, x.clone());
+    y + x.matmul(a.val().unsqueeze()).matmul(b.val().unsqueeze()) * *scale
+}
+
+/// The layer without its adapter.
+fn base<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+    let bias = layer.bias.as_ref().map(Param::val);
+    module::linear(x, layer.weight.base(), bias)
+}
+
+/// Per-sample copies of trainable parameters.
+#[derive(Default)]
+pub struct Leaves {
+    all: RefCell<Vec<Leaf>>,
+}
+
+/// Per-sample gradients of one parameter.
+pub struct PerSample {
+    /// The parameter.
+    pub id: ParamId,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// `[M, P]`, of the scalar loss.
+    pub rows: Tensor<2>,
+}
+
+enum Leaf {
+    Matrix(ParamId, Tensor<3>),
+    Vector(ParamId, Tensor<2>),
+}
+
+impl Leaves {
+    /// Take the per-sample gradients of everything that was used.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a leaf did not reach the loss.
+    pub fn take(self, grads: &mut Gradients) -> Vec<PerSample> {
+        let reached = "every layer reaches the loss";
+        let leaves = self.all.into_inner().into_iter();
+        leaves
+            .map(|leaf| match leaf {
+                Leaf::Matrix(id, leaf) => {
+                    let [m, i, o] = leaf.dims();
+                    let grad = leaf.grad_remove(grads).expect(reached);
+                    PerSample {
+                        id,
+                        shape: vec![i, o],
+                        rows: grad.reshape([m, i * o]),
+                    }
+                }
+                Leaf::Vector(id, leaf) => {
+                    let [_, o] = leaf.dims();
+                    PerSample {
+                        id,
+                        shape: vec![o],
+                        rows: leaf.grad_remove(grads).expect(reached),
+                    }
+                }
+            })
+            .collect()
+    }
+
+    fn linear(&self, layer: &Linear, x: Tensor<3>) -> Tensor<3> {
+        let [m, t, i] = x.dims();
+        if let Some(LoraAdapter { a, b, scale }) = layer.weight.adapter() {
+            let y = base(layer, x.clone().reshape([m * t, i]));
+            let [_, o] = y.dims();
+            let path = x.matmul(self.matrix(a, m)).matmul(self.matrix(b, m));
+            return y.reshape([m, t, o]) + path * *scale;
+        }
+        if !layer.weight.is_require_grad() {
+            return Call::Folded.linear(layer, x);
+        }
+        let y = x.matmul(self.matrix(&layer.weight, m));
+        match &layer.bias {
+            Some(bias) => y + self.vector(bias, m).unsqueeze_dim(1),
+            None => y,
+        }
+    }
+
+    fn matrix(&self, param: &Param<Tensor<2>>, samples: usize) -> Tensor<3> {
+        let value = param.base().inner();
+        let [i, o] = value.dims();
+        let leaf = value.unsqueeze::<3>().expand([samples, i, o]);
+        let leaf = leaf.autodiff().require_grad();
+        let mut all = self.all.borrow_mut();
+        all.push(Leaf::Matrix(param.id, leaf.clone()));
+        leaf
+    }
+
+    fn vector(&self, param: &Param<Tensor<1>>, samples: usize) -> Tensor<2> {
+        let value = param.base().inner();
+        let [o] = value.dims();
+        let leaf = value.unsqueeze::<2>().expand([samples, o]);
+        let leaf = leaf.autodiff().require_grad();
+        let mut all = self.all.borrow_mut();
+        all.push(Leaf::Vector(param.id, leaf.clone()));
+        leaf
+    }
+}

@@ -1,0 +1,23 @@
+//! What a whole training step costs, in time and memory, under each method.
+//!
+//! A step is forward, backward, update direction and parameter update; the clock stops when the
+//! device is idle. All methods train the same model on the same batch. The program is
+//! `src/bin/step.rs`:
+//!
+//! ```text
+//! cargo run --release -p benches --bin step -- --setting mlp --batch 64,128 \
+//!     --methods sgd,adamw,ef,ief,sf,by_sample,dense --device flex --json steps.json
+//! ```
+
+pub mod args;
+pub mod call;
+pub mod measure;
+pub mod memory;
+pub mod method;
+pub mod place;
+pub mod run;
+pub mod settings;
+pub mod table;
+
+pub use args::Args;
+pub use run::run;

@@ -1,0 +1,201 @@
+//! Peak memory of a process per method, and what will not fit.
+
+use std::process::{Command, Stdio};
+
+use crate::method::{Method, prepare};
+use crate::place::Place;
+use crate::settings::Setting;
+
+/// Steps of the process whose peak is measured: the second one meets the first one's leftovers.
+const STEPS: usize = 4;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Bytes that a step of this method will take at its peak, roughly.
+///
+/// Counted are the f32 entries of the model, its update and the optimizer's state, what forward
+/// keeps for backward, and per-sample gradients where they are materialised.
+pub fn predicted_bytes(setting: Setting, method: Method, batch: usize) -> f64 {
+    let sizes = setting.sizes();
+    let [parameters, trainable, largest, activations, m] = [
+        sizes.parameters,
+        sizes.trainable,
+        sizes.largest,
+        sizes.activations,
+        batch,
+    ]
+    .map(|n| n as f64);
+    let state = match method {
+        // Two moments.
+        Method::AdamW => 4.0 * trainable,
+        _ => 2.0 * trainable,
+    };
+    let kept = match method {
+        Method::Sf => 2.0 * m * activations,
+        Method::BySample => activations,
+        _ => m * activations,
+    };
+    let rows = match method {
+        // Rows of the samples, and of one parameter at a time put together.
+        Method::BySample => m * (trainable + largest),
+        Method::Dense => m * trainable,
+        _ => 0.0,
+    };
+    4.0 * (parameters + state + kept + rows)
+}
+
+/// Whether a prediction fits; else what to say.
+///
+/// # Errors
+///
+/// Says how much is needed and how much there is.
+pub fn check(predicted: f64, available: Option<f64>) -> Result<(), String> {
+    match available {
+        Some(available) if predicted > available => Err(format!(
+            "out of memory: needs about {:.0} MiB, {:.0} MiB available",
+            predicted / MIB,
+            available / MIB
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that can still be had: of the machine, and of the control group if that is limited.
+/// `None` where the system does not say.
+pub fn available_bytes() -> Option<f64> {
+    let machine = field("/proc/meminfo", "MemAvailable:")? * 1024.0;
+    let number = |path: &str| -> Option<f64> {
+        let text = std::fs::read_to_string(path).ok()?;
+        text.trim().parse().ok()
+    };
+    let limit = number("/sys/fs/cgroup/memory.max");
+    let used = number("/sys/fs/cgroup/memory.current");
+    Some(match (limit, used) {
+        (Some(limit), Some(used)) => machine.min(limit - used),
+        _ => machine,
+    })
+}
+
+/// Largest resident set of this process so far, in MiB; `None` where the system does not say.
+pub fn peak_mib() -> Option<f64> {
+    Some(field("/proc/self/status", "VmHWM:")? / 1024.0)
+}
+
+/// The number after `name` in a file of lines `name number unit`.
+fn field(path: &str, name: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Take a few steps and print the peak of this process.
+///
+/// # Errors
+///
+/// If the device cannot be opened.
+pub fn measure_here(
+    setting: Setting,
+    method: Method,
+    batch: usize,
+    place: Place,
+) -> Result<(), String> {
+    let mut step = prepare(setting, method, batch, &place.open()?);
+    for _ in 0..STEPS {
+        step.step();
+    }
+    match peak_mib() {
+        Some(peak) => println!("{peak}"),
+        None => println!("null"),
+    }
+    Ok(())
+}
+
+/// The peak of a process of its own, in MiB; `Ok(None)` where the system does not say.
+///
+/// # Errors
+///
+/// Says why the process ended early.
+pub fn measure_child(
+    setting: Setting,
+    method: Method,
+    batch: usize,
+    place: Place,
+) -> Result<Option<f64>, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let child = Command::new(program)
+        .args(["--peak", "--setting", &setting.to_string()])
+        .args(["--methods", &method.to_string()])
+        .args(["--batch", &batch.to_string()])
+        .args(["--device", &place.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if child.status.success() {
+        let text = String::from_utf8_lossy(&child.stdout);
+        return Ok(text.trim().parse().ok());
+    }
+    let words = String::from_utf8_lossy(&child.stderr);
+    // No exit code: a signal ended it, the system's out-of-memory killer as a rule. Burn's
+    // allocations abort.
+    match child.status.code() {
+        None => Err(format!(
+            "out of memory: the process was killed ({}), needs more than about {:.0} MiB",
+            child.status,
+            predicted_bytes(setting, method, batch) / MIB
+        )),
+        Some(_) => Err(words.lines().next_back().unwrap_or("failed").to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: f64 = 1024.0 * MIB;
+
+    #[test]
+    fn dense_gradients_of_the_mlp_are_refused_before_they_are_allocated() {
+        // 512 samples x 10.5 M parameters x 4 bytes are 20 GiB.
+        let predicted = predicted_bytes(Setting::Mlp, Method::Dense, 512);
+        assert!(
+            (20.0..22.0).contains(&(predicted / GIB)),
+            "{}",
+            predicted / GIB
+        );
+        let refusal = check(predicted, Some(16.0 * GIB)).unwrap_err();
+        assert!(
+            refusal.starts_with("out of memory: needs about 2"),
+            "{refusal}"
+        );
+        assert!(check(predicted, Some(24.0 * GIB)).is_ok());
+        assert!(check(predicted, None).is_ok());
+        // A recorded step does not grow with M times P.
+        let recorded = predicted_bytes(Setting::Mlp, Method::Ief, 512);
+        assert!(recorded < 0.25 * GIB, "{}", recorded / GIB);
+    }
+
+    #[test]
+    fn two_label_sets_keep_two_sets_of_activations() {
+        let one = predicted_bytes(Setting::Lora, Method::Ief, 1024);
+        let two = predicted_bytes(Setting::Lora, Method::Sf, 1024);
+        assert!((1.9..2.0).contains(&(two / one)), "{}", two / one);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_system_reports_memory() {
+        let before = peak_mib().unwrap();
+        let block = vec![1u8; 64 << 20];
+        assert_eq!(
+            block
+                .iter()
+                .step_by(4096)
+                .map(|&x| x as usize)
+                .sum::<usize>(),
+            16384
+        );
+        assert!(peak_mib().unwrap() >= before.min(64.0));
+        assert!(peak_mib().unwrap() >= 64.0);
+        assert!(available_bytes().unwrap() > 0.0);
+    }
+}

@@ -1,0 +1,308 @@
+//! One whole training step, method by method.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_ief::jacobian::Jacobian;
+use burn_ief::linalg::Symmetric;
+use burn_ief::update::{Damping, ief};
+use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
+use clap::ValueEnum;
+
+use crate::call::{Call, Leaves, PerSample};
+use crate::settings::{Batch, Mlp, Net, Setting, Transformer};
+
+/// So small that every step meets the same weights: a batch that gets fitted is other work.
+const STEP_SIZE: f64 = 1e-7;
+
+/// How the update is formed.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Method {
+    /// Plain layers, sequences folded to 2-D, Burn's SGD. What the others are compared with.
+    Sgd,
+    /// The same with Burn's AdamW.
+    #[value(name = "adamw")]
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// Empirical Fisher, recorded.
+    Ef,
+    /// Improved empirical Fisher, recorded.
+    Ief,
+    /// Fisher matrix from one drawn label per sample, recorded.
+    Sf,
+    /// iEF from one backward pass per sample.
+    BySample,
+    /// iEF from per-sample gradients [M, P] kept in memory, the naive way.
+    Dense,
+    /// SGD with sequences in 3-D, as they come (lora).
+    SgdUnfolded,
+    /// SGD through Burn's own adapters, composed into a dense weight (lora).
+    ApplyLora,
+}
+
+impl Method {
+    /// All methods of a setting, in the order of the table.
+    pub fn of(setting: Setting) -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|method| {
+            setting == Setting::Lora || !matches!(method, Self::SgdUnfolded | Self::ApplyLora)
+        })
+        .collect()
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no method is skipped");
+        f.write_str(value.get_name())
+    }
+}
+
+/// A model, a batch and an optimizer, ready to step.
+pub trait Step {
+    /// One whole step; when it returns, the parameters are updated and the device is idle.
+    fn step(&mut self);
+}
+
+/// Build the model and the batch of a setting.
+pub fn prepare(setting: Setting, method: Method, batch: usize, device: &Device) -> Box<dyn Step> {
+    // The same weights and data for every method.
+    device.seed(1);
+    let device = device.clone().autodiff();
+    match setting {
+        Setting::Mlp => Box::new(Training::<Mlp>::new(method, batch, device)),
+        Setting::Lora => Box::new(Training::<Transformer>::new(method, batch, device)),
+    }
+}
+
+struct Training<N> {
+    /// `None` only while the optimizer holds it.
+    model: Option<N>,
+    optimizer: ModuleOptimizer,
+    direction: Direction,
+    batch: Batch,
+    loss: CrossEntropyLoss,
+    device: Device,
+}
+
+/// Where the update comes from.
+enum Direction {
+    Plain(Call),
+    Natural(NaturalGradient),
+    BySample,
+    Dense,
+}
+
+impl<N: Net> Training<N> {
+    fn new(method: Method, batch: usize, device: Device) -> Self {
+        let sgd = || SgdConfig::new().init();
+        let natural = |method: NaturalGradient| (method.optimizer(), Direction::Natural(method));
+        let applied = || IefConfig::new().build().optimizer();
+        let (optimizer, direction) = match method {
+            Method::Sgd => (sgd(), Direction::Plain(Call::Folded)),
+            Method::AdamW => (AdamWConfig::new().init(), Direction::Plain(Call::Folded)),
+            Method::SgdUnfolded => (sgd(), Direction::Plain(Call::Unfolded)),
+            Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),
+            Method::Ef => natural(EfConfig::new().build()),
+            Method::Ief => natural(IefConfig::new().build()),
+            Method::Sf => natural(SfConfig::new().build()),
+            Method::BySample => (applied(), Direction::BySample),
+            Method::Dense => (applied(), Direction::Dense),
+        };
+        Self {
+            model: Some(N::new(&device)),
+            optimizer,
+            direction,
+            batch: Batch::new::<N>(batch, &device),
+            loss: CrossEntropyLossConfig::new().init(&device),
+            device,
+        }
+    }
+
+    fn gradients(&self, model: &N) -> GradientsParams {
+        let Batch { inputs, labels } = self.batch.clone();
+        match &self.direction {
+            Direction::Plain(call) => {
+                let logits = model.logits(inputs, call);
+                let grads = self.loss.forward(logits, labels).backward();
+                GradientsParams::from_grads(grads, model)
+            }
+            Direction::Natural(method) => {
+                let tape = method.start();
+                let logits = output(model.logits(inputs, &Call::Recorded));
+                let grads = loss(self.loss.forward(logits, labels)).backward();
+                let update = method.gradients(tape, grads, model);
+                update.expect("a recorded model")
+            }
+            Direction::BySample => self.by_sample(model),
+            Direction::Dense => self.dense(model),
+        }
+    }
+
+    fn by_sample(&self, model: &N) -> GradientsParams {
+        let [samples] = self.batch.labels.dims();
+        let norms = RefCell::new(Vec::with_capacity(samples));
+        let jacobian = Jacobian::by_sample(model, samples, |model, n| {
+            let Batch { inputs, labels } = self.batch.sample(n);
+            let logits = model.logits(inputs, &Call::Folded);
+            let norm = output_norms(logits.clone().inner(), labels.clone().inner());
+            norms.borrow_mut().push(norm);
+            self.loss.forward(logits, labels)
+        });
+        let jacobian = jacobian.expect("a trainable model");
+        let s = to_host(Tensor::cat(norms.into_inner(), 0));
+        let gram = jacobian.gram().expect("finite gradients");
+        let update = ief(
+            &gram,
+            &s,
+            &Damping::default(),
+            jacobian.gram_epsilon(),
+            None,
+        );
+        let update = update.expect("a solvable system");
+        let delta = jacobian.into_t_matvec(&update.values);
+        delta.expect("a coefficient per sample")
+    }
+
+    fn dense(&self, model: &N) -> GradientsParams {
+        let Batch { inputs, labels } = self.batch.clone();
+        let [samples] = labels.dims();
+        let call = Call::PerSample(Leaves::default());
+        let logits = model.logits(inputs, &call);
+        let s = output_norms(logits.clone().inner(), labels.clone().inner());
+        let mut grads = self.loss.forward(logits, labels).backward();
+        let Call::PerSample(leaves) = call else {
+            unreachable!("made above")
+        };
+        let rows = leaves.take(&mut grads);
+        // The loss is a mean: rows are those of the samples' losses over M.
+        let scale = samples as f64;
+        let shares = rows.iter().map(|leaf| {
+            let rows = leaf.rows.clone();
+            rows.clone().matmul(rows.transpose())
+        });
+        let gram = shares.reduce(|a, b| a + b).expect("a trainable model");
+        let gram = to_host(gram).iter().map(|k| k * scale * scale).collect();
+        let gram = Symmetric::new(samples, gram);
+        let epsilon = f64::from(f32::EPSILON);
+        let update = ief(&gram, &to_host(s), &Damping::default(), epsilon, None);
+        let c: Vec<f32> = update
+            .expect("a solvable system")
+            .values
+            .iter()
+            .map(|c| (c * scale) as f32)
+            .collect();
+        let c = Tensor::<2>::from_data(
+            TensorData::new(c, [1, samples]),
+            &self.device.clone().inner(),
+        );
+        let mut delta = GradientsParams::new();
+        for PerSample { id, shape, rows } in rows {
+            let share = c.clone().matmul(rows);
+            match shape[..] {
+                [o] => delta.register::<1>(id, share.reshape([o])),
+                [i, o] => delta.register::<2>(id, share.reshape([i, o])),
+                _ => unreachable!("weights and biases"),
+            }
+        }
+        delta
+    }
+}
+
+impl<N: Net> Step for Training<N> {
+    fn step(&mut self) {
+        let model = self.model.take().expect("put back after every step");
+        let update = self.gradients(&model);
+        self.model = Some(self.optimizer.step(STEP_SIZE, model, update));
+        self.device.sync().expect("a working device");
+    }
+}
+
+/// ‖softmax(z) − onehot(y)‖², `[M]`.
+fn output_norms(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
+    let [_, classes] = logits.dims();
+    let error = softmax(logits, 1) - labels.one_hot::<2>(classes).float();
+    error.square().sum_dim(1).squeeze_dim(1)
+}
+
+fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
+    let data = x.into_data().convert::<f64>();
+    data.try_to_vec().expect("converted to f64")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::{ModuleVisitor, Param};
+
+    /// The flattened update.
+    struct Flatten<'a> {
+        grads: &'a GradientsParams,
+        values: Vec<f64>,
+    }
+
+    impl ModuleVisitor for Flatten<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(grad) = self.grads.get::<D>(param.id) {
+                self.values.extend(to_host(grad));
+            }
+        }
+    }
+
+    /// The updates of several methods at one model and batch.
+    fn updates<N: Net>(batch: usize, methods: &[Method]) -> Vec<Vec<f64>> {
+        let device = Device::flex().autodiff();
+        let mut training = Training::<N>::new(Method::Sgd, batch, device.clone());
+        let model = training.model.take().expect("a new model");
+        let flattened = methods.iter().map(|&method| {
+            training.direction = Training::<N>::new(method, 1, device.clone()).direction;
+            let grads = training.gradients(&model);
+            let mut flatten = Flatten {
+                grads: &grads,
+                values: Vec::new(),
+            };
+            model.visit(&mut flatten);
+            flatten.values
+        });
+        flattened.collect()
+    }
+
+    fn distance(a: &[f64], b: &[f64]) -> f64 {
+        assert_eq!(a.len(), b.len());
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+    }
+
+    #[test]
+    fn every_way_to_form_the_ief_update_gives_the_same_one() {
+        let methods = [Method::BySample, Method::Ief, Method::Dense];
+        for updates in [
+            updates::<Mlp>(3, &methods),
+            updates::<Transformer>(3, &methods),
+        ] {
+            for (update, method) in updates.iter().zip(methods) {
+                // f32 and relative damping 1e-3: the solve amplifies rounding of 1e-7 by up to 1e3.
+                let distance = distance(update, &updates[0]);
+                assert!(distance < 1e-3, "{method}: {distance}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_to_form_the_gradient_of_lora_gives_the_same_one() {
+        let methods = [Method::Sgd, Method::SgdUnfolded, Method::ApplyLora];
+        let updates = updates::<Transformer>(2, &methods);
+        for (update, method) in updates.iter().zip(methods) {
+            let distance = distance(update, &updates[0]);
+            assert!(distance < 1e-4, "{method}: {distance}");
+        }
+    }
+}

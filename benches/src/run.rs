@@ -1,0 +1,97 @@
+//! The whole programme: peaks, times, table, file.
+
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::measure::{Effort, interleave, median};
+use crate::memory;
+use crate::method::{Method, prepare};
+use crate::place::Place;
+use crate::table::{self, Row};
+
+/// Measure what the arguments ask for.
+///
+/// # Errors
+///
+/// A message for the user: a method that the setting does not have, a device that this program
+/// was built without, or a file that cannot be written.
+pub fn run(args: &Args) -> Result<(), String> {
+    let methods = args.methods()?;
+    if args.peak {
+        let [(method, place)] = [(methods[0], args.device[0])];
+        return memory::measure_here(args.setting, method, args.batches()[0], place);
+    }
+    for place in &args.device {
+        place.open()?;
+    }
+    let mut rows = Vec::new();
+    for batch in args.batches() {
+        for &place in &args.device {
+            rows.extend(measure(args, &methods, batch, place)?);
+            // What there is so far survives a crash.
+            if let Some(path) = &args.json {
+                table::write_json(&rows, path)?;
+            }
+        }
+    }
+    println!(
+        "{}: whole step, interleaved\n{}",
+        args.setting,
+        table::table(&rows)
+    );
+    Ok(())
+}
+
+/// All methods at one batch size on one device.
+fn measure(
+    args: &Args,
+    methods: &[Method],
+    batch: usize,
+    place: Place,
+) -> Result<Vec<Row>, String> {
+    let mut rows: Vec<Row> = Vec::new();
+    for &method in methods {
+        eprintln!(
+            "{} M = {batch} {place}: peak memory of {method}",
+            args.setting
+        );
+        let peak = fits(args, method, batch).and_then(|()| match args.no_memory {
+            true => Ok(None),
+            false => memory::measure_child(args.setting, method, batch, place),
+        });
+        rows.push(Row {
+            setting: args.setting,
+            method,
+            batch,
+            device: place.to_string(),
+            median_ms: None,
+            min_ms: None,
+            ratio_to_sgd: None,
+            peak_mib: peak.clone().ok().flatten(),
+            error: peak.err(),
+        });
+    }
+    eprintln!("{} M = {batch} {place}: times", args.setting);
+    let device = place.open()?;
+    let mut timed: Vec<&mut Row> = rows.iter_mut().filter(|row| row.error.is_none()).collect();
+    let mut steps: Vec<_> = timed
+        .iter()
+        .map(|row| prepare(args.setting, row.method, batch, &device))
+        .collect();
+    let effort = Effort {
+        rounds: args.rounds,
+        budget: Duration::from_secs_f64(args.seconds.max(0.0)),
+    };
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    for (row, times) in timed.iter_mut().zip(interleave(&mut steps, effort)) {
+        row.median_ms = median(&times).map(milliseconds);
+        row.min_ms = times.iter().min().copied().map(milliseconds);
+    }
+    table::relate(&mut rows);
+    Ok(rows)
+}
+
+fn fits(args: &Args, method: Method, batch: usize) -> Result<(), String> {
+    let predicted = memory::predicted_bytes(args.setting, method, batch);
+    memory::check(predicted, memory::available_bytes())
+}

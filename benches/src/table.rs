@@ -1,0 +1,178 @@
+//! Rows, as JSON and as a table.
+
+use std::path::Path;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::method::Method;
+use crate::settings::Setting;
+
+/// One method at one batch size on one device.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Row {
+    /// What was trained.
+    pub setting: Setting,
+    /// How.
+    pub method: Method,
+    /// Samples per batch.
+    pub batch: usize,
+    /// Name of the device.
+    pub device: String,
+    /// Median of the interleaved steps.
+    pub median_ms: Option<f64>,
+    /// Fastest step.
+    pub min_ms: Option<f64>,
+    /// Median over SGD's median, if SGD was measured as well.
+    pub ratio_to_sgd: Option<f64>,
+    /// Largest resident set of a process of its own.
+    pub peak_mib: Option<f64>,
+    /// Why there are no times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Fill in the ratios of rows of one setting, batch size and device.
+pub fn relate(rows: &mut [Row]) {
+    let sgd = rows.iter().find(|row| row.method == Method::Sgd);
+    let Some(sgd) = sgd.and_then(|row| row.median_ms) else {
+        return;
+    };
+    for row in rows {
+        row.ratio_to_sgd = row.median_ms.map(|median| median / sgd);
+    }
+}
+
+/// Write the rows as a JSON list.
+///
+/// # Errors
+///
+/// Says what could not be written.
+pub fn write_json(rows: &[Row], path: &Path) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(rows).map_err(|error| error.to_string())?;
+    std::fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A line per batch size and method, the devices side by side.
+pub fn table(rows: &[Row]) -> Table {
+    let mut devices: Vec<&str> = Vec::new();
+    let mut lines: Vec<(usize, Method)> = Vec::new();
+    for row in rows {
+        if !devices.contains(&row.device.as_str()) {
+            devices.push(&row.device);
+        }
+        if !lines.contains(&(row.batch, row.method)) {
+            lines.push((row.batch, row.method));
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    let head = ["M".to_string(), "method".to_string()].into_iter();
+    table.set_header(head.chain(devices.iter().flat_map(|device| {
+        ["median ms", "min ms", "x SGD", "peak MiB"].map(|column| format!("{device} {column}"))
+    })));
+    for (batch, method) in lines {
+        let mut cells = vec![batch.to_string(), method.to_string()];
+        for device in &devices {
+            let mut same = rows.iter();
+            let row = same.find(|row| {
+                (row.batch, row.method, row.device.as_str()) == (batch, method, device)
+            });
+            cells.extend(cells_of(row));
+        }
+        table.add_row(cells);
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        if at != 1 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn cells_of(row: Option<&Row>) -> [String; 4] {
+    let Some(row) = row else {
+        return Default::default();
+    };
+    let number = |value: Option<f64>, digits: usize| match value {
+        Some(value) => format!("{value:.digits$}"),
+        None => "-".to_string(),
+    };
+    let median = match &row.error {
+        Some(error) => error.clone(),
+        None => number(row.median_ms, 1),
+    };
+    [
+        median,
+        number(row.min_ms, 1),
+        number(row.ratio_to_sgd, 2),
+        number(row.peak_mib, 0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(method: Method, device: &str, median_ms: Option<f64>) -> Row {
+        Row {
+            setting: Setting::Mlp,
+            method,
+            batch: 64,
+            device: device.into(),
+            median_ms,
+            min_ms: median_ms,
+            ratio_to_sgd: None,
+            peak_mib: None,
+            error: median_ms.is_none().then(|| "out of memory".into()),
+        }
+    }
+
+    #[test]
+    fn ratios_are_those_of_the_medians() {
+        let mut rows = [
+            row(Method::Ief, "flex", Some(33.0)),
+            row(Method::Sgd, "flex", Some(30.0)),
+            row(Method::Dense, "flex", None),
+        ];
+        relate(&mut rows);
+        let ratios = rows.map(|row| row.ratio_to_sgd);
+        assert_eq!(ratios, [Some(1.1), Some(1.0), None]);
+
+        let mut alone = [row(Method::Ief, "flex", Some(33.0))];
+        relate(&mut alone);
+        assert_eq!(alone[0].ratio_to_sgd, None);
+    }
+
+    #[test]
+    fn json_has_the_documented_fields_where_they_are_null_too() {
+        let value = serde_json::to_value(row(Method::AdamW, "flex", Some(1.5))).unwrap();
+        let expected = serde_json::json!({
+            "setting": "mlp", "method": "adamw", "batch": 64, "device": "flex",
+            "median_ms": 1.5, "min_ms": 1.5, "ratio_to_sgd": null, "peak_mib": null,
+        });
+        assert_eq!(value, expected);
+        let value = serde_json::to_value(row(Method::BySample, "flex", None)).unwrap();
+        assert_eq!(value["method"], "by_sample");
+        assert_eq!(value["error"], "out of memory");
+        assert!(value["median_ms"].is_null());
+        // Names on the command line are those of the rows.
+        for &method in clap::ValueEnum::value_variants() {
+            let method: Method = method;
+            assert_eq!(serde_json::to_value(method).unwrap(), method.to_string());
+        }
+    }
+
+    #[test]
+    fn devices_stand_side_by_side() {
+        let rows = [
+            row(Method::Sgd, "flex", Some(30.0)),
+            row(Method::Dense, "flex", None),
+            row(Method::Sgd, "ndarray", Some(45.0)),
+        ];
+        let text = table(&rows).to_string();
+        let line = text.lines().find(|line| line.contains("sgd")).unwrap();
+        assert!(line.contains("30.0") && line.contains("45.0"), "{text}");
+        assert!(text.contains("out of memory"), "{text}");
+        assert!(text.contains("ndarray x SGD"), "{text}");
+    }
+}
