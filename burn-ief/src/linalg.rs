@@ -184,6 +184,13 @@ impl Eigen {
         &self.values
     }
 
+    /// The eigenvector of the k-th eigenvalue.
+    pub fn vector(&self, k: usize) -> Vec<f64> {
+        (0..self.values.len())
+            .map(|i| self.vectors[(i, k)])
+            .collect()
+    }
+
     /// U f(σ) Uᵀ b.
     pub fn apply(&self, b: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
         let n = b.len();

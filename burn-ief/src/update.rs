@@ -7,6 +7,8 @@
 
 mod damping;
 mod empirical;
+mod range;
+mod refine;
 mod report;
 mod sampled;
 mod solve;
