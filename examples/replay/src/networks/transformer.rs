@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, Linear};
-use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use burn_ief::nn::{EmbeddingRecorded, LayerNormRecorded, LinearRecorded, ParamRecorded};
 
@@ -139,6 +139,13 @@ impl Network for Transformer {
     }
 }
 
+/// x Φ(x). Burn's own GELU has the same values, but on devices that do not override it, the
+/// derivative of the tanh approximation.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let erf = (x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf();
+    x * (erf + 1.0) * 0.5
+}
+
 impl Block {
     fn build(weights: &mut Weights<'_>, name: &str, d: usize, heads: usize) -> Result<Self, Error> {
         let ff1 = weights.linear(&format!("{name}.ff1"), Some(d), None)?;
@@ -197,7 +204,8 @@ impl Attention {
         let k = split(self.k.forward_recorded(x.clone()));
         let v = split(self.v.forward_recorded(x));
         let [_, _, _, width] = q.dims();
-        let scores = q.matmul(k.swap_dims(2, 3)) / (width as f64).sqrt();
+        // Not divided: Burn takes the derivative of a division by a scalar in f32.
+        let scores = q.matmul(k.swap_dims(2, 3)) * (width as f64).sqrt().recip();
         let hidden = padding
             .reshape([samples, 1, 1, length])
             .expand([samples, self.heads, length, length]);

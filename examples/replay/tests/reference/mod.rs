@@ -123,14 +123,4 @@ impl Replayed {
             false => 1,
         }
     }
-
-    /// Mean diagonal of a Gram matrix, at every point.
-    pub fn mean_diagonal(&self, gram: &str) -> Vec<f64> {
-        let tensor = &self.expected[gram];
-        let size = *tensor.shape.last().unwrap();
-        let matrices = tensor.values.chunks(size * size);
-        matrices
-            .map(|matrix| matrix.iter().step_by(size + 1).sum::<f64>() / size as f64)
-            .collect()
-    }
 }
