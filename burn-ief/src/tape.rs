@@ -5,6 +5,7 @@
 //! stays off the autodiff graph, so `backward` does not also compute its batch gradient. Outside
 //! a recording the same calls are Burn's own.
 
+mod abandoned;
 mod labels;
 mod output;
 mod recorder;
@@ -19,6 +20,7 @@ use burn::tensor::Gradients;
 use crate::error::Error;
 use crate::rows::Rows;
 
+use abandoned::Leaves;
 pub use labels::{LabelDraw, Likelihood};
 pub use output::{declare_loss_scale, input, loss, mean_loss, output, output_with};
 pub(crate) use recorder::constant;
@@ -52,6 +54,7 @@ struct Session {
     uses: Vec<Use>,
     outputs: Vec<OutputMark>,
     loss_marked: bool,
+    leaves: Leaves,
     error: Option<Error>,
 }
 
@@ -104,6 +107,7 @@ impl Tape {
     }
 
     fn with_session(labels: Option<LabelDraw>) -> Self {
+        abandoned::settle();
         let session = Rc::new(RefCell::new(Session {
             scale: LossScale::Mean,
             labels,
@@ -111,6 +115,7 @@ impl Tape {
             uses: Vec::new(),
             outputs: Vec::new(),
             loss_marked: false,
+            leaves: Leaves::default(),
             error: None,
         }));
         ACTIVE.with_borrow_mut(|active| match active {
@@ -133,6 +138,7 @@ impl Tape {
     pub(crate) fn finish(self, grads: &Gradients) -> Result<Recording, Error> {
         self.stop();
         let mut session = self.session.borrow_mut();
+        session.leaves.clear();
         if let Some(error) = session.error.take() {
             return Err(error);
         }
@@ -179,6 +185,14 @@ impl Tape {
 impl Drop for Tape {
     fn drop(&mut self) {
         self.stop();
+        // Not while a panic unwinds: another one would abort the process.
+        if !std::thread::panicking()
+            && let Ok(mut session) = self.session.try_borrow_mut()
+        {
+            session.uses.clear();
+            session.outputs.clear();
+            session.leaves.abandon();
+        }
     }
 }
 

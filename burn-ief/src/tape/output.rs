@@ -111,6 +111,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
         None => leaf,
     }
     .require_grad();
+    session.leaves.push(leaf.clone());
     let value = truth
         .clone()
         .inner()

@@ -133,9 +133,9 @@ impl Recorder {
             Some(strategy) => leaf.with_gradient_checkpointing_strategy(strategy),
             None => leaf,
         };
-        Tap {
-            leaf: leaf.require_grad(),
-        }
+        let leaf = leaf.require_grad();
+        self.session.borrow_mut().leaves.push(leaf.clone());
+        Tap { leaf }
     }
 
     /// Record one use of `parameter` by a call whose axis 0 is `batch`, copies included.
