@@ -64,8 +64,9 @@ impl Outputs {
     /// Compare the declared loss scale with what softmax cross-entropy at the outputs shows.
     ///
     /// A row that is plain cross-entropy is r (softmax(z) − onehot(y)) after division by the
-    /// declared scale. If every informative row has that form with one and the same r, r must be
-    /// 1. Class weights, label smoothing and other losses do not have it, and pass.
+    /// declared scale. If every informative row has that form with one and the same r, and not all
+    /// have the same label, r must be 1. Class weights, label smoothing and other losses do not
+    /// have it, and pass.
     pub fn check_loss_scale(&self, declared: f64) -> Result<(), Error> {
         for mark in &self.marks {
             let [samples, positions, classes] = mark.value.dims();
@@ -101,18 +102,23 @@ fn row_squares(x: Tensor<2>) -> Tensor<1> {
     x.square().sum_dim(1).squeeze_dim(1)
 }
 
-/// r, if all informative rows of `error` are r (softmax(z) − onehot(y)) with one r.
+/// r, if all informative rows of `error` are r (softmax(z) − onehot(y)) with one r, for two
+/// labels or more.
 fn common_ratio(z: Tensor<2>, error: Tensor<2>) -> Option<f64> {
     let [_, classes] = z.dims();
     // Only the true class has a negative entry (a positive one under a negative r, which no
     // loss scale is).
     let labels: Tensor<1, Int> = error.clone().argmin(1).squeeze_dim(1);
+    let classes_seen = labels.clone().into_data().convert::<i64>();
+    let classes_seen: Vec<i64> = classes_seen.try_to_vec().expect("converted to i64");
     let closed = softmax(z, 1) - labels.one_hot::<2>(classes).float().cast(error.dtype());
     let overlap = to_host((error.clone() * closed.clone()).sum_dim(1));
     let closed = to_host(row_squares(closed));
     let error = to_host(row_squares(error));
     let mut ratios = Vec::new();
-    for ((overlap, closed), error) in overlap.into_iter().zip(closed).zip(error) {
+    let mut seen = Vec::new();
+    let rows = overlap.into_iter().zip(closed).zip(error).zip(classes_seen);
+    for (((overlap, closed), error), label) in rows {
         // Rows of well-fitted samples and of padding carry no information.
         if closed < 1e-4 || error == 0.0 {
             continue;
@@ -122,8 +128,13 @@ fn common_ratio(z: Tensor<2>, error: Tensor<2>) -> Option<f64> {
             return None;
         }
         ratios.push(overlap / closed);
+        seen.push(label);
     }
     let first = *ratios.first()?;
+    // One class alone shows its class weight as much as the scale.
+    if seen.iter().all(|label| *label == seen[0]) {
+        return None;
+    }
     ratios
         .iter()
         .all(|ratio| (ratio / first - 1.0).abs() < 1e-3)
