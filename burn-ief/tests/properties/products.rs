@@ -1,0 +1,40 @@
+use proptest::prelude::*;
+
+use super::config;
+use super::net::{Reduction, cases};
+use super::oracle::{by_sample, combine, distance, flat, gram, output_norms, record};
+
+proptest! {
+    #![proptest_config(config(48))]
+
+    /// Rows, K, Jv, Jᵀc, norms and s under every reduction, in sum form.
+    #[test]
+    fn products_are_those_of_sample_by_sample_rows(
+        case in cases(),
+        weighted in any::<bool>(),
+        c in proptest::collection::vec(-1.0..1.0f64, 7),
+    ) {
+        let (net, batch) = (case.net(), case.batch(weighted));
+        let oracle = by_sample(&net, &batch);
+        let rows = oracle.to_dense();
+        let c = &c[..case.samples];
+        for reduction in [Reduction::Sum, Reduction::Mean, Reduction::Burn] {
+            let recorded = record(&net, &batch, reduction);
+            let jacobian = recorded.jacobian();
+            for (row, expected) in jacobian.to_dense().iter().zip(&rows) {
+                prop_assert!(distance(row, expected) < 1e-4);
+            }
+            let k = jacobian.gram().unwrap();
+            prop_assert!(distance(k.values(), gram(&rows).values()) < 1e-4);
+            let norms: Vec<f64> = (0..rows.len()).map(|n| gram(&rows).get(n, n).sqrt()).collect();
+            prop_assert!(distance(&jacobian.row_norms(), &norms) < 1e-4);
+
+            let v = jacobian.t_matvec(c).unwrap();
+            prop_assert!(distance(&flat(&jacobian, &v), &combine(&rows, c)) < 1e-4);
+            let image = gram(&rows).mul(c);
+            prop_assert!(distance(&jacobian.matvec(&v).unwrap(), &image) < 1e-4);
+            let s = recorded.output_norms().unwrap();
+            prop_assert!(distance(&s, &output_norms(&net, &batch)) < 1e-4);
+        }
+    }
+}
