@@ -1,0 +1,60 @@
+//! What can go wrong.
+
+use std::path::{Path, PathBuf};
+
+/// Errors of the two programs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device's backend is not part of this build.
+    #[error(
+        "device `{0}` is not part of this build: build with `--features {0}` \
+         (`cargo run --release -p quickstart --features {0} -- …`)"
+    )]
+    DeviceNotBuilt(&'static str),
+
+    /// The device is part of this build, but there is none.
+    #[error("device `{0}` could not be opened on this machine")]
+    DeviceNotFound(&'static str),
+
+    /// The embedded images are damaged.
+    #[error("the embedded digits, line {line}: {problem}")]
+    Data {
+        /// Line of the file.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The pretrained model does not fit.
+    #[error("the pretrained model: {0}")]
+    Checkpoint(#[from] burn::store::RecordError),
+
+    /// A training run stopped before its end.
+    #[error("{run} stopped: {reason}")]
+    Stopped {
+        /// Which run.
+        run: String,
+        /// Why.
+        reason: String,
+    },
+
+    /// A file could not be written.
+    #[error("cannot write {path}: {problem}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// A file could not be written.
+    pub fn write(path: &Path, problem: impl ToString) -> Self {
+        Self::Write {
+            path: path.to_path_buf(),
+            problem: problem.to_string(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Fine-tuning runs: the pretrained model, one method, one seed.
+
+use burn::tensor::Device;
+use burn::train::Interrupter;
+use burn_ief::train::Natural;
+use burn_peft::LoraConfig;
+
+use crate::data::Split;
+use crate::error::Error;
+use crate::fit::{History, Plan, fit};
+use crate::method::Method;
+use crate::vit::Vit;
+
+/// The ten digits.
+pub const CLASSES: usize = 10;
+/// Passes over the training images.
+pub const EPOCHS: usize = 8;
+
+/// The adapters on the query and value projections: rank 8, scale 1.
+pub fn lora() -> LoraConfig {
+    LoraConfig::new().with_rank(8).with_alpha(8.0)
+}
+
+/// Data and device of all runs.
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    /// The images.
+    pub split: Split,
+    /// Where to train.
+    pub device: Device,
+    /// Passes over the training images.
+    pub epochs: usize,
+}
+
+/// One finished run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The optimizer.
+    pub method: Method,
+    /// Seed of adapters, head, order of the images and drawn labels.
+    pub seed: u64,
+    /// Mean training loss over the last epoch.
+    pub final_train_loss: f64,
+    /// What was recorded on the way.
+    pub history: History,
+}
+
+impl Experiment {
+    /// Fine-tune the pretrained model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Checkpoint`], and [`Error::Stopped`] if a step fails, as it does where the loss is
+    /// no longer finite.
+    pub fn run(&self, method: Method, seed: u64, step_size: f64) -> Result<Run, Error> {
+        let plan = Plan {
+            label: format!("{} seed {seed}", method.title()),
+            epochs: self.epochs,
+            seed,
+            step_size,
+        };
+        let device = &self.device;
+        device.seed(seed);
+        let vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
+        let stop = Interrupter::new();
+        let (optim, natural) = method.build(seed);
+        let history = match natural {
+            None => fit(vit, optim, &self.split, &plan, stop, device)?.1,
+            Some(natural) => {
+                let vit = Natural::new(vit, natural).with_interrupter(stop.clone());
+                fit(vit, optim, &self.split, &plan, stop, device)?.1
+            }
+        };
+        Ok(Run {
+            method,
+            seed,
+            final_train_loss: history.final_train_loss(self.epochs),
+            history,
+        })
+    }
+}

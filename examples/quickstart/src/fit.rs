@@ -1,0 +1,259 @@
+//! One training run in a `burn::train` learner.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use burn::data::dataset::InMemDataset;
+use burn::lr_scheduler::composed::ComposedLrSchedulerConfig;
+use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::{Module, ModuleDisplay};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::{
+    ClassificationOutput, ExecutionStrategy, InferenceStep, Interrupter, Learner,
+    SupervisedTraining, TrainOutput, TrainStep,
+};
+use burn_ief::train::EpochLoader;
+
+use crate::data::{Batch, DigitBatcher, Split};
+use crate::error::Error;
+use crate::progress::Progress;
+
+/// Images in a batch.
+pub const BATCH: usize = 32;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What the progress display calls the run.
+    pub label: String,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Seed of the order of the images.
+    pub seed: u64,
+    /// First step size; it falls linearly to zero.
+    pub step_size: f64,
+}
+
+impl Plan {
+    fn stopped(&self, reason: String) -> Error {
+        Error::Stopped {
+            run: self.label.clone(),
+            reason,
+        }
+    }
+}
+
+/// What a run recorded.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Training loss of every step.
+    pub losses: Vec<f64>,
+    /// Time of every step (forward, backward, update), in milliseconds.
+    pub milliseconds: Vec<f64>,
+    /// Share of the test images that the model gets right, after every epoch.
+    pub accuracies: Vec<f64>,
+    started: Option<Instant>,
+}
+
+impl History {
+    /// Mean training loss over the last of `epochs` epochs.
+    pub fn final_train_loss(&self, epochs: usize) -> f64 {
+        let steps = self.losses.len() / epochs.max(1);
+        let last = &self.losses[self.losses.len() - steps..];
+        last.iter().sum::<f64>() / last.len() as f64
+    }
+
+    /// Test accuracy after the last epoch.
+    pub fn test_accuracy(&self) -> f64 {
+        self.accuracies.last().copied().unwrap_or(f64::NAN)
+    }
+
+    /// Median time of a step, in milliseconds.
+    pub fn ms_per_step(&self) -> f64 {
+        median(&self.milliseconds)
+    }
+}
+
+/// The middle value; NaN if there is none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
+    }
+}
+
+/// Train `model` on the training images; returns it (ready for inference) and what was recorded.
+///
+/// A step that fails stops the run through `interrupter`.
+///
+/// # Errors
+///
+/// [`Error::Stopped`] if the run did not come to its end.
+pub fn fit<M>(
+    model: M,
+    optim: ModuleOptimizer,
+    split: &Split,
+    plan: &Plan,
+    interrupter: Interrupter,
+    device: &Device,
+) -> Result<(M, History), Error>
+where
+    M: Module + ModuleDisplay + Classifier + 'static,
+{
+    let loader = |digits: &[crate::data::Digit], batch| {
+        EpochLoader::new(
+            DigitBatcher,
+            InMemDataset::new(digits.to_vec()),
+            batch,
+            plan.seed,
+        )
+        .build()
+    };
+    let train = loader(&split.train, BATCH);
+    let test = loader(&split.test, split.test.len().max(1));
+    let steps = plan.epochs * split.train.len().div_ceil(BATCH);
+
+    let log = Log::default();
+    let training = SupervisedTraining::new("", train, test)
+        .num_epochs(plan.epochs)
+        .with_training_strategy(ExecutionStrategy::SingleDevice(device.clone()).into())
+        .with_interrupter(interrupter)
+        // Nothing goes to files: the history is the record.
+        .with_metric_logger(InMemoryMetricLogger::new())
+        .with_application_logger(None)
+        .renderer(Box::new(Progress::new(&plan.label, log.clone())));
+    let model = Watched {
+        model,
+        log: log.clone(),
+    };
+    // A factor from 1 to 0: Burn's linear schedule starts at 1 at most, iEF can start above.
+    let schedule = ComposedLrSchedulerConfig::new()
+        .constant(plan.step_size)
+        .linear(LinearLrSchedulerConfig::new(1.0, 0.0, steps))
+        .init()
+        .map_err(|reason| plan.stopped(reason))?;
+    let result = training.launch(Learner::new(model, optim, schedule));
+
+    let reason = match (&result.error, &result.interrupted) {
+        (Some(error), _) => Some(error.to_string()),
+        (None, Some(stop)) => Some(stop.reason.clone().unwrap_or_else(|| "interrupted".into())),
+        (None, None) => None,
+    };
+    if let Some(reason) = reason {
+        return Err(plan.stopped(reason));
+    }
+    let history = log.lock().clone();
+    Ok((result.model.model, history))
+}
+
+/// A model that [`fit`] can train.
+pub trait Classifier:
+    TrainStep<Input = Batch, Output = ClassificationOutput>
+    + InferenceStep<Input = Batch, Output = ClassificationOutput>
+{
+}
+
+impl<M> Classifier for M where
+    M: TrainStep<Input = Batch, Output = ClassificationOutput>
+        + InferenceStep<Input = Batch, Output = ClassificationOutput>
+{
+}
+
+/// A history that the model, the program and the progress display share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<History>>);
+
+impl Log {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, History> {
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Notes loss, time and accuracy of a model's steps.
+///
+/// Metrics of `burn::train` run on a thread of their own; here the clock covers the step and the
+/// update alone.
+#[derive(Module, Debug)]
+struct Watched<M> {
+    model: M,
+    #[module(skip)]
+    log: Log,
+}
+
+impl<M: Module + ModuleDisplay + Classifier> TrainStep for Watched<M> {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
+        self.log.lock().started = Some(Instant::now());
+        let output = TrainStep::step(&self.model, batch);
+        let loss = scalar(output.item.loss.clone());
+        self.log.lock().losses.push(loss);
+        output
+    }
+
+    fn optimize(
+        self,
+        optim: &mut ModuleOptimizer,
+        lr: ModuleLearningRate,
+        grads: GradientsParams,
+    ) -> Self {
+        let model = self.model.optimize(optim, lr, grads);
+        for device in model.devices() {
+            // Work that is still queued belongs to the step; a failed device fails the next one.
+            let _ = device.sync();
+        }
+        let mut log = self.log.lock();
+        if let Some(started) = log.started.take() {
+            log.milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
+        }
+        drop(log);
+        Self {
+            model,
+            log: self.log,
+        }
+    }
+}
+
+impl<M: Module + Classifier> InferenceStep for Watched<M> {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    /// The test images come as one batch.
+    fn step(&self, batch: Batch) -> ClassificationOutput {
+        let output = InferenceStep::step(&self.model, batch);
+        let found = output.output.clone().argmax(1).squeeze_dim::<1>(1);
+        let right = found.equal(output.targets.clone()).float();
+        self.log.lock().accuracies.push(scalar(right.mean()));
+        output
+    }
+}
+
+fn scalar(x: Tensor<1>) -> f64 {
+    x.into_scalar::<f32>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_final_loss_is_the_mean_of_the_last_epoch() {
+        let history = History {
+            losses: vec![9.0, 9.0, 9.0, 1.0, 2.0, 6.0],
+            milliseconds: vec![5.0, 1.0, 2.0, 2.0],
+            accuracies: vec![0.1, 0.8],
+            started: None,
+        };
+        assert_eq!(history.final_train_loss(2), 3.0);
+        assert_eq!(history.ms_per_step(), 2.0);
+        assert_eq!(history.test_accuracy(), 0.8);
+    }
+}

@@ -1,0 +1,20 @@
+//! Fine-tune a small vision transformer on real digits with five optimizers, side by side.
+//!
+//! The model ([`vit`]) is pretrained on the digits 0 to 4 (program `pretrain`) and learns all ten
+//! through LoRA adapters and a new head (program `quickstart`), in `burn::train` learners
+//! ([`fit`]), with each of the [`method`]s.
+
+pub mod data;
+pub mod error;
+pub mod experiment;
+pub mod fit;
+pub mod method;
+pub mod picture;
+pub mod place;
+pub mod report;
+pub mod tune;
+pub mod vit;
+
+mod progress;
+
+pub use error::Error;

@@ -1,0 +1,287 @@
+//! A small vision transformer, with places for LoRA adapters.
+
+mod attention;
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::store::ModuleRecord;
+use burn::tensor::activation::gelu;
+use burn::tensor::{Bytes, Device, Distribution, Tensor};
+use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+use burn_ief::nn::{LinearRecorded, ParamRecorded};
+use burn_ief::train::train_output;
+use burn_peft::LoraConfig;
+
+pub use attention::{Attention, Projection};
+
+use crate::data::{Batch, SIDE};
+use crate::error::Error;
+
+/// Pixels along one side of a patch.
+const PATCH: usize = 2;
+/// Patches of an image.
+const PATCHES: usize = (SIDE / PATCH) * (SIDE / PATCH);
+/// Digits 0 to 4.
+pub const PRETRAINED_CLASSES: usize = 5;
+
+static PRETRAINED: &[u8] = include_bytes!("../data/vit.bpk");
+
+/// Sizes of a [`Vit`].
+#[derive(Config, Debug)]
+pub struct VitConfig {
+    /// Classes to tell apart.
+    pub classes: usize,
+    /// Width d of a token.
+    #[config(default = 64)]
+    pub width: usize,
+    /// Attention heads.
+    #[config(default = 4)]
+    pub heads: usize,
+    /// Transformer blocks.
+    #[config(default = 4)]
+    pub layers: usize,
+    /// Width of the hidden layer of a block's network.
+    #[config(default = 128)]
+    pub hidden: usize,
+}
+
+/// A vision transformer (pre-norm, class token) for 8 × 8 images in 2 × 2 patches.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use quickstart::vit::VitConfig;
+///
+/// let device = Device::flex().autodiff();
+/// let vit = VitConfig::new(10).init(&device);
+/// let images = Tensor::<3>::zeros([3, 8, 8], &device);
+/// assert_eq!(vit.forward(images).dims(), [3, 10]);
+/// ```
+#[derive(Module, Debug)]
+pub struct Vit {
+    patch: Linear,
+    class_token: Param<Tensor<3>>,
+    position: Param<Tensor<3>>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    head: Linear,
+}
+
+/// Attention and a two-layer network, each behind a layer norm and beside a residual.
+#[derive(Module, Debug)]
+pub struct Block {
+    norm1: LayerNorm,
+    attention: Attention,
+    norm2: LayerNorm,
+    up: Linear,
+    down: Linear,
+}
+
+impl VitConfig {
+    /// A new model with random parameters.
+    pub fn init(&self, device: &Device) -> Vit {
+        let d = self.width;
+        let small = |shape| {
+            let normal = Distribution::Normal(0.0, 0.02);
+            Param::from_tensor(Tensor::<3>::random(shape, normal, device))
+        };
+        let block = |_| Block {
+            norm1: LayerNormConfig::new(d).init(device),
+            attention: Attention::new(d, self.heads, device),
+            norm2: LayerNormConfig::new(d).init(device),
+            up: LinearConfig::new(d, self.hidden).init(device),
+            down: LinearConfig::new(self.hidden, d).init(device),
+        };
+        Vit {
+            patch: LinearConfig::new(PATCH * PATCH, d).init(device),
+            class_token: small([1, 1, d]),
+            position: small([1, PATCHES + 1, d]),
+            blocks: (0..self.layers).map(block).collect(),
+            norm: LayerNormConfig::new(d).init(device),
+            head: LinearConfig::new(d, self.classes).init(device),
+        }
+    }
+}
+
+impl Vit {
+    /// The committed model, pretrained on the digits 0 to 4.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Checkpoint`] if the record does not fit the model.
+    pub fn pretrained(device: &Device) -> Result<Self, Error> {
+        let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(PRETRAINED.to_vec()))?;
+        let vit = VitConfig::new(PRETRAINED_CLASSES).init(device);
+        Ok(vit.try_load_record(record)?)
+    }
+
+    /// Freeze everything, put adapters on the query and value projections of every block, and a
+    /// new head for `classes` classes on top; only these train.
+    pub fn fine_tune(self, lora: &LoraConfig, classes: usize, device: &Device) -> Self {
+        let mut vit = self.freeze();
+        vit.blocks = vit
+            .blocks
+            .into_iter()
+            .map(|block| Block {
+                attention: block.attention.adapt(lora),
+                ..block
+            })
+            .collect();
+        let [width, _] = vit.head.weight.shape().dims();
+        vit.head = LinearConfig::new(width, classes).init(device);
+        vit
+    }
+
+    /// Logits.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[M, 8, 8]`
+    /// - output: `[M, classes]`
+    pub fn forward(&self, images: Tensor<3>) -> Tensor<2> {
+        // With drawn labels (SF) the batch holds each image several times from here on.
+        let images = burn_ief::input(images);
+        let [m, _, _] = images.dims();
+        let side = SIDE / PATCH;
+        let patches: Tensor<5> = images.reshape([m, side, PATCH, side, PATCH]);
+        let patches: Tensor<3> =
+            patches
+                .permute([0, 1, 3, 2, 4])
+                .reshape([m, PATCHES, PATCH * PATCH]);
+        let tokens = folded(&self.patch, patches);
+        let class = self.class_token.expand_batch::<3>(m);
+        let mut x = Tensor::cat(vec![class, tokens], 1) + self.position.expand_batch::<3>(m);
+        for block in &self.blocks {
+            x = block.forward(x);
+        }
+        let [m, _, d] = x.dims();
+        let class: Tensor<2> = x.narrow(1, 0, 1).reshape([m, d]);
+        self.head.forward_recorded(self.norm.forward(class))
+    }
+
+    /// Logits and loss of a batch, both marked for the natural-gradient methods.
+    pub fn classify(&self, batch: Batch) -> ClassificationOutput {
+        let logits = burn_ief::output(self.forward(batch.images));
+        let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
+        let loss = cross_entropy.forward(logits.clone(), batch.labels.clone());
+        ClassificationOutput::new(burn_ief::loss(loss), logits, batch.labels)
+    }
+}
+
+impl Block {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = x.clone() + self.attention.forward(self.norm1.forward(x));
+        let hidden = gelu(folded(&self.up, self.norm2.forward(x.clone())));
+        x + folded(&self.down, hidden)
+    }
+}
+
+impl TrainStep for Vit {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
+        let output = self.classify(batch);
+        let grads = output.loss.backward();
+        // Instead of `TrainOutput::new`, which it is unless a natural-gradient method trains.
+        train_output(self, grads, output)
+    }
+}
+
+impl InferenceStep for Vit {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> ClassificationOutput {
+        self.classify(batch)
+    }
+}
+
+/// A layer that is frozen in fine-tuning, applied to all tokens of all images as one matrix.
+///
+/// On a 3-D input Burn makes one matrix product per image, which is slower.
+fn folded(layer: &Linear, x: Tensor<3>) -> Tensor<3> {
+    let [m, t, d] = x.dims();
+    let y: Tensor<2> = layer.forward(x.reshape([m * t, d]));
+    let [_, width] = y.dims();
+    y.reshape([m, t, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::{ModuleVisitor, Param};
+
+    #[derive(Default)]
+    struct Trainable(Vec<String>, Vec<String>, usize);
+
+    impl ModuleVisitor for Trainable {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.0.push(name.into());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() {
+                self.1.push(self.0.join("."));
+                self.2 += param.shape().num_elements();
+            }
+        }
+    }
+
+    #[test]
+    fn fine_tuning_trains_adapters_and_the_head_alone() {
+        let device = Device::flex().autodiff();
+        let vit = VitConfig::new(5).init(&device);
+        let before = vit.num_params();
+        let vit = vit.fine_tune(&LoraConfig::new(), 10, &device);
+        let mut trainable = Trainable::default();
+        vit.visit(&mut trainable);
+        // Two adapters of 2 · 64 · 8 in each of 4 blocks, and the head.
+        let adapters = 4 * 2 * 2 * 64 * 8;
+        let head = 64 * 10 + 10;
+        assert_eq!(trainable.2, adapters + head);
+        assert_eq!(vit.num_params(), before + adapters + head - (64 * 5 + 5));
+        let adapted = |path: &String| path.ends_with(".a") || path.ends_with(".b");
+        assert!(
+            trainable
+                .1
+                .iter()
+                .all(|p| adapted(p) || p.starts_with("head"))
+        );
+        assert!(
+            !trainable
+                .1
+                .iter()
+                .any(|p| p.contains("key") || p.contains("out"))
+        );
+    }
+
+    #[test]
+    fn adapters_start_without_effect() {
+        let device = Device::flex().autodiff();
+        let vit = Vit::pretrained(&device).unwrap();
+        let images = Tensor::random([3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+        let before = vit.forward(images.clone());
+        let mut adapted = vit.clone().fine_tune(&LoraConfig::new(), 10, &device);
+        adapted.head = vit.head;
+        let difference = (adapted.forward(images) - before).abs().max();
+        assert!(difference.into_scalar::<f32>() < 1e-5);
+    }
+
+    #[test]
+    fn patches_are_squares_of_the_image() {
+        let device = Device::flex();
+        let vit = VitConfig::new(2).init(&device);
+        let image = Tensor::<3>::random([1, 8, 8], Distribution::Default, &device);
+        // Moving one pixel of the last patch changes that token alone, so a model without
+        // attention would see it; here the logits must move.
+        let moved = image
+            .clone()
+            .slice_assign([0..1, 7..8, 7..8], Tensor::zeros([1, 1, 1], &device));
+        let difference = (vit.forward(image) - vit.forward(moved)).abs().max();
+        assert!(difference.into_scalar::<f32>() > 0.0);
+    }
+}

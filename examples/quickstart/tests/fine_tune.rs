@@ -1,0 +1,51 @@
+//! Short fine-tuning runs of the committed model.
+
+use quickstart::data::Split;
+use quickstart::experiment::Experiment;
+use quickstart::method::Method;
+use quickstart::place::DeviceKind;
+
+fn experiment(images: usize, epochs: usize) -> Experiment {
+    let mut split = Split::load().unwrap();
+    split.train.truncate(images);
+    split.test.truncate(100);
+    Experiment {
+        split,
+        device: DeviceKind::Flex.open().unwrap(),
+        epochs,
+    }
+}
+
+/// Flex has one random state per process, so the runs are in one test.
+#[test]
+fn every_method_lowers_the_loss_in_an_epoch_and_repeats_itself() {
+    let experiment = experiment(640, 1);
+    let mut first = Vec::new();
+    for method in Method::ALL {
+        let run = experiment.run(method, 1, method.step_size()).unwrap();
+        let losses = &run.history.losses;
+        assert_eq!(losses.len(), 20);
+        assert_eq!(run.history.milliseconds.len(), 20);
+        assert_eq!(run.history.accuracies.len(), 1);
+        first.push(losses[0]);
+        let end = losses[15..].iter().sum::<f64>() / 5.0;
+        assert!(end < losses[0], "{method:?}: {losses:?}");
+    }
+    // All start from the same adapters, head and batch.
+    assert!(
+        first.iter().all(|loss| (loss - first[0]).abs() < 1e-4),
+        "{first:?}"
+    );
+
+    let again = experiment
+        .run(Method::Sf, 1, Method::Sf.step_size())
+        .unwrap();
+    let once_more = experiment
+        .run(Method::Sf, 1, Method::Sf.step_size())
+        .unwrap();
+    assert_eq!(again.history.losses, once_more.history.losses);
+    let other = experiment
+        .run(Method::Sf, 2, Method::Sf.step_size())
+        .unwrap();
+    assert_ne!(again.history.losses, other.history.losses);
+}
