@@ -8,8 +8,16 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::error::Error;
+use crate::metadata::Metadata;
 
 /// Which network and loss a case is about.
+///
+/// ```
+/// use replay::Kind;
+///
+/// assert!(Kind::LeastSquares.is_grid());
+/// assert_eq!(Kind::Mlp.describe(), "an MLP");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A grid over θ of `z = θ₀ + θ₁ x` with half the squared error.
@@ -64,6 +72,12 @@ impl Kind {
 }
 
 /// A damping: its name in the results, and λ.
+///
+/// ```
+/// let lambda = replay::Lambda { text: "1e-3".into(), value: 1e-3 };
+/// let name = format!("ief.lam_{}", lambda.text);
+/// # let _ = name;
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lambda {
     /// As written in the metadata; part of the results' names.
@@ -82,6 +96,13 @@ pub enum Values {
 }
 
 /// A tensor on the host, row-major.
+///
+/// ```
+/// use replay::{Array, Values};
+///
+/// let labels = Array { shape: vec![3], values: Values::Int(vec![0, 2, 1]) };
+/// # let _ = labels;
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
     /// Its shape.
@@ -113,34 +134,6 @@ pub struct Case {
     pub lora_alpha: f64,
     tensors: BTreeMap<String, Array>,
 }
-
-/// Keys that describe the file and change nothing.
-const DESCRIPTIVE: [&str; 14] = [
-    "about",
-    "sample_seed",
-    "sensitivity",
-    "lengths",
-    "grid",
-    "seed",
-    "note",
-    "source",
-    "date",
-    "format",
-    "torch",
-    "numpy",
-    "python",
-    "transformers",
-];
-const UNDERSTOOD: [&str; 8] = [
-    "case",
-    "loss",
-    "lams",
-    "param_order",
-    "M",
-    "P",
-    "heads",
-    "lora_alpha",
-];
 
 impl Case {
     /// Read a case file.
@@ -177,24 +170,14 @@ impl Case {
         metadata: HashMap<String, String>,
         tensors: BTreeMap<String, Array>,
     ) -> Result<Self, Error> {
-        let metadata = Metadata(metadata);
+        let metadata = Metadata::new(metadata);
         let name = metadata.required("case", "the name of the case")?;
         let kind = Kind::parse(&name).ok_or_else(|| Error::UnknownCase { name: name.clone() })?;
         let loss = metadata.required("loss", kind.loss())?;
         if loss != kind.loss() {
             return Err(metadata.unexpected("loss", kind.loss()));
         }
-        let unknown = metadata.0.keys().filter(|key| {
-            let key = key.as_str();
-            !UNDERSTOOD.contains(&key) && !DESCRIPTIVE.contains(&key)
-        });
-        let mut unknown: Vec<&str> = unknown.map(String::as_str).collect();
-        if !unknown.is_empty() {
-            unknown.sort_unstable();
-            return Err(Error::UnknownMetadata {
-                keys: unknown.into_iter().map(str::to_string).collect(),
-            });
-        }
+        metadata.refuse_unknown()?;
         let case = Self {
             lambdas: metadata.lambdas()?,
             order: metadata.order(kind, &tensors)?,
@@ -332,99 +315,4 @@ fn array(name: &str, view: &TensorView<'_>) -> Result<Array, Error> {
         shape: view.shape().to_vec(),
         values,
     })
-}
-
-/// The text entries of a file.
-struct Metadata(HashMap<String, String>);
-
-impl Metadata {
-    fn unexpected(&self, key: &'static str, expected: impl Into<String>) -> Error {
-        Error::Metadata {
-            key,
-            value: self.0.get(key).map(|value| format!("`{value}`")),
-            expected: expected.into(),
-        }
-    }
-
-    fn required(&self, key: &'static str, expected: &str) -> Result<String, Error> {
-        let value = self.0.get(key).cloned();
-        value.ok_or_else(|| self.unexpected(key, expected))
-    }
-
-    fn parsed<T: std::str::FromStr>(
-        &self,
-        key: &'static str,
-        default: T,
-        expected: &str,
-        holds: impl Fn(&T) -> bool,
-    ) -> Result<T, Error> {
-        match self.0.get(key) {
-            None => Ok(default),
-            Some(text) => {
-                let value = text.parse().ok().filter(holds);
-                value.ok_or_else(|| self.unexpected(key, expected))
-            }
-        }
-    }
-
-    /// A JSON list of strings.
-    fn list(&self, key: &'static str) -> Result<Option<Vec<String>>, Error> {
-        let parse = |text| {
-            let list = serde_json::from_str(text);
-            list.map_err(|_| self.unexpected(key, "a JSON list of strings"))
-        };
-        self.0.get(key).map(String::as_str).map(parse).transpose()
-    }
-
-    fn lambdas(&self) -> Result<Vec<Lambda>, Error> {
-        let list = self.list("lams")?;
-        let list = list.unwrap_or_else(|| ["1e-12", "1e-7", "1e-3", "1.0"].map(Into::into).into());
-        let parse = |text: String| {
-            let value = text.parse::<f64>().ok();
-            let value = value.filter(|value| value.is_finite() && *value > 0.0);
-            match value {
-                Some(value) => Ok(Lambda { value, text }),
-                None => Err(self.unexpected("lams", "numbers above 0")),
-            }
-        };
-        list.into_iter().map(parse).collect()
-    }
-
-    /// `param_order`, checked against the tensors there are.
-    fn order(&self, kind: Kind, tensors: &BTreeMap<String, Array>) -> Result<Vec<String>, Error> {
-        if kind.is_grid() {
-            return Ok(vec!["theta".into()]);
-        }
-        let found = tensors
-            .keys()
-            .filter_map(|name| name.strip_prefix("param."));
-        let found: Vec<String> = found.map(str::to_string).collect();
-        let Some(order) = self.list("param_order")? else {
-            return Ok(found);
-        };
-        let mut sorted = order.clone();
-        sorted.sort_unstable();
-        if let Some(missing) = sorted.iter().find(|name| !found.contains(name)) {
-            return Err(Error::Missing {
-                tensor: format!("param.{missing}"),
-            });
-        }
-        match sorted == found {
-            true => Ok(order),
-            false => Err(self.unexpected(
-                "param_order",
-                format!(
-                    "the names of all `param.*`, once each: {}",
-                    found.join(", ")
-                ),
-            )),
-        }
-    }
-
-    /// A count that the tensors must bear out.
-    fn count(&self, key: &'static str, what: &str, found: usize) -> Result<(), Error> {
-        let expected = format!("{found}, the number of {what}");
-        self.parsed(key, found, &expected, |&count| count == found)
-            .map(|_| ())
-    }
 }

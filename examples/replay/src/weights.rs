@@ -15,11 +15,6 @@ use crate::error::Error;
 use crate::place::Place;
 
 /// A trainable parameter of a case.
-///
-/// ```
-/// let values = replay::weights::transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3);
-/// assert_eq!(values, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-/// ```
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// Its name in the case, without `param.`.

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use replay::case::{Array, Values};
-use replay::{Case, DeviceKind, Error, Place, Precision, Results, Selection, golden};
+use replay::{
+    Array, Case, DeviceKind, Error, Place, Precision, Results, Selection, Values, golden,
+};
 
 /// Tensors of a case with reproducible entries.
 #[derive(Clone, Default)]
