@@ -107,7 +107,6 @@ impl Tape {
     }
 
     fn with_session(labels: Option<LabelDraw>) -> Self {
-        abandoned::settle();
         let session = Rc::new(RefCell::new(Session {
             scale: LossScale::Mean,
             labels,

@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{DropoutConfig, Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, Recorded};
-use burn_ief::nn::{LinearRecorded, TransformerEncoderRecorded};
+use burn_ief::nn::{DropoutRecorded, LinearRecorded, TransformerEncoderRecorded};
 use burn_ief::{LabelDraw, LossScale, Tape, loss, output};
 
 const SAMPLES: usize = 5;
@@ -43,6 +43,12 @@ impl Classifier {
     fn forward(&self, x: Tensor<3>) -> Tensor<2> {
         let x = self.encoder.forward_recorded(x, None, None);
         self.head.forward_recorded(x.mean_dim(1).squeeze_dim(1))
+    }
+
+    /// Dropout before the first recorded call.
+    fn forward_dropped(&self, x: Tensor<3>) -> Tensor<2> {
+        let dropout = DropoutConfig::new(0.5).init();
+        self.forward(dropout.forward_recorded(x))
     }
 }
 
@@ -114,6 +120,11 @@ fn flat(jacobian: &Jacobian, grads: &GradientsParams) -> Vec<f64> {
 
 #[test]
 fn copies_of_a_sample_share_its_masks() {
+    check_copies(Classifier::forward);
+    check_copies(Classifier::forward_dropped);
+}
+
+fn check_copies(forward: fn(&Classifier, Tensor<3>) -> Tensor<2>) {
     let _turn = turn();
     let device = Device::flex().autodiff();
     device.seed(4);
@@ -121,7 +132,7 @@ fn copies_of_a_sample_share_its_masks() {
     let (x, y) = batch(&device);
     let draws = 8;
     let tape = Tape::with_drawn_labels(LabelDraw::sample(draws, 1, 0));
-    let logits = output(model.forward(x));
+    let logits = output(forward(&model, x));
     let losses = CrossEntropyLossConfig::new()
         .init(&device)
         .forward(logits, y);

@@ -110,3 +110,24 @@ fn a_thousand_recordings_keep_memory_flat() {
         }
     }
 }
+
+#[test]
+fn a_loss_that_outlives_its_tape_still_has_a_backward_pass() {
+    let device = Device::flex().autodiff();
+    let model = LinearConfig::new(3, 2).init(&device);
+    let x = Tensor::<2>::ones([4, 3], &device).require_grad();
+    let method = IefConfig::new().build();
+    let tape = method.start();
+    let y = model.forward_recorded(x.clone());
+    let scalar = y.clone().tanh().sum();
+    drop(tape);
+    let grads = scalar.backward();
+    // d/dx Σ tanh(x W + b) = (1 − tanh²) Wᵀ.
+    let slope = y.inner().tanh().square().neg() + 1.0;
+    let expected = slope.matmul(model.weight.val().inner().transpose());
+    let difference: f32 = (x.grad(&grads).unwrap() - expected)
+        .abs()
+        .max()
+        .into_scalar();
+    assert!(difference < 1e-6, "{difference}");
+}

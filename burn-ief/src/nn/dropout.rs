@@ -27,13 +27,14 @@ pub trait DropoutRecorded {
 impl DropoutRecorded for Dropout {
     fn forward_recorded<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let active = self.training.is_enabled() && x.device().is_autodiff() && self.prob > 0.0;
-        let copies = match recorder() {
-            Some(recorder) if active => recorder.copies(),
-            _ => 1,
+        let Some(recorder) = recorder().filter(|_| active) else {
+            return self.forward(x);
         };
+        let copies = recorder.copies();
         if copies == 1 {
             return self.forward(x);
         }
+        let x = recorder.batch(x);
         let keep = 1.0 - self.prob;
         let samples = x.dims()[0] / copies;
         let mask = x

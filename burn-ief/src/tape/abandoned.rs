@@ -4,14 +4,7 @@
 //! backward pass runs through the same graph; dropping the tensors does not free them. So a tape
 //! that is dropped early runs the smallest one there is: from one entry of each of its leaves.
 
-use std::cell::RefCell;
-
 use burn::tensor::{DType, Tensor};
-
-thread_local! {
-    /// Nodes of abandoned graphs whose loss may have outlived the tape.
-    static LATER: RefCell<Vec<Tensor<1>>> = const { RefCell::new(Vec::new()) };
-}
 
 /// The leaves of a recording.
 #[derive(Default)]
@@ -35,25 +28,15 @@ impl Leaves {
         self.nodes.clear();
     }
 
-    /// Free the graph, apart from what tensors still refer to; that is freed when the next
-    /// recording starts, if they are gone by then.
+    /// Free the graph. What tensors still refer to (a loss that outlives the tape) stays usable,
+    /// and goes with later backward passes.
     pub fn abandon(&mut self) {
         let nodes = std::mem::take(&mut self.nodes);
         // The sum joins graphs that the loss had not joined yet.
-        let node = || nodes.iter().map(|node| node()).reduce(|a, b| a + b);
-        let (Some(now), Some(later)) = (node(), node()) else {
-            return;
-        };
+        let node = nodes.iter().map(|node| node()).reduce(|a, b| a + b);
         drop(nodes);
-        drop(now.backward());
-        LATER.with_borrow_mut(|all| all.push(later));
-    }
-}
-
-/// Free what the loss of an abandoned recording kept alive.
-pub(super) fn settle() {
-    let nodes = LATER.take();
-    for node in nodes {
-        drop(node.backward());
+        if let Some(node) = node {
+            drop(node.backward());
+        }
     }
 }

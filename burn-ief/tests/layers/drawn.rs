@@ -25,7 +25,7 @@ const POSITIONS: usize = 4;
 /// Every recorded layer: tokens and positions, an encoder with masks, a convolution over the
 /// sequence, group norm, RMS norm, a linear head.
 #[derive(Module, Debug)]
-struct Classifier {
+pub(super) struct Classifier {
     tokens: Embedding,
     positions: Embedding,
     encoder: TransformerEncoder,
@@ -36,7 +36,7 @@ struct Classifier {
 }
 
 impl Classifier {
-    fn new(device: &Device) -> Self {
+    pub(super) fn new(device: &Device) -> Self {
         let encoder = TransformerEncoderConfig::new(6, 8, 2, 1).with_dropout(0.0);
         let model = Self {
             tokens: EmbeddingConfig::new(9, 6).init(device),
@@ -50,7 +50,7 @@ impl Classifier {
         filled(model, 60)
     }
 
-    fn forward(&self, ids: Tensor<2, Int>, pad: Tensor<2, Bool>) -> Tensor<2> {
+    pub(super) fn forward(&self, ids: Tensor<2, Int>, pad: Tensor<2, Bool>) -> Tensor<2> {
         let [batch, positions] = ids.dims();
         let order = Tensor::arange(0..positions as i64, &ids.device()).unsqueeze();
         let x = self.tokens.forward_recorded(ids)
@@ -62,13 +62,13 @@ impl Classifier {
     }
 }
 
-struct Batch {
-    ids: Tensor<2, Int>,
-    pad: Tensor<2, Bool>,
+pub(super) struct Batch {
+    pub ids: Tensor<2, Int>,
+    pub pad: Tensor<2, Bool>,
     labels: Vec<i64>,
 }
 
-fn batch(device: &Device) -> Batch {
+pub(super) fn batch(device: &Device) -> Batch {
     let ids: Vec<i64> = (0..(SAMPLES * POSITIONS) as i64)
         .map(|i| (i * i + 2 * i) % 9)
         .collect();

@@ -4,6 +4,7 @@ mod batch_norm;
 mod conv;
 mod drawn;
 mod embedding;
+mod half;
 mod norm;
 mod transformer;
 
