@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 pub use cnn::Cnn;
 pub use mlp::Mlp;
-pub use transformer::{Attention, Block, Tokens, Transformer};
+pub use transformer::Transformer;
 
 use crate::case::Case;
 use crate::error::Error;
