@@ -97,7 +97,7 @@ fn masks_are_those_of_burns_forward() {
 
             // Row n, from a backward pass of the whole batch under the same masks.
             for (n, row) in jacobian.to_dense().iter().enumerate() {
-                let grads = losses(&model).slice([n..n + 1]).backward();
+                let grads = losses(&model).narrow(0, n, 1).backward();
                 let grads = GradientsParams::from_grads(grads, &model);
                 assert!(distance(row, &flat(&jacobian, &grads)) < 1e-5);
             }

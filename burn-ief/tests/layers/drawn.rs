@@ -100,8 +100,8 @@ fn record(model: &Classifier, batch: &Batch, draw: LabelDraw) -> Recorded {
 /// Rows for one label per sample, one backward pass each.
 fn oracle(model: &Classifier, batch: &Batch, labels: &[i64]) -> Vec<Vec<f64>> {
     let rows = Jacobian::by_sample(model, SAMPLES, |model, n| {
-        let ids = batch.ids.clone().slice([n..n + 1]);
-        let pad = batch.pad.clone().slice([n..n + 1]);
+        let ids = batch.ids.clone().narrow(0, n, 1);
+        let pad = batch.pad.clone().narrow(0, n, 1);
         cross_entropy(model.forward(ids, pad), &labels[n..n + 1])
     });
     rows.unwrap().to_dense()
