@@ -5,7 +5,7 @@
 //! samples or gradients.
 
 use faer::linalg::solvers::Solve;
-use faer::{Mat, Side};
+use faer::{Mat, MatRef, Side};
 
 use crate::error::Error;
 
@@ -75,6 +75,9 @@ impl Symmetric {
 
     /// The principal submatrix of the given rows and columns.
     pub fn principal(&self, keep: &[usize]) -> Self {
+        if keep.iter().copied().eq(0..self.size) {
+            return self.clone();
+        }
         Self::from_fn(keep.len(), |i, j| self.get(keep[i], keep[j]))
     }
 
@@ -101,8 +104,8 @@ impl Symmetric {
             .collect()
     }
 
-    fn to_faer(&self) -> Mat<f64> {
-        Mat::from_fn(self.size, self.size, |i, j| self.get(i, j))
+    fn view(&self) -> MatRef<'_, f64> {
+        MatRef::from_row_major_slice(&self.values, self.size, self.size)
     }
 }
 
@@ -125,7 +128,7 @@ pub struct Cholesky {
 impl Cholesky {
     /// Factorise; `None` if the matrix is not positive definite in f64.
     pub fn new(a: &Symmetric) -> Option<Self> {
-        let factor = a.to_faer().llt(Side::Lower).ok()?;
+        let factor = a.view().llt(Side::Lower).ok()?;
         let l = factor.L();
         let (mut low, mut high) = (f64::INFINITY, 0.0f64);
         for i in 0..a.size {
@@ -169,7 +172,7 @@ impl Eigen {
             return Err(Error::Eigen { size: a.size });
         }
         let eigen = a
-            .to_faer()
+            .view()
             .self_adjoint_eigen(Side::Lower)
             .map_err(|_| Error::Eigen { size: a.size })?;
         let values = (0..a.size).map(|i| eigen.S()[i]).collect();

@@ -9,19 +9,16 @@ mod lookup;
 mod outer;
 #[cfg(test)]
 mod tests;
+mod triangular;
 
 use burn::tensor::{DType, Tensor};
 
 pub use lookup::Lookup;
 pub use outer::Outer;
+use triangular::triangular;
 
 /// Largest number of elements of a temporary (64 MiB in f32), where work can be cut.
 const TEMPORARY: usize = 1 << 24;
-
-/// From this many samples on, only the lower triangle of a Gram share is computed.
-const TRIANGULAR_FROM: usize = 256;
-/// Samples per block row of a triangular Gram share.
-const TRIANGULAR_BLOCK: usize = 128;
 
 /// Per-sample gradient rows of one use of a parameter with P entries, for M samples.
 ///
@@ -120,14 +117,11 @@ impl Rows {
     pub(crate) fn gram(&self, dtype: DType) -> Tensor<2> {
         match self {
             Self::Outer(rows) => rows.gram(dtype),
-            _ => triangular(
-                self.samples(),
-                block_rows(self.samples()),
-                |start, count| {
-                    let upto = self.narrow(0, start + count);
-                    self.narrow(start, count).cross(&upto, dtype)
-                },
-            ),
+            Self::Dense(rows) => dense::gram(rows.clone(), dtype),
+            Self::Lookup(rows) => triangular(rows.samples(), TEMPORARY, |at, columns| {
+                let columns = rows.narrow(columns.start, columns.len());
+                rows.narrow(at.start, at.len()).cross(&columns, dtype)
+            }),
         }
     }
 
@@ -156,38 +150,6 @@ impl Rows {
             Self::Lookup(rows) => rows.t_matvec(c),
         }
     }
-}
-
-/// Samples per block row of a Gram share of M samples.
-fn block_rows(samples: usize) -> usize {
-    match samples < TRIANGULAR_FROM {
-        true => samples.max(1),
-        false => TRIANGULAR_BLOCK,
-    }
-}
-
-/// Assemble a symmetric matrix from block rows that end at the diagonal.
-///
-/// `block(start, count)` returns rows `start..start + count` and columns `0..start + count`; what
-/// lies above the block diagonal stays zero. One block of all samples is a single call.
-fn triangular(samples: usize, size: usize, block: impl Fn(usize, usize) -> Tensor<2>) -> Tensor<2> {
-    if samples <= size {
-        return block(0, samples);
-    }
-    let rows = (0..samples)
-        .step_by(size)
-        .map(|start| {
-            let count = size.min(samples - start);
-            let rows = block(start, count);
-            let missing = samples - start - count;
-            if missing == 0 {
-                return rows;
-            }
-            let zeros = Tensor::zeros([count, missing], (&rows.device(), rows.dtype()));
-            Tensor::cat(vec![rows, zeros], 1)
-        })
-        .collect();
-    Tensor::cat(rows, 0)
 }
 
 /// Cast only where it changes something.

@@ -43,16 +43,16 @@ impl LinearRecorded for Linear {
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
-        let input = recorder.batch(input);
         let dims = input.dims();
         let [d_input, d_output] = self.weight.shape().dims();
         assert_shape!(input, [.., d_input]);
-        let batch = dims[0];
+        let batch = recorder.batch_size(dims[0]);
         let positions = dims[1..D - 1].iter().product();
-        let x = input.reshape([batch * positions, d_input]);
+        let x = input.reshape([dims[0] * positions, d_input]);
         let call = Call {
             recorder: &recorder,
             layer: self,
+            copies: batch / dims[0].max(1),
             batch,
             positions,
         };
@@ -61,6 +61,7 @@ impl LinearRecorded for Linear {
             None => call.plain(x),
         };
         let mut shape = dims;
+        shape[0] = batch;
         shape[D - 1] = d_output;
         y.reshape(shape)
     }
@@ -70,6 +71,9 @@ impl LinearRecorded for Linear {
 struct Call<'a> {
     recorder: &'a Recorder,
     layer: &'a Linear,
+    /// How often the input still has to be repeated: 1 but for the first layer of a recording
+    /// with drawn labels, whose products are those of the samples alone.
+    copies: usize,
     batch: usize,
     positions: usize,
 }
@@ -79,7 +83,7 @@ impl Call<'_> {
         let (weight, bias) = (&self.layer.weight, self.layer.bias.as_ref());
         let trains_weight = weight.is_require_grad();
         let trains_bias = bias.is_some_and(|bias| bias.is_require_grad());
-        let product = x.clone().matmul(weight.val().inner());
+        let product = self.repeated(x.clone().matmul(weight.val().inner()));
         if !trains_weight && !trains_bias {
             return match bias {
                 Some(bias) => product + bias.val().inner().unsqueeze(),
@@ -87,7 +91,7 @@ impl Call<'_> {
             };
         }
         let (y, tap) = self.tap(product);
-        let left = self.positioned(constant(&x));
+        let left = self.positioned(self.repeated(constant(&x)));
         match (bias.filter(|_| trains_bias), trains_weight) {
             (bias, true) => {
                 let bias = bias.map(|bias| bias.id);
@@ -115,16 +119,16 @@ impl Call<'_> {
         let [a, b] = [adapter.a.val().inner(), adapter.b.val().inner()];
         let dims = (self.batch, self.positions);
 
-        let mut hidden = x.clone().matmul(a);
+        let mut hidden = self.repeated(x.clone().matmul(a));
         if adapter.a.is_require_grad() {
             let (tapped, tap) = self.recorder.tap(hidden, &adapter.a);
             hidden = tapped;
-            let left = self.positioned(constant(&x));
+            let left = self.positioned(self.repeated(constant(&x)));
             self.recorder.record(&adapter.a, self.batch, move |grads| {
                 Some(Rows::outer(left, positioned(tap.error(grads)?, dims)))
             });
         }
-        let product = x.matmul(base) + hidden.clone().matmul(b) * scale;
+        let product = self.repeated(x.matmul(base)) + hidden.clone().matmul(b) * scale;
         let bias = self.layer.bias.as_ref();
         let bias_trains = bias.is_some_and(|bias| bias.is_require_grad());
         if !adapter.b.is_require_grad() && !bias_trains {
@@ -162,6 +166,14 @@ impl Call<'_> {
             let error = positioned(tap.error(grads)?, dims);
             Some(Rows::dense(error.sum_dim(1).squeeze_dim(1)))
         });
+    }
+
+    /// Bring the samples on axis 0 to the batch of the recording.
+    fn repeated(&self, x: Tensor<2>) -> Tensor<2> {
+        match self.copies {
+            1 => x,
+            copies => x.repeat_dim(0, copies),
+        }
     }
 
     fn positioned(&self, x: Tensor<2>) -> Tensor<3> {

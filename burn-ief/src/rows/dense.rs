@@ -2,10 +2,51 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::to_dtype;
+use super::{TEMPORARY, to_dtype, triangular};
 
+/// `A Bᵀ`, accumulated in `dtype`.
 pub(super) fn cross(a: Tensor<2>, b: Tensor<2>, dtype: DType) -> Tensor<2> {
-    to_dtype(a, dtype).matmul(to_dtype(b, dtype).transpose())
+    let samples = a.dims()[0].max(b.dims()[0]);
+    let shares = column_blocks(&a, samples, dtype).map(|(start, count)| {
+        let cut = |rows: &Tensor<2>| to_dtype(rows.clone().narrow(1, start, count), dtype);
+        cut(&a).matmul(cut(&b).transpose())
+    });
+    shares
+        .reduce(|a, b| a + b)
+        .expect("at least one block of columns")
+}
+
+/// `A Aᵀ`, accumulated in `dtype`; only the lower triangle is guaranteed.
+pub(super) fn gram(rows: Tensor<2>, dtype: DType) -> Tensor<2> {
+    let [samples, _] = rows.dims();
+    let shares = column_blocks(&rows, samples, dtype).map(|(start, count)| {
+        let wide = to_dtype(rows.clone().narrow(1, start, count), dtype);
+        triangular(samples, usize::MAX, |rows, columns| {
+            let columns = wide.clone().narrow(0, columns.start, columns.len());
+            let rows = wide.clone().narrow(0, rows.start, rows.len());
+            rows.matmul(columns.transpose())
+        })
+    });
+    shares
+        .reduce(|a, b| a + b)
+        .expect("at least one block of columns")
+}
+
+/// All columns at once or, where they have to be cast, so many that the copy stays a temporary of
+/// bounded size, as (start, count).
+fn column_blocks(
+    rows: &Tensor<2>,
+    samples: usize,
+    dtype: DType,
+) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let [_, columns] = rows.dims();
+    let width = match rows.dtype() == dtype {
+        true => columns,
+        false => (TEMPORARY / samples.max(1)).min(columns),
+    };
+    let width = width.max(1);
+    let starts = (0..columns.max(1)).step_by(width);
+    starts.map(move |start| (start, width.min(columns - start)))
 }
 
 pub(super) fn squared_norms(rows: Tensor<2>, dtype: DType) -> Tensor<1> {

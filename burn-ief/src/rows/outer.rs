@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Tensor};
 
-use super::{TEMPORARY, block_rows, dense, to_dtype, triangular};
+use super::{TEMPORARY, dense, to_dtype, triangular};
 
 /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`; optionally with the
 /// rows `Σ_t right[n, t]` of a bias of shape `[o]` beside it.
@@ -109,20 +109,22 @@ impl Outer {
     pub(super) fn gram(&self, dtype: DType) -> Tensor<2> {
         let (m, t) = (self.samples(), self.left.dims()[1]);
         if self.factored_is_cheaper(self) {
-            // [b T, M T] products must stay temporaries of bounded size.
-            let bounded = (TEMPORARY / (m * t * t).max(1)).max(1);
-            return triangular(m, block_rows(m).min(bounded), |start, count| {
-                let upto = self.narrow(0, start + count);
-                self.narrow(start, count).cross_factored(&upto, dtype)
+            // Once, not block by block.
+            let wide = Self {
+                left: to_dtype(self.left.clone(), dtype),
+                right: to_dtype(self.right.clone(), dtype),
+                ..*self
+            };
+            // Products over all pairs of positions must stay temporaries of bounded size.
+            return triangular(m, TEMPORARY / (t * t).max(1), |rows, columns| {
+                let columns = wide.narrow(columns.start, columns.len());
+                wide.narrow(rows.start, rows.len())
+                    .cross_factored(&columns, dtype)
             });
         }
-        let shares = self.column_blocks(m).map(|columns| {
-            let rows = to_dtype(self.columns(columns).to_dense(), dtype);
-            triangular(m, block_rows(m), |start, count| {
-                let upto = rows.clone().narrow(0, 0, start + count);
-                dense::cross(rows.clone().narrow(0, start, count), upto, dtype)
-            })
-        });
+        let shares = self
+            .column_blocks(m)
+            .map(|columns| dense::gram(self.columns(columns).to_dense(), dtype));
         self.add_bias(self, shares.reduce(|a, b| a + b), dtype)
     }
 

@@ -57,10 +57,15 @@ fn check(rows: &Rows) -> Result<(), TestCaseError> {
 }
 
 fn check_cross(a: &Rows, b: &Rows) -> Result<(), TestCaseError> {
-    let expected = materialised(a).matmul(materialised(b).transpose());
+    let [dense_a, dense_b] = [a, b].map(materialised);
+    let expected = dense_a.clone().matmul(dense_b.clone().transpose());
+    // An inner product may cancel: its rounding is relative to the lengths of the two rows.
+    let length = |rows: Tensor<2>| rows.square().sum_dim(1).sqrt();
+    let lengths = length(dense_a).matmul(length(dense_b).transpose());
     for dtype in [DType::F32, DType::F64] {
         let cross = a.cross(b, dtype).cast(DType::F32);
-        prop_assert!(error(cross, expected.clone()) < 1e-4);
+        let difference = (cross - expected.clone()).abs() / (lengths.clone() + 1e-6);
+        prop_assert!(difference.max().into_scalar::<f32>() < 1e-4);
     }
     Ok(())
 }
@@ -118,6 +123,6 @@ fn column_blocks_cover_the_columns() {
         [0..3, 3..6, 6..7]
     );
     assert_eq!(rows.column_blocks_of(0).count(), 7);
-    assert_eq!(rows.column_blocks_of(100).collect::<Vec<_>>(), [0..7]);
+    assert_eq!(rows.column_blocks_of(100).next(), Some(0..7));
     check(&Rows::Outer(rows)).unwrap();
 }

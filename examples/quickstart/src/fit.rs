@@ -55,7 +55,7 @@ pub struct History {
     pub milliseconds: Vec<f64>,
     /// Share of the test images that the model gets right, after every epoch.
     pub accuracies: Vec<f64>,
-    started: Option<Instant>,
+    pub(crate) started: Option<Instant>,
 }
 
 impl History {

@@ -18,7 +18,7 @@ const NAMES: u32 = 76;
 /// Least distance between two names, in pixels.
 const APART: i32 = 19;
 /// Points of a curve in an epoch.
-const PER_EPOCH: usize = 4;
+const PER_EPOCH: usize = 2;
 const TEXT: RGBColor = RGBColor(64, 64, 64);
 const GRID: RGBColor = RGBColor(222, 222, 222);
 
@@ -90,6 +90,7 @@ fn chart(
         .flat_map(|curve| &curve.points)
         .map(|point| point.1);
     let range = axis(losses);
+    let ticks = ticks(&range);
     let mut chart = ChartBuilder::on(&root)
         .margin(14)
         .margin_right(NAMES)
@@ -98,8 +99,8 @@ fn chart(
             ("sans-serif", 19, &TEXT),
         )
         .x_label_area_size(46)
-        .y_label_area_size(70)
-        .build_cartesian_2d(0.0..epochs as f64, range.log_scale())?;
+        .y_label_area_size(64)
+        .build_cartesian_2d(0.0..epochs as f64, range.log_scale().with_key_points(ticks))?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -153,6 +154,19 @@ fn axis(losses: impl Iterator<Item = f64>) -> Range<f64> {
     }
 }
 
+/// 1, 2 and 5 times the powers of ten within the range.
+fn ticks(range: &Range<f64>) -> Vec<f64> {
+    let first = range.start.log10().floor() as i32;
+    let last = range.end.log10().ceil() as i32;
+    // Divided where the power is negative, so that the numbers are the nearest to their names.
+    let tick = |mantissa: f64, power: i32| match power < 0 {
+        true => mantissa / 10f64.powi(-power),
+        false => mantissa * 10f64.powi(power),
+    };
+    let decades = (first..=last).flat_map(|power| [1.0, 2.0, 5.0].map(|m| tick(m, power)));
+    decades.filter(|tick| range.contains(tick)).collect()
+}
+
 /// Colours that people with any colour vision can tell apart (Okabe and Ito, 2008).
 fn color(method: Method) -> RGBColor {
     match method {
@@ -192,8 +206,14 @@ mod tests {
         let curves = curves(&runs, 1);
         // iEF has nothing to show.
         assert_eq!(curves.len(), 1);
-        let expected = [(0.125, 1.5), (0.375, 3.5), (0.625, 5.5), (0.875, 7.5)];
+        let expected = [(0.25, 2.5), (0.75, 6.5)];
         assert_eq!(curves[0].points, expected);
+    }
+
+    #[test]
+    fn ticks_have_short_names() {
+        let names: Vec<_> = ticks(&(0.03..2.5)).iter().map(f64::to_string).collect();
+        assert_eq!(names, ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use burn_peft::{LoraConfig, LoraLinear};
 use super::folded;
 
 /// A projection, plain or with an adapter beside it.
+// A model has a handful of these: boxing would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Projection {
     /// A plain linear layer.

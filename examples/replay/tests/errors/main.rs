@@ -19,7 +19,7 @@ fn supported_results_are_written_and_nothing_else() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     let out = folder.0.join("out.safetensors");
-    assert_eq!(entries(&folder.0), [out.clone()]);
+    assert_eq!(entries(&folder.0), std::slice::from_ref(&out));
     let bytes = fs::read(out).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let mut names = file.names();
