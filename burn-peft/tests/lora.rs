@@ -61,11 +61,6 @@ fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
         .forward(logits, labels)
 }
 
-fn distance(a: &[f64], b: &[f64]) -> f64 {
-    let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-    square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut b.iter().copied())
-}
-
 fn largest<const D: usize>(x: Tensor<D>) -> f64 {
     x.abs().max().into_scalar::<f32>() as f64
 }
