@@ -119,25 +119,29 @@ fn chart(
         let style = color(curve.method).stroke_width(3);
         chart.draw_series(LineSeries::new(curve.points.iter().copied(), style))?;
         if let Some(end) = curve.points.last() {
-            names.push((curve.method, chart.backend_coord(end)));
+            names.push((curve.method, chart.backend_coord(end).1));
         }
     }
-    // The names stand at the ends of their curves, moved apart where these meet.
-    names.sort_by_key(|(_, (_, y))| *y);
+    // The names stand beside the ends of their curves, moved apart where these meet.
+    names.sort_by_key(|(_, y)| *y);
     let mut last = i32::MIN / 2;
-    for (_, (_, y)) in &mut names {
+    for (_, y) in &mut names {
         *y = (*y).max(last + APART);
         last = *y;
     }
-    let bottom = chart.plotting_area().get_pixel_range().1.end;
-    let over = (last - bottom).max(0);
-    for (method, (x, y)) in names {
+    let (across, down) = chart.plotting_area().get_pixel_range();
+    let over = (last - down.end).max(0);
+    for (method, y) in names {
         let color = color(method);
         let style = ("sans-serif", 17, FontStyle::Bold)
             .into_text_style(&root)
             .color(&color)
             .pos(Pos::new(HPos::Left, VPos::Center));
-        root.draw(&Text::new(method.title(), (x + 12, y - over), style))?;
+        root.draw(&Text::new(
+            method.title(),
+            (across.end + 8, y - over),
+            style,
+        ))?;
     }
     root.present()?;
     Ok(())
