@@ -1,0 +1,15 @@
+//! Pretrained models from Hugging Face folders, as Burn modules.
+//!
+//! Every model is built from the folder's `config.json`, loads `model.safetensors`, and calls its
+//! layers so that they can carry adapters ([`burn_peft`]) and be recorded per sample
+//! ([`burn_ief`]).
+
+pub mod bert;
+pub mod error;
+pub mod generate;
+pub mod llama;
+pub mod t5;
+pub mod vit;
+pub mod weights;
+
+pub use error::Error;
