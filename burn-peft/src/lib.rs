@@ -19,9 +19,10 @@
 pub mod error;
 pub mod lora;
 pub mod names;
-pub mod nn;
 
 pub use error::Error;
-pub use lora::{LoraConfig, LoraLinear};
+pub use lora::{
+    Adapter, Adapters, Conv2dAdapted, EmbeddingAdapted, Initialization, LinearAdapted, LoraConfig,
+    LoraLinear,
+};
 pub use names::NameMap;
-pub use nn::{EmbeddingAdapted, LinearAdapted};

@@ -1,7 +1,18 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685).
+//! Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685), with rsLoRA and DoRA.
 
+mod adapter;
+mod adapters;
 mod config;
+mod conv;
+pub(crate) mod edit;
+mod embedding;
+mod init;
 mod linear;
 
+pub use adapter::Adapter;
+pub use adapters::Adapters;
 pub use config::LoraConfig;
-pub use linear::LoraLinear;
+pub use conv::Conv2dAdapted;
+pub use embedding::EmbeddingAdapted;
+pub use init::Initialization;
+pub use linear::{LinearAdapted, LoraLinear};

@@ -37,7 +37,9 @@ impl NameMap {
     pub fn name(&self, path: &str) -> String {
         let mut name = path.to_string();
         for (pattern, replacement) in &self.rules {
-            name = pattern.replace_all(&name, replacement.as_str()).into_owned();
+            name = pattern
+                .replace_all(&name, replacement.as_str())
+                .into_owned();
         }
         name
     }

@@ -121,11 +121,11 @@ fn rows_match_with_trainable_base_parameters_or_a_frozen_factor() {
     let full = net.clone().set_require_grad(true);
     compare(&full, FACTORS + 6 * 5 + 5 + 5 * 5, &device);
 
-    let frozen_b = ParamGroup::from_paths(vec!["first.b", "second.b"]);
+    let frozen_b = ParamGroup::from_paths(vec!["first.adapter.b", "second.adapter.b"]);
     let only_a = net.clone().set_require_grad_group(frozen_b, false);
     compare(&only_a, FACTORS - 2 * 5 - 2 * 5, &device);
 
-    let frozen_a = ParamGroup::from_paths(vec!["first.a", "second.a"]);
+    let frozen_a = ParamGroup::from_paths(vec!["first.adapter.a", "second.adapter.a"]);
     let only_b = net.set_require_grad_group(frozen_a, false);
     compare(&only_b, FACTORS - 6 * 2 - 5 * 2, &device);
 }
@@ -154,7 +154,7 @@ fn a_new_adapter_changes_nothing_and_a_merged_one_computes_the_same() {
     let adapted = config.init(base.clone());
     assert!(largest(adapted.forward(x.clone()) - before.clone()) < 1e-6);
     // Kaiming: uniform within ±1/√6, and not degenerate.
-    let a = largest(adapted.a.val());
+    let a = largest(adapted.adapter.a.val());
     assert!(a <= 1.0 / 6f64.sqrt() + 1e-6 && a > 0.2, "{a}");
 
     let shaken = adapted.map(&mut Shake);
@@ -186,7 +186,7 @@ fn a_disabled_adapter_is_reported_as_unused() {
     let tape = ief.start();
     let loss = cross_entropy(output(net.forward(x)), y);
     let step = ief.step(tape, loss.backward(), &net).unwrap();
-    assert_eq!(step.report.unused, ["first.a", "first.b"]);
+    assert_eq!(step.report.unused, ["first.adapter.a", "first.adapter.b"]);
 }
 
 #[test]

@@ -1,21 +1,70 @@
-//! A linear layer with a low-rank adapter.
+//! Linear layers with low-rank adapters, along the activations.
 
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig, Initializer, Linear};
+use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
-use burn_ief::nn::{DropoutRecorded, LinearRecorded};
+use burn_ief::nn::{DropoutRecorded, LinearRecorded, ParamRecorded};
 use burn_ief::tape::Tap;
 use burn_ief::{Recorder, Rows, recorder};
 
-use super::config::LoraConfig;
+use super::adapter::{Adapter, at, beside, column_norms};
+use super::adapters::{Adapters, bare};
 
-/// A frozen [`Linear`] and a trainable low-rank adapter beside it, `x W + b + s (drop(x) A) B`.
+/// The adapters that take part, with the factors on their updates.
+type Parts<'a> = [(&'a Adapter<2>, f64)];
+
+/// A [`Linear`] with the adapters on its weight.
 ///
-/// The product is taken along the activations, folded to 2-D: the dense `W + s A B` is never
-/// formed, neither forward nor backward. Inside a recording the uses of A and B are recorded per
-/// sample, and those of the base layer's parameters if they are trainable.
+/// Without adapters this is [`LinearRecorded::forward_recorded`]. With them the product is taken
+/// along the activations, folded to 2-D, `x W + b + s (drop(x) A) B`: the dense weight is never
+/// composed, neither forward nor backward. Inside a recording the uses of A, B and DoRA's
+/// magnitudes are recorded per sample, and those of the layer's own parameters if they train.
 ///
-/// Made by [`LoraConfig`].
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_peft::{Adapters, LinearAdapted, LoraConfig};
+///
+/// let device = Device::flex().autodiff();
+/// let mut layer = LinearConfig::new(16, 32).init(&device);
+/// let adapter = LoraConfig::new().adapter(&layer.weight)?;
+/// layer.weight = Adapters::new("default", adapter).attach(layer.weight);
+/// let x = Tensor::<3>::ones([2, 5, 16], &device);
+/// assert_eq!(layer.forward_adapted(x).dims(), [2, 5, 32]);
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+pub trait LinearAdapted {
+    /// Apply the layer and its active adapters.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[M, …, d_input]`
+    /// - output: `[M, …, d_output]`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the last axis of `input` is not `d_input`.
+    fn forward_adapted<const D: usize>(&self, input: Tensor<D>) -> Tensor<D>;
+}
+
+impl LinearAdapted for Linear {
+    fn forward_adapted<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let Some(adapters) = Adapters::of(&self.weight) else {
+            return self.forward_recorded(input);
+        };
+        let base = Linear {
+            weight: bare(&self.weight),
+            bias: self.bias.clone(),
+        };
+        forward(&base, &adapters.parts(), input)
+    }
+}
+
+/// A frozen [`Linear`] and a trainable low-rank adapter beside it, as a module of its own: for
+/// models whose struct names the adapted layers. [`Adapters`] hang on a layer without changing
+/// the struct.
+///
+/// Made by [`LoraConfig::init`](crate::LoraConfig::init).
 ///
 /// ```
 /// use burn::module::Module;
@@ -30,50 +79,25 @@ use super::config::LoraConfig;
 /// let adapted = LoraConfig::new().init(layer);
 /// // B starts at zero: nothing changes until it is trained.
 /// assert!((adapted.forward(x) - before).abs().max().into_scalar::<f32>() < 1e-6);
-/// assert!(!adapted.base.weight.is_require_grad() && adapted.a.is_require_grad());
+/// assert!(!adapted.base.weight.is_require_grad() && adapted.adapter.a.is_require_grad());
 /// ```
 #[derive(Module, Debug)]
 pub struct LoraLinear {
     /// The adapted layer, frozen.
     pub base: Linear,
-    /// A, `[d_input, rank]`.
-    pub a: Param<Tensor<2>>,
-    /// B, `[rank, d_output]`.
-    pub b: Param<Tensor<2>>,
-    /// Scale s of the adapter, `alpha / rank`.
-    pub scale: f64,
-    /// Dropout on the adapter's input.
-    pub dropout: Dropout,
+    /// The adapter beside it.
+    pub adapter: Adapter<2>,
     /// Whether the adapter takes part; without it the layer is its base.
     pub enabled: bool,
 }
 
 impl LoraLinear {
-    pub(super) fn new(base: Linear, config: &LoraConfig) -> Self {
-        let [d_input, d_output] = base.weight.shape().dims();
-        let device = base.weight.lazy_device();
-        // As PEFT (Kaiming with a = √5) and Burn's own Linear: uniform within ±1/√d_input.
-        let uniform = Initializer::KaimingUniform {
-            gain: 1.0 / 3f64.sqrt(),
-            fan_out_only: false,
-        };
-        let shape = [d_input, config.rank];
-        Self {
-            a: uniform.init_with(shape, Some(d_input), Some(config.rank), &device),
-            b: Initializer::Zeros.init([config.rank, d_output], &device),
-            base: base.no_grad(),
-            scale: config.alpha / config.rank as f64,
-            dropout: DropoutConfig::new(config.dropout).init(),
-            enabled: true,
-        }
-    }
-
     /// Switch the adapter on or off.
     pub fn with_enabled(self, enabled: bool) -> Self {
         Self { enabled, ..self }
     }
 
-    /// Apply the layer.
+    /// Apply the layer, see [`LinearAdapted`].
     ///
     /// # Shapes
     ///
@@ -84,48 +108,13 @@ impl LoraLinear {
     ///
     /// Panics if the last axis of `input` is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        if !self.enabled {
-            return self.base.forward_recorded(input);
-        }
-        let recorder = recorder();
-        let input = match &recorder {
-            Some(recorder) => recorder.batch(input),
-            None => input,
-        };
-        let [d_input, d_output] = self.base.weight.shape().dims();
-        assert_shape!(input, [.., d_input]);
-        let mut shape = input.dims();
-        let batch = shape[0];
-        let positions = shape[1..D - 1].iter().product();
-        shape[D - 1] = d_output;
-        let y = match recorder {
-            None => self.plain(input.reshape([batch * positions, d_input])),
-            Some(recorder) => {
-                let call = Call {
-                    recorder,
-                    dims: (batch, positions),
-                };
-                call.recorded(self, input.reshape([batch, positions, d_input]))
-            }
-        };
-        y.reshape(shape)
+        let parts = [(&self.adapter, 1.0)];
+        let count = if self.enabled { 1 } else { 0 };
+        forward(&self.base, &parts[..count], input)
     }
 
-    /// Outside a recording, on `[M * T, d_input]`.
-    fn plain(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = self.base.forward(x.clone());
-        let hidden = self.dropout.forward(self.entering(x)).matmul(self.a.val());
-        let delta = hidden.matmul(self.b.val()) * self.scale;
-        y.clone() + at(delta, y.dtype())
-    }
-
-    /// The adapter's input at the dtype of its factors, which may be wider than the base's.
-    fn entering(&self, x: Tensor<2>) -> Tensor<2> {
-        at(x, self.a.val().dtype())
-    }
-
-    /// The base layer with the adapter folded into its weight, `W + s A B`; it computes what this
-    /// layer does, up to rounding and without dropout.
+    /// The base layer with the adapter folded into its weight; it computes what this layer does,
+    /// up to rounding and without dropout.
     ///
     /// A switched-off adapter is left out. The result keeps the base's parameter ids and training
     /// state (frozen).
@@ -133,23 +122,131 @@ impl LoraLinear {
         if !self.enabled {
             return self.base;
         }
-        let [a, b] = [self.a.val().inner(), self.b.val().inner()];
-        let delta = a.matmul(b) * self.scale;
         let Linear { weight, bias } = self.base;
-        let trains = weight.is_require_grad();
-        let weight = weight.map(|weight| {
-            let dtype = weight.dtype();
-            let autodiff = weight.is_autodiff();
-            let plain = if autodiff { weight.inner() } else { weight };
-            // Added in the wider type, rounded once.
-            let merged = at(at(plain, delta.dtype()) + delta, dtype);
-            match autodiff {
-                true => merged.autodiff().set_require_grad(trains),
-                false => merged,
-            }
-        });
+        let adapters = Adapters::new("merged", self.adapter);
+        let weight = replace(weight, |weight| adapters.merge(weight).1);
         Linear { weight, bias }
     }
+}
+
+/// Change the plain value of a parameter; id, training state and tape settings stay.
+pub(crate) fn replace<const D: usize>(
+    param: Param<Tensor<D>>,
+    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Param<Tensor<D>> {
+    let trains = param.is_require_grad();
+    param.map(|value| match value.is_autodiff() {
+        true => beside(change(value.clone().inner()), &value).set_require_grad(trains),
+        false => change(value),
+    })
+}
+
+fn forward<const D: usize>(base: &Linear, parts: &Parts<'_>, input: Tensor<D>) -> Tensor<D> {
+    let recorder = recorder();
+    let input = match &recorder {
+        Some(recorder) => recorder.batch(input),
+        None => input,
+    };
+    let [d_input, d_output] = base.weight.lazy_shape().dims();
+    assert_shape!(input, [.., d_input]);
+    let mut shape = input.dims();
+    let batch = shape[0];
+    let positions = shape[1..D - 1].iter().product();
+    shape[D - 1] = d_output;
+    let x = input.reshape([batch, positions, d_input]);
+    if parts.iter().any(|(adapter, _)| adapter.magnitude.is_some()) {
+        return decomposed(base, parts, x).reshape(shape);
+    }
+    let dims = (batch, positions);
+    let y = match recorder {
+        None => plain(base, parts, x.reshape([batch * positions, d_input])),
+        Some(recorder) => Call { recorder, dims }.recorded(base, parts, x),
+    };
+    y.reshape(shape)
+}
+
+/// Outside a recording, on `[M * T, d_input]`.
+fn plain(base: &Linear, parts: &Parts<'_>, x: Tensor<2>) -> Tensor<2> {
+    let mut y = x.clone().matmul(dense(&base.weight, x.dtype()));
+    if let Some(bias) = &base.bias {
+        y = y + bias.val().unsqueeze();
+    }
+    for (adapter, factor) in parts {
+        let entering = at(x.clone(), adapter.a.val().dtype());
+        let hidden = adapter.dropout.forward(entering).matmul(adapter.a.val());
+        let delta = hidden.matmul(adapter.b.val()) * (adapter.scale * factor);
+        y = y.clone() + at(delta, y.dtype());
+    }
+    y
+}
+
+/// The weight, unpacked to the dtype of its input where it is quantised.
+fn dense(weight: &Param<Tensor<2>>, dtype: DType) -> Tensor<2> {
+    let weight = weight.val();
+    match weight.dtype().is_float() {
+        true => weight,
+        false => at(weight, dtype),
+    }
+}
+
+/// With DoRA, on `[M, T, d_input]`, recorded or not: `(m / ‖W + s A B‖) (x (W + s A B)) + b`.
+fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
+    let [batch, _, _] = x.dims();
+    let through = product(&base.weight, x.clone());
+    let mut y = through.clone();
+    for (adapter, factor) in parts {
+        let scale = adapter.scale * factor;
+        let drops = adapter.dropout.prob > 0.0 && adapter.dropout.training.is_enabled();
+        let entering = adapter
+            .dropout
+            .forward_recorded(at(x.clone(), adapter.a.val().dtype()));
+        let hidden = product(&adapter.a, entering.clone());
+        let delta = at(product(&adapter.b, hidden) * scale, y.dtype());
+        let Some(magnitude) = &adapter.magnitude else {
+            y = y + delta;
+            continue;
+        };
+        let weight = dense(&base.weight, adapter.a.val().dtype());
+        let factors = [adapter.a.val(), adapter.b.val()].map(Tensor::inner);
+        let [a, b] = factors;
+        let composed = at(weight.inner(), a.dtype()) + a.matmul(b) * scale;
+        let norms = column_norms(composed);
+        let [width] = norms.dims();
+        // One copy of the magnitudes per sample, so that their use is recorded.
+        let magnitudes = magnitude
+            .expand_batch::<2>(batch)
+            .reshape([batch, 1, width]);
+        let norms = beside(norms.reshape([1, 1, width]), &magnitudes);
+        let ratio = at(magnitudes / norms, y.dtype());
+        let base_part = match drops {
+            true => product(&base.weight, at(entering, x.dtype())),
+            false => through.clone(),
+        };
+        y = y - base_part.clone() + (base_part + delta) * ratio;
+    }
+    match &base.bias {
+        Some(bias) => y + bias.expand_batch::<2>(batch).unsqueeze_dim(1),
+        None => y,
+    }
+}
+
+/// `x W` without a bias, folded to 2-D.
+pub(super) fn product(weight: &Param<Tensor<2>>, x: Tensor<3>) -> Tensor<3> {
+    let packed = !weight.base().dtype().is_float();
+    if recorder().is_some() && !packed {
+        let layer = Linear {
+            weight: weight.clone(),
+            bias: None,
+        };
+        return layer.forward_recorded(x);
+    }
+    let [batch, positions, d_input] = x.dims();
+    let dtype = x.dtype();
+    let y = x
+        .reshape([batch * positions, d_input])
+        .matmul(dense(weight, dtype));
+    let [_, width] = y.dims();
+    y.reshape([batch, positions, width])
 }
 
 /// One recorded use.
@@ -161,64 +258,62 @@ struct Call {
 
 impl Call {
     /// On `[M, T, d_input]`, to `[M * T, d_output]`.
-    fn recorded(&self, layer: &LoraLinear, x: Tensor<3>) -> Tensor<2> {
+    fn recorded(&self, base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<2> {
         let (batch, positions) = self.dims;
         let [_, _, d_input] = x.dims();
+        let [_, d_output] = base.weight.lazy_shape().dims();
         let folded: Tensor<2> = x.clone().reshape([batch * positions, d_input]);
-        let dropped = layer
-            .dropout
-            .forward_recorded(layer.entering(folded.clone()));
 
-        let mut hidden = dropped.clone().matmul(layer.a.val().inner());
-        if layer.a.is_require_grad() {
-            let (tapped, tap) = self.recorder.tap(hidden, &layer.a);
-            hidden = tapped;
-            self.record(&layer.a, dropped, 1.0, tap);
-        }
-        let delta = hidden.clone().matmul(layer.b.val().inner()) * layer.scale;
-
-        let base = &layer.base;
-        let [_, d_output] = delta.dims();
-        let base_trains = base.weight.is_require_grad()
-            || base
-                .bias
-                .as_ref()
-                .is_some_and(|bias| bias.is_require_grad());
-        if base_trains {
+        let trains = |bias: &Param<Tensor<1>>| bias.is_require_grad();
+        let base_trains = base.weight.is_require_grad() || base.bias.as_ref().is_some_and(trains);
+        let mut y = match base_trains {
             // The base records its own parameters.
-            let y = base
+            true => base
                 .forward_recorded(x)
-                .reshape([batch * positions, d_output]);
-            let dtype = y.dtype();
-            return self.tapped(layer, y + at(delta, dtype), hidden);
-        }
-        let y = folded.matmul(base.weight.val().inner());
-        let dtype = y.dtype();
-        let y = y + at(delta, dtype);
-        match &base.bias {
-            None => self.tapped(layer, y, hidden),
-            Some(bias) => {
-                let bias = bias.val().inner().unsqueeze::<2>();
-                if !layer.b.is_require_grad() {
-                    return y + bias;
-                }
-                // The bias, expanded over all positions, is the tap: no zero is added.
-                let expanded = bias.expand(y.dims());
-                let tap = self.recorder.leaf(expanded, &y, &layer.b);
-                let y = y + tap.value();
-                self.record(&layer.b, hidden, layer.scale, tap);
-                y
+                .reshape([batch * positions, d_output]),
+            false => {
+                let dtype = folded.dtype();
+                folded
+                    .clone()
+                    .matmul(at_input(base.weight.val().inner(), dtype))
+            }
+        };
+        let mut uses = Vec::new();
+        for (adapter, factor) in parts {
+            let entering = at(folded.clone(), adapter.a.val().dtype());
+            let dropped = adapter.dropout.forward_recorded(entering);
+            let mut hidden = dropped.clone().matmul(adapter.a.val().inner());
+            if adapter.a.is_require_grad() {
+                let (tapped, tap) = self.recorder.tap(hidden, &adapter.a);
+                hidden = tapped;
+                self.record(&adapter.a, dropped, 1.0, tap);
+            }
+            let scale = adapter.scale * factor;
+            let delta = hidden.clone().matmul(adapter.b.val().inner()) * scale;
+            y = y.clone() + at(delta, y.dtype());
+            if adapter.b.is_require_grad() {
+                uses.push((&adapter.b, hidden, scale));
             }
         }
-    }
-
-    /// Tap the output for the rows of B.
-    fn tapped(&self, layer: &LoraLinear, y: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
-        if !layer.b.is_require_grad() {
-            return y;
+        let frozen_bias = base.bias.as_ref().filter(|_| !base_trains);
+        let frozen_bias = frozen_bias.map(|bias| bias.val().inner().unsqueeze::<2>());
+        let Some((first, _, _)) = uses.first() else {
+            return match frozen_bias {
+                Some(bias) => y + bias,
+                None => y,
+            };
+        };
+        let (y, tap) = match frozen_bias {
+            None => self.recorder.tap(y, first),
+            // The bias, expanded over all positions, is the tap: no zero is added.
+            Some(bias) => {
+                let tap = self.recorder.leaf(bias.expand(y.dims()), &y, first);
+                (y + tap.value(), tap)
+            }
+        };
+        for (factor, hidden, scale) in uses {
+            self.record(factor, hidden, scale, tap.clone());
         }
-        let (y, tap) = self.recorder.tap(y, &layer.b);
-        self.record(&layer.b, hidden, layer.scale, tap);
         y
     }
 
@@ -246,10 +341,10 @@ impl Call {
     }
 }
 
-/// Cast only where it changes something.
-fn at<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
-    match x.dtype() == dtype {
-        true => x,
-        false => x.cast(dtype),
+/// A quantised weight unpacked for an input of `dtype`.
+fn at_input(weight: Tensor<2>, dtype: DType) -> Tensor<2> {
+    match weight.dtype().is_float() {
+        true => weight,
+        false => at(weight, dtype),
     }
 }

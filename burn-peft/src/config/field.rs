@@ -1,0 +1,188 @@
+//! From the JSON of a field to a Rust value and back.
+
+use serde_json::Number;
+
+use super::json::{Fields, Json};
+
+/// A type that a configuration field can have.
+pub(crate) trait FieldValue: Sized {
+    /// What the field may hold, for error messages.
+    const EXPECTED: &'static str;
+
+    /// Read it; `None` if the JSON is something else.
+    fn read(json: &Json) -> Option<Self>;
+
+    /// The JSON that PEFT reads back as the same value.
+    fn write(&self) -> Json;
+}
+
+impl FieldValue for bool {
+    const EXPECTED: &'static str = "expected true or false";
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            // As good as false in Python; files of early versions have it.
+            Json::Null => Some(false),
+            Json::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Json {
+        Json::Bool(*self)
+    }
+}
+
+impl FieldValue for usize {
+    const EXPECTED: &'static str = "expected a number of 0, 1, 2, …";
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            Json::Number(number) => number.as_u64()?.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Json {
+        Json::Number((*self as u64).into())
+    }
+}
+
+impl FieldValue for f64 {
+    const EXPECTED: &'static str = "expected a number";
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            Json::Number(number) => number.as_f64(),
+            _ => None,
+        }
+    }
+
+    /// PEFT has integers where it can (`lora_alpha`), and so do its type hints.
+    fn write(&self) -> Json {
+        let whole = *self as i64;
+        match whole as f64 == *self && whole.unsigned_abs() < 1 << 53 {
+            true => Json::Number(whole.into()),
+            false => Number::from_f64(*self).map_or(Json::Null, Json::Number),
+        }
+    }
+}
+
+impl FieldValue for String {
+    const EXPECTED: &'static str = "expected a text";
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            Json::String(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Json {
+        Json::String(self.clone())
+    }
+}
+
+impl<T: FieldValue> FieldValue for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            Json::Null => Some(None),
+            json => T::read(json).map(Some),
+        }
+    }
+
+    fn write(&self) -> Json {
+        self.as_ref().map_or(Json::Null, T::write)
+    }
+}
+
+/// A list of module names.
+impl FieldValue for Vec<String> {
+    const EXPECTED: &'static str = "expected a list of texts";
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            Json::Array(items) => items.iter().map(String::read).collect(),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Json {
+        Json::Array(self.iter().map(String::write).collect())
+    }
+}
+
+/// A mapping from patterns to values, in the order in which they are tried.
+impl<T: FieldValue> FieldValue for Vec<(String, T)> {
+    const EXPECTED: &'static str = "expected an object from patterns to numbers";
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            Json::Null => Some(Vec::new()),
+            Json::Object(fields) => {
+                let members = fields.iter();
+                let read = |(name, value): (&str, &Json)| Some((name.into(), T::read(value)?));
+                members.map(read).collect()
+            }
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Json {
+        let members = self.iter();
+        let fields: Fields = members
+            .map(|(name, value)| (name.clone(), value.write()))
+            .collect();
+        Json::Object(fields)
+    }
+}
+
+/// One value or a list of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
+
+impl<T: FieldValue> FieldValue for OneOrMany<T> {
+    const EXPECTED: &'static str = "expected a value or a list of values";
+
+    fn read(json: &Json) -> Option<Self> {
+        let items = match json {
+            Json::Array(items) => items.iter().map(T::read).collect::<Option<_>>()?,
+            json if json.is_unset() => Vec::new(),
+            json => vec![T::read(json)?],
+        };
+        Some(Self(items))
+    }
+
+    fn write(&self) -> Json {
+        Json::Array(self.0.iter().map(T::write).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_written_as_integers() {
+        for (value, text) in [(16.0, "16"), (0.05, "0.05"), (-2.0, "-2"), (1e300, "1e+300")] {
+            assert_eq!(value.write().shown(), text);
+            assert_eq!(f64::read(&value.write()), Some(value));
+        }
+        assert_eq!(f64::NAN.write(), Json::Null);
+    }
+
+    #[test]
+    fn one_value_reads_as_a_list_of_one() {
+        let read = |text: &str| {
+            let json = Json::parse("test", text.as_bytes()).unwrap();
+            OneOrMany::<usize>::read(&json).map(|OneOrMany(items)| items)
+        };
+        assert_eq!(read("3"), Some(vec![3]));
+        assert_eq!(read("[1, 2]"), Some(vec![1, 2]));
+        assert_eq!(read("[]"), Some(vec![]));
+        assert_eq!(read("[-1]"), None);
+        assert_eq!(read("\"3\""), None);
+    }
+}
