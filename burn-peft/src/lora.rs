@@ -11,8 +11,10 @@ mod linear;
 
 pub use adapter::Adapter;
 pub use adapters::Adapters;
+pub(crate) use adapters::AnyAdapters;
 pub use config::LoraConfig;
 pub use conv::Conv2dAdapted;
 pub use embedding::EmbeddingAdapted;
 pub use init::Initialization;
+pub(crate) use linear::replace;
 pub use linear::{LinearAdapted, LoraLinear};

@@ -54,9 +54,9 @@ impl<const D: usize> Adapter<D> {
         delta(self.a.val(), self.b.val()) * self.scale
     }
 
-    /// The weight that this adapter makes of `base`, with `factor` times its scale.
+    /// The weight that this adapter alone makes of `base`, with `factor` times its scale.
     pub(crate) fn compose(&self, base: Tensor<D>, factor: f64) -> Tensor<D> {
-        let delta = delta(self.a.val(), self.b.val()) * (self.scale * factor);
+        let delta = self.delta() * factor;
         let sum = at(base, delta.dtype()) + delta;
         match &self.magnitude {
             None => sum,
@@ -68,31 +68,12 @@ impl<const D: usize> Adapter<D> {
         }
     }
 
-    /// Undo [`compose`](Self::compose) on plain tensors; `norms` are those of the composed weight
-    /// before the magnitudes came on.
-    pub(crate) fn decompose(
-        &self,
-        weight: Tensor<D>,
-        factor: f64,
-        norms: Option<Tensor<1>>,
-    ) -> Tensor<D> {
-        let [a, b] = [self.a.val().inner(), self.b.val().inner()];
-        let delta = delta(a, b) * (self.scale * factor);
-        let weight = at(weight, delta.dtype());
-        match (&self.magnitude, norms) {
-            (Some(magnitude), Some(norms)) => {
-                weight * over_columns(norms / magnitude.val().inner()) - delta
-            }
-            _ => weight - delta,
-        }
-    }
-
-    /// Column norms of the composed weight, needed to undo a merge of DoRA.
-    pub(crate) fn norms(&self, base: Tensor<D>, factor: f64) -> Option<Tensor<1>> {
-        self.magnitude.as_ref()?;
-        let [a, b] = [self.a.val().inner(), self.b.val().inner()];
-        let delta = delta(a, b) * (self.scale * factor);
-        Some(column_norms(at(base, delta.dtype()) + delta))
+    /// DoRA's ratios of magnitudes to column norms over `base`; `None` without magnitudes.
+    pub(crate) fn ratio(&self, base: Tensor<D>, factor: f64) -> Option<Tensor<D>> {
+        let magnitude = self.magnitude.as_ref()?;
+        let delta = self.delta() * factor;
+        let norms = column_norms(at(base, delta.dtype()) + delta);
+        Some(over_columns(magnitude.val() / norms))
     }
 }
 

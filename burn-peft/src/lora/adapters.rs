@@ -1,14 +1,18 @@
 //! The adapters that a weight carries, as Burn's reparameterization of it.
 
+use std::any::Any;
+
 use burn::module::{
     Devices, Module, ModuleMapper, ModuleVisitor, Param, Reparameterization, Reparameterizer,
 };
 use burn::tensor::{Device, Tensor};
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, at};
 use super::edit;
 
 /// Named adapters on one weight of rank `D`.
+///
+/// Several active ones add up: each contributes what it would change alone, times its factor.
 ///
 /// They hang on the weight through Burn's reparameterization hook: the model's types, configs and
 /// records stay as they are, and Burn's own `forward` of the layer still works (it composes the
@@ -37,7 +41,7 @@ pub struct Adapters<const D: usize> {
     entries: Vec<Entry<D>>,
     enabled: bool,
     /// Set while the active adapters are folded into the weight.
-    merged: Option<Merged>,
+    merged: Option<Merged<D>>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,9 +52,13 @@ struct Entry<const D: usize> {
     adapter: Adapter<D>,
 }
 
-/// What is needed to take merged adapters out again: for each, its factor and norms.
+/// What is needed to take merged adapters out again: `W' = W ∘ ratio + shift`.
 #[derive(Debug, Clone)]
-struct Merged(Vec<(String, f64, Option<Tensor<1>>)>);
+struct Merged<const D: usize> {
+    /// Of DoRA, along the outputs.
+    ratio: Option<Tensor<D>>,
+    shift: Tensor<D>,
+}
 
 impl<const D: usize> Adapters<D> {
     /// One adapter, active.
@@ -63,35 +71,40 @@ impl<const D: usize> Adapters<D> {
         .with(name, adapter)
     }
 
-    /// Add an adapter, or replace the one of that name; it becomes the only active one.
+    /// Add an adapter, or replace the one of that name; it becomes the only active one, and the
+    /// others are frozen.
     pub fn with(mut self, name: &str, adapter: Adapter<D>) -> Self {
-        for entry in &mut self.entries {
-            entry.factor = None;
-        }
         self.entries.retain(|entry| entry.name != name);
         self.entries.push(Entry {
             name: name.into(),
-            factor: Some(1.0),
+            factor: None,
             adapter,
         });
-        self
+        self.with_active(&[(name, 1.0)])
     }
 
-    /// Without the adapter of that name; `None` if it was the last.
-    pub fn without(mut self, name: &str) -> Option<Self> {
+    /// Without the adapter of that name.
+    pub fn without(mut self, name: &str) -> Self {
         self.entries.retain(|entry| entry.name != name);
-        (!self.entries.is_empty()).then_some(self)
+        self
     }
 
-    /// Make these the active adapters, each with a factor on its update.
-    pub fn with_active(mut self, active: &[(&str, f64)]) -> Self {
-        for entry in &mut self.entries {
-            entry.factor = active
-                .iter()
-                .find(|(name, _)| *name == entry.name)
-                .map(|(_, factor)| *factor);
+    /// Make these the active adapters, each with a factor on its update. As in PEFT the active
+    /// ones train and the others are frozen.
+    pub fn with_active(self, active: &[(&str, f64)]) -> Self {
+        let factor = |name: &str| Some(active.iter().find(|(active, _)| *active == name)?.1);
+        let entries = self.entries.into_iter().map(|entry| {
+            let factor = factor(&entry.name);
+            Entry {
+                factor,
+                adapter: entry.adapter.set_require_grad(factor.is_some()),
+                name: entry.name,
+            }
+        });
+        Self {
+            entries: entries.collect(),
+            ..self
         }
-        self
     }
 
     /// Switch all adapters on or off; off, the weight is its base.
@@ -148,40 +161,54 @@ impl<const D: usize> Adapters<D> {
 
     /// Fold the active adapters into a plain `weight`.
     pub(crate) fn merge(self, weight: Tensor<D>) -> (Self, Tensor<D>) {
-        if self.merged.is_some() {
+        let plain = self.valid();
+        let parts = plain.parts();
+        let Some((first, _)) = parts.first() else {
             return (self, weight);
+        };
+        // In the wider type, rounded once.
+        let (own, wide) = (weight.dtype(), first.a.val().dtype());
+        let weight = at(weight, wide);
+        let mut shift = weight.zeros_like();
+        let mut ratio = None;
+        for (adapter, factor) in parts {
+            let delta = at(adapter.delta() * factor, wide);
+            match adapter.ratio(weight.clone(), factor) {
+                None => shift = shift + delta,
+                Some(own) => {
+                    shift = shift + delta * own.clone();
+                    ratio = Some(match ratio {
+                        None => own,
+                        Some(others) => others + own - 1.0,
+                    });
+                }
+            }
         }
-        let dtype = weight.dtype();
-        let mut merged = Vec::new();
-        let mut sum = weight;
-        for (entry, factor) in self.taking_part() {
-            let norms = entry.adapter.norms(sum.clone(), factor);
-            merged.push((entry.name.clone(), factor, norms));
-            sum = entry.adapter.clone().valid().compose(sum, factor);
-        }
-        // Added in the wider type, rounded once.
-        let sum = super::adapter::at(sum, dtype);
-        let merged = Some(Merged(merged));
+        let scaled = match &ratio {
+            None => weight,
+            Some(ratio) => weight * ratio.clone(),
+        };
+        let sum = scaled + shift.clone();
+        let sum = match own.is_float() {
+            true => at(sum, own),
+            false => sum,
+        };
+        let merged = Some(Merged { ratio, shift });
         (Self { merged, ..self }, sum)
     }
 
     /// Take merged adapters out of a plain `weight` again.
     pub(crate) fn unmerge(mut self, weight: Tensor<D>) -> (Self, Tensor<D>) {
-        let Some(Merged(merged)) = self.merged.take() else {
+        let Some(Merged { ratio, shift }) = self.merged.take() else {
             return (self, weight);
         };
         let dtype = weight.dtype();
-        let base =
-            merged
-                .into_iter()
-                .rev()
-                .fold(weight, |weight, (name, factor, norms)| {
-                    match self.get(&name) {
-                        Some(adapter) => adapter.decompose(weight, factor, norms),
-                        None => weight,
-                    }
-                });
-        (self, super::adapter::at(base, dtype))
+        let base = at(weight, shift.dtype()) - shift;
+        let base = match ratio {
+            None => base,
+            Some(ratio) => base / ratio,
+        };
+        (self, at(base, dtype))
     }
 
     fn each(self, f: impl Fn(Adapter<D>) -> Adapter<D>) -> Self {
@@ -204,21 +231,84 @@ pub(crate) fn bare<const D: usize>(weight: &Param<Tensor<D>>) -> Param<Tensor<D>
     Param::from_mapped_value(id, value, mapper)
 }
 
+/// A weight frozen, and its adapters left as they are. (`Param`'s own `set_require_grad` drops a
+/// reparameterization.)
+pub(crate) fn frozen<const D: usize>(weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    match Adapters::of(&weight).cloned() {
+        Some(adapters) => adapters.attach(bare(&weight).set_require_grad(false)),
+        None => weight.set_require_grad(false),
+    }
+}
+
 impl<const D: usize> Reparameterization for Adapters<D> {
     const NAME: &'static str = "peft";
 
     fn apply<const E: usize>(&self, base: Tensor<E>) -> Tensor<E> {
-        let parts = self.parts();
-        if parts.is_empty() {
-            return base;
-        }
+        // The hook is generic over the rank; these adapters were attached at `D`.
         let shape = base.shape();
-        let weight = parts
-            .into_iter()
-            .fold(base.reshape(shape.clone()), |weight, (adapter, factor)| {
-                adapter.compose(weight, factor)
-            });
-        weight.reshape(shape)
+        let base: Tensor<D> = base.reshape(shape.clone());
+        let parts = self.parts();
+        let sum = match parts.as_slice() {
+            [] => base,
+            [(adapter, factor)] => adapter.compose(base, *factor),
+            parts => parts.iter().fold(base.clone(), |sum, (adapter, factor)| {
+                let own = adapter.compose(base.clone(), *factor);
+                let change = own.clone() - at(base.clone(), own.dtype());
+                at(sum, change.dtype()) + change
+            }),
+        };
+        sum.reshape(shape)
+    }
+}
+
+/// Adapters of a weight of any rank, as an edit of a whole model meets them.
+pub(crate) trait AnyAdapters: Any {
+    fn names(&self) -> Vec<String>;
+    /// Add `adapter`, an `Adapter` of the weight's rank, or give it back.
+    fn insert(&mut self, name: &str, adapter: Box<dyn Any>) -> Result<(), Box<dyn Any>>;
+    fn remove(&mut self, name: &str);
+    fn set_active(&mut self, active: &[(&str, f64)]);
+    fn set_enabled(&mut self, enabled: bool);
+    /// Fold the active adapters into `weight`, a plain tensor of the weight's rank, or take them
+    /// out; `None` where there is nothing to do.
+    fn fold(&mut self, weight: Box<dyn Any>, merge: bool) -> Option<Box<dyn Any>>;
+}
+
+impl<const D: usize> AnyAdapters for Adapters<D> {
+    fn names(&self) -> Vec<String> {
+        Adapters::names(self).map(String::from).collect()
+    }
+
+    fn insert(&mut self, name: &str, adapter: Box<dyn Any>) -> Result<(), Box<dyn Any>> {
+        let adapter = adapter.downcast::<Adapter<D>>()?;
+        *self = self.clone().with(name, *adapter);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) {
+        *self = self.clone().without(name);
+    }
+
+    fn set_active(&mut self, active: &[(&str, f64)]) {
+        *self = self.clone().with_active(active);
+    }
+
+    fn set_enabled(&mut self, enabled: bool) {
+        self.enabled = enabled;
+    }
+
+    fn fold(&mut self, weight: Box<dyn Any>, merge: bool) -> Option<Box<dyn Any>> {
+        let empty = self.parts().is_empty();
+        if (merge && empty) || (!merge && self.merged.is_none()) {
+            return None;
+        }
+        let weight = *weight.downcast::<Tensor<D>>().ok()?;
+        let (adapters, weight) = match merge {
+            true => self.clone().merge(weight),
+            false => self.clone().unmerge(weight),
+        };
+        *self = adapters;
+        Some(Box::new(weight))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Configuration of a low-rank adapter.
 
 use burn::config::Config;
-use burn::module::{Module, Param};
+use burn::module::Param;
 use burn::nn::conv::Conv2d;
 use burn::nn::{DropoutConfig, Embedding, Linear};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
 use super::adapter::{Adapter, at, beside, column_norms};
-use super::adapters::{Adapters, bare};
+use super::adapters::{Adapters, bare, frozen};
 use super::init::{self, Initialization, Sizes};
 use super::linear::{LoraLinear, replace};
 use crate::error::Error;
@@ -112,7 +112,7 @@ impl LoraConfig {
     /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
     pub fn embedding(&self, name: &str, table: Embedding) -> Result<Embedding, Error> {
         let adapter = self.embedding_adapter(&table.weight)?;
-        let weight = table.weight.set_require_grad(false);
+        let weight = frozen(table.weight);
         Ok(Embedding {
             weight: hang(name, adapter, weight),
         })
@@ -126,9 +126,13 @@ impl LoraConfig {
     /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
     pub fn conv2d(&self, name: &str, conv: Conv2d) -> Result<Conv2d, Error> {
         let adapter = self.conv2d_adapter(&conv)?;
-        let mut conv = conv.no_grad();
-        conv.weight = hang(name, adapter, conv.weight);
-        Ok(conv)
+        let weight = hang(name, adapter, frozen(conv.weight));
+        let bias = conv.bias.map(|bias| bias.set_require_grad(false));
+        Ok(Conv2d {
+            weight,
+            bias,
+            ..conv
+        })
     }
 
     /// Freeze `base` and put an adapter beside it, as a module of its own.
@@ -230,7 +234,7 @@ impl LoraConfig {
         &self,
         weight: Param<Tensor<2>>,
     ) -> Result<(Param<Tensor<2>>, Adapter<2>), Error> {
-        let weight = weight.set_require_grad(false);
+        let weight = frozen(weight);
         if !self.init.splits_weight() {
             let adapter = self.adapter(&weight)?;
             return Ok((weight, adapter));
@@ -242,7 +246,13 @@ impl LoraConfig {
         let magnitude = self.dora.then(|| column_norms(plain.clone()));
         let rest = plain - a.clone().matmul(b.clone()) * self.scale();
         let adapter = self.assemble([a, b], magnitude, &device);
-        Ok((replace(weight, |_| rest), adapter))
+        let others = Adapters::of(&weight).cloned();
+        let weight = replace(weight, |_| rest);
+        let weight = match others {
+            Some(others) => others.attach(weight),
+            None => weight,
+        };
+        Ok((weight, adapter))
     }
 
     fn sizes(&self, d_in: usize, d_out: usize) -> Sizes {

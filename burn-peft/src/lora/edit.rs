@@ -4,20 +4,21 @@
 //! itself. An edit waits in a thread-local while the model is mapped, and [`Adapters`] picks it up
 //! from its own `map`.
 
-use std::any::Any;
 use std::cell::RefCell;
 
-use super::adapters::Adapters;
+use super::adapters::{Adapters, AnyAdapters};
 
-type Edit = Box<dyn FnMut(&mut dyn Any)>;
+type Edit = Box<dyn FnMut(&mut dyn AnyAdapters)>;
 
 thread_local! {
     static EDIT: RefCell<Option<Edit>> = const { RefCell::new(None) };
 }
 
-/// While `run` maps a model, change the adapters it meets by `two` (weights of rank 2) and `four`
-/// (rank 4).
-pub(crate) fn with<T>(edit: impl FnMut(&mut dyn Any) + 'static, run: impl FnOnce() -> T) -> T {
+/// While `run` maps a model, change the adapters that it meets.
+pub(crate) fn with<T>(
+    edit: impl FnMut(&mut dyn AnyAdapters) + 'static,
+    run: impl FnOnce() -> T,
+) -> T {
     /// Takes the edit away even if `run` panics.
     struct Guard(Option<Edit>);
     impl Drop for Guard {
@@ -34,8 +35,8 @@ pub(super) fn apply<const D: usize>(adapters: Adapters<D>) -> Adapters<D> {
     let Some(mut edit) = EDIT.take() else {
         return adapters;
     };
-    let mut slot = adapters;
-    edit(&mut slot);
+    let mut adapters = adapters;
+    edit(&mut adapters);
     EDIT.set(Some(edit));
-    slot
+    adapters
 }

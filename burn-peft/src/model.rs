@@ -1,0 +1,117 @@
+//! Adapters of a whole model.
+
+mod operate;
+mod report;
+mod walk;
+
+use burn::module::Module;
+
+use crate::error::Error;
+
+pub use report::Trainable;
+
+/// What can be done with the adapters of any Burn module.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+/// use burn_peft::{LinearAdapted, LoraConfig, Peft};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(8, 8).init(&device);
+/// let config = LoraConfig::new().with_rank(2);
+/// let layer = config.linear("english", layer)?;
+/// let layer = config.linear("french", layer)?;
+/// assert_eq!(layer.adapter_names(), ["english", "french"]);
+///
+/// // One of them, a mixture, none.
+/// let layer = layer.with_active_adapters(&[("english", 1.0)])?;
+/// let layer = layer.with_active_adapters(&[("english", 0.3), ("french", 0.7)])?;
+/// let layer = layer.with_adapters_enabled(false).with_adapters_enabled(true);
+///
+/// // Folded into the weight, and a plain layer again.
+/// let merged: Linear = layer.merge_and_unload();
+/// assert!(merged.adapter_names().is_empty());
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+pub trait Peft: Module {
+    /// Names of the adapters on the model's weights, sorted.
+    fn adapter_names(&self) -> Vec<String> {
+        operate::names(self).into_iter().collect()
+    }
+
+    /// Make these the active adapters, with a factor on the update of each: one name switches,
+    /// several mix.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAdapter`] for a name that no weight of the model carries.
+    fn with_active_adapters(self, active: &[(&str, f64)]) -> Result<Self, Error> {
+        let known = self.adapter_names();
+        match active
+            .iter()
+            .find(|(name, _)| !known.iter().any(|known| known == name))
+        {
+            Some((name, _)) => Err(Error::UnknownAdapter {
+                name: name.to_string(),
+                known,
+            }),
+            None => Ok(operate::activate(self, active)),
+        }
+    }
+
+    /// Switch all adapters on or off; off, the model is its base.
+    fn with_adapters_enabled(self, enabled: bool) -> Self {
+        operate::enable(self, enabled)
+    }
+
+    /// Remove an adapter.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAdapter`] if no weight of the model carries it.
+    fn without_adapter(self, name: &str) -> Result<Self, Error> {
+        let known = self.adapter_names();
+        match known.iter().any(|known| known == name) {
+            false => Err(Error::UnknownAdapter {
+                name: name.into(),
+                known,
+            }),
+            true => Ok(operate::remove(self, name)),
+        }
+    }
+
+    /// Fold the active adapters into the weights and keep them for
+    /// [`unmerge_adapters`](Self::unmerge_adapters); the output stays, up to rounding and without
+    /// the adapters' dropout.
+    ///
+    /// The sum is taken in the wider of both types and rounded once. A quantised weight becomes
+    /// dense.
+    fn merge_adapters(self) -> Self {
+        operate::fold(self, true)
+    }
+
+    /// Take merged adapters out of the weights again, up to rounding.
+    fn unmerge_adapters(self) -> Self {
+        operate::fold(self, false)
+    }
+
+    /// Fold the active adapters into the weights and drop them all: the model as if it had been
+    /// trained whole.
+    fn merge_and_unload(self) -> Self {
+        operate::fold(self, true).materialize()
+    }
+
+    /// Drop all adapters: the base model again.
+    fn unload(self) -> Self {
+        operate::enable(operate::fold(self, false), false).materialize()
+    }
+
+    /// Counts of trainable and of all parameters.
+    fn trainable(&self) -> Trainable {
+        Trainable::of(self)
+    }
+}
+
+impl<M: Module> Peft for M {}

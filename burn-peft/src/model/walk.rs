@@ -1,0 +1,190 @@
+//! Walks over a model's parameters that know where they are.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+
+use crate::lora::edit;
+
+/// Path component under which Burn shows the state of [`Adapters`](crate::Adapters).
+pub(super) const SLOT: &str = "peft";
+
+/// A parameter as a visitor meets it.
+pub(super) struct Place<'a> {
+    /// Path of the module that holds it, or of the weight's adapter.
+    pub path: &'a [String],
+    /// Type of the module that holds it, such as `Linear`.
+    pub holder: &'a str,
+}
+
+impl Place<'_> {
+    /// The module's path, joined by dots.
+    pub fn module(&self) -> String {
+        let (_, module) = self.path.split_last().unwrap_or((&EMPTY, &[]));
+        module.join(".")
+    }
+
+    /// Name of the parameter in its module.
+    pub fn leaf(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+
+    /// Module, adapter name and factor (`a`, `b`, `magnitude`) where this belongs to an adapter.
+    pub fn adapter(&self) -> Option<(String, &str, &str)> {
+        let at = self.path.iter().rposition(|part| part == SLOT)?;
+        let [name, factor] = self.path.get(at + 1..)? else {
+            return None;
+        };
+        // The slot hangs on the weight: […module, weight, peft, name, factor].
+        let module = self.path.get(..at.checked_sub(1)?)?;
+        Some((module.join("."), name, factor))
+    }
+}
+
+static EMPTY: String = String::new();
+
+/// What a visit does with each float parameter.
+pub(super) trait Look {
+    fn look<const D: usize>(&mut self, place: Place<'_>, param: &Param<Tensor<D>>);
+}
+
+/// Show every float parameter of the model to `look`.
+pub(super) fn visit<M: Module, L: Look>(model: &M, look: &mut L) {
+    model.visit(&mut Visitor {
+        stack: Stack::default(),
+        look,
+    });
+}
+
+struct Visitor<'a, L> {
+    stack: Stack,
+    look: &'a mut L,
+}
+
+impl<L: Look> ModuleVisitor for Visitor<'_, L> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.stack.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.look.look(self.stack.place(), param);
+    }
+}
+
+/// What a map does with each float parameter.
+pub(super) trait Change {
+    fn change<const D: usize>(
+        &mut self,
+        place: Place<'_>,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>>;
+}
+
+/// Pass every float parameter of the model through `change`.
+pub(super) fn map<M: Module, C: Change>(model: M, change: &mut C) -> M {
+    model.map(&mut Mapper {
+        stack: Stack::default(),
+        change,
+        whereabouts: None,
+    })
+}
+
+/// Change the adapters of every weight that carries some; `edit` is told the module's path.
+pub(super) fn edit_adapters<M: Module>(
+    model: M,
+    mut edit: impl FnMut(&str, &mut dyn crate::lora::AnyAdapters) + 'static,
+) -> M {
+    edit_beside(model, &mut Keep, move |path, adapters| edit(path, adapters))
+}
+
+/// The same, while `change` sees every parameter, a weight right before its adapters.
+pub(super) fn edit_beside<M: Module, C: Change>(
+    model: M,
+    change: &mut C,
+    mut edit: impl FnMut(&str, &mut dyn crate::lora::AnyAdapters) + 'static,
+) -> M {
+    let whereabouts = Rc::new(RefCell::new(String::new()));
+    let here = whereabouts.clone();
+    edit::with(
+        move |adapters| edit(&here.borrow(), adapters),
+        || {
+            model.map(&mut Mapper {
+                stack: Stack::default(),
+                change,
+                whereabouts: Some(whereabouts),
+            })
+        },
+    )
+}
+
+/// Leaves parameters as they are.
+struct Keep;
+
+impl Change for Keep {
+    fn change<const D: usize>(
+        &mut self,
+        _place: Place<'_>,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>> {
+        param
+    }
+}
+
+struct Mapper<'a, C> {
+    stack: Stack,
+    change: &'a mut C,
+    /// Tells an edit the module whose weight carries the adapters.
+    whereabouts: Option<Rc<RefCell<String>>>,
+}
+
+impl<C: Change> ModuleMapper for Mapper<'_, C> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.stack.enter(name, container);
+        if name == SLOT
+            && let Some(whereabouts) = &self.whereabouts
+        {
+            let module = &self.stack.path[..self.stack.path.len().saturating_sub(2)];
+            *whereabouts.borrow_mut() = module.join(".");
+        }
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.change.change(self.stack.place(), param)
+    }
+}
+
+#[derive(Default)]
+struct Stack {
+    path: Vec<String>,
+    holders: Vec<String>,
+}
+
+impl Stack {
+    fn enter(&mut self, name: &str, container: &str) {
+        self.path.push(name.into());
+        let (_, holder) = container.split_once(':').unwrap_or(("", container));
+        self.holders.push(holder.into());
+    }
+
+    fn exit(&mut self) {
+        self.path.pop();
+        self.holders.pop();
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            path: &self.path,
+            holder: self.holders.last().map_or("", String::as_str),
+        }
+    }
+}

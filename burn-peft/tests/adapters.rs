@@ -1,0 +1,421 @@
+//! Adapters on the weights of a model whose struct does not know of them.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::tensor::activation::gelu;
+use burn::tensor::quantization::{Calibration, QuantValue};
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::{Tape, output};
+use burn_peft::{
+    Adapters, Conv2dAdapted, EmbeddingAdapted, Error, Initialization, LinearAdapted, LoraConfig,
+    Peft,
+};
+
+/// Every kind of layer that can carry an adapter.
+#[derive(Module, Debug)]
+struct Net {
+    table: Embedding,
+    conv: Conv2d,
+    first: Linear,
+    head: Linear,
+}
+
+impl Net {
+    fn plain(device: &Device) -> Self {
+        Self {
+            table: EmbeddingConfig::new(9, 6).init(device),
+            conv: Conv2dConfig::new([1, 3], [2, 2]).init(device),
+            first: LinearConfig::new(3 * 3 * 5, 8).init(device),
+            head: LinearConfig::new(8, 3).init(device),
+        }
+    }
+
+    /// Adapters on everything but the head, which trains.
+    fn adapted(self, name: &str, config: &LoraConfig) -> Self {
+        let plain = LoraConfig {
+            dora: false,
+            init: Initialization::Kaiming,
+            ..config.clone()
+        };
+        let net = Self {
+            table: plain.embedding(name, self.table).unwrap(),
+            conv: plain.conv2d(name, self.conv).unwrap(),
+            first: config.linear(name, self.first).unwrap(),
+            head: self.head,
+        };
+        net.map(&mut Shake(name.into(), Vec::new()))
+    }
+
+    /// `[M, 4]` ids to `[M, 3]` logits.
+    fn forward(&self, ids: Tensor<2, Int>) -> Tensor<2> {
+        let x = self.table.forward_adapted(ids).unsqueeze_dim::<4>(1);
+        let x = gelu(self.conv.forward_adapted(x));
+        let x = x.flatten::<2>(1, 3);
+        self.head
+            .forward_adapted(gelu(self.first.forward_adapted(x)))
+    }
+}
+
+/// Moves the factors of one adapter, so that B is not zero.
+struct Shake(String, Vec<String>);
+
+impl ModuleMapper for Shake {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.1.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.1.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !self.1.contains(&self.0) {
+            return param;
+        }
+        let active = param.is_require_grad();
+        param.map(|value| {
+            let noise = value.random_like(Distribution::Normal(0.0, 0.2));
+            (value + noise).detach().set_require_grad(active)
+        })
+    }
+}
+
+fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
+    let ids = [
+        [0, 1, 2, 3],
+        [8, 8, 1, 0],
+        [5, 4, 4, 7],
+        [6, 2, 3, 3],
+        [1, 0, 5, 6],
+    ];
+    let labels = Tensor::from_data([0, 2, 1, 1, 0], device);
+    (Tensor::from_data(ids, device), labels)
+}
+
+fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
+    CrossEntropyLossConfig::new()
+        .init(&logits.device())
+        .forward(logits, labels)
+}
+
+fn largest<const D: usize>(x: Tensor<D>) -> f64 {
+    x.abs().max().into_scalar::<f32>() as f64
+}
+
+fn small() -> LoraConfig {
+    LoraConfig::new().with_rank(2)
+}
+
+/// Recorded rows against one backward pass per sample outside a recording.
+fn compare(net: &Net, columns: usize, device: &Device) {
+    let (ids, labels) = batch(device);
+    let tape = Tape::start();
+    let loss = cross_entropy(output(net.forward(ids.clone())), labels.clone());
+    let recorded = Recorded::collect(tape, loss.backward(), net, None).unwrap();
+    let jacobian = recorded.jacobian();
+    let oracle = Jacobian::by_sample(net, 5, |net, n| {
+        let logits = net.forward(ids.clone().narrow(0, n, 1));
+        cross_entropy(logits, labels.clone().narrow(0, n, 1))
+    })
+    .unwrap();
+    assert_eq!(jacobian.columns(), columns);
+    assert_eq!(jacobian.columns(), oracle.columns());
+    let longest = oracle.row_norms().into_iter().fold(0.0, f64::max);
+    for (row, expected) in jacobian.to_dense().iter().zip(oracle.to_dense()) {
+        let squares = row.iter().zip(&expected).map(|(a, b)| (a - b).powi(2));
+        let difference = squares.sum::<f64>().sqrt() / longest;
+        // Rounding of f32.
+        assert!(difference < 1e-5, "{difference}");
+    }
+}
+
+/// Factors of rank 2 and the head.
+const COLUMNS: usize = (9 + 6) * 2 + (4 + 3) * 2 + (45 + 8) * 2 + 8 * 3 + 3;
+
+#[test]
+fn rows_match_one_backward_per_sample() {
+    let device = Device::flex().autodiff();
+    device.seed(1);
+    let net = Net::plain(&device).adapted("default", &small());
+    compare(&net, COLUMNS, &device);
+    let device = Device::flex().autodiff().gradient_checkpointing();
+    let net = Net::plain(&device).adapted("default", &small());
+    compare(&net, COLUMNS, &device);
+}
+
+#[test]
+fn rows_match_with_dora_and_rslora() {
+    let device = Device::flex().autodiff();
+    device.seed(2);
+    let config = small().with_dora(true).with_rslora(true);
+    let net = Net::plain(&device).adapted("default", &config);
+    compare(&net, COLUMNS + 8, &device);
+    let device = Device::flex().autodiff().gradient_checkpointing();
+    let net = Net::plain(&device).adapted("default", &config);
+    compare(&net, COLUMNS + 8, &device);
+}
+
+#[test]
+fn rows_match_with_two_active_adapters() {
+    let device = Device::flex().autodiff();
+    device.seed(3);
+    let net = Net::plain(&device)
+        .adapted("one", &small())
+        .adapted("two", &small().with_rank(3))
+        .with_active_adapters(&[("one", 0.3), ("two", -0.7)])
+        .unwrap();
+    let factors = COLUMNS - (8 * 3 + 3);
+    compare(&net, COLUMNS + factors / 2 * 3, &device);
+}
+
+#[test]
+fn the_layers_own_forward_composes_the_same_weight() {
+    let device = Device::flex().autodiff();
+    device.seed(4);
+    for config in [small(), small().with_dora(true)] {
+        let net = Net::plain(&device).adapted("default", &config);
+        let (ids, _) = batch(&device);
+        let table = net.table.forward(ids.clone()) - net.table.forward_adapted(ids);
+        assert!(largest(table) < 1e-5);
+        let x = Tensor::<4>::random([2, 1, 4, 6], Distribution::Default, &device);
+        let conv = net.conv.forward(x.clone()) - net.conv.forward_adapted(x);
+        assert!(largest(conv) < 1e-5);
+        let x = Tensor::<2>::random([7, 45], Distribution::Default, &device);
+        let first = net.first.forward(x.clone()) - net.first.forward_adapted(x);
+        assert!(largest(first) < 1e-5);
+    }
+}
+
+#[test]
+fn merging_and_unmerging_keep_the_output_and_the_weights() {
+    let device = Device::flex().autodiff();
+    device.seed(5);
+    for config in [small(), small().with_dora(true)] {
+        let plain = Net::plain(&device);
+        let (ids, _) = batch(&device);
+        let base = plain.forward(ids.clone());
+        let net = plain
+            .adapted("one", &config)
+            .adapted("two", &config)
+            .with_active_adapters(&[("one", 1.0), ("two", 0.5)])
+            .unwrap();
+        let adapted = net.forward(ids.clone());
+        assert!(largest(adapted.clone() - base.clone()) > 1e-2);
+
+        let merged = net.clone().merge_adapters();
+        assert!(Adapters::of(&merged.first.weight).unwrap().is_merged());
+        assert!(largest(merged.forward(ids.clone()) - adapted.clone()) < 1e-5);
+        // Merging twice changes nothing.
+        let again = merged.clone().merge_adapters();
+        assert!(largest(again.forward(ids.clone()) - adapted.clone()) < 1e-5);
+
+        let unmerged = merged.clone().unmerge_adapters();
+        assert!(largest(unmerged.forward(ids.clone()) - adapted.clone()) < 1e-5);
+        let off = unmerged.first.weight.base() - net.first.weight.base();
+        assert!(largest(off) < 1e-6);
+
+        let whole = merged.merge_and_unload();
+        assert!(whole.adapter_names().is_empty());
+        assert!(Adapters::of(&whole.first.weight).is_none());
+        assert!(largest(whole.forward(ids.clone()) - adapted.clone()) < 1e-5);
+        let first = &whole.first.weight;
+        assert!(!first.is_require_grad() && whole.head.weight.is_require_grad());
+
+        let unloaded = net.unload();
+        assert!(Adapters::of(&unloaded.conv.weight).is_none());
+        assert!(largest(unloaded.forward(ids) - base) < 1e-6);
+    }
+}
+
+#[test]
+fn adapters_switch_mix_and_leave() {
+    let device = Device::flex().autodiff();
+    device.seed(6);
+    let plain = Net::plain(&device);
+    let x = Tensor::<2>::random([7, 45], Distribution::Default, &device);
+    let base = plain.first.forward(x.clone());
+    let net = plain.adapted("one", &small()).adapted("two", &small());
+    assert_eq!(net.adapter_names(), ["one", "two"]);
+    let update = |net: &Net| net.first.forward_adapted(x.clone()) - base.clone();
+    let only = |name| net.clone().with_active_adapters(&[(name, 1.0)]).unwrap();
+    let (one, two) = (update(&only("one")), update(&only("two")));
+    assert!(largest(one.clone()) > 1e-2);
+    // The one that came last is active, and it alone trains.
+    let factors = Adapters::of(&net.first.weight).unwrap();
+    let trains = ["one", "two"].map(|name| factors.get(name).unwrap().a.is_require_grad());
+    assert_eq!(trains, [false, true]);
+    assert!(largest(update(&net) - two.clone()) < 1e-6);
+
+    let mixed = [("one", 0.25), ("two", 2.0)];
+    let mixed = net.clone().with_active_adapters(&mixed).unwrap();
+    assert!(largest(update(&mixed) - (one.clone() * 0.25 + two * 2.0)) < 1e-5);
+
+    let off = mixed.with_adapters_enabled(false);
+    assert!(largest(update(&off)) < 1e-6);
+    let on = off.with_adapters_enabled(true);
+    assert!(largest(update(&on)) > 1e-2);
+
+    let left = on.without_adapter("two").unwrap();
+    assert_eq!(left.adapter_names(), ["one"]);
+    assert!(largest(update(&left) - one * 0.25) < 1e-5);
+    let none = left.without_adapter("one").unwrap();
+    assert!(none.adapter_names().is_empty());
+    assert!(largest(update(&none)) < 1e-6);
+
+    let unknown = none.with_active_adapters(&[("three", 1.0)]).unwrap_err();
+    assert_eq!(
+        unknown.to_string(),
+        "there is no adapter `three`; the model carries none"
+    );
+    let unknown = net.without_adapter("three").unwrap_err();
+    assert_eq!(
+        unknown.to_string(),
+        "there is no adapter `three`; the model carries `one`, `two`"
+    );
+}
+
+#[test]
+fn records_keep_the_adapters_by_name() {
+    let device = Device::flex().autodiff();
+    device.seed(7);
+    let net = Net::plain(&device).adapted("mine", &small());
+    let other = Net::plain(&device).adapted("mine", &small());
+    let (ids, _) = batch(&device);
+    let loaded = other.load_record(net.clone().into_record());
+    assert!(largest(loaded.forward(ids.clone()) - net.forward(ids.clone())) < 1e-6);
+
+    let valid = net.valid();
+    assert_eq!(valid.adapter_names(), ["mine"]);
+    let trained = valid.clone().train();
+    assert!(!trained.first.weight.is_require_grad());
+    let adapters = Adapters::of(&trained.first.weight).unwrap();
+    assert!(adapters.get("mine").unwrap().a.is_require_grad());
+    let difference = trained.forward(ids.clone()).inner() - valid.forward(ids.inner());
+    assert!(largest(difference) < 1e-6);
+}
+
+#[test]
+fn every_initialisation_but_the_random_one_keeps_the_output() {
+    let device = Device::flex().autodiff();
+    device.seed(8);
+    let x = Tensor::<2>::random([7, 12], Distribution::Normal(0.0, 1.0), &device);
+    for dora in [false, true] {
+        for init in [
+            Initialization::Kaiming,
+            Initialization::Gaussian,
+            Initialization::Random,
+            Initialization::Pissa,
+            Initialization::Olora,
+            Initialization::Orthogonal,
+        ] {
+            let layer = LinearConfig::new(12, 10).init(&device);
+            let before = layer.forward(x.clone());
+            let config = LoraConfig::new().with_rank(4).with_alpha(6.0);
+            let config = config.with_init(init).with_dora(dora);
+            let layer = config.linear("default", layer).unwrap();
+            let change = largest(layer.forward_adapted(x.clone()) - before);
+            match init {
+                Initialization::Random => assert!(change > 1e-2, "{change}"),
+                _ => assert!(change < 2e-5, "{init}: {change}"),
+            }
+            let adapter = Adapters::of(&layer.weight).unwrap().get("default").unwrap();
+            assert!(largest(adapter.a.val()) > 1e-3, "{init}");
+        }
+    }
+}
+
+#[test]
+fn pissa_takes_the_principal_part_and_olora_an_orthogonal_one() {
+    let device = Device::flex().autodiff();
+    device.seed(9);
+    let layer = || LinearConfig::new(6, 5).init(&device);
+    let adapted = |init, layer| {
+        let config = LoraConfig::new().with_rank(5).with_alpha(5.0);
+        config.with_init(init).linear("default", layer).unwrap()
+    };
+    // With the full rank nothing of the weight is left.
+    for init in [Initialization::Pissa, Initialization::Olora] {
+        let all = adapted(init, layer());
+        assert!(largest(all.weight.base()) < 1e-5, "{init}");
+    }
+    let all = adapted(Initialization::Olora, layer());
+    let b = Adapters::of(&all.weight).unwrap().get("default").unwrap();
+    let b = b.b.val();
+    let gram = b.clone().matmul(b.transpose());
+    assert!(largest(gram - Tensor::<2>::eye(5, &device)) < 1e-5);
+}
+
+#[test]
+fn a_quantised_base_trains_its_adapter() {
+    let device = Device::flex().autodiff();
+    device.seed(10);
+    let settings = device.settings().quantization.scheme;
+    let scheme = settings.with_value(QuantValue::Q8S);
+    let mut quantizer = burn::module::Quantizer::new(Calibration::MinMax, scheme);
+    let layer = LinearConfig::new(32, 32).with_bias(false).init(&device);
+    let packed = layer.clone().no_grad().quantize_weights(&mut quantizer);
+    assert!(!packed.weight.base().dtype().is_float());
+
+    for config in [small(), small().with_dora(true)] {
+        let layer = config.linear("default", packed.clone()).unwrap();
+        let x = Tensor::<2>::random([5, 32], Distribution::Default, &device);
+        let close = layer.forward_adapted(x.clone()) - packed.forward(x.clone());
+        assert!(largest(close) < 1e-2);
+        let layer = layer.map(&mut Shake("default".into(), Vec::new()));
+        let tape = Tape::start();
+        let y = layer.forward_adapted(x.clone());
+        let grads = y.sum_dim(1).mean().backward();
+        let jacobian = Jacobian::from_tape(tape, grads, &layer).unwrap();
+        let oracle = Jacobian::by_sample(&layer, 5, |layer, n| {
+            layer.forward_adapted(x.clone().narrow(0, n, 1)).sum()
+        })
+        .unwrap();
+        for (row, expected) in jacobian.to_dense().iter().zip(oracle.to_dense()) {
+            for (a, b) in row.iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-3, "{a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let device = Device::flex().autodiff();
+    let refused = |error: Error, expected: &str| {
+        let Error::Config { field, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(field, expected);
+    };
+    let linear = || LinearConfig::new(4, 6).init(&device);
+    let pissa = LoraConfig::new().with_init(Initialization::Pissa);
+    refused(pissa.linear("a", linear()).unwrap_err(), "rank");
+    refused(pissa.adapter(&linear().weight).unwrap_err(), "init");
+    let odd = LoraConfig::new().with_rank(3);
+    let odd = odd.with_init(Initialization::Orthogonal);
+    refused(odd.linear("a", linear()).unwrap_err(), "rank");
+    let table = EmbeddingConfig::new(9, 6).init(&device);
+    let dora = small().with_dora(true);
+    refused(dora.embedding("a", table).unwrap_err(), "dora");
+    let grouped = Conv2dConfig::new([2, 2], [1, 1]).with_groups(2);
+    refused(
+        small().conv2d("a", grouped.init(&device)).unwrap_err(),
+        "groups",
+    );
+}
+
+#[test]
+fn the_report_counts_without_giving_values() {
+    let device = Device::flex().autodiff();
+    let net = Net::plain(&device);
+    let text = net.trainable().to_string();
+    let all = 9 * 6 + (4 * 3 + 3) + (45 * 8 + 8) + (8 * 3 + 3);
+    assert_eq!(
+        text,
+        format!("trainable params: {all} || all params: {all} || trainable%: 100.0000")
+    );
+    assert!(!net.first.weight.is_initialized());
+}
