@@ -8,13 +8,17 @@
 //! cargo run --release -p benches --bin step -- --setting mlp --batch 64,128 \
 //!     --methods sgd,adamw,ef,ief,sf,by_sample,dense --device flex --json steps.json
 //! ```
+//!
+//! `src/bin/lora.rs` compares one linear layer under Burn's `apply_lora` and under burn-peft.
 
 pub mod args;
 pub mod call;
+pub mod layer;
 pub mod measure;
 pub mod memory;
 pub mod method;
 pub mod place;
+pub mod restart;
 pub mod run;
 pub mod settings;
 pub mod table;

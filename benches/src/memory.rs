@@ -81,6 +81,14 @@ pub fn peak_mib() -> Option<f64> {
     Some(field("/proc/self/status", "VmHWM:")? / 1024.0)
 }
 
+/// Resident set of this process now, in MiB, where the peak starts over; `None` where the system
+/// does not say.
+pub fn resident_mib() -> Option<f64> {
+    // 5: reset the peak (proc(5)). Where that is not allowed the peak includes the start.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    Some(field("/proc/self/status", "VmRSS:")? / 1024.0)
+}
+
 /// The number after `name` in a file of lines `name number unit`.
 fn field(path: &str, name: &str) -> Option<f64> {
     let text = std::fs::read_to_string(path).ok()?;

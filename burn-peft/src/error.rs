@@ -58,7 +58,9 @@ pub enum Error {
         targets: String,
     },
     /// A target is a module that LoRA cannot adapt.
-    #[error("target_modules matches `{module}`, which is no linear, embedding or convolution layer")]
+    #[error(
+        "target_modules matches `{module}`, which is no linear, embedding or convolution layer"
+    )]
     TargetKind {
         /// Name of the module.
         module: String,
@@ -141,12 +143,28 @@ pub enum Error {
         /// The shape it should have.
         expected: String,
     },
+    /// No weight of the model carries an adapter of that name.
+    #[error("there is no adapter `{name}`; the model carries {}", listed(known))]
+    UnknownAdapter {
+        /// The name asked for.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
 }
 
 fn near_text(near: &[String]) -> String {
     match near {
         [] => String::new(),
         near => format!("; near names: {}", near.join(", ")),
+    }
+}
+
+/// Names in a message.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "none".into(),
+        names => format!("`{}`", names.join("`, `")),
     }
 }
 

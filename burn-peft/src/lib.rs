@@ -16,13 +16,21 @@
 //! assert_eq!(query.forward(x).dims(), [2, 5, 16]);
 //! ```
 
+pub mod config;
 pub mod error;
+pub mod folder;
 pub mod lora;
+pub mod model;
 pub mod names;
+pub mod target;
 
+pub use config::{LoraSettings, PeftConfig, PromptSettings};
 pub use error::Error;
+pub use folder::AdapterFolder;
 pub use lora::{
     Adapter, Adapters, Conv2dAdapted, EmbeddingAdapted, Initialization, LinearAdapted, LoraConfig,
     LoraLinear,
 };
+pub use model::{Peft, Trainable};
 pub use names::NameMap;
+pub use target::{ModuleKind, Target, Targets};

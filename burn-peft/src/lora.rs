@@ -13,6 +13,7 @@ pub use adapter::Adapter;
 pub use adapters::Adapters;
 pub(crate) use adapters::AnyAdapters;
 pub use config::LoraConfig;
+pub(crate) use config::place;
 pub use conv::Conv2dAdapted;
 pub use embedding::EmbeddingAdapted;
 pub use init::Initialization;

@@ -1,12 +1,20 @@
 //! Adapters of a whole model.
 
+mod adapt;
+mod attach;
+mod census;
+mod load;
 mod operate;
 mod report;
+mod save;
 mod walk;
 
 use burn::module::Module;
 
+use crate::config::LoraSettings;
 use crate::error::Error;
+use crate::folder::AdapterFolder;
+use crate::names::NameMap;
 
 pub use report::Trainable;
 
@@ -36,6 +44,74 @@ pub use report::Trainable;
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 pub trait Peft: Module {
+    /// Hang a new adapter on every layer that `settings` targets, active under `name`. Only the
+    /// adapter, the biases that the settings name and their `modules_to_save` train from then on;
+    /// other adapters are frozen.
+    ///
+    /// Layers count as linear, embedding or convolution if they are Burn's own. Their calls in the
+    /// model should be those of [`LinearAdapted`](crate::LinearAdapted) and its kin; Burn's own
+    /// `forward` works as well, but composes dense weights.
+    ///
+    /// # Errors
+    ///
+    /// What [`Targets::resolve`](crate::Targets::resolve) finds; [`Error::Config`] and
+    /// [`Error::Unsupported`] for settings that do not fit a target or cannot start an adapter.
+    fn adapt(self, name: &str, settings: &LoraSettings, names: &NameMap) -> Result<Self, Error> {
+        adapt::adapt(self, name, settings, names)
+    }
+
+    /// Hang the adapter of a PEFT folder on the model, active and trainable under `name`, and load
+    /// the biases and the `modules_to_save` that it holds. Of a prompt tuning folder these alone
+    /// are loaded: the prompt is [`SoftPrompt`](crate::SoftPrompt)'s.
+    ///
+    /// `schemes` are the namings that the model goes by; the first that knows every key is used.
+    /// Without any, names are the paths in the Burn model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] for a tensor that names nothing of the model, [`Error::MissingKey`] for a
+    /// target without factors, [`Error::Shape`] for one that does not fit, and what
+    /// [`AdapterFolder::check`] finds. The model is consumed, but never half loaded.
+    fn load_adapter(
+        self,
+        name: &str,
+        folder: &AdapterFolder,
+        schemes: &[NameMap],
+    ) -> Result<Self, Error> {
+        load::load(self, name, folder, schemes)
+    }
+
+    /// The adapter `name` for a PEFT folder with this configuration: its factors, and the biases
+    /// and `modules_to_save` that the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAdapter`] if no weight carries it, and what [`AdapterFolder::check`] finds
+    /// where the configuration is not the adapter's.
+    fn save_adapter(
+        &self,
+        name: &str,
+        settings: &LoraSettings,
+        names: &NameMap,
+    ) -> Result<AdapterFolder, Error> {
+        save::save(self, name, settings, names)
+    }
+
+    /// A folder that was loaded, with the values that the model has now: the same keys, types and
+    /// configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] for a tensor that the model does not have.
+    fn update_folder(
+        &self,
+        name: &str,
+        folder: &AdapterFolder,
+        schemes: &[NameMap],
+    ) -> Result<AdapterFolder, Error> {
+        save::update(self, name, folder, schemes)
+    }
+
     /// Names of the adapters on the model's weights, sorted.
     fn adapter_names(&self) -> Vec<String> {
         operate::names(self).into_iter().collect()

@@ -3,6 +3,7 @@
 use serde_json::Number;
 
 use super::json::{Fields, Json};
+use crate::error::Error;
 
 /// A type that a configuration field can have.
 pub(crate) trait FieldValue: Sized {
@@ -139,9 +140,27 @@ impl<T: FieldValue> FieldValue for Vec<(String, T)> {
     }
 }
 
-/// One value or a list of them.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
+/// A field that holds one value or a list of them.
+///
+/// ```
+/// use burn_peft::config::OneOrMany;
+///
+/// assert_eq!(OneOrMany::from([1, 2]), OneOrMany(vec![1, 2]));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T, const N: usize> From<[T; N]> for OneOrMany<T> {
+    fn from(values: [T; N]) -> Self {
+        Self(values.into())
+    }
+}
+
+impl<T> From<Vec<T>> for OneOrMany<T> {
+    fn from(values: Vec<T>) -> Self {
+        Self(values)
+    }
+}
 
 impl<T: FieldValue> FieldValue for OneOrMany<T> {
     const EXPECTED: &'static str = "expected a value or a list of values";
@@ -149,7 +168,7 @@ impl<T: FieldValue> FieldValue for OneOrMany<T> {
     fn read(json: &Json) -> Option<Self> {
         let items = match json {
             Json::Array(items) => items.iter().map(T::read).collect::<Option<_>>()?,
-            json if json.is_unset() => Vec::new(),
+            Json::String(text) if text.is_empty() => Vec::new(),
             json => vec![T::read(json)?],
         };
         Some(Self(items))
@@ -160,13 +179,63 @@ impl<T: FieldValue> FieldValue for OneOrMany<T> {
     }
 }
 
+/// Read the field `name`.
+pub(crate) fn read_field<T: FieldValue>(name: &'static str, json: &Json) -> Result<T, Error> {
+    T::read(json).ok_or_else(|| Error::Config {
+        field: name,
+        value: json.shown(),
+        expected: T::EXPECTED,
+    })
+}
+
+/// Reading and writing of a settings type: its typed fields by name, beside `fields`, which holds
+/// the file as it was read.
+macro_rules! typed_fields {
+    ($settings:ident: $($name:ident),+ $(,)?) => {
+        impl $settings {
+            const TYPED: &'static [&'static str] = &[$(stringify!($name)),+];
+
+            /// Read the typed fields and keep all of them; one that is not there has PEFT's default.
+            fn read(fields: Fields) -> Result<Self, Error> {
+                let mut settings = Self::unwritten();
+                $(if let Some(json) = fields.get(stringify!($name)) {
+                    settings.$name = read_field(stringify!($name), json)?;
+                })+
+                settings.fields = fields;
+                Ok(settings)
+            }
+
+            /// The typed fields as PEFT writes them.
+            fn typed(&self) -> impl Iterator<Item = (&'static str, Json)> {
+                [$((stringify!($name), self.$name.write())),+].into_iter()
+            }
+
+            /// The fields of the file, in its order, with every value that has changed since.
+            pub(crate) fn to_fields(&self) -> Fields {
+                let mut fields = self.fields.clone();
+                let read = Self::read(self.fields.clone()).ok();
+                $(if read.as_ref().is_none_or(|read| read.$name != self.$name) {
+                    fields.set(stringify!($name), self.$name.write());
+                })+
+                fields
+            }
+        }
+    };
+}
+pub(crate) use typed_fields;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn whole_numbers_are_written_as_integers() {
-        for (value, text) in [(16.0, "16"), (0.05, "0.05"), (-2.0, "-2"), (1e300, "1e+300")] {
+        for (value, text) in [
+            (16.0_f64, "16"),
+            (0.05, "0.05"),
+            (-2.0, "-2"),
+            (1e300, "1e+300"),
+        ] {
             assert_eq!(value.write().shown(), text);
             assert_eq!(f64::read(&value.write()), Some(value));
         }

@@ -259,7 +259,10 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_twice_is_named() {
-        for text in [r#"{"r": 1, "r": 1}"#, r#"[{"a": {"r": 1, "b": 2, "r": 3}}]"#] {
+        for text in [
+            r#"{"r": 1, "r": 1}"#,
+            r#"[{"a": {"r": 1, "b": 2, "r": 3}}]"#,
+        ] {
             let Err(Error::Json { message, .. }) = parse(text) else {
                 panic!("{text} was accepted");
             };

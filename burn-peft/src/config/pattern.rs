@@ -45,7 +45,11 @@ impl Pattern {
     /// The number that its group `idx` matches.
     pub(crate) fn index(&self, name: &str) -> Option<Option<usize>> {
         let captures = self.0.captures(name)?;
-        Some(captures.name("idx").and_then(|idx| idx.as_str().parse().ok()))
+        Some(
+            captures
+                .name("idx")
+                .and_then(|idx| idx.as_str().parse().ok()),
+        )
     }
 }
 

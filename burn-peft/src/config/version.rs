@@ -28,14 +28,13 @@ impl LayerRule {
     /// The expression that finds the index, as its group `idx`, in a name that it matches from the
     /// start.
     pub(crate) fn expression(self, pattern: Option<&str>) -> String {
-        let pattern = pattern.unwrap_or("[^.]*");
-        match self {
-            Self::Last => format!(r".*\.{pattern}\.(?P<idx>\d+)\."),
-            Self::First => format!(r".*?\.{pattern}\.(?P<idx>\d+)\."),
-            Self::FirstFromStart if pattern == "[^.]*" => {
-                format!(r".*?\.{pattern}\.(?P<idx>\d+)\.")
+        const ANY: &str = "[^.]*";
+        match (self, pattern) {
+            (Self::Last, pattern) => format!(r".*\.{}\.(?P<idx>\d+)\.", pattern.unwrap_or(ANY)),
+            (Self::FirstFromStart, Some(pattern)) => {
+                format!(r"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\.")
             }
-            Self::FirstFromStart => format!(r"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\."),
+            (_, pattern) => format!(r".*?\.{}\.(?P<idx>\d+)\.", pattern.unwrap_or(ANY)),
         }
     }
 }

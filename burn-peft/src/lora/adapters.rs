@@ -263,7 +263,6 @@ impl<const D: usize> Reparameterization for Adapters<D> {
 
 /// Adapters of a weight of any rank, as an edit of a whole model meets them.
 pub(crate) trait AnyAdapters: Any {
-    fn names(&self) -> Vec<String>;
     /// Add `adapter`, an `Adapter` of the weight's rank, or give it back.
     fn insert(&mut self, name: &str, adapter: Box<dyn Any>) -> Result<(), Box<dyn Any>>;
     fn remove(&mut self, name: &str);
@@ -275,10 +274,6 @@ pub(crate) trait AnyAdapters: Any {
 }
 
 impl<const D: usize> AnyAdapters for Adapters<D> {
-    fn names(&self) -> Vec<String> {
-        Adapters::names(self).map(String::from).collect()
-    }
-
     fn insert(&mut self, name: &str, adapter: Box<dyn Any>) -> Result<(), Box<dyn Any>> {
         let adapter = adapter.downcast::<Adapter<D>>()?;
         *self = self.clone().with(name, *adapter);

@@ -44,7 +44,7 @@ pub enum Initialization {
 
 impl Initialization {
     /// Whether part of the weight moves into the adapter.
-    pub(super) fn splits_weight(self) -> bool {
+    pub(crate) fn splits_weight(self) -> bool {
         matches!(self, Self::Pissa | Self::Olora)
     }
 }

@@ -1,0 +1,413 @@
+//! LoRA's part of `adapter_config.json`.
+
+use super::choice::{Bias, TaskType};
+use super::field::{FieldValue, OneOrMany, read_field, typed_fields};
+use super::init::InitLoraWeights;
+use super::json::{Fields, Json};
+use super::modules::Modules;
+use super::rank::Scales;
+use super::support;
+use crate::error::Error;
+
+/// The version of PEFT whose fields a new configuration has.
+pub(crate) const WRITTEN_AS: &str = "0.18.1";
+
+/// The configuration of a LoRA adapter, with the field names of PEFT.
+///
+/// Fields of a file that have no place here are kept and written again as they were.
+///
+/// ```
+/// use burn_peft::config::{LoraSettings, Modules, TaskType};
+///
+/// let settings = LoraSettings::new()
+///     .with_r(4)
+///     .with_lora_alpha(8.0)
+///     .with_target_modules(Modules::from(["query", "value"]))
+///     .with_task_type(TaskType::SequenceClassification);
+/// assert_eq!(settings.modules_to_save, Some(vec!["classifier".into(), "score".into()]));
+/// assert_eq!(settings.scale_of("bert.encoder.layer.0.attention.self.query")?, 2.0);
+/// settings.validate()?;
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraSettings {
+    /// Rank of the factors, where `rank_pattern` says nothing else.
+    pub r: usize,
+    /// Numerator of the scale, where `alpha_pattern` says nothing else.
+    pub lora_alpha: f64,
+    /// Probability of dropping an entry of the adapter's input.
+    pub lora_dropout: f64,
+    /// Scale by `alpha / √r` in place of `alpha / r` (rsLoRA, arXiv 2312.03732).
+    pub use_rslora: bool,
+    /// Train the norms of the weight's rows apart (DoRA, arXiv 2402.09353).
+    pub use_dora: bool,
+    /// Which biases of the base model are trained.
+    pub bias: Bias,
+    /// The base weight is stored as `[in, out]`, as in GPT-2's `Conv1D`.
+    pub fan_in_fan_out: bool,
+    /// What is adapted; `None` leaves it to the kind of model, see [`default_targets`].
+    ///
+    /// [`default_targets`]: crate::target::default_targets
+    pub target_modules: Option<Modules>,
+    /// What is not adapted, whatever `target_modules` says.
+    pub exclude_modules: Option<Modules>,
+    /// Layer indices to which `target_modules` (as names) is limited.
+    pub layers_to_transform: Option<OneOrMany<usize>>,
+    /// Name of the list of layers that `layers_to_transform` counts, such as `layers`.
+    pub layers_pattern: Option<OneOrMany<String>>,
+    /// Ranks of modules, by pattern, in the order in which they are tried.
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Alphas of modules, by pattern, in the order in which they are tried.
+    pub alpha_pattern: Vec<(String, f64)>,
+    /// Ends of the names of modules that are trained in full and saved with the adapter.
+    pub modules_to_save: Option<Vec<String>>,
+    /// How new factors begin.
+    pub init_lora_weights: InitLoraWeights,
+    /// The task.
+    pub task_type: Option<TaskType>,
+    /// PEFT loads the adapter frozen; it writes `true`.
+    pub inference_mode: bool,
+    /// Name or path of the base model.
+    pub base_model_name_or_path: Option<String>,
+    /// Revision of the base model.
+    pub revision: Option<String>,
+    /// The version of PEFT that wrote the file, from 0.18.
+    pub peft_version: Option<String>,
+    /// Every field of the file.
+    fields: Fields,
+}
+
+typed_fields!(
+    LoraSettings:
+    r,
+    lora_alpha,
+    lora_dropout,
+    use_rslora,
+    use_dora,
+    bias,
+    fan_in_fan_out,
+    target_modules,
+    exclude_modules,
+    layers_to_transform,
+    layers_pattern,
+    rank_pattern,
+    alpha_pattern,
+    modules_to_save,
+    init_lora_weights,
+    task_type,
+    inference_mode,
+    base_model_name_or_path,
+    revision,
+    peft_version,
+);
+
+/// Fields that PEFT writes and that are not typed, with their defaults.
+fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
+    const NULL: [&str; 9] = [
+        "alora_invocation_tokens",
+        "arrow_config",
+        "auto_mapping",
+        "corda_config",
+        "eva_config",
+        "layer_replication",
+        "megatron_config",
+        "target_parameters",
+        "trainable_token_indices",
+    ];
+    const FALSE: [&str; 3] = ["ensure_weight_tying", "lora_bias", "use_qalora"];
+    let others = [
+        ("loftq_config", Json::Object(Fields::default())),
+        ("megatron_core", Json::String("megatron.core".into())),
+        ("peft_type", Json::String("LORA".into())),
+        ("qalora_group_size", 16.write()),
+    ];
+    let null = NULL.into_iter().map(|name| (name, Json::Null));
+    let off = FALSE.into_iter().map(|name| (name, Json::Bool(false)));
+    null.chain(off).chain(others)
+}
+
+/// The members sorted by name, as PEFT writes them.
+pub(crate) fn sorted(members: impl Iterator<Item = (&'static str, Json)>) -> Fields {
+    let mut members: Vec<_> = members.collect();
+    members.sort_by_key(|(name, _)| *name);
+    let members = members.into_iter();
+    members.map(|(name, value)| (name.into(), value)).collect()
+}
+
+impl Default for LoraSettings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LoraSettings {
+    /// PEFT's defaults, with every field that PEFT 0.18 writes.
+    pub fn new() -> Self {
+        let mut settings = Self {
+            inference_mode: true,
+            peft_version: Some(WRITTEN_AS.into()),
+            ..Self::unwritten()
+        };
+        settings.fields = sorted(settings.typed().chain(untyped()));
+        settings
+    }
+
+    /// PEFT's defaults for fields that a file does not have.
+    fn unwritten() -> Self {
+        Self {
+            r: 8,
+            lora_alpha: 8.0,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            use_dora: false,
+            bias: Bias::None,
+            fan_in_fan_out: false,
+            target_modules: None,
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: None,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            modules_to_save: None,
+            init_lora_weights: InitLoraWeights::Kaiming,
+            task_type: None,
+            inference_mode: false,
+            base_model_name_or_path: None,
+            revision: None,
+            peft_version: None,
+            fields: Fields::default(),
+        }
+    }
+
+    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
+        let settings = Self::read(fields)?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Check every field.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a value out of range and for fields that PEFT does not accept
+    /// together, [`Error::Unsupported`] for a field of PEFT that is in use and not supported here.
+    pub fn validate(&self) -> Result<(), Error> {
+        support::check_lora(self, &self.fields)?;
+        self.validate_numbers()?;
+        let limited = self.layers_to_transform.is_some();
+        let pattern = matches!(self.target_modules, Some(Modules::Pattern(_)));
+        if pattern && (limited || self.layers_pattern.is_some()) {
+            let field = match limited {
+                true => "layers_to_transform",
+                false => "layers_pattern",
+            };
+            return refuse(field, "set", "expected null where target_modules is a text");
+        }
+        let counted = self.layers_pattern.as_ref();
+        if !limited && counted.is_some_and(|OneOrMany(patterns)| !patterns.is_empty()) {
+            let expected = "expected null where layers_to_transform is null";
+            return refuse("layers_pattern", "set", expected);
+        }
+        Ok(())
+    }
+
+    fn validate_numbers(&self) -> Result<(), Error> {
+        let ranks = self.rank_pattern.iter().map(|(_, rank)| rank);
+        if self.r == 0 {
+            return refuse("r", 0, "expected 1 or more");
+        }
+        if ranks.into_iter().any(|rank| *rank == 0) {
+            return refuse("rank_pattern", 0, "expected ranks of 1 or more");
+        }
+        if !self.lora_alpha.is_finite() {
+            return refuse("lora_alpha", self.lora_alpha, "expected a finite number");
+        }
+        let mut alphas = self.alpha_pattern.iter().map(|(_, alpha)| alpha);
+        if let Some(alpha) = alphas.find(|alpha| !alpha.is_finite()) {
+            return refuse("alpha_pattern", alpha, "expected finite numbers");
+        }
+        if !(0.0..=1.0).contains(&self.lora_dropout) {
+            return refuse("lora_dropout", self.lora_dropout, "expected 0 to 1");
+        }
+        Ok(())
+    }
+
+    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
+    /// effect.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        support::unknown(&self.fields, |name| {
+            Self::TYPED.contains(&name) || support::known_lora(name)
+        })
+    }
+
+    /// Rank and scale of each module, with the patterns compiled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pattern`] for a pattern that is not a regular expression.
+    pub fn scales(&self) -> Result<Scales, Error> {
+        Scales::new(self)
+    }
+
+    /// The rank at `module`; [`scales`](Self::scales) is faster for many modules.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pattern`] for a pattern that is not a regular expression.
+    pub fn rank_of(&self, module: &str) -> Result<usize, Error> {
+        Ok(self.scales()?.rank_of(module))
+    }
+
+    /// The alpha at `module`; [`scales`](Self::scales) is faster for many modules.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pattern`] for a pattern that is not a regular expression.
+    pub fn alpha_of(&self, module: &str) -> Result<f64, Error> {
+        Ok(self.scales()?.alpha_of(module))
+    }
+
+    /// The scale at `module`; [`scales`](Self::scales) is faster for many modules.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pattern`] for a pattern that is not a regular expression.
+    pub fn scale_of(&self, module: &str) -> Result<f64, Error> {
+        Ok(self.scales()?.scale_of(module))
+    }
+}
+
+fn refuse(field: &'static str, value: impl ToString, expected: &'static str) -> Result<(), Error> {
+    let value = value.to_string();
+    Err(Error::Config {
+        field,
+        value,
+        expected,
+    })
+}
+
+/// Setting fields one after another.
+impl LoraSettings {
+    /// Set the rank.
+    pub fn with_r(self, r: usize) -> Self {
+        Self { r, ..self }
+    }
+
+    /// Set the numerator of the scale.
+    pub fn with_lora_alpha(self, lora_alpha: f64) -> Self {
+        Self { lora_alpha, ..self }
+    }
+
+    /// Set the dropout of the adapter's input.
+    pub fn with_lora_dropout(self, lora_dropout: f64) -> Self {
+        Self {
+            lora_dropout,
+            ..self
+        }
+    }
+
+    /// Scale by `alpha / √r`.
+    pub fn with_use_rslora(self, use_rslora: bool) -> Self {
+        Self { use_rslora, ..self }
+    }
+
+    /// Train norms apart.
+    pub fn with_use_dora(self, use_dora: bool) -> Self {
+        Self { use_dora, ..self }
+    }
+
+    /// Set which biases are trained.
+    pub fn with_bias(self, bias: Bias) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Set what is adapted.
+    pub fn with_target_modules(self, modules: impl Into<Modules>) -> Self {
+        Self {
+            target_modules: Some(modules.into()),
+            ..self
+        }
+    }
+
+    /// Set what is not adapted.
+    pub fn with_exclude_modules(self, modules: impl Into<Modules>) -> Self {
+        Self {
+            exclude_modules: Some(modules.into()),
+            ..self
+        }
+    }
+
+    /// Adapt these layers only.
+    pub fn with_layers_to_transform(self, layers: impl Into<OneOrMany<usize>>) -> Self {
+        Self {
+            layers_to_transform: Some(layers.into()),
+            ..self
+        }
+    }
+
+    /// Set the name of the list of layers.
+    pub fn with_layers_pattern(self, name: impl Into<String>) -> Self {
+        Self {
+            layers_pattern: Some(OneOrMany(vec![name.into()])),
+            ..self
+        }
+    }
+
+    /// Set ranks by pattern.
+    pub fn with_rank_pattern<K: Into<String>>(
+        self,
+        ranks: impl IntoIterator<Item = (K, usize)>,
+    ) -> Self {
+        let ranks = ranks.into_iter();
+        Self {
+            rank_pattern: ranks.map(|(key, rank)| (key.into(), rank)).collect(),
+            ..self
+        }
+    }
+
+    /// Set alphas by pattern.
+    pub fn with_alpha_pattern<K: Into<String>>(
+        self,
+        alphas: impl IntoIterator<Item = (K, f64)>,
+    ) -> Self {
+        let alphas = alphas.into_iter();
+        Self {
+            alpha_pattern: alphas.map(|(key, alpha)| (key.into(), alpha)).collect(),
+            ..self
+        }
+    }
+
+    /// Set the modules that are trained in full.
+    pub fn with_modules_to_save<N: Into<String>>(
+        self,
+        modules: impl IntoIterator<Item = N>,
+    ) -> Self {
+        Self {
+            modules_to_save: Some(modules.into_iter().map(Into::into).collect()),
+            ..self
+        }
+    }
+
+    /// Set how new factors begin.
+    pub fn with_init_lora_weights(self, init_lora_weights: InitLoraWeights) -> Self {
+        Self {
+            init_lora_weights,
+            ..self
+        }
+    }
+
+    /// Set the task, and put its [`heads`](TaskType::heads) into `modules_to_save` as PEFT does.
+    pub fn with_task_type(mut self, task: TaskType) -> Self {
+        self.task_type = Some(task);
+        task.add_heads(&mut self.modules_to_save);
+        self
+    }
+
+    /// Set the name of the base model.
+    pub fn with_base_model(self, name_or_path: impl Into<String>) -> Self {
+        Self {
+            base_model_name_or_path: Some(name_or_path.into()),
+            ..self
+        }
+    }
+}

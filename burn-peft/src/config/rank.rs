@@ -1,0 +1,101 @@
+//! Rank and alpha of each module.
+
+use super::lora::LoraSettings;
+use super::pattern::Pattern;
+use crate::error::Error;
+
+/// `r`, `lora_alpha` and the scale of each module by `rank_pattern` and `alpha_pattern`, with the
+/// patterns compiled once.
+///
+/// A pattern applies to a module if it matches the module's name or its end after a dot; the first
+/// one in the order of the file counts.
+///
+/// ```
+/// use burn_peft::config::LoraSettings;
+///
+/// let settings = LoraSettings::new()
+///     .with_r(8)
+///     .with_lora_alpha(16.0)
+///     .with_rank_pattern([("q_proj", 4)])
+///     .with_alpha_pattern([(r"layers\.0\..*", 2.0)]);
+/// let scales = settings.scales()?;
+/// assert_eq!(scales.rank_of("model.layers.1.q_proj"), 4);
+/// assert_eq!(scales.alpha_of("model.layers.1.q_proj"), 16.0);
+/// assert_eq!(scales.scale_of("model.layers.0.v_proj"), 0.25);
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Scales {
+    rank: Lookup<usize>,
+    alpha: Lookup<f64>,
+    rank_stabilized: bool,
+}
+
+impl Scales {
+    /// Compile the patterns of `settings`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pattern`] for one that is not a regular expression.
+    pub fn new(settings: &LoraSettings) -> Result<Self, Error> {
+        Ok(Self {
+            rank: Lookup::new("rank_pattern", &settings.rank_pattern, settings.r)?,
+            alpha: Lookup::new(
+                "alpha_pattern",
+                &settings.alpha_pattern,
+                settings.lora_alpha,
+            )?,
+            rank_stabilized: settings.use_rslora,
+        })
+    }
+
+    /// The rank r of the factors at `module`.
+    pub fn rank_of(&self, module: &str) -> usize {
+        self.rank.of(module)
+    }
+
+    /// The numerator of the scale at `module`.
+    pub fn alpha_of(&self, module: &str) -> f64 {
+        self.alpha.of(module)
+    }
+
+    /// The factor of the product at `module`: `alpha / r`, with rsLoRA `alpha / √r`.
+    pub fn scale_of(&self, module: &str) -> f64 {
+        let rank = self.rank_of(module) as f64;
+        match self.rank_stabilized {
+            true => self.alpha_of(module) / rank.sqrt(),
+            false => self.alpha_of(module) / rank,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Lookup<T> {
+    entries: Vec<(Pattern, T)>,
+    /// The keys as plain names: PEFT looks the module's own name up if no pattern matches it.
+    names: Vec<(String, T)>,
+    default: T,
+}
+
+impl<T: Copy> Lookup<T> {
+    fn new(field: &'static str, patterns: &[(String, T)], default: T) -> Result<Self, Error> {
+        let compile = |(key, value): &(String, T)| {
+            let pattern = Pattern::start(field, key, &format!(r"(.*\.)?({key})$"))?;
+            Ok((pattern, *value))
+        };
+        Ok(Self {
+            entries: patterns.iter().map(compile).collect::<Result<_, Error>>()?,
+            names: patterns.to_vec(),
+            default,
+        })
+    }
+
+    fn of(&self, module: &str) -> T {
+        let matching = self.entries.iter().find(|(key, _)| key.matches(module));
+        if let Some((_, value)) = matching {
+            return *value;
+        }
+        let named = self.names.iter().find(|(key, _)| key == module);
+        named.map_or(self.default, |(_, value)| *value)
+    }
+}

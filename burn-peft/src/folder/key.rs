@@ -1,0 +1,342 @@
+//! PEFT's names of tensors.
+
+use crate::config::{Bias, PeftConfig};
+use crate::error::Error;
+use crate::target::is_saved;
+
+/// What a tensor of an adapter folder is.
+///
+/// Module names are those of `transformers`, without PEFT's `base_model.` in front.
+///
+/// ```
+/// use burn_peft::LoraSettings;
+/// use burn_peft::folder::{AdapterKey, LoraPart};
+///
+/// let config = LoraSettings::new().with_modules_to_save(["classifier"]).into();
+/// let name = "base_model.model.bert.pooler.dense.lora_A.weight";
+/// let key = AdapterKey::parse(name, &config)?;
+/// let module = "bert.pooler.dense".to_string();
+/// assert_eq!(key, AdapterKey::Lora { module, part: LoraPart::A });
+/// assert_eq!(key.name(&config), name);
+///
+/// let head = AdapterKey::parse("base_model.model.classifier.bias", &config)?;
+/// let (module, parameter) = ("classifier".into(), "bias".into());
+/// assert_eq!(head, AdapterKey::Saved { module, parameter });
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AdapterKey {
+    /// A factor or magnitude of a LoRA.
+    Lora {
+        /// The adapted module.
+        module: String,
+        /// Which tensor of it.
+        part: LoraPart,
+    },
+    /// A parameter of a module that is trained in full (`modules_to_save`).
+    Saved {
+        /// The module that owns the parameter, at or below the one in `modules_to_save`.
+        module: String,
+        /// Its name there, `weight` or `bias` for most.
+        parameter: String,
+    },
+    /// A bias of the base model that is trained beside the factors (`bias`).
+    Bias {
+        /// The module that owns it.
+        module: String,
+    },
+    /// A parameter of the base model that is stored without being named in the configuration: PEFT
+    /// does so for embeddings that are adapted or were resized.
+    Base {
+        /// The module that owns it.
+        module: String,
+        /// `weight` or `bias`.
+        parameter: String,
+    },
+    /// The untrained copy of a parameter that is trained in full; PEFT leaves such copies in folders
+    /// with `bias` set. It has no effect.
+    Original {
+        /// The module that owns it.
+        module: String,
+        /// Its name there.
+        parameter: String,
+    },
+    /// The table of virtual tokens `[rows, token_dim]`.
+    PromptEmbeddings,
+}
+
+/// Which tensor of a LoRA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LoraPart {
+    /// A of a linear layer `[r, in]` or a convolution `[r, in, k, k]`.
+    A,
+    /// B of a linear layer `[out, r]` or a convolution `[out, r, 1, 1]`.
+    B,
+    /// A of an embedding `[r, num_embeddings]`.
+    EmbeddingA,
+    /// B of an embedding `[dim, r]`.
+    EmbeddingB,
+    /// DoRA's norms `[out]`, of a convolution `[1, out, 1, 1]`.
+    Magnitude,
+}
+
+impl LoraPart {
+    /// The end of its key.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::A => "lora_A.weight",
+            Self::B => "lora_B.weight",
+            Self::EmbeddingA => "lora_embedding_A",
+            Self::EmbeddingB => "lora_embedding_B",
+            Self::Magnitude => "lora_magnitude_vector",
+        }
+    }
+
+    fn of_suffix(suffix: &str) -> Option<Self> {
+        if suffix == "lora_magnitude_vector.weight" {
+            return Some(Self::Magnitude);
+        }
+        let parts = [
+            Self::A,
+            Self::B,
+            Self::EmbeddingA,
+            Self::EmbeddingB,
+            Self::Magnitude,
+        ];
+        parts.into_iter().find(|part| part.suffix() == suffix)
+    }
+}
+
+const PROMPT: &str = "prompt_embeddings";
+
+impl AdapterKey {
+    /// Read the name of a tensor in a folder with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if it has no place there.
+    pub fn parse(name: &str, config: &PeftConfig) -> Result<Self, Error> {
+        let unknown = |reason| {
+            let key = name.into();
+            Err(Error::Key { key, reason })
+        };
+        let prompt = matches!(config, PeftConfig::PromptTuning(_));
+        if name == PROMPT {
+            return match prompt {
+                true => Ok(Self::PromptEmbeddings),
+                false => unknown("it belongs to prompt tuning, and peft_type is LORA"),
+            };
+        }
+        let Some(path) = name.strip_prefix(prefix(config)) else {
+            return unknown("keys begin with `base_model.model.`, in prompt tuning `base_model.`");
+        };
+        if path.split('.').any(str::is_empty) {
+            return unknown("a part of its name is empty");
+        }
+        if let Some(start) = lora_start(path) {
+            let (module, suffix) = path.split_at(start);
+            let module = module.trim_end_matches('.').to_string();
+            return match LoraPart::of_suffix(suffix) {
+                Some(_) if prompt => unknown("it belongs to LoRA, and peft_type is PROMPT_TUNING"),
+                Some(part) if !module.is_empty() => Ok(Self::Lora { module, part }),
+                _ => unknown("no tensor of a LoRA has this name"),
+            };
+        }
+        match Self::of_base(path, config) {
+            Some(key) => Ok(key),
+            None => unknown("it is neither a LoRA tensor, nor in modules_to_save, nor a bias"),
+        }
+    }
+
+    /// A parameter of the model itself.
+    fn of_base(path: &str, config: &PeftConfig) -> Option<Self> {
+        let (owner, parameter) = path.rsplit_once('.')?;
+        let parameter = parameter.to_string();
+        if let Some(module) = without(owner, "original_module") {
+            return Some(Self::Original { module, parameter });
+        }
+        let marked = without(owner, "modules_to_save.default");
+        if let Some(module) = marked.or_else(|| without(owner, "modules_to_save")) {
+            return Some(Self::Saved { module, parameter });
+        }
+        if is_under_saved(config.modules_to_save(), owner) {
+            let module = owner.into();
+            return Some(Self::Saved { module, parameter });
+        }
+        let module = match owner.strip_suffix(".base_layer") {
+            Some(module) => module.to_string(),
+            None => owner.to_string(),
+        };
+        let with_bias = matches!(config, PeftConfig::Lora(lora) if lora.bias != Bias::None);
+        match parameter.as_str() {
+            "bias" if with_bias => Some(Self::Bias { module }),
+            "weight" | "bias" => Some(Self::Base { module, parameter }),
+            _ => None,
+        }
+    }
+
+    /// The name that PEFT gives the tensor in a folder with this configuration.
+    pub fn name(&self, config: &PeftConfig) -> String {
+        let prefix = prefix(config);
+        match self {
+            Self::Lora { module, part } => format!("{prefix}{module}.{}", part.suffix()),
+            Self::Saved { module, parameter } => format!("{prefix}{module}.{parameter}"),
+            Self::Bias { module } => match config {
+                PeftConfig::Lora(lora) if lora.bias == Bias::LoraOnly => {
+                    format!("{prefix}{module}.base_layer.bias")
+                }
+                _ => format!("{prefix}{module}.bias"),
+            },
+            Self::Base { module, parameter } => format!("{prefix}{module}.{parameter}"),
+            Self::Original { module, parameter } => {
+                format!("{prefix}{module}.original_module.{parameter}")
+            }
+            Self::PromptEmbeddings => PROMPT.into(),
+        }
+    }
+}
+
+/// What stands before a module's name: LoRA wraps the model once more than prompt tuning.
+fn prefix(config: &PeftConfig) -> &'static str {
+    match config {
+        PeftConfig::Lora(_) => "base_model.model.",
+        PeftConfig::PromptTuning(_) => "base_model.",
+    }
+}
+
+/// Where the first part that begins with `lora_` starts.
+fn lora_start(path: &str) -> Option<usize> {
+    if path.starts_with("lora_") {
+        return Some(0);
+    }
+    path.find(".lora_").map(|dot| dot + 1)
+}
+
+/// The path without `part`, if it is there after a module's name.
+fn without(path: &str, part: &str) -> Option<String> {
+    let marked = format!(".{part}");
+    let (before, after) = path.split_once(&marked)?;
+    let whole = after.is_empty() || after.starts_with('.');
+    whole.then(|| format!("{before}{after}"))
+}
+
+/// Whether `module` is one of `modules_to_save` or inside one.
+fn is_under_saved(saved: &[String], module: &str) -> bool {
+    let dots = module.match_indices('.').map(|(dot, _)| dot);
+    let mut ends = dots.chain([module.len()]);
+    ends.any(|end| is_saved(saved, &module[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoraSettings, PromptSettings};
+
+    fn parameter(module: &str, parameter: &str) -> (String, String) {
+        (module.into(), parameter.into())
+    }
+
+    fn saved(at: (&str, &str)) -> AdapterKey {
+        let (module, parameter) = parameter(at.0, at.1);
+        AdapterKey::Saved { module, parameter }
+    }
+
+    #[test]
+    fn every_kind_of_key_is_read() {
+        let settings = LoraSettings::new().with_modules_to_save(["classifier"]);
+        let plain = PeftConfig::from(settings.clone());
+        let biased = PeftConfig::from(settings.with_bias(Bias::All));
+        let lora = |part| AdapterKey::Lora {
+            module: "a.0.q".into(),
+            part,
+        };
+        let (module, weight) = parameter("emb", "weight");
+        let base = AdapterKey::Base {
+            module,
+            parameter: weight,
+        };
+        let (module, bias) = parameter("classifier", "bias");
+        let original = AdapterKey::Original {
+            module,
+            parameter: bias,
+        };
+        for (name, expected) in [
+            ("a.0.q.lora_A.weight", lora(LoraPart::A)),
+            ("a.0.q.lora_B.weight", lora(LoraPart::B)),
+            ("a.0.q.lora_embedding_A", lora(LoraPart::EmbeddingA)),
+            ("a.0.q.lora_embedding_B", lora(LoraPart::EmbeddingB)),
+            ("a.0.q.lora_magnitude_vector", lora(LoraPart::Magnitude)),
+            (
+                "a.0.q.lora_magnitude_vector.weight",
+                lora(LoraPart::Magnitude),
+            ),
+            ("classifier.weight", saved(("classifier", "weight"))),
+            ("classifier.dense.bias", saved(("classifier.dense", "bias"))),
+            (
+                "classifier.modules_to_save.weight",
+                saved(("classifier", "weight")),
+            ),
+            (
+                "classifier.modules_to_save.default.dense.weight",
+                saved(("classifier.dense", "weight")),
+            ),
+            ("score.modules_to_save.scale", saved(("score", "scale"))),
+            ("classifier.original_module.bias", original),
+            ("emb.base_layer.weight", base.clone()),
+            ("emb.weight", base),
+        ] {
+            let name = format!("base_model.model.{name}");
+            assert_eq!(AdapterKey::parse(&name, &plain), Ok(expected), "{name}");
+        }
+        let bias = AdapterKey::Bias { module: "a".into() };
+        for name in [
+            "base_model.model.a.bias",
+            "base_model.model.a.base_layer.bias",
+        ] {
+            assert_eq!(AdapterKey::parse(name, &biased).as_ref(), Ok(&bias));
+        }
+    }
+
+    #[test]
+    fn prompt_tuning_has_another_prefix() {
+        let settings = PromptSettings::new(4).with_modules_to_save(["classifier"]);
+        let config = PeftConfig::from(settings);
+        let parse = |name| AdapterKey::parse(name, &config);
+        assert_eq!(parse("prompt_embeddings"), Ok(AdapterKey::PromptEmbeddings));
+        let head = "base_model.classifier.weight";
+        assert_eq!(parse(head), Ok(saved(("classifier", "weight"))));
+        assert_eq!(parse(head).unwrap().name(&config), head);
+        assert!(parse("base_model.model.q.lora_A.weight").is_err());
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let config = PeftConfig::from(LoraSettings::new());
+        for name in [
+            "",
+            "prompt_embeddings",
+            "base_model.q.lora_A.weight",
+            "base_model.model.lora_A.weight",
+            "base_model.model.q.lora_A.default.weight",
+            "base_model.model.q.lora_A.bias",
+            "base_model.model.q.lora_C.weight",
+            "base_model.model.q..lora_A.weight",
+            "base_model.model.weight",
+            "base_model.model.q.running_mean",
+        ] {
+            let Err(Error::Key { key, .. }) = AdapterKey::parse(name, &config) else {
+                panic!("{name} was accepted");
+            };
+            assert_eq!(key, name);
+        }
+    }
+
+    #[test]
+    fn written_names_read_as_the_same_key() {
+        let lora_only = LoraSettings::new().with_bias(Bias::LoraOnly);
+        let config = PeftConfig::from(lora_only);
+        let bias = AdapterKey::Bias { module: "q".into() };
+        assert_eq!(bias.name(&config), "base_model.model.q.base_layer.bias");
+        assert_eq!(AdapterKey::parse(&bias.name(&config), &config), Ok(bias));
+    }
+}

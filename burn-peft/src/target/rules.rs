@@ -1,0 +1,146 @@
+//! Matching one module's name.
+
+use std::collections::HashSet;
+
+use crate::config::pattern::Pattern;
+use crate::config::version::LayerRule;
+use crate::config::{LoraSettings, Modules, OneOrMany};
+use crate::error::Error;
+
+/// What the rules say about a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    Target,
+    /// It matches `target_modules`, and another field takes it out.
+    Excluded,
+    Unmatched,
+}
+
+/// `target_modules` and what limits it, compiled.
+pub(super) struct Rules {
+    targets: Matcher,
+    excluded: Option<Matcher>,
+    saved: Vec<Pattern>,
+    layers: Option<Layers>,
+}
+
+impl Rules {
+    pub(super) fn new(settings: &LoraSettings, targets: &Modules) -> Result<Self, Error> {
+        let excluded = settings.exclude_modules.as_ref();
+        let excluded = excluded.filter(|modules| !modules.is_empty());
+        let saved = settings.modules_to_save.iter().flatten();
+        // The name goes into the expression as it is: PEFT takes it for one.
+        let saved = saved.map(|name| {
+            let around = format!(r"(^|.*\.){name}($|\..*)");
+            Pattern::start("modules_to_save", name, &around)
+        });
+        Ok(Self {
+            targets: Matcher::new("target_modules", targets)?,
+            excluded: excluded
+                .map(|modules| Matcher::new("exclude_modules", modules))
+                .transpose()?,
+            saved: saved.collect::<Result<_, _>>()?,
+            layers: Layers::new(settings)?,
+        })
+    }
+
+    pub(super) fn choose(&self, name: &str) -> Choice {
+        if !self.targets.matches(name) {
+            return Choice::Unmatched;
+        }
+        let excluded = self.excluded.as_ref();
+        let excluded = excluded.is_some_and(|excluded| excluded.matches(name));
+        let saved = || self.saved.iter().any(|saved| saved.matches(name));
+        match excluded || saved() || !self.in_layers(name) {
+            true => Choice::Excluded,
+            false => Choice::Target,
+        }
+    }
+
+    /// A module that `target_modules` lists with its full name is adapted in any layer.
+    fn in_layers(&self, name: &str) -> bool {
+        match (&self.layers, &self.targets) {
+            (Some(layers), Matcher::Names { exact, .. }) => {
+                exact.contains(name) || layers.contain(name)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Whether `name` is `end` or ends in a dot and `end`.
+pub(super) fn ends_in(name: &str, end: &str) -> bool {
+    name.strip_suffix(end)
+        .is_some_and(|start| start.is_empty() || start.ends_with('.'))
+}
+
+enum Matcher {
+    Names {
+        exact: HashSet<String>,
+        ends: Vec<String>,
+    },
+    Expression(Pattern),
+}
+
+impl Matcher {
+    fn new(field: &'static str, modules: &Modules) -> Result<Self, Error> {
+        Ok(match modules {
+            Modules::Pattern(text) => Self::Expression(Pattern::whole(field, text)?),
+            Modules::Names(names) => Self::Names {
+                exact: names.iter().cloned().collect(),
+                ends: names.clone(),
+            },
+        })
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Expression(pattern) => pattern.matches(name),
+            Self::Names { exact, ends } => {
+                exact.contains(name) || ends.iter().any(|end| ends_in(name, end))
+            }
+        }
+    }
+}
+
+/// `layers_to_transform` and `layers_pattern`.
+struct Layers {
+    indices: HashSet<usize>,
+    patterns: Vec<Pattern>,
+}
+
+impl Layers {
+    /// `None` where every layer is meant, which an empty list stands for too.
+    fn new(settings: &LoraSettings) -> Result<Option<Self>, Error> {
+        let Some(OneOrMany(indices)) = &settings.layers_to_transform else {
+            return Ok(None);
+        };
+        if indices.is_empty() {
+            return Ok(None);
+        }
+        let rule = LayerRule::of(settings.peft_version.as_deref());
+        let compile = |pattern: Option<&str>| {
+            let shown = pattern.unwrap_or_default();
+            Pattern::start("layers_pattern", shown, &rule.expression(pattern))
+        };
+        let patterns = match &settings.layers_pattern {
+            Some(OneOrMany(names)) if !names.is_empty() => {
+                let names = names.iter().map(|name| Some(name.as_str()));
+                names.map(compile).collect::<Result<_, _>>()?
+            }
+            _ => vec![compile(None)?],
+        };
+        Ok(Some(Self {
+            indices: indices.iter().copied().collect(),
+            patterns,
+        }))
+    }
+
+    /// The first pattern that matches decides, whether its index is in the list or not.
+    fn contain(&self, name: &str) -> bool {
+        let index = self.patterns.iter().find_map(|pattern| pattern.index(name));
+        index
+            .flatten()
+            .is_some_and(|index| self.indices.contains(&index))
+    }
+}
