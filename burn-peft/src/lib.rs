@@ -22,6 +22,7 @@ pub mod folder;
 pub mod lora;
 pub mod model;
 pub mod names;
+pub mod prompt;
 pub mod target;
 
 pub use config::{LoraSettings, PeftConfig, PromptSettings};
@@ -33,4 +34,5 @@ pub use lora::{
 };
 pub use model::{Peft, Trainable};
 pub use names::NameMap;
+pub use prompt::SoftPrompt;
 pub use target::{ModuleKind, Target, Targets};

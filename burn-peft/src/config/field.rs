@@ -59,10 +59,11 @@ impl FieldValue for f64 {
         }
     }
 
-    /// PEFT has integers where it can (`lora_alpha`), and so do its type hints.
+    /// PEFT has integers for `lora_alpha` and a fraction for `lora_dropout`, 0.0 by default.
     fn write(&self) -> Json {
         let whole = *self as i64;
-        match whole as f64 == *self && whole.unsigned_abs() < 1 << 53 {
+        let exact = whole as f64 == *self && whole.unsigned_abs() < 1 << 53;
+        match exact && whole != 0 {
             true => Json::Number(whole.into()),
             false => Number::from_f64(*self).map_or(Json::Null, Json::Number),
         }
@@ -220,6 +221,13 @@ macro_rules! typed_fields {
                 fields
             }
         }
+
+        /// Equal in what would be written.
+        impl PartialEq for $settings {
+            fn eq(&self, other: &Self) -> bool {
+                self.to_fields() == other.to_fields()
+            }
+        }
     };
 }
 pub(crate) use typed_fields;
@@ -232,6 +240,7 @@ mod tests {
     fn whole_numbers_are_written_as_integers() {
         for (value, text) in [
             (16.0_f64, "16"),
+            (0.0, "0.0"),
             (0.05, "0.05"),
             (-2.0, "-2"),
             (1e300, "1e+300"),

@@ -29,7 +29,7 @@ pub(crate) const WRITTEN_AS: &str = "0.18.1";
 /// settings.validate()?;
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct LoraSettings {
     /// Rank of the factors, where `rank_pattern` says nothing else.
     pub r: usize,

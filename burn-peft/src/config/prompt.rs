@@ -20,7 +20,7 @@ use crate::error::Error;
 /// assert_eq!(settings.rows()?, 40);
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct PromptSettings {
     /// Virtual tokens before the input.
     pub num_virtual_tokens: usize,

@@ -87,12 +87,16 @@ struct Module<'a> {
 impl Module<'_> {
     fn check(&self, settings: &LoraSettings, scales: &Scales) -> Result<(), Error> {
         let embedding = [LoraPart::EmbeddingA, LoraPart::EmbeddingB];
-        let is_embedding = embedding.iter().any(|part| self.parts.contains_key(part));
         let layer = [LoraPart::A, LoraPart::B];
-        if is_embedding && let Some(part) = layer.iter().find(|part| self.parts.contains_key(part))
-        {
-            let reason = "the module has the factors of an embedding too";
-            let key = self.key(*part);
+        let first = |parts: [LoraPart; 2]| {
+            let mut parts = parts.into_iter();
+            parts.find(|part| self.parts.contains_key(part))
+        };
+        let of_embedding = first(embedding);
+        let is_embedding = of_embedding.is_some();
+        if let (Some(part), Some(_)) = (of_embedding, first(layer)) {
+            let reason = "the module has the factors of a linear layer or convolution too";
+            let key = self.key(part);
             return Err(Error::Key { key, reason });
         }
         let [a, b] = match is_embedding {
