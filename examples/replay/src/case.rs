@@ -292,7 +292,7 @@ fn is_input(name: &str) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-fn array(name: &str, view: &TensorView<'_>) -> Result<Array, Error> {
+pub(crate) fn array(name: &str, view: &TensorView<'_>) -> Result<Array, Error> {
     fn read<const N: usize, T>(data: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
         let (chunks, _) = data.as_chunks::<N>();
         chunks.iter().map(|chunk| f(*chunk)).collect()

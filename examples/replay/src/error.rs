@@ -160,6 +160,33 @@ pub enum Error {
         source: burn_ief::Error,
     },
 
+    /// A model folder cannot be used, or refuses an input.
+    #[error(transparent)]
+    Model(#[from] models::Error),
+
+    /// An adapter folder cannot be used, or does not fit the model.
+    #[error(transparent)]
+    Adapter(#[from] burn_peft::Error),
+
+    /// The model folder is of a kind that this program does not know.
+    #[error(
+        "{}: model_type is {found}; known are bert, t5, vit, dinov2, llama and qwen2",
+        path.display()
+    )]
+    UnknownModel {
+        /// The configuration.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+
+    /// The arguments do not go together.
+    #[error("{problem}")]
+    Arguments {
+        /// What is wrong.
+        problem: String,
+    },
+
     /// The results could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -1,17 +1,24 @@
-//! Recompute a reference case of per-sample gradients and updates from its inputs.
+//! Recompute reference results: per-sample gradients and updates of small networks, and outputs of
+//! adapted models.
 //!
 //! A case is a safetensors file with the inputs, labels and parameters of a small network. From
 //! them alone [`golden`](golden()) computes the logits, losses and Gram matrices of the case, its gradients
 //! and the EF, iEF and SF updates at every damping it names, through the public API of `burn-ief`.
 //!
-//! One idea a file: `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
+//! [`adapter`](adapter()) runs a Hugging Face model with a PEFT adapter, and [`roundtrip`] loads
+//! and saves one.
+//!
+//! One idea a file: `family` says what the models are, `inputs` reads, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
 //! `grid` compute, `selection` says what is asked for, and `results` writes.
 
+mod adapter;
 mod case;
 mod classifier;
 mod error;
+mod family;
 mod golden;
 mod grid;
+mod inputs;
 mod metadata;
 mod networks;
 mod place;
@@ -19,9 +26,11 @@ mod results;
 mod selection;
 mod weights;
 
+pub use adapter::{AdapterCase, adapter, roundtrip};
 pub use case::{Array, Case, Kind, Lambda, Values};
 pub use error::Error;
 pub use golden::golden;
+pub use inputs::Inputs;
 pub use place::{DeviceKind, Place, Precision};
-pub use results::{Output, Results};
+pub use results::{Output, Results, write};
 pub use selection::Selection;

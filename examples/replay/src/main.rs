@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use replay::{Case, DeviceKind, Error, Place, Precision, Selection, golden};
+use replay::{
+    AdapterCase, Case, DeviceKind, Error, Inputs, Place, Precision, Selection, adapter, golden,
+    roundtrip,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Recompute reference cases through the public API of burn-ief.
+/// Recompute reference cases through the public API of burn-ief and burn-peft.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -21,6 +24,46 @@ struct Cli {
 enum Command {
     /// Per-sample gradients and EF, iEF and SF updates of a small network.
     Golden(GoldenArgs),
+    /// Outputs of a Hugging Face model with a PEFT adapter.
+    Adapter(AdapterArgs),
+    /// Load an adapter into its model and save it again.
+    Roundtrip(RoundtripArgs),
+}
+
+#[derive(Args)]
+struct Folders {
+    /// Folder of the model: config.json and model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Folder of the adapter: adapter_config.json and adapter_model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    adapter: PathBuf,
+}
+
+#[derive(Args)]
+struct AdapterArgs {
+    #[command(flatten)]
+    folders: Folders,
+    /// The inputs, `input.<argument>` each (other tensors in it are not read).
+    #[arg(long, value_name = "FILE")]
+    inputs: PathBuf,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Merge the adapter into the weights first.
+    #[arg(long)]
+    merged: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Args)]
+struct RoundtripArgs {
+    #[command(flatten)]
+    folders: Folders,
+    /// The folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
 }
 
 #[derive(Args)]
@@ -51,6 +94,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Golden(args) => run(args),
+        Command::Adapter(args) => run_adapter(args),
+        Command::Roundtrip(args) => run_roundtrip(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,6 +116,22 @@ fn run(args: &GoldenArgs) -> Result<(), Error> {
     selection.check(&case)?;
     let place = Place::open(args.place.device, args.place.dtype)?;
     golden(&case, &place, selection)?.write(&case, &args.out)
+}
+
+fn run_adapter(args: &AdapterArgs) -> Result<(), Error> {
+    let inputs = Inputs::read(&args.inputs)?;
+    check_out(&args.inputs, &args.out)?;
+    let place = Place::open(args.place.device, args.place.dtype)?;
+    let case = AdapterCase::new(&args.folders.model, &args.folders.adapter);
+    let outputs = adapter(&case, &inputs, args.merged, &place)?;
+    replay::write(&outputs, Default::default(), &args.out)
+}
+
+fn run_roundtrip(args: &RoundtripArgs) -> Result<(), Error> {
+    // f64 holds every value of the narrower types.
+    let place = Place::open(DeviceKind::Flex, Precision::F64)?;
+    let case = AdapterCase::new(&args.folders.model, &args.folders.adapter);
+    Ok(roundtrip(&case, &place)?.write(&args.out)?)
 }
 
 /// Find out before computing whether the results can be written.

@@ -86,24 +86,6 @@ impl Results {
     ///
     /// [`Error::Write`]; nothing is left behind then.
     pub fn write(&self, case: &Case, path: &Path) -> Result<(), Error> {
-        let failed = |source| Error::Write {
-            path: path.into(),
-            source,
-        };
-        let bytes: Vec<(&String, &Output, Vec<u8>)> = self
-            .outputs
-            .iter()
-            .map(|(name, output)| {
-                let bytes = output.values.iter().flat_map(|value| value.to_le_bytes());
-                (name, output, bytes.collect())
-            })
-            .collect();
-        let views = bytes
-            .iter()
-            .map(|(name, output, bytes)| {
-                TensorView::new(Dtype::F64, output.shape.clone(), bytes).map(|view| (name, view))
-            })
-            .collect::<Result<Vec<_>, _>>();
         let lambdas: Vec<&str> = case.lambdas.iter().map(|l| l.text.as_str()).collect();
         let metadata = HashMap::from([
             ("case".to_string(), case.name.clone()),
@@ -113,17 +95,48 @@ impl Results {
                 serde_json::json!(case.order).to_string(),
             ),
         ]);
-        let file = views
-            .and_then(|views| safetensors::serialize(views, Some(metadata)))
-            .map_err(|error| failed(std::io::Error::other(error)))?;
-        let partial = beside(path);
-        let written = fs::write(&partial, file).and_then(|()| fs::rename(&partial, path));
-        written.map_err(|error| {
-            // The first error is the one to report.
-            let _ = fs::remove_file(&partial);
-            failed(error)
-        })
+        write(&self.outputs, metadata, path)
     }
+}
+
+/// Write outputs to a safetensors file in f64: beside it first, then renamed, so that there is
+/// never half a file.
+///
+/// # Errors
+///
+/// [`Error::Write`]; nothing is left behind then.
+pub fn write(
+    outputs: &BTreeMap<String, Output>,
+    metadata: HashMap<String, String>,
+    path: &Path,
+) -> Result<(), Error> {
+    let failed = |source| Error::Write {
+        path: path.into(),
+        source,
+    };
+    let bytes: Vec<(&String, &Output, Vec<u8>)> = outputs
+        .iter()
+        .map(|(name, output)| {
+            let bytes = output.values.iter().flat_map(|value| value.to_le_bytes());
+            (name, output, bytes.collect())
+        })
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, output, bytes)| {
+            TensorView::new(Dtype::F64, output.shape.clone(), bytes).map(|view| (name, view))
+        })
+        .collect::<Result<Vec<_>, _>>();
+    let file = views
+        .and_then(|views| safetensors::serialize(views, Some(metadata)))
+        .map_err(|error| failed(std::io::Error::other(error)))?;
+    let partial = beside(path);
+    let written = fs::write(&partial, file).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|error| {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+        failed(error)
+    })
 }
 
 fn beside(path: &Path) -> PathBuf {
