@@ -3,6 +3,7 @@
 mod adapt;
 mod attach;
 mod census;
+mod convert;
 mod load;
 mod operate;
 mod report;
@@ -14,6 +15,7 @@ use burn::module::Module;
 use crate::config::LoraSettings;
 use crate::error::Error;
 use crate::folder::AdapterFolder;
+use crate::lora::LoraConfig;
 use crate::names::NameMap;
 
 pub use report::Trainable;
@@ -182,6 +184,28 @@ pub trait Peft: Module {
     /// Drop all adapters: the base model again.
     fn unload(self) -> Self {
         operate::enable(operate::fold(self, false), false).materialize()
+    }
+
+    /// The adapters of Burn's own [`apply_lora`](Module::apply_lora) as adapters of this crate:
+    /// the same factors, along the activations. `config` gives their rank, alpha and dropout,
+    /// which a model does not tell.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if the rank is another one, or the model carries adapters of this crate.
+    fn from_burn_lora(self, name: &str, config: &LoraConfig) -> Result<Self, Error> {
+        convert::from_burn(self, name, config)
+    }
+
+    /// The active adapters as those of Burn's own [`apply_lora`](Module::apply_lora), for code
+    /// that knows these (Burn's composite modules inside a recording, for one).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a weight with several active adapters, DoRA, dropout, merged ones, or
+    /// of a convolution.
+    fn to_burn_lora(self) -> Result<Self, Error> {
+        convert::to_burn(self)
     }
 
     /// Counts of trainable and of all parameters.

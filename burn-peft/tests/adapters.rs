@@ -1,6 +1,6 @@
 //! Adapters on the weights of a model whose struct does not know of them.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Lora, Module, ModuleMapper, Param, ParamGroup};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
@@ -418,4 +418,47 @@ fn the_report_counts_without_giving_values() {
         format!("trainable params: {all} || all params: {all} || trainable%: 100.0000")
     );
     assert!(!net.first.weight.is_initialized());
+}
+
+#[test]
+fn burns_own_adapters_come_and_go() {
+    let device = Device::flex().autodiff();
+    device.seed(11);
+    let lora = Lora::new(2, 6.0).set_param_group(ParamGroup::from_path("first.weight"));
+    let net = Net::plain(&device).apply_lora(lora);
+    let shaken = net.map(&mut Shake("lora".into(), Vec::new()));
+    let (ids, _) = batch(&device);
+    let expected = shaken.forward(ids.clone());
+    let adapter = shaken.first.weight.adapter().unwrap().clone();
+
+    let config = small().with_alpha(6.0);
+    let ours = shaken.clone().from_burn_lora("mine", &config).unwrap();
+    assert_eq!(ours.adapter_names(), ["mine"]);
+    assert!(ours.first.weight.adapter().is_none());
+    assert!(largest(ours.forward(ids.clone()) - expected.clone()) < 1e-5);
+    let a = &Adapters::of(&ours.first.weight)
+        .unwrap()
+        .get("mine")
+        .unwrap()
+        .a;
+    assert_eq!(a.id, adapter.a.id);
+    assert!(a.is_require_grad() && !ours.first.weight.is_require_grad());
+
+    let burns = ours.to_burn_lora().unwrap();
+    assert!(Adapters::of(&burns.first.weight).is_none());
+    let again = burns.first.weight.adapter().unwrap();
+    assert_eq!((again.a.id, again.scale), (adapter.a.id, 3.0));
+    assert!(largest(burns.forward(ids) - expected) < 1e-5);
+
+    let rank = shaken.from_burn_lora("mine", &small().with_rank(3));
+    assert!(matches!(rank, Err(Error::Config { field: "rank", .. })));
+    let dora = small().with_dora(true);
+    let dora = Net::plain(&device).adapted("mine", &dora).to_burn_lora();
+    assert!(matches!(
+        dora,
+        Err(Error::Config {
+            field: "adapters",
+            ..
+        })
+    ));
 }

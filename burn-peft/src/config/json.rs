@@ -21,6 +21,43 @@ pub(crate) enum Json {
     Object(Fields),
 }
 
+/// The numbers in a JSON text that has been read before.
+struct Numbers<'a>(&'a [u8]);
+
+impl<'a> Iterator for Numbers<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        while let Some(first) = self.0.first() {
+            let is_number =
+                |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+            match first {
+                b'"' => self.0 = after_text(&self.0[1..]),
+                b'-' | b'0'..=b'9' => {
+                    let end = self.0.iter().position(|byte| !is_number(byte));
+                    let (number, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
+                    self.0 = rest;
+                    return std::str::from_utf8(number).ok();
+                }
+                _ => self.0 = &self.0[1..],
+            }
+        }
+        None
+    }
+}
+
+/// What follows the quotation mark that ends a text.
+fn after_text(mut bytes: &[u8]) -> &[u8] {
+    loop {
+        match bytes {
+            [b'\\', _, rest @ ..] => bytes = rest,
+            [b'"', rest @ ..] => return rest,
+            [_, rest @ ..] => bytes = rest,
+            [] => return bytes,
+        }
+    }
+}
+
 /// The members of a JSON object, in order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Fields(Vec<(String, Json)>);
@@ -28,10 +65,34 @@ pub(crate) struct Fields(Vec<(String, Json)>);
 impl Json {
     /// Read a text, which `file` names in errors.
     pub(crate) fn parse(file: &'static str, text: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(text).map_err(|error| Error::Json {
+        let mut json: Self = serde_json::from_slice(text).map_err(|error| Error::Json {
             file,
             message: error.to_string(),
-        })
+        })?;
+        json.round(&mut Numbers(text));
+        Ok(json)
+    }
+
+    /// Give fractions the nearest value: `serde_json` reads some of them a unit in the last place
+    /// off, unless its feature `float_roundtrip` is on. `numbers` are those of the text, in order.
+    fn round(&mut self, numbers: &mut Numbers<'_>) {
+        match self {
+            Self::Number(number) => {
+                let Some(text) = numbers.next() else {
+                    return;
+                };
+                let exact = text.parse().ok().and_then(Number::from_f64);
+                if let (true, Some(exact)) = (number.is_f64(), exact) {
+                    *number = exact;
+                }
+            }
+            Self::Array(items) => items.iter_mut().for_each(|item| item.round(numbers)),
+            Self::Object(Fields(members)) => {
+                let values = members.iter_mut().map(|(_, value)| value);
+                values.for_each(|value| value.round(numbers));
+            }
+            Self::Null | Self::Bool(_) | Self::String(_) => {}
+        }
     }
 
     /// Null, false, or empty: what PEFT writes for a field that is not in use.
@@ -255,6 +316,25 @@ mod tests {
         let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["z", "a", "m"]);
         assert!(written.starts_with("{\n  \"z\": 1,\n  \"a\": [\n    "));
+    }
+
+    #[test]
+    fn fractions_are_read_to_the_last_bit() {
+        let text = r#"{"1.5\\": "2.5 \" 3.5", "a": [-0, 11.313708498984761, true],
+            "6.781933501677525e-134": 6.781933501677525e-134, "b": 18446744073709551616}"#;
+        let Ok(Json::Object(fields)) = parse(text) else {
+            panic!("not read");
+        };
+        let number = |value: f64| Json::Number(Number::from_f64(value).unwrap());
+        let list = Json::Array(vec![
+            number(-0.0),
+            number(11.313708498984761),
+            Json::Bool(true),
+        ]);
+        assert_eq!(fields.get("a"), Some(&list));
+        let exact = number(6.781933501677525e-134);
+        assert_eq!(fields.get("6.781933501677525e-134"), Some(&exact));
+        assert_eq!(fields.get("b"), Some(&number(18446744073709551616.0)));
     }
 
     #[test]

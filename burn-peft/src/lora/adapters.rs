@@ -3,7 +3,8 @@
 use std::any::Any;
 
 use burn::module::{
-    Devices, Module, ModuleMapper, ModuleVisitor, Param, Reparameterization, Reparameterizer,
+    Devices, LoraAdapter, Module, ModuleMapper, ModuleVisitor, Param, Reparameterization,
+    Reparameterizer,
 };
 use burn::tensor::{Device, Tensor};
 
@@ -268,6 +269,8 @@ pub(crate) trait AnyAdapters: Any {
     fn remove(&mut self, name: &str);
     fn set_active(&mut self, active: &[(&str, f64)]);
     fn set_enabled(&mut self, enabled: bool);
+    /// The one active adapter as Burn's own, if it can be one.
+    fn as_burn(&self) -> Option<LoraAdapter>;
     /// Fold the active adapters into `weight`, a plain tensor of the weight's rank, or take them
     /// out; `None` where there is nothing to do.
     fn fold(&mut self, weight: Box<dyn Any>, merge: bool) -> Option<Box<dyn Any>>;
@@ -290,6 +293,20 @@ impl<const D: usize> AnyAdapters for Adapters<D> {
 
     fn set_enabled(&mut self, enabled: bool) {
         self.enabled = enabled;
+    }
+
+    fn as_burn(&self) -> Option<LoraAdapter> {
+        let parts = self.parts();
+        let [(adapter, factor)] = parts.as_slice() else {
+            return None;
+        };
+        if adapter.magnitude.is_some() || adapter.dropout.prob > 0.0 {
+            return None;
+        }
+        let adapter: &dyn Any = *adapter;
+        let Adapter { a, b, scale, .. } = adapter.downcast_ref::<Adapter<2>>()?.clone();
+        let scale = scale * factor;
+        Some(LoraAdapter { a, b, scale })
     }
 
     fn fold(&mut self, weight: Box<dyn Any>, merge: bool) -> Option<Box<dyn Any>> {
