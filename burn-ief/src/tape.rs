@@ -23,7 +23,7 @@ use crate::rows::Rows;
 use abandoned::Leaves;
 pub use labels::{LabelDraw, Likelihood};
 pub use output::{declare_loss_scale, input, loss, mean_loss, output, output_with};
-pub(crate) use recorder::constant;
+pub(crate) use recorder::{constant, is_composed};
 pub use recorder::{Recorder, Tap, recorder};
 pub use scale::LossScale;
 

@@ -193,7 +193,7 @@ pub trait Peft: Module {
     /// # Errors
     ///
     /// [`Error::Config`] if the rank is another one, or the model carries adapters of this crate.
-    fn from_burn_lora(self, name: &str, config: &LoraConfig) -> Result<Self, Error> {
+    fn adopt_burn_lora(self, name: &str, config: &LoraConfig) -> Result<Self, Error> {
         convert::from_burn(self, name, config)
     }
 
@@ -204,7 +204,7 @@ pub trait Peft: Module {
     ///
     /// [`Error::Config`] for a weight with several active adapters, DoRA, dropout, merged ones, or
     /// of a convolution.
-    fn to_burn_lora(self) -> Result<Self, Error> {
+    fn into_burn_lora(self) -> Result<Self, Error> {
         convert::to_burn(self)
     }
 

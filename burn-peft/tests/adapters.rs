@@ -8,6 +8,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::quantization::{Calibration, QuantValue};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LinearRecorded};
 use burn_ief::{Tape, output};
 use burn_peft::{
     Adapters, Conv2dAdapted, EmbeddingAdapted, Error, Initialization, LinearAdapted, LoraConfig,
@@ -432,7 +433,7 @@ fn burns_own_adapters_come_and_go() {
     let adapter = shaken.first.weight.adapter().unwrap().clone();
 
     let config = small().with_alpha(6.0);
-    let ours = shaken.clone().from_burn_lora("mine", &config).unwrap();
+    let ours = shaken.clone().adopt_burn_lora("mine", &config).unwrap();
     assert_eq!(ours.adapter_names(), ["mine"]);
     assert!(ours.first.weight.adapter().is_none());
     assert!(largest(ours.forward(ids.clone()) - expected.clone()) < 1e-5);
@@ -444,16 +445,16 @@ fn burns_own_adapters_come_and_go() {
     assert_eq!(a.id, adapter.a.id);
     assert!(a.is_require_grad() && !ours.first.weight.is_require_grad());
 
-    let burns = ours.to_burn_lora().unwrap();
+    let burns = ours.into_burn_lora().unwrap();
     assert!(Adapters::of(&burns.first.weight).is_none());
     let again = burns.first.weight.adapter().unwrap();
     assert_eq!((again.a.id, again.scale), (adapter.a.id, 3.0));
     assert!(largest(burns.forward(ids) - expected) < 1e-5);
 
-    let rank = shaken.from_burn_lora("mine", &small().with_rank(3));
+    let rank = shaken.adopt_burn_lora("mine", &small().with_rank(3));
     assert!(matches!(rank, Err(Error::Config { field: "rank", .. })));
     let dora = small().with_dora(true);
-    let dora = Net::plain(&device).adapted("mine", &dora).to_burn_lora();
+    let dora = Net::plain(&device).adapted("mine", &dora).into_burn_lora();
     assert!(matches!(
         dora,
         Err(Error::Config {
@@ -461,4 +462,32 @@ fn burns_own_adapters_come_and_go() {
             ..
         })
     ));
+}
+
+#[test]
+fn a_call_that_misses_the_adapter_is_an_error_in_a_recording() {
+    let device = Device::flex().autodiff();
+    device.seed(12);
+    let net = Net::plain(&device).adapted("default", &small());
+    let (ids, _) = batch(&device);
+    let x = Tensor::<2>::random([5, 45], Distribution::Default, &device);
+    let image = Tensor::<4>::random([5, 1, 4, 6], Distribution::Default, &device);
+    let unrecorded = |call: &dyn Fn() -> Tensor<1>, expected: &str| {
+        let tape = Tape::start();
+        // The head is recorded, as in a model where one call was forgotten.
+        let head = net.head.forward_recorded(Tensor::<2>::ones([5, 8], &device));
+        let head = head.sum_dim(1).squeeze_dim::<1>(1);
+        let grads = (call() + head).mean().backward();
+        let error = Jacobian::from_tape(tape, grads, &net).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let rows = |x: Tensor<2>| x.sum_dim(1).squeeze_dim::<1>(1);
+    unrecorded(
+        &|| rows(net.first.forward_recorded(x.clone())),
+        "first.weight.peft.default",
+    );
+    let table = || rows(net.table.forward_recorded(ids.clone()).flatten(1, 2));
+    unrecorded(&table, "table.weight.peft.default");
+    let conv = || rows(net.conv.forward_recorded(image.clone()).flatten(1, 3));
+    unrecorded(&conv, "conv.weight.peft.default");
 }

@@ -10,7 +10,7 @@ use burn::tensor::module::{conv1d, conv2d};
 use burn::tensor::ops::ConvOptions;
 
 use crate::rows::Rows;
-use crate::tape::{Recorder, recorder};
+use crate::tape::{Recorder, is_composed, recorder};
 use patches::Window;
 
 /// Recorded form of [`Conv1d`].
@@ -74,7 +74,7 @@ impl Conv1dRecorded for Conv1d {
             weight: &self.weight,
             bias: self.bias.as_ref(),
         };
-        if !layer.trains() {
+        if !layer.trains() || is_composed(&self.weight) {
             return self.forward(input);
         }
         let [_, _, length] = input.dims();
@@ -110,7 +110,7 @@ impl Conv2dRecorded for Conv2d {
             weight: &self.weight,
             bias: self.bias.as_ref(),
         };
-        if !layer.trains() {
+        if !layer.trains() || is_composed(&self.weight) {
             return self.forward(input);
         }
         let [_, _, height, width] = input.dims();

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, assert_shape};
 
 use super::linear::{base_at, positioned};
 use crate::rows::{Lookup, Rows};
-use crate::tape::{Recorder, constant, recorder};
+use crate::tape::{Recorder, constant, is_composed, recorder};
 
 /// Recorded form of [`Embedding`].
 ///
@@ -141,6 +141,9 @@ fn look_up(recorder: &Recorder, layer: &Embedding, ids: Tensor<2, Int>) -> Tenso
 
 /// Read vectors of a table, recorded if it trains.
 fn read(recorder: &Recorder, table: &Param<Tensor<2>>, ids: Tensor<2, Int>) -> Tensor<3> {
+    if is_composed(table) {
+        return embedding(table.val(), ids);
+    }
     if !table.is_require_grad() {
         return embedding(table.base(), ids);
     }
@@ -175,6 +178,9 @@ fn project(
     x: Tensor<2>,
     dims: (usize, usize),
 ) -> Tensor<2> {
+    if is_composed(parameter) {
+        return x.matmul(parameter.val().transpose());
+    }
     let product = x.clone().matmul(parameter.base().inner().transpose());
     if !parameter.is_require_grad() {
         return product;

@@ -5,7 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
 
 use crate::rows::{Outer, Rows};
-use crate::tape::{Recorder, Tap, constant, recorder};
+use crate::tape::{Recorder, Tap, constant, is_composed, recorder};
 
 /// Recorded form of [`Linear`].
 ///
@@ -81,9 +81,14 @@ struct Call<'a> {
 impl Call<'_> {
     fn plain(&self, x: Tensor<2>) -> Tensor<2> {
         let (weight, bias) = (&self.layer.weight, self.layer.bias.as_ref());
-        let trains_weight = weight.is_require_grad();
+        let composed = is_composed(weight);
+        let trains_weight = weight.is_require_grad() && !composed;
         let trains_bias = bias.is_some_and(|bias| bias.is_require_grad());
-        let product = self.repeated(x.clone().matmul(weight.val().inner()));
+        let value = match composed {
+            true => weight.val(),
+            false => weight.val().inner(),
+        };
+        let product = self.repeated(x.clone().matmul(value));
         if !trains_weight && !trains_bias {
             return match bias {
                 Some(bias) => product + bias.val().inner().unsqueeze(),

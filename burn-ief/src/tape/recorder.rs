@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::module::{Param, ParamId};
+use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::kind::Basic;
 use burn::tensor::{DType, Gradients, Tensor};
 
@@ -218,4 +218,20 @@ pub(crate) fn at_least_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// Off the tape, never below f32.
 pub(crate) fn constant<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
     at_least_f32(x.clone().inner())
+}
+
+/// Whether a weight is composed by a reparameterization that this crate has no rule for.
+///
+/// The effective value then stays on the tape, so that factors behind it that train show up in
+/// Burn's gradients and are reported as unrecorded uses, instead of being missed.
+pub(crate) fn is_composed<const D: usize>(weight: &Param<Tensor<D>>) -> bool {
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+            self.0 += 1;
+        }
+    }
+    let mut count = Count(0);
+    weight.visit(&mut count);
+    count.0 > 1 && weight.reparameterization::<LoraAdapter>().is_none()
 }

@@ -33,6 +33,15 @@ pub trait EmbeddingAdapted {
     /// - ids: `[M, T]`
     /// - output: `[M, T, d_model]`
     fn forward_adapted(&self, ids: Tensor<2, Int>) -> Tensor<3>;
+
+    /// Use the table as a tied output head, `hidden · Wᵀ`. As in PEFT, adapters on the look-up
+    /// do not take part: the head is another module that shares the base table.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden: `[M, …, d_model]`
+    /// - output: `[M, …, n_embedding]`
+    fn attend_adapted<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D>;
 }
 
 impl EmbeddingAdapted for Embedding {
@@ -53,5 +62,12 @@ impl EmbeddingAdapted for Embedding {
             vectors = vectors.clone() + at(delta, vectors.dtype());
         }
         vectors
+    }
+
+    fn attend_adapted<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        let base = Embedding {
+            weight: bare(&self.weight),
+        };
+        base.attend_recorded(hidden)
     }
 }

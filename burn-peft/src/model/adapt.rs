@@ -55,36 +55,45 @@ pub(super) fn make(
             });
         };
         let config = layer_config(settings, init, target);
-        let (adapter, value) = fresh(&config, layer)?;
-        if let Some(value) = value {
-            made.values.insert(joined(&layer.path, "weight"), value);
+        let fresh = Fresh::new(&config, layer)?;
+        if let Some(rest) = fresh.rest {
+            made.values.insert(joined(&layer.path, "weight"), rest);
         }
-        made.adapters.insert(layer.path.clone(), adapter);
+        made.adapters.insert(layer.path.clone(), fresh.adapter);
     }
     Ok(made)
 }
 
-/// A new adapter, and the weight's new value where part of it moved.
-fn fresh(
-    config: &LoraConfig,
-    layer: &Layer,
-) -> Result<(Box<dyn Any>, Option<Box<dyn Any>>), Error> {
-    Ok(match &layer.weight {
-        Weight::Two(table, ModuleKind::Embedding) => {
-            (Box::new(config.embedding_adapter(table)?), None)
-        }
-        Weight::Two(weight, _) if config.init.splits_weight() => {
-            let (rest, adapter) = config.split(weight.clone())?;
-            let rest = rest.base();
-            let rest = match rest.is_autodiff() {
-                true => rest.inner(),
-                false => rest,
-            };
-            (Box::new(adapter), Some(Box::new(rest)))
-        }
-        Weight::Two(weight, _) => (Box::new(config.adapter(weight)?), None),
-        Weight::Four(kernels) => (Box::new(config.kernel_adapter(kernels)?), None),
-    })
+/// A new adapter at the rank of its weight, and what is left of the weight where part of it moved.
+struct Fresh {
+    adapter: Box<dyn Any>,
+    rest: Option<Box<dyn Any>>,
+}
+
+impl Fresh {
+    fn new(config: &LoraConfig, layer: &Layer) -> Result<Self, Error> {
+        let adapter: Box<dyn Any> = match &layer.weight {
+            Weight::Two(table, ModuleKind::Embedding) => Box::new(config.embedding_adapter(table)?),
+            Weight::Two(weight, _) if config.init.splits_weight() => {
+                let (rest, adapter) = config.split(weight.clone())?;
+                let rest = rest.base();
+                let rest = match rest.is_autodiff() {
+                    true => rest.inner(),
+                    false => rest,
+                };
+                return Ok(Self {
+                    adapter: Box::new(adapter),
+                    rest: Some(Box::new(rest)),
+                });
+            }
+            Weight::Two(weight, _) => Box::new(config.adapter(weight)?),
+            Weight::Four(kernels) => Box::new(config.kernel_adapter(kernels)?),
+        };
+        Ok(Self {
+            adapter,
+            rest: None,
+        })
+    }
 }
 
 pub(super) fn layer_config(
