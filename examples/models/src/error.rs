@@ -48,6 +48,14 @@ pub enum Error {
         /// Their names there.
         names: Vec<String>,
     },
+    /// Tensors in a folder that the model has no place for.
+    #[error("{path} holds {}, which the model does not have", names.join(", "))]
+    Unexpected {
+        /// The folder.
+        path: PathBuf,
+        /// Their names there.
+        names: Vec<String>,
+    },
     /// A tensor of another shape than the configuration gives it.
     #[error("{path}: `{name}` has the shape {found:?}, expected {expected:?}")]
     Shape {

@@ -1,1 +1,129 @@
-//! Placeholder, filled next.
+//! The Llama family: decoders with rotary positions, grouped-query attention and gated
+//! feed-forward networks. Llama (1 to 3) and Qwen2 folders load.
+//!
+//! Modules have the names of `transformers`: `model.layers.0.self_attn.q_proj`, `lm_head`.
+
+mod attention;
+mod config;
+mod decoder;
+mod file;
+mod generate;
+mod input;
+mod mask;
+mod norm;
+mod rope;
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor};
+use burn_peft::EmbeddingAdapted;
+use burn_peft::{LinearAdapted, NameMap};
+
+pub use attention::LlamaAttention;
+pub use config::LlamaConfig;
+pub use decoder::{LlamaDecoderLayer, LlamaMlp, LlamaModel};
+pub use input::{LlamaInput, LlamaOutput};
+pub use rope::RopeScaling;
+
+use crate::error::Error;
+use crate::weights::{LoadOptions, load_named};
+
+/// A causal language model of the Llama family: `transformers`' `LlamaForCausalLM` and
+/// `Qwen2ForCausalLM`.
+///
+/// Made by [`LlamaConfig`], or read from a folder by [`load`](Self::load). Every
+/// linear layer and the embedding table can carry adapters, and in a [`burn_ief::Tape`] every
+/// trainable parameter is recorded per sample.
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use models::llama::{LlamaConfig, LlamaInput};
+///
+/// let device = Device::flex();
+/// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
+/// let ids = Tensor::<2, Int>::from_data([[5, 7, 9], [1, 2, 3]], &device);
+/// let output = model.forward(LlamaInput::new(ids))?;
+/// assert_eq!(output.logits.dims(), [2, 3, 100]);
+///
+/// let unknown = Tensor::<2, Int>::from_data([[100]], &device);
+/// assert!(model.validate(&LlamaInput::new(unknown)).is_err());
+/// # Ok::<(), models::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct LlamaForCausalLM {
+    /// Everything below the output head.
+    pub model: LlamaModel,
+    /// Output head, `[d, V]`; without it the embedding table is the head.
+    pub lm_head: Option<Linear>,
+    #[module(skip)]
+    config: LlamaConfig,
+}
+
+impl LlamaForCausalLM {
+    /// The model of a Hugging Face folder, with the dropout of its configuration.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LlamaConfig::from_folder`] and of [`load`](crate::weights::load).
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, Error> {
+        let model = LlamaConfig::from_folder(folder)?.init(device)?;
+        let options = model.load_options();
+        load_named(model, &Self::names(), folder, &options)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    /// The names of its modules in `transformers`: those of the fields.
+    pub fn names() -> Vec<NameMap> {
+        vec![NameMap::default()]
+    }
+
+    /// What [`load`](crate::weights::load) needs to know about the files: a tied head may be there
+    /// as a copy, and old files hold the frequencies of the rotary positions.
+    pub fn load_options(&self) -> LoadOptions {
+        let options = LoadOptions::default()
+            .with_prefix("model")
+            .skip("rotary_emb");
+        match self.lm_head {
+            Some(_) => options,
+            None => options.tied("model.embed_tokens.weight", "lm_head.weight"),
+        }
+    }
+
+    /// Hidden states and logits.
+    ///
+    /// # Shapes
+    ///
+    /// - input: see [`LlamaInput`]
+    /// - output: see [`LlamaOutput`]; in a recording with drawn labels axis 0 also holds the
+    ///   copies
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] if the shapes do not fit each other or the model. The values are looked at
+    /// by [`validate`](Self::validate) alone, since that reads them to the host.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an id is not in the vocabulary, as a look-up in Burn does.
+    pub fn forward(&self, input: LlamaInput) -> Result<LlamaOutput, Error> {
+        let hidden = self.model.forward(input)?;
+        Ok(LlamaOutput {
+            logits: self.head(hidden.clone()),
+            last_hidden_state: hidden,
+        })
+    }
+
+    /// Logits of hidden states `[M, …, d]`.
+    fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        match &self.lm_head {
+            Some(head) => head.forward_adapted(hidden),
+            None => self.model.embed_tokens.attend_adapted(hidden),
+        }
+    }
+}

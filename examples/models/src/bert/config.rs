@@ -1,0 +1,201 @@
+//! `config.json` of BERT.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::nn::activation::Activation;
+use burn::tensor::Device;
+use serde::Deserialize;
+
+use super::{
+    activation, check_heads, check_model_type, check_positive, check_probability, check_size,
+};
+use crate::error::Error;
+use crate::weights::read_config;
+
+/// The fields of a BERT `config.json`, with the names and defaults of `transformers`.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use models::bert::BertConfig;
+///
+/// let config = BertConfig {
+///     vocab_size: 50,
+///     hidden_size: 16,
+///     num_hidden_layers: 1,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::default()
+/// };
+/// let model = config.with_labels(3).init_classifier(&Device::flex())?;
+/// # Ok::<(), models::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct BertConfig {
+    /// `bert`, or not stated.
+    pub model_type: Option<String>,
+    /// Entries of the vocabulary.
+    pub vocab_size: usize,
+    /// Width d of a token.
+    pub hidden_size: usize,
+    /// Layers of the encoder.
+    pub num_hidden_layers: usize,
+    /// Attention heads; they divide the width.
+    pub num_attention_heads: usize,
+    /// Width of the hidden layer of a feed-forward network.
+    pub intermediate_size: usize,
+    /// `gelu`, `gelu_new`, `gelu_pytorch_tanh` or `relu`.
+    pub hidden_act: String,
+    /// Dropout of embeddings and of the outputs of attention and feed-forward networks.
+    pub hidden_dropout_prob: f64,
+    /// Dropout of attention weights.
+    pub attention_probs_dropout_prob: f64,
+    /// Dropout before the classifier; `hidden_dropout_prob` where not stated.
+    pub classifier_dropout: Option<f64>,
+    /// Longest sequence, prompts included.
+    pub max_position_embeddings: usize,
+    /// Segments of a sequence.
+    pub type_vocab_size: usize,
+    /// Deviation of new weights.
+    pub initializer_range: f64,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f64,
+    /// `absolute`.
+    pub position_embedding_type: String,
+    /// Not supported.
+    pub is_decoder: bool,
+    /// Names of the classes; two where not stated.
+    pub id2label: Option<BTreeMap<String, String>>,
+}
+
+impl Default for BertConfig {
+    fn default() -> Self {
+        Self {
+            model_type: None,
+            vocab_size: 30522,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: "gelu".into(),
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+            classifier_dropout: None,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            position_embedding_type: "absolute".into(),
+            is_decoder: false,
+            id2label: None,
+        }
+    }
+}
+
+impl BertConfig {
+    /// Read `config.json` of a folder.
+    ///
+    /// # Errors
+    ///
+    /// See [`read_config`]; [`Error::Config`] if a value is not supported.
+    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        let config: Self = read_config(folder)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Classes of the classifier.
+    pub fn num_labels(&self) -> usize {
+        self.id2label.as_ref().map_or(2, BTreeMap::len)
+    }
+
+    /// A classifier of `count` classes, with the labels that `transformers` gives by default.
+    pub fn with_labels(self, count: usize) -> Self {
+        let label = |i: usize| (i.to_string(), format!("LABEL_{i}"));
+        Self {
+            id2label: Some((0..count).map(label).collect()),
+            ..self
+        }
+    }
+
+    pub(super) fn activation(&self, device: &Device) -> Result<Activation, Error> {
+        activation(&self.hidden_act, device)
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        check_model_type(self.model_type.as_deref(), "bert")?;
+        check_heads(self.hidden_size, self.num_attention_heads)?;
+        check_size("vocab_size", self.vocab_size)?;
+        check_size("num_hidden_layers", self.num_hidden_layers)?;
+        check_size("intermediate_size", self.intermediate_size)?;
+        check_size("max_position_embeddings", self.max_position_embeddings)?;
+        check_size("type_vocab_size", self.type_vocab_size)?;
+        check_size("id2label", self.num_labels())?;
+        check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
+        check_probability(
+            "attention_probs_dropout_prob",
+            self.attention_probs_dropout_prob,
+        )?;
+        check_probability("classifier_dropout", self.classifier_dropout.unwrap_or(0.0))?;
+        check_positive("initializer_range", self.initializer_range)?;
+        check_positive("layer_norm_eps", self.layer_norm_eps)?;
+        if self.position_embedding_type != "absolute" {
+            return Err(Error::Config {
+                field: "position_embedding_type",
+                value: format!("`{}`", self.position_embedding_type),
+                expected: "expected absolute".into(),
+            });
+        }
+        if self.is_decoder {
+            return Err(Error::Config {
+                field: "is_decoder",
+                value: "true".into(),
+                expected: "expected an encoder".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsupported_values_are_named() {
+        let refused = |change: fn(&mut BertConfig)| {
+            let mut config = BertConfig::default();
+            assert!(config.check().is_ok());
+            change(&mut config);
+            match config.check().unwrap_err() {
+                Error::Config { field, .. } => field,
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(refused(|c| c.model_type = Some("t5".into())), "model_type");
+        assert_eq!(
+            refused(|c| c.num_attention_heads = 7),
+            "num_attention_heads"
+        );
+        assert_eq!(
+            refused(|c| c.position_embedding_type = "relative_key".into()),
+            "position_embedding_type"
+        );
+        assert_eq!(refused(|c| c.is_decoder = true), "is_decoder");
+        assert_eq!(
+            refused(|c| c.hidden_dropout_prob = 1.5),
+            "hidden_dropout_prob"
+        );
+        assert_eq!(refused(|c| c.num_hidden_layers = 0), "num_hidden_layers");
+    }
+
+    #[test]
+    fn labels_are_counted() {
+        assert_eq!(BertConfig::default().num_labels(), 2);
+        let json = r#"{"id2label": {"0": "a", "1": "b", "2": "c"}, "unknown": []}"#;
+        let config: BertConfig = serde_json::from_str(json).unwrap();
+        assert_eq!(config.num_labels(), 3);
+        assert_eq!(config.with_labels(5).num_labels(), 5);
+    }
+}

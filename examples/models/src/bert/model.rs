@@ -1,0 +1,154 @@
+//! The encoder with embeddings and pooler.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor};
+use burn_ief::recorder;
+use burn_peft::{LinearAdapted, NameMap};
+
+use super::{BertConfig, BertEmbeddings, BertEncoder, BertInput, initial_linear};
+use crate::error::Error;
+use crate::weights::{LoadOptions, load};
+
+/// `BertModel` of `transformers`: embeddings, encoder and, if wanted, the pooler.
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use models::bert::{BertConfig, BertInput};
+///
+/// let config = BertConfig {
+///     vocab_size: 50,
+///     hidden_size: 16,
+///     num_hidden_layers: 1,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::default()
+/// };
+/// let device = Device::flex();
+/// let model = config.init_model(true, &device)?;
+/// let ids = Tensor::<2, Int>::from_data([[1, 2, 3], [4, 5, 6]], &device);
+/// let output = model.forward(BertInput::new(ids))?;
+/// assert_eq!(output.last_hidden_state.dims(), [2, 3, 16]);
+/// assert_eq!(output.pooler_output.unwrap().dims(), [2, 16]);
+/// # Ok::<(), models::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct BertModel {
+    /// From token ids to vectors.
+    pub embeddings: BertEmbeddings,
+    /// Layers of attention and feed-forward networks.
+    pub encoder: BertEncoder,
+    /// From the first token to a vector of the sequence.
+    pub pooler: Option<BertPooler>,
+}
+
+/// A linear layer and tanh on the first token.
+#[derive(Module, Debug)]
+pub struct BertPooler {
+    /// d → d.
+    pub dense: Linear,
+}
+
+/// What [`BertModel::forward`] returns.
+#[derive(Debug, Clone)]
+pub struct BertOutput {
+    /// `[M, V + T, d]`.
+    pub last_hidden_state: Tensor<3>,
+    /// `[M, d]`, of a model with a pooler.
+    pub pooler_output: Option<Tensor<2>>,
+}
+
+impl BertConfig {
+    /// A new encoder with random parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if a value is not supported.
+    pub fn init_model(&self, pooler: bool, device: &Device) -> Result<BertModel, Error> {
+        self.check()?;
+        let d = self.hidden_size;
+        Ok(BertModel {
+            embeddings: BertEmbeddings::new(self, device),
+            encoder: BertEncoder::new(self, device)?,
+            pooler: pooler.then(|| BertPooler {
+                dense: initial_linear([d, d], true, self.initializer_range, device),
+            }),
+        })
+    }
+}
+
+impl BertModel {
+    /// How its modules are called in `transformers`.
+    pub fn names() -> Vec<NameMap> {
+        vec![bert_names()]
+    }
+
+    /// Names with and without `bert.`; heads for other tasks are left out.
+    pub fn load_options() -> LoadOptions {
+        LoadOptions::default()
+            .with_prefix("bert")
+            .skip("embeddings.position_ids")
+            .skip("cls")
+            .skip("classifier")
+            .skip("qa_outputs")
+    }
+
+    /// Load a Hugging Face folder, with or without the pooler.
+    ///
+    /// # Errors
+    ///
+    /// See [`BertConfig::from_folder`] and [`load`](crate::weights::load).
+    pub fn load(folder: &Path, pooler: bool, device: &Device) -> Result<Self, Error> {
+        let model = BertConfig::from_folder(folder)?.init_model(pooler, device)?;
+        let options = match pooler {
+            true => Self::load_options(),
+            false => Self::load_options().skip("pooler"),
+        };
+        load(model, &bert_names(), folder, &options)
+    }
+
+    /// Encode a batch.
+    ///
+    /// # Shapes
+    ///
+    /// - input: see [`BertInput`]
+    /// - output: see [`BertOutput`]; in a recording with drawn labels axis 0 also holds the copies
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] if the shapes do not fit each other or the model.
+    pub fn forward(&self, input: BertInput) -> Result<BertOutput, Error> {
+        let x = self.embeddings.forward(&input)?;
+        let left_out = input.attention_mask.clone().map(|mask| {
+            let left_out = input.behind_prompt(mask, 1).equal_elem(0);
+            let left_out = match recorder() {
+                Some(recorder) => recorder.batch(left_out),
+                None => left_out,
+            };
+            let [batch, length] = left_out.dims();
+            left_out.reshape([batch, 1, 1, length])
+        });
+        let x = self.encoder.forward(x, left_out.as_ref());
+        Ok(BertOutput {
+            pooler_output: self.pooler.as_ref().map(|pooler| pooler.forward(&x)),
+            last_hidden_state: x,
+        })
+    }
+}
+
+impl BertPooler {
+    fn forward(&self, x: &Tensor<3>) -> Tensor<2> {
+        let [batch, _, d] = x.dims();
+        let first: Tensor<2> = x.clone().narrow(1, 0, 1).reshape([batch, d]);
+        self.dense.forward_adapted(first).tanh()
+    }
+}
+
+/// `self` is a word of Rust; layer norms are in capitals.
+pub(super) fn bert_names() -> NameMap {
+    NameMap::default()
+        .with(r"\bself_attention\b", "self")
+        .with(r"\blayer_norm\b", "LayerNorm")
+}

@@ -1,0 +1,341 @@
+//! Sizes and options of a model.
+
+use burn::config::Config;
+use burn::module::Param;
+use burn::nn::{
+    DropoutConfig, Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm,
+    RmsNormConfig,
+};
+use burn::tensor::{Device, Tensor};
+
+use super::LlamaForCausalLM;
+use super::attention::LlamaAttention;
+use super::decoder::{LlamaDecoderLayer, LlamaMlp, LlamaModel};
+use super::rope::RopeScaling;
+use crate::error::Error;
+use crate::generate::Sampling;
+
+/// No model comes near; products of two sizes fit in 64 bits.
+const SIZE: usize = 1 << 24;
+/// No model comes near.
+const LAYERS: usize = 1 << 12;
+
+/// Sizes and options of a [`LlamaForCausalLM`]; what is not given is as in `transformers`'
+/// `LlamaConfig`.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use models::llama::LlamaConfig;
+///
+/// // Vocabulary, width, width of the feed-forward network, layers, attention heads.
+/// let config = LlamaConfig::new(100, 32, 64, 2, 4).with_num_key_value_heads(Some(2));
+/// assert_eq!(config.head_width(), 8);
+/// let model = config.init(&Device::flex().autodiff())?;
+/// assert_eq!(model.model.layers.len(), 2);
+/// assert!(config.with_num_key_value_heads(Some(3)).validate().is_err());
+/// # Ok::<(), models::Error>(())
+/// ```
+#[derive(Config, Debug, PartialEq)]
+pub struct LlamaConfig {
+    /// Entries V of the vocabulary.
+    pub vocab_size: usize,
+    /// Width d of a token.
+    pub hidden_size: usize,
+    /// Width of the hidden layer of a feed-forward network.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads of the queries.
+    pub num_attention_heads: usize,
+    /// Attention heads of keys and values, each shared by a group of query heads; without it as
+    /// many as query heads.
+    pub num_key_value_heads: Option<usize>,
+    /// Width of a head; without it `hidden_size / num_attention_heads`.
+    pub head_dim: Option<usize>,
+    /// Added to the mean square in a norm.
+    #[config(default = 1e-6)]
+    pub rms_norm_eps: f64,
+    /// Base of the wave lengths of rotary positions.
+    #[config(default = 10000.0)]
+    pub rope_theta: f64,
+    /// Stretching of the wave lengths for longer texts.
+    #[config(default = "RopeScaling::None")]
+    pub rope_scaling: RopeScaling,
+    /// Biases of the query, key and value projections.
+    #[config(default = false)]
+    pub qkv_bias: bool,
+    /// Bias of the attention's output projection.
+    #[config(default = false)]
+    pub output_bias: bool,
+    /// Biases of the feed-forward networks.
+    #[config(default = false)]
+    pub mlp_bias: bool,
+    /// Whether the embedding table is the output head, too.
+    #[config(default = false)]
+    pub tie_word_embeddings: bool,
+    /// Probability of dropping an attention weight in training.
+    #[config(default = 0.0)]
+    pub attention_dropout: f64,
+    /// Standard deviation of new weights.
+    #[config(default = 0.02)]
+    pub initializer_range: f64,
+    /// Tokens that end a text.
+    #[config(default = "Vec::new()")]
+    pub eos: Vec<i64>,
+    /// The token that fills up shorter texts of a batch.
+    pub pad: Option<i64>,
+}
+
+impl LlamaConfig {
+    /// Width of an attention head.
+    pub fn head_width(&self) -> usize {
+        self.head_dim
+            .unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+    }
+
+    /// Heads of keys and values.
+    pub fn key_value_heads(&self) -> usize {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    /// Check every field.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the first field that is out of range or does not fit another.
+    pub fn validate(&self) -> Result<(), Error> {
+        for (field, size) in [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+        ] {
+            let most = match field {
+                "num_hidden_layers" => LAYERS,
+                _ => SIZE,
+            };
+            let fits = (1..=most).contains(&size);
+            require(fits, field, size, format!("1 to {most}"))?;
+        }
+        let (heads, shared) = (self.num_attention_heads, self.key_value_heads());
+        require(
+            shared > 0 && heads.is_multiple_of(shared),
+            "num_key_value_heads",
+            shared,
+            format!("a divisor of num_attention_heads = {heads}"),
+        )?;
+        require(
+            self.head_dim.is_some() || self.hidden_size.is_multiple_of(heads),
+            "hidden_size",
+            self.hidden_size,
+            format!("a multiple of num_attention_heads = {heads}"),
+        )?;
+        let width = self.head_width();
+        require(
+            (1..=SIZE).contains(&width) && width.is_multiple_of(2),
+            "head_dim",
+            width,
+            format!("an even number from 2 to {SIZE}"),
+        )?;
+        for (field, value) in [
+            ("rms_norm_eps", self.rms_norm_eps),
+            ("rope_theta", self.rope_theta),
+        ] {
+            let positive = value.is_finite() && value > 0.0;
+            require(positive, field, value, "a finite number above 0")?;
+        }
+        require(
+            (0.0..1.0).contains(&self.attention_dropout),
+            "attention_dropout",
+            self.attention_dropout,
+            "at least 0 and below 1",
+        )?;
+        let spread = self.initializer_range;
+        require(
+            spread.is_finite() && spread >= 0.0,
+            "initializer_range",
+            spread,
+            "a finite number from 0",
+        )?;
+        self.rope_scaling.validate()
+    }
+
+    /// Greedy generation of up to `max_new_tokens`, with the end and padding tokens of this model.
+    pub fn sampling(&self, max_new_tokens: usize) -> Sampling {
+        Sampling::new(max_new_tokens)
+            .with_eos(self.eos.clone())
+            .with_pad(self.pad)
+    }
+
+    /// A new model with random weights, every parameter trainable.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate).
+    pub fn init(&self, device: &Device) -> Result<LlamaForCausalLM, Error> {
+        self.validate()?;
+        let head = || self.linear(self.hidden_size, self.vocab_size, false, device);
+        Ok(LlamaForCausalLM {
+            model: LlamaModel {
+                embed_tokens: self.embedding(device),
+                layers: (0..self.num_hidden_layers)
+                    .map(|_| self.layer(device))
+                    .collect(),
+                norm: self.norm(device),
+                frequencies: self
+                    .rope_scaling
+                    .frequencies(self.rope_theta, self.head_width()),
+            },
+            lm_head: (!self.tie_word_embeddings).then(head),
+            config: self.clone(),
+        })
+    }
+
+    fn layer(&self, device: &Device) -> LlamaDecoderLayer {
+        let (d, hidden) = (self.hidden_size, self.intermediate_size);
+        LlamaDecoderLayer {
+            input_layernorm: self.norm(device),
+            self_attn: self.attention(device),
+            post_attention_layernorm: self.norm(device),
+            mlp: LlamaMlp {
+                gate_proj: self.linear(d, hidden, self.mlp_bias, device),
+                up_proj: self.linear(d, hidden, self.mlp_bias, device),
+                down_proj: self.linear(hidden, d, self.mlp_bias, device),
+            },
+        }
+    }
+
+    fn attention(&self, device: &Device) -> LlamaAttention {
+        let width = self.head_width();
+        let queries = self.num_attention_heads * width;
+        let shared = self.key_value_heads() * width;
+        let input = |outputs| self.linear(self.hidden_size, outputs, self.qkv_bias, device);
+        LlamaAttention {
+            q_proj: input(queries),
+            k_proj: input(shared),
+            v_proj: input(shared),
+            o_proj: self.linear(queries, self.hidden_size, self.output_bias, device),
+            dropout: DropoutConfig::new(self.attention_dropout).init(),
+            heads: self.num_attention_heads,
+            key_value_heads: self.key_value_heads(),
+        }
+    }
+
+    fn norm(&self, device: &Device) -> RmsNorm {
+        RmsNormConfig::new(self.hidden_size)
+            .with_epsilon(self.rms_norm_eps)
+            .init(device)
+    }
+
+    fn normal(&self) -> Initializer {
+        Initializer::Normal {
+            mean: 0.0,
+            std: self.initializer_range,
+        }
+    }
+
+    fn embedding(&self, device: &Device) -> Embedding {
+        EmbeddingConfig::new(self.vocab_size, self.hidden_size)
+            .with_initializer(self.normal())
+            .init(device)
+    }
+
+    fn linear(&self, inputs: usize, outputs: usize, bias: bool, device: &Device) -> Linear {
+        let zeros = || -> Param<Tensor<1>> { Initializer::Zeros.init([outputs], device) };
+        let layer = LinearConfig::new(inputs, outputs)
+            .with_bias(false)
+            .with_initializer(self.normal())
+            .init(device);
+        Linear {
+            bias: bias.then(zeros),
+            ..layer
+        }
+    }
+}
+
+/// An [`Error::Config`] unless `holds`.
+pub(super) fn require(
+    holds: bool,
+    field: &'static str,
+    value: impl ToString,
+    expected: impl Into<String>,
+) -> Result<(), Error> {
+    match holds {
+        true => Ok(()),
+        false => Err(Error::Config {
+            field,
+            value: value.to_string(),
+            expected: expected.into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Module;
+
+    #[test]
+    fn each_field_is_checked_by_name() {
+        let config = || LlamaConfig::new(10, 8, 6, 1, 2);
+        assert!(config().validate().is_ok());
+        let linear = |factor| RopeScaling::Linear { factor };
+        for (config, expected) in [
+            (LlamaConfig::new(0, 8, 6, 1, 2), "vocab_size"),
+            (LlamaConfig::new(10, 0, 6, 1, 2), "hidden_size"),
+            (LlamaConfig::new(10, 8, 0, 1, 2), "intermediate_size"),
+            (LlamaConfig::new(10, 8, 6, 0, 2), "num_hidden_layers"),
+            (
+                LlamaConfig::new(10, 8, 6, usize::MAX, 2),
+                "num_hidden_layers",
+            ),
+            (LlamaConfig::new(usize::MAX, 8, 6, 1, 2), "vocab_size"),
+            (LlamaConfig::new(10, 8, 6, 1, 0), "num_attention_heads"),
+            (LlamaConfig::new(10, 8, 6, 1, 3), "hidden_size"),
+            (LlamaConfig::new(10, 6, 6, 1, 2), "head_dim"),
+            (
+                config().with_num_key_value_heads(Some(0)),
+                "num_key_value_heads",
+            ),
+            (
+                config().with_num_key_value_heads(Some(4)),
+                "num_key_value_heads",
+            ),
+            (config().with_head_dim(Some(0)), "head_dim"),
+            (config().with_head_dim(Some(3)), "head_dim"),
+            (config().with_rms_norm_eps(0.0), "rms_norm_eps"),
+            (config().with_rope_theta(f64::NAN), "rope_theta"),
+            (config().with_attention_dropout(1.0), "attention_dropout"),
+            (config().with_initializer_range(-1.0), "initializer_range"),
+            (
+                config().with_rope_scaling(linear(0.0)),
+                "rope_scaling.factor",
+            ),
+        ] {
+            let Err(Error::Config { field, .. }) = config.init(&Device::flex()) else {
+                panic!("{config} was accepted");
+            };
+            assert_eq!(field, expected);
+        }
+    }
+
+    #[test]
+    fn sizes_count_every_parameter() {
+        let config = LlamaConfig::new(10, 8, 6, 3, 2)
+            .with_num_key_value_heads(Some(1))
+            .with_head_dim(Some(6));
+        let count = |config: &LlamaConfig| config.init(&Device::flex()).unwrap().num_params();
+        // Queries and output 8 x 12, key and value 8 x 6, three of 8 x 6, two norms.
+        let layer = 2 * 8 * 12 + 2 * 8 * 6 + 3 * 8 * 6 + 2 * 8;
+        let untied = 2 * 10 * 8 + 3 * layer + 8;
+        assert_eq!(count(&config), untied);
+        let config = config.with_tie_word_embeddings(true);
+        assert_eq!(count(&config), untied - 10 * 8);
+        let config = config.with_qkv_bias(true);
+        assert_eq!(count(&config), untied - 10 * 8 + 3 * (12 + 6 + 6));
+        let config = config.with_output_bias(true).with_mlp_bias(true);
+        let all = 12 + 6 + 6 + 8 + 6 + 6 + 8;
+        assert_eq!(count(&config), untied - 10 * 8 + 3 * all);
+    }
+}

@@ -1,0 +1,236 @@
+//! New tokens, one after the other, with keys and values of earlier positions kept.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn_ief::recorder;
+use rand::Rng;
+
+use super::attention::{Past, Surroundings};
+use super::decoder::host_rows;
+use super::mask::causal;
+use super::rope::Rotary;
+use super::{LlamaForCausalLM, LlamaInput};
+use crate::error::Error;
+use crate::generate::{Decoding, Sampling};
+
+impl LlamaForCausalLM {
+    /// Continue the texts of a batch; returns the new tokens of each row.
+    ///
+    /// Rows may be padded on either side: without `position_ids`, padding is not counted in
+    /// positions, so every row goes on as it would alone. (PEFT counts padding between a soft
+    /// prompt and the tokens.) A row that has ended is filled up until all have.
+    ///
+    /// Dropout is off and no gradient is kept. [`LlamaConfig::sampling`](super::LlamaConfig::sampling)
+    /// has the end and padding tokens of the model.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Int, Tensor};
+    /// use models::generate::Sampling;
+    /// use models::llama::{LlamaConfig, LlamaInput};
+    /// use rand::SeedableRng;
+    /// use rand_chacha::ChaCha8Rng;
+    ///
+    /// let device = Device::flex();
+    /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
+    /// let ids = Tensor::<2, Int>::from_data([[5, 7, 9], [1, 2, 3]], &device);
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let tokens = model.generate(LlamaInput::new(ids), &Sampling::new(4), &mut rng)?;
+    /// assert_eq!(tokens.len(), 2);
+    /// assert_eq!(tokens[0].len(), 4);
+    /// # Ok::<(), models::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] if the input does not fit (see [`validate`](Self::validate)), a row holds
+    /// neither a token nor a virtual one, a field of `sampling` is out of range, its padding token
+    /// is not in the vocabulary, logits are no numbers, or inside a recording, which would take the
+    /// rows for samples.
+    pub fn generate(
+        &self,
+        input: LlamaInput,
+        sampling: &Sampling,
+        rng: &mut impl Rng,
+    ) -> Result<Vec<Vec<i64>>, Error> {
+        if recorder().is_some() {
+            return Err(Error::Input {
+                name: "input",
+                reason: "cannot be continued inside a recording".into(),
+            });
+        }
+        self.validate(&input)?;
+        let [rows, _] = input.input_ids.dims();
+        let mut decoding = Decoding::start(sampling, rows)?;
+        self.check_filler(sampling)?;
+        let model = self.valid();
+        let (mut texts, mut logits) = Texts::read(&model, input)?;
+        loop {
+            let tokens = decoding.next(logits, rng)?;
+            if decoding.is_done() {
+                return Ok(decoding.into_tokens());
+            }
+            logits = texts.append(&tokens);
+        }
+    }
+
+    /// Ended rows are still read by the model.
+    fn check_filler(&self, sampling: &Sampling) -> Result<(), Error> {
+        let [vocabulary, _] = self.model.embed_tokens.weight.shape().dims();
+        let filler = sampling.filler();
+        if (0..vocabulary as i64).contains(&filler) {
+            return Ok(());
+        }
+        Err(Error::Input {
+            name: "pad",
+            reason: format!("is {filler}, expected an id below {vocabulary}"),
+        })
+    }
+}
+
+/// A batch of texts that grow, with what the model remembers of them.
+struct Texts<'a> {
+    model: &'a LlamaForCausalLM,
+    device: Device,
+    /// Which positions of a row are tokens, virtual or not.
+    tokens: Vec<Vec<bool>>,
+    /// Position of the last token of each row.
+    last: Vec<i64>,
+    past: Vec<Past>,
+}
+
+impl<'a> Texts<'a> {
+    /// Read `input`; also returns the logits `[M, V]` after the last token of each row.
+    fn read(model: &'a LlamaForCausalLM, input: LlamaInput) -> Result<(Self, Tensor<2>), Error> {
+        let tokens = tokens(&input)?;
+        let positions = match input.position_ids {
+            Some(ids) => rows(ids, tokens.len()),
+            None => tokens.iter().map(|row| counted(row)).collect(),
+        };
+        // Where the last token of each row stands; each row has one.
+        let ends: Vec<usize> = tokens
+            .iter()
+            .map(|row| row.iter().rposition(|&token| token).unwrap_or(0))
+            .collect();
+        let mut texts = Self {
+            model,
+            device: model.model.embed_tokens.weight.base().device(),
+            last: ends
+                .iter()
+                .zip(&positions)
+                .map(|(&end, row)| row[end])
+                .collect(),
+            past: vec![Past::default(); model.model.layers.len()],
+            tokens,
+        };
+        let ids = texts.ids(&host_rows(input.input_ids));
+        let prompt = input.prompt.map(Tensor::without_autodiff);
+        let hidden = texts.run(ids, prompt, &positions);
+        let [rows, length, width] = hidden.dims();
+        let flat = ends
+            .iter()
+            .enumerate()
+            .map(|(row, end)| (row * length + end) as i64);
+        let ends = TensorData::new(flat.collect(), [rows]);
+        let ends = Tensor::<1, Int>::from_data(ends, &texts.device);
+        let hidden: Tensor<2> = hidden.reshape([rows * length, width]).select(0, ends);
+        let logits = model.head(hidden);
+        Ok((texts, logits))
+    }
+
+    /// Append a token to each row; returns the logits `[M, V]` after it.
+    fn append(&mut self, tokens: &[i64]) -> Tensor<2> {
+        self.tokens.iter_mut().for_each(|row| row.push(true));
+        self.last.iter_mut().for_each(|position| *position += 1);
+        let positions: Vec<Vec<i64>> = self.last.iter().map(|&position| vec![position]).collect();
+        let column: Vec<Vec<i64>> = tokens.iter().map(|&token| vec![token]).collect();
+        let hidden = self.run(self.ids(&column), None, &positions);
+        self.model.head(hidden.squeeze_dim(1))
+    }
+
+    /// Hidden states `[M, T, d]` of the next positions, which join the past.
+    fn run(
+        &mut self,
+        ids: Tensor<2, Int>,
+        prompt: Option<Tensor<3>>,
+        positions: &[Vec<i64>],
+    ) -> Tensor<3> {
+        let decoder = &self.model.model;
+        let hidden = decoder.embed(ids, prompt);
+        let [_, queries, _] = hidden.dims();
+        let keys = self.tokens.first().map_or(0, Vec::len);
+        let around = Surroundings {
+            rotary: Rotary::new(&decoder.frequencies, positions, &hidden),
+            mask: causal([queries, keys], self.padding(), &self.device),
+        };
+        decoder.run(hidden, &around, Some(&mut self.past))
+    }
+
+    /// True for what is no token, `[M, U]`.
+    fn padding(&self) -> Option<Tensor<2, Bool>> {
+        let padding: Vec<bool> = self.tokens.iter().flatten().map(|token| !token).collect();
+        if !padding.contains(&true) {
+            return None;
+        }
+        let rows = self.tokens.len();
+        let shape = [rows, padding.len() / rows];
+        Some(Tensor::from_data(
+            TensorData::new(padding, shape),
+            &self.device,
+        ))
+    }
+
+    fn ids(&self, rows: &[Vec<i64>]) -> Tensor<2, Int> {
+        let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
+        Tensor::from_data(TensorData::new(rows.concat(), shape), &self.device)
+    }
+}
+
+/// Which of the V + T positions of each row are tokens.
+fn tokens(input: &LlamaInput) -> Result<Vec<Vec<bool>>, Error> {
+    let [rows, length] = input.input_ids.dims();
+    let seen = match &input.attention_mask {
+        Some(mask) => host_rows(mask.clone()),
+        None => vec![vec![1; length]; rows],
+    };
+    let prompt = vec![true; input.virtual_tokens()];
+    let with_prompt = |row: Vec<i64>| {
+        let tokens = row.into_iter().map(|seen| seen == 1);
+        prompt.iter().copied().chain(tokens).collect()
+    };
+    let tokens: Vec<Vec<bool>> = seen.into_iter().map(with_prompt).collect();
+    match tokens.iter().position(|row| !row.contains(&true)) {
+        Some(row) => Err(Error::Input {
+            name: "attention_mask",
+            reason: format!("leaves no token in row {row}"),
+        }),
+        None => Ok(tokens),
+    }
+}
+
+/// Positions that count tokens alone.
+fn counted(tokens: &[bool]) -> Vec<i64> {
+    let mut next = 0;
+    let position = |&token: &bool| {
+        next += i64::from(token);
+        (next - 1).max(0)
+    };
+    tokens.iter().map(position).collect()
+}
+
+/// A row for each of `count` samples.
+fn rows(ids: Tensor<2, Int>, count: usize) -> Vec<Vec<i64>> {
+    let rows = host_rows(ids);
+    rows.into_iter().cycle().take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_not_counted() {
+        let (t, p) = (true, false);
+        assert_eq!(counted(&[p, p, t, t]), [0, 0, 0, 1]);
+        assert_eq!(counted(&[t, t, p, t]), [0, 1, 1, 2]);
+    }
+}

@@ -1,0 +1,127 @@
+//! Attention without scaled scores, and the keys and values that it may keep.
+
+use burn::module::Module;
+use burn::nn::{Dropout, Embedding, Linear};
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Tensor};
+use burn_ief::nn::DropoutRecorded;
+use burn_peft::LinearAdapted;
+
+use super::norm::Norm;
+
+/// Multi-head attention with scores `q · k + bias`.
+#[derive(Module, Debug)]
+pub(super) struct Attention {
+    pub q: Linear,
+    pub k: Linear,
+    pub v: Linear,
+    pub o: Linear,
+    /// Of block 0; the other blocks of the stack use the same biases.
+    pub relative_attention_bias: Option<Embedding>,
+    pub dropout: Dropout,
+    pub num_heads: usize,
+}
+
+/// Keys and values of a sequence, each `[M, heads, U, d_kv]`.
+#[derive(Debug, Clone)]
+pub(super) struct KeyValue {
+    key: Tensor<4>,
+    value: Tensor<4>,
+}
+
+impl KeyValue {
+    /// Those of this sequence and of the positions that follow it.
+    fn followed_by(self, later: Self) -> Self {
+        Self {
+            key: Tensor::cat(vec![self.key, later.key], 2),
+            value: Tensor::cat(vec![self.value, later.value], 2),
+        }
+    }
+}
+
+impl Attention {
+    /// Keys and values of a sequence `[M, U, d_model]`.
+    pub fn keys_values(&self, sequence: Tensor<3>) -> KeyValue {
+        KeyValue {
+            key: self.heads(self.k.forward_adapted(sequence.clone())),
+            value: self.heads(self.v.forward_adapted(sequence)),
+        }
+    }
+
+    /// `x` `[M, T, d_model]` looks at a sequence of U positions; `bias` is added to the scores
+    /// `[M, heads, T, U]`.
+    fn forward(&self, x: Tensor<3>, sequence: &KeyValue, bias: Option<Tensor<4>>) -> Tensor<3> {
+        let query = self.heads(self.q.forward_adapted(x));
+        let scores = query.matmul(sequence.key.clone().transpose());
+        let scores = match bias {
+            Some(bias) => scores + bias,
+            None => scores,
+        };
+        let weights = self.dropout.forward_recorded(normalised(scores));
+        let context = weights.matmul(sequence.value.clone());
+        let [batch, heads, positions, width] = context.dims();
+        let context = context
+            .swap_dims(1, 2)
+            .reshape([batch, positions, heads * width]);
+        self.o.forward_adapted(context)
+    }
+
+    /// `[M, T, heads · d_kv]` to `[M, heads, T, d_kv]`.
+    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+        let [batch, positions, width] = x.dims();
+        x.reshape([batch, positions, self.num_heads, width / self.num_heads])
+            .swap_dims(1, 2)
+    }
+}
+
+/// Softmax along the keys, never below f32.
+fn normalised(scores: Tensor<4>) -> Tensor<4> {
+    match scores.dtype() {
+        dtype @ (DType::F16 | DType::BF16) => softmax(scores.cast(DType::F32), 3).cast(dtype),
+        _ => softmax(scores, 3),
+    }
+}
+
+/// Attention behind a norm and beside a residual.
+#[derive(Module, Debug)]
+pub(super) struct AttentionLayer {
+    pub attention: Attention,
+    pub layer_norm: Norm,
+    pub dropout: Dropout,
+}
+
+impl AttentionLayer {
+    /// A sequence `[M, T, d_model]` looks at itself and at `past` positions before it; also the
+    /// keys and values of both.
+    pub fn look_back(
+        &self,
+        hidden: Tensor<3>,
+        past: Option<KeyValue>,
+        bias: Tensor<4>,
+    ) -> (Tensor<3>, KeyValue) {
+        let x = self.layer_norm.forward(hidden.clone());
+        let own = self.attention.keys_values(x.clone());
+        let sequence = match past {
+            Some(past) => past.followed_by(own),
+            None => own,
+        };
+        let context = self.attention.forward(x, &sequence, Some(bias));
+        (self.added(hidden, context), sequence)
+    }
+
+    /// A sequence `[M, T, d_model]` looks at another one.
+    pub fn look_at(
+        &self,
+        hidden: Tensor<3>,
+        sequence: &KeyValue,
+        bias: Option<Tensor<4>>,
+    ) -> Tensor<3> {
+        let x = self.layer_norm.forward(hidden.clone());
+        let context = self.attention.forward(x, sequence, bias);
+        self.added(hidden, context)
+    }
+
+    fn added(&self, hidden: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        hidden + self.dropout.forward_recorded(context)
+    }
+}

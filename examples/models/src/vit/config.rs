@@ -1,0 +1,207 @@
+//! `config.json` of ViT.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::bert::{check_heads, check_model_type, check_positive, check_probability, check_size};
+use crate::error::Error;
+use crate::weights::read_config;
+
+/// The fields of a ViT `config.json`, with the names and defaults of `transformers`.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use models::vit::ViTConfig;
+///
+/// let config = ViTConfig {
+///     hidden_size: 16,
+///     num_hidden_layers: 1,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     image_size: [8, 8],
+///     patch_size: [4, 4],
+///     ..ViTConfig::default()
+/// };
+/// let model = config.with_labels(10).init_classifier(&Device::flex())?;
+/// # Ok::<(), models::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ViTConfig {
+    /// `vit`, or not stated.
+    pub model_type: Option<String>,
+    /// Width d of a token.
+    pub hidden_size: usize,
+    /// Layers of the encoder.
+    pub num_hidden_layers: usize,
+    /// Attention heads; they divide the width.
+    pub num_attention_heads: usize,
+    /// Width of the hidden layer of a feed-forward network.
+    pub intermediate_size: usize,
+    /// `gelu`, `gelu_new`, `gelu_pytorch_tanh` or `relu`.
+    pub hidden_act: String,
+    /// Dropout of embeddings and of the outputs of attention and feed-forward networks.
+    pub hidden_dropout_prob: f64,
+    /// Dropout of attention weights.
+    pub attention_probs_dropout_prob: f64,
+    /// Deviation of new weights.
+    pub initializer_range: f64,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f64,
+    /// Height and width of the images that the position embeddings are for.
+    #[serde(deserialize_with = "pair")]
+    pub image_size: [usize; 2],
+    /// Height and width of a patch.
+    #[serde(deserialize_with = "pair")]
+    pub patch_size: [usize; 2],
+    /// Channels of an image.
+    pub num_channels: usize,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Names of the classes; two where not stated.
+    pub id2label: Option<BTreeMap<String, String>>,
+}
+
+impl Default for ViTConfig {
+    fn default() -> Self {
+        Self {
+            model_type: None,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: "gelu".into(),
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            image_size: [224; 2],
+            patch_size: [16; 2],
+            num_channels: 3,
+            qkv_bias: true,
+            id2label: None,
+        }
+    }
+}
+
+impl ViTConfig {
+    /// Read `config.json` of a folder.
+    ///
+    /// # Errors
+    ///
+    /// See [`read_config`]; [`Error::Config`] if a value is not supported.
+    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        let config: Self = read_config(folder)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Classes of the classifier.
+    pub fn num_labels(&self) -> usize {
+        self.id2label.as_ref().map_or(2, BTreeMap::len)
+    }
+
+    /// A classifier of `count` classes, with the labels that `transformers` gives by default.
+    pub fn with_labels(self, count: usize) -> Self {
+        let label = |i: usize| (i.to_string(), format!("LABEL_{i}"));
+        Self {
+            id2label: Some((0..count).map(label).collect()),
+            ..self
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        check_model_type(self.model_type.as_deref(), "vit")?;
+        check_heads(self.hidden_size, self.num_attention_heads)?;
+        check_size("num_hidden_layers", self.num_hidden_layers)?;
+        check_size("intermediate_size", self.intermediate_size)?;
+        check_size("id2label", self.num_labels())?;
+        check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
+        check_probability(
+            "attention_probs_dropout_prob",
+            self.attention_probs_dropout_prob,
+        )?;
+        check_positive("initializer_range", self.initializer_range)?;
+        check_positive("layer_norm_eps", self.layer_norm_eps)?;
+        check_patches(self.image_size, self.patch_size, self.num_channels)
+    }
+}
+
+/// Sizes of images and patches.
+pub(super) fn check_patches(
+    image: [usize; 2],
+    patch: [usize; 2],
+    channels: usize,
+) -> Result<(), Error> {
+    // Products of sides and channels stay far from overflow.
+    const LARGEST: usize = 1 << 16;
+    let fits = |(image, patch): (usize, usize)| (1..=image).contains(&patch) && image <= LARGEST;
+    if !image.into_iter().zip(patch).all(fits) {
+        return Err(Error::Config {
+            field: "patch_size",
+            value: format!("{patch:?}"),
+            expected: format!("expected a part of the image, {image:?}, of at most {LARGEST}"),
+        });
+    }
+    if !(1..=LARGEST).contains(&channels) {
+        return Err(Error::Config {
+            field: "num_channels",
+            value: channels.to_string(),
+            expected: format!("expected 1 to {LARGEST}"),
+        });
+    }
+    Ok(())
+}
+
+/// Height and width, or one number for both.
+pub(super) fn pair<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[usize; 2], D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Pair {
+        Square(usize),
+        Sides([usize; 2]),
+    }
+    Ok(match Pair::deserialize(deserializer)? {
+        Pair::Square(side) => [side; 2],
+        Pair::Sides(sides) => sides,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_one_number_or_two() {
+        let read = |json| serde_json::from_str::<ViTConfig>(json);
+        let config = read(r#"{"image_size": [32, 48], "patch_size": 8}"#).unwrap();
+        assert_eq!(config.image_size, [32, 48]);
+        assert_eq!(config.patch_size, [8, 8]);
+        assert!(read(r#"{"image_size": [32]}"#).is_err());
+        assert!(read(r#"{"image_size": -1}"#).is_err());
+    }
+
+    #[test]
+    fn unsupported_values_are_named() {
+        let refused = |change: fn(&mut ViTConfig)| {
+            let mut config = ViTConfig::default();
+            assert!(config.check().is_ok());
+            change(&mut config);
+            match config.check().unwrap_err() {
+                Error::Config { field, .. } => field,
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(
+            refused(|c| c.model_type = Some("bert".into())),
+            "model_type"
+        );
+        assert_eq!(refused(|c| c.patch_size = [0, 16]), "patch_size");
+        assert_eq!(refused(|c| c.patch_size = [16, 225]), "patch_size");
+        assert_eq!(refused(|c| c.image_size = [usize::MAX; 2]), "patch_size");
+        assert_eq!(refused(|c| c.num_channels = 0), "num_channels");
+        assert_eq!(refused(|c| c.layer_norm_eps = -1.0), "layer_norm_eps");
+    }
+}

@@ -1,0 +1,180 @@
+//! `config.json` of DINOv2.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::bert::{check_heads, check_model_type, check_positive, check_probability, check_size};
+use crate::error::Error;
+use crate::vit::config::{check_patches, pair};
+use crate::weights::read_config;
+
+/// The fields of a DINOv2 `config.json`, with the names and defaults of `transformers`.
+///
+/// ```
+/// use models::vit::dinov2::Dinov2Config;
+///
+/// let config = Dinov2Config {
+///     hidden_size: 384,
+///     num_attention_heads: 6,
+///     patch_size: [14, 14],
+///     ..Dinov2Config::default()
+/// };
+/// assert_eq!(config.mlp_size(), 1536);
+/// ```
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Dinov2Config {
+    /// `dinov2`, or not stated.
+    pub model_type: Option<String>,
+    /// Width d of a token.
+    pub hidden_size: usize,
+    /// Layers of the encoder.
+    pub num_hidden_layers: usize,
+    /// Attention heads; they divide the width.
+    pub num_attention_heads: usize,
+    /// Width of the hidden layer of a feed-forward network, as a multiple of d.
+    pub mlp_ratio: f64,
+    /// `gelu`, `gelu_new`, `gelu_pytorch_tanh` or `relu`.
+    pub hidden_act: String,
+    /// Dropout of embeddings and of the outputs of attention.
+    pub hidden_dropout_prob: f64,
+    /// Dropout of attention weights.
+    pub attention_probs_dropout_prob: f64,
+    /// Deviation of new weights.
+    pub initializer_range: f64,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f64,
+    /// Height and width of the images that the position embeddings are for.
+    #[serde(deserialize_with = "pair")]
+    pub image_size: [usize; 2],
+    /// Height and width of a patch.
+    #[serde(deserialize_with = "pair")]
+    pub patch_size: [usize; 2],
+    /// Channels of an image.
+    pub num_channels: usize,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Value of new layer scales.
+    pub layerscale_value: f64,
+    /// 0: stochastic depth is not supported.
+    pub drop_path_rate: f64,
+    /// Not supported.
+    pub use_swiglu_ffn: bool,
+    /// Names of the classes; two where not stated.
+    pub id2label: Option<BTreeMap<String, String>>,
+}
+
+impl Default for Dinov2Config {
+    fn default() -> Self {
+        Self {
+            model_type: None,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            mlp_ratio: 4.0,
+            hidden_act: "gelu".into(),
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-6,
+            image_size: [224; 2],
+            patch_size: [14; 2],
+            num_channels: 3,
+            qkv_bias: true,
+            layerscale_value: 1.0,
+            drop_path_rate: 0.0,
+            use_swiglu_ffn: false,
+            id2label: None,
+        }
+    }
+}
+
+impl Dinov2Config {
+    /// Read `config.json` of a folder.
+    ///
+    /// # Errors
+    ///
+    /// See [`read_config`]; [`Error::Config`] if a value is not supported.
+    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        let config: Self = read_config(folder)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Width of the hidden layer of a feed-forward network.
+    pub fn mlp_size(&self) -> usize {
+        (self.hidden_size as f64 * self.mlp_ratio) as usize
+    }
+
+    /// Classes of the classifier.
+    pub fn num_labels(&self) -> usize {
+        self.id2label.as_ref().map_or(2, BTreeMap::len)
+    }
+
+    /// A classifier of `count` classes, with the labels that `transformers` gives by default.
+    pub fn with_labels(self, count: usize) -> Self {
+        let label = |i: usize| (i.to_string(), format!("LABEL_{i}"));
+        Self {
+            id2label: Some((0..count).map(label).collect()),
+            ..self
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        check_model_type(self.model_type.as_deref(), "dinov2")?;
+        check_heads(self.hidden_size, self.num_attention_heads)?;
+        check_size("num_hidden_layers", self.num_hidden_layers)?;
+        check_positive("mlp_ratio", self.mlp_ratio)?;
+        check_size("mlp_ratio", self.mlp_size())?;
+        check_size("id2label", self.num_labels())?;
+        check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
+        check_probability(
+            "attention_probs_dropout_prob",
+            self.attention_probs_dropout_prob,
+        )?;
+        check_positive("initializer_range", self.initializer_range)?;
+        check_positive("layer_norm_eps", self.layer_norm_eps)?;
+        check_patches(self.image_size, self.patch_size, self.num_channels)?;
+        if self.drop_path_rate != 0.0 {
+            return Err(Error::Config {
+                field: "drop_path_rate",
+                value: self.drop_path_rate.to_string(),
+                expected: "stochastic depth is not supported, expected 0".into(),
+            });
+        }
+        if self.use_swiglu_ffn {
+            return Err(Error::Config {
+                field: "use_swiglu_ffn",
+                value: "true".into(),
+                expected: "gated networks are not supported, expected false".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsupported_values_are_named() {
+        let refused = |change: fn(&mut Dinov2Config)| {
+            let mut config = Dinov2Config::default();
+            assert!(config.check().is_ok());
+            change(&mut config);
+            match config.check().unwrap_err() {
+                Error::Config { field, .. } => field,
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(refused(|c| c.model_type = Some("vit".into())), "model_type");
+        assert_eq!(refused(|c| c.use_swiglu_ffn = true), "use_swiglu_ffn");
+        assert_eq!(refused(|c| c.drop_path_rate = 0.1), "drop_path_rate");
+        assert_eq!(refused(|c| c.mlp_ratio = f64::NAN), "mlp_ratio");
+        assert_eq!(refused(|c| c.mlp_ratio = 1e300), "mlp_ratio");
+        assert_eq!(refused(|c| c.hidden_size = 0), "hidden_size");
+    }
+}

@@ -1,0 +1,191 @@
+//! ViT with a classifier of images.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::{Device, Tensor};
+use burn_ief::nn::LayerNormRecorded;
+use burn_peft::{LinearAdapted, NameMap};
+
+use super::attention::projections;
+use super::embeddings::Sizes;
+use super::{ViTConfig, ViTEmbeddings, ViTEncoder};
+use crate::bert::initial_linear;
+use crate::error::Error;
+use crate::weights::{LoadOptions, load_named};
+
+/// A batch of M images.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use models::vit::ViTInput;
+///
+/// let images = Tensor::<4>::zeros([2, 3, 12, 16], &Device::flex());
+/// let input = ViTInput::new(images).interpolated();
+/// assert!(input.interpolate);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ViTInput {
+    /// `[M, channels, height, width]`.
+    pub pixel_values: Tensor<4>,
+    /// Whether position embeddings are resized (bicubic) to images of another size.
+    pub interpolate: bool,
+}
+
+impl ViTInput {
+    /// Images of the size that the position embeddings are for.
+    pub fn new(pixel_values: Tensor<4>) -> Self {
+        Self {
+            pixel_values,
+            interpolate: false,
+        }
+    }
+
+    /// Allow images of any size.
+    pub fn interpolated(self) -> Self {
+        Self {
+            interpolate: true,
+            ..self
+        }
+    }
+}
+
+/// `ViTModel` of `transformers`, without its pooler.
+#[derive(Module, Debug)]
+pub struct ViTModel {
+    /// From pixels to tokens.
+    pub embeddings: ViTEmbeddings,
+    /// Layers of attention and feed-forward networks.
+    pub encoder: ViTEncoder,
+    /// After the last layer.
+    pub layernorm: LayerNorm,
+}
+
+/// `ViTForImageClassification` of `transformers`: a linear layer on the class token.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use models::vit::{ViTConfig, ViTInput};
+///
+/// let config = ViTConfig {
+///     hidden_size: 16,
+///     num_hidden_layers: 1,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     image_size: [8, 8],
+///     patch_size: [4, 4],
+///     ..ViTConfig::default()
+/// };
+/// let device = Device::flex().autodiff();
+/// let model = config.with_labels(10).init_classifier(&device)?;
+/// let images = Tensor::<4>::zeros([2, 3, 8, 8], &device);
+/// assert_eq!(model.forward(ViTInput::new(images))?.logits.dims(), [2, 10]);
+/// # Ok::<(), models::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct ViTForImageClassification {
+    /// The encoder.
+    pub vit: ViTModel,
+    /// d → classes.
+    pub classifier: Linear,
+}
+
+/// What [`ViTForImageClassification::forward`] returns.
+#[derive(Debug, Clone)]
+pub struct ViTClassification {
+    /// Tokens after the last layer, before the layer norm, `[M, 1 + patches, d]`.
+    pub encoder_output: Tensor<3>,
+    /// Tokens after the layer norm, `[M, 1 + patches, d]`.
+    pub last_hidden_state: Tensor<3>,
+    /// `[M, classes]`.
+    pub logits: Tensor<2>,
+}
+
+impl ViTConfig {
+    /// A new classifier of [`num_labels`](ViTConfig::num_labels) classes with random parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if a value is not supported.
+    pub fn init_classifier(&self, device: &Device) -> Result<ViTForImageClassification, Error> {
+        self.check()?;
+        let sizes = Sizes {
+            width: self.hidden_size,
+            channels: self.num_channels,
+            image: self.image_size,
+            patch: self.patch_size,
+            dropout: self.hidden_dropout_prob,
+            initializer_range: self.initializer_range,
+        };
+        let dims = [self.hidden_size, self.num_labels()];
+        Ok(ViTForImageClassification {
+            vit: ViTModel {
+                embeddings: ViTEmbeddings::new(&sizes, device),
+                encoder: ViTEncoder::new(self, device)?,
+                layernorm: LayerNormConfig::new(self.hidden_size)
+                    .with_epsilon(self.layer_norm_eps)
+                    .init(device),
+            },
+            classifier: initial_linear(dims, true, self.initializer_range, device),
+        })
+    }
+}
+
+impl ViTForImageClassification {
+    /// How its modules are called in `transformers` 4, which are the fields' own names, and 5.
+    pub fn names() -> Vec<NameMap> {
+        let five = projections(NameMap::default().with(r"^vit\.encoder\.layer\.", "vit.layers."))
+            .with(r"\bintermediate\.dense\b", "mlp.fc1")
+            .with(r"\boutput\.dense\b", "mlp.fc2");
+        vec![NameMap::default(), five]
+    }
+
+    /// Names with and without `vit.`. To put a new head on a pretrained encoder, add
+    /// `.keep_initial("classifier")`.
+    pub fn load_options() -> LoadOptions {
+        LoadOptions::default()
+            .with_prefix("vit")
+            .skip("pooler")
+            .skip("embeddings.mask_token")
+    }
+
+    /// Load a Hugging Face folder of either naming, by [`load_options`](Self::load_options) or
+    /// others.
+    ///
+    /// # Errors
+    ///
+    /// See [`ViTConfig::from_folder`] and [`load`](crate::weights::load).
+    pub fn load(folder: &Path, options: &LoadOptions, device: &Device) -> Result<Self, Error> {
+        let model = ViTConfig::from_folder(folder)?.init_classifier(device)?;
+        load_named(model, &Self::names(), folder, options)
+    }
+
+    /// Classify a batch.
+    ///
+    /// # Shapes
+    ///
+    /// - input: see [`ViTInput`]
+    /// - output: see [`ViTClassification`]; in a recording with drawn labels axis 0 also holds the
+    ///   copies
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] if the images do not fit the model.
+    pub fn forward(&self, input: ViTInput) -> Result<ViTClassification, Error> {
+        let ViTInput {
+            pixel_values,
+            interpolate,
+        } = input;
+        let tokens = self.vit.embeddings.forward(pixel_values, interpolate)?;
+        let encoder_output = self.vit.encoder.forward(tokens);
+        let normed = self.vit.layernorm.forward_recorded(encoder_output.clone());
+        let [batch, _, d] = normed.dims();
+        let class: Tensor<2> = normed.clone().narrow(1, 0, 1).reshape([batch, d]);
+        Ok(ViTClassification {
+            encoder_output,
+            last_hidden_state: normed,
+            logits: self.classifier.forward_adapted(class),
+        })
+    }
+}
