@@ -23,8 +23,8 @@ use crate::rows::Rows;
 use abandoned::Leaves;
 pub use labels::{LabelDraw, Likelihood};
 pub use output::{declare_loss_scale, input, loss, mean_loss, output, output_with};
-pub(crate) use recorder::{constant, is_composed};
 pub use recorder::{Recorder, Tap, recorder};
+pub(crate) use recorder::{constant, is_composed};
 pub use scale::LossScale;
 
 pub(crate) use output::OutputErrors;

@@ -475,7 +475,9 @@ fn a_call_that_misses_the_adapter_is_an_error_in_a_recording() {
     let unrecorded = |call: &dyn Fn() -> Tensor<1>, expected: &str| {
         let tape = Tape::start();
         // The head is recorded, as in a model where one call was forgotten.
-        let head = net.head.forward_recorded(Tensor::<2>::ones([5, 8], &device));
+        let head = net
+            .head
+            .forward_recorded(Tensor::<2>::ones([5, 8], &device));
         let head = head.sum_dim(1).squeeze_dim::<1>(1);
         let grads = (call() + head).mean().backward();
         let error = Jacobian::from_tape(tape, grads, &net).unwrap_err();

@@ -29,7 +29,7 @@ fn folders() -> Vec<PathBuf> {
     let models = children(&fixtures()).into_iter();
     let mut folders: Vec<_> = models.flat_map(|model| children(&model)).collect();
     folders.sort();
-    assert_eq!(folders.len(), 18);
+    assert_eq!(folders.len(), 21);
     folders
 }
 
@@ -81,11 +81,70 @@ fn every_folder_survives_reading_and_writing() {
 fn every_key_is_understood_and_can_be_named_again() {
     for path in folders() {
         let folder = AdapterFolder::read(&path).unwrap();
+        let adapted = folder.lora_modules().unwrap();
         let names = folder.tensors.keys();
         for ((key, _), name) in folder.entries().unwrap().iter().zip(names) {
-            assert_eq!(&key.name(&folder.config), name);
+            // PEFT has some parameters twice, by their place in its wrapper too.
+            let name = name.replace(".modules_to_save.default", "");
+            let name = name.replace(".modules_to_save", "");
+            assert_eq!(key.name_beside(&folder.config, &adapted), name);
         }
     }
+}
+
+/// How many tensors of each kind there are.
+fn census(name: &str) -> BTreeMap<&'static str, usize> {
+    let folder = open(name);
+    let mut census = BTreeMap::new();
+    for (key, _) in folder.entries().unwrap() {
+        let kind = match key {
+            AdapterKey::Lora { part, .. } => part.suffix(),
+            AdapterKey::Saved { .. } => "saved",
+            AdapterKey::Bias { .. } => "bias",
+            AdapterKey::Base { .. } => "base",
+            AdapterKey::Original { .. } => "original",
+            AdapterKey::PromptEmbeddings => "prompt",
+        };
+        *census.entry(kind).or_default() += 1;
+    }
+    census
+}
+
+#[test]
+fn keys_of_every_kind_are_in_the_folders() {
+    let bias_all = [
+        ("lora_A.weight", 2),
+        ("lora_B.weight", 2),
+        ("bias", 17),
+        // Two parameters of two modules, and their biases once more.
+        ("saved", 6),
+        ("original", 2),
+    ];
+    assert_eq!(census("bert/lora_bias_all"), BTreeMap::from(bias_all));
+    let embedding = [
+        ("lora_A.weight", 3),
+        ("lora_B.weight", 3),
+        ("lora_embedding_A", 1),
+        ("lora_embedding_B", 1),
+        ("base", 2),
+    ];
+    assert_eq!(census("llama/lora_embedding"), BTreeMap::from(embedding));
+    let convolution = [
+        ("lora_A.weight", 2),
+        ("lora_B.weight", 2),
+        ("lora_magnitude_vector", 2),
+    ];
+    assert_eq!(census("vit/dora_conv"), BTreeMap::from(convolution));
+}
+
+#[test]
+fn fractions_survive_to_the_last_bit() {
+    let folder = open("llama/lora_embedding");
+    let scales = lora(&folder.config).scales().unwrap();
+    let query = "model.layers.0.self_attn.q_proj";
+    assert_eq!(scales.alpha_of(query), 11.313708498984761);
+    assert_eq!(scales.rank_of("model.embed_tokens"), 2);
+    assert_eq!(scales.scale_of("model.embed_tokens"), 4.0);
 }
 
 #[test]
@@ -144,7 +203,7 @@ fn targets_agree_with_the_tensors() {
             continue;
         };
         let adapted = folder.lora_modules().unwrap();
-        let others = ["classifier", "lm_head", "pooler.dense"].map(str::to_string);
+        let others = ["classifier", "norm", "pooler.dense"].map(str::to_string);
         let modules: Vec<_> = adapted
             .iter()
             .chain(&others)

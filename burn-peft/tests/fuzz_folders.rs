@@ -20,13 +20,16 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value};
 
 /// Folders of each kind of adapter.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 10] = [
     "bert/dora",
+    "bert/lora_bias_all",
     "bert/lora_seqcls",
     "bert/prompt_tuning",
+    "llama/lora_embedding",
     "llama/prompt_tuning",
     "qwen2/lora",
     "t5_relu/prompt_tuning_2sub",
+    "vit/dora_conv",
     "vit/lora_tf5",
 ];
 

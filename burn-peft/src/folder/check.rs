@@ -115,8 +115,7 @@ impl Module<'_> {
             (true, None) => Err(Error::MissingKey {
                 key: self.key(LoraPart::Magnitude),
             }),
-            // An embedding has a norm for each token or for each column.
-            (true, Some(data)) if is_embedding || data.num_elements() == width => Ok(()),
+            (true, Some(data)) if data.num_elements() == width => Ok(()),
             (true, Some(data)) => {
                 let key = self.key(LoraPart::Magnitude);
                 Err(wrong(&key, data, format!("{width} elements")))

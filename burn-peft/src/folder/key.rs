@@ -1,5 +1,7 @@
 //! PEFT's names of tensors.
 
+use std::collections::BTreeSet;
+
 use crate::config::{Bias, PeftConfig};
 use crate::error::Error;
 use crate::target::is_saved;
@@ -76,7 +78,8 @@ pub enum LoraPart {
     EmbeddingA,
     /// B of an embedding `[dim, r]`.
     EmbeddingB,
-    /// DoRA's norms `[out]`, of a convolution `[1, out, 1, 1]`.
+    /// DoRA's norms: `[out]` of a linear layer, `[dim]` of an embedding, `[1, out, 1, 1]` of a
+    /// convolution.
     Magnitude,
 }
 
@@ -108,6 +111,9 @@ impl LoraPart {
 }
 
 const PROMPT: &str = "prompt_embeddings";
+
+/// Where the layer itself is in a module that is adapted.
+const ADAPTED: &str = "base_layer";
 
 impl AdapterKey {
     /// Read the name of a tensor in a folder with this configuration.
@@ -163,7 +169,10 @@ impl AdapterKey {
             let module = owner.into();
             return Some(Self::Saved { module, parameter });
         }
-        let module = match owner.strip_suffix(".base_layer") {
+        let module = match owner
+            .strip_suffix(ADAPTED)
+            .and_then(|owner| owner.strip_suffix('.'))
+        {
             Some(module) => module.to_string(),
             None => owner.to_string(),
         };
@@ -175,23 +184,42 @@ impl AdapterKey {
         }
     }
 
-    /// The name that PEFT gives the tensor in a folder with this configuration.
+    /// The name that PEFT gives the tensor in a folder with this configuration, where the module is
+    /// not one that LoRA adapts; see [`name_beside`](Self::name_beside).
     pub fn name(&self, config: &PeftConfig) -> String {
         let prefix = prefix(config);
         match self {
             Self::Lora { module, part } => format!("{prefix}{module}.{}", part.suffix()),
-            Self::Saved { module, parameter } => format!("{prefix}{module}.{parameter}"),
             Self::Bias { module } => match config {
                 PeftConfig::Lora(lora) if lora.bias == Bias::LoraOnly => {
-                    format!("{prefix}{module}.base_layer.bias")
+                    format!("{prefix}{module}.{ADAPTED}.bias")
                 }
                 _ => format!("{prefix}{module}.bias"),
             },
-            Self::Base { module, parameter } => format!("{prefix}{module}.{parameter}"),
+            Self::Saved { module, parameter } | Self::Base { module, parameter } => {
+                format!("{prefix}{module}.{parameter}")
+            }
             Self::Original { module, parameter } => {
                 format!("{prefix}{module}.original_module.{parameter}")
             }
             Self::PromptEmbeddings => PROMPT.into(),
+        }
+    }
+
+    /// The name that PEFT gives the tensor in a folder with this configuration and with LoRAs at
+    /// the modules in `adapted`. PEFT puts the layer of an adapted module one level down, and skips
+    /// a bias or an embedding that a folder has under another name without a word.
+    pub fn name_beside(&self, config: &PeftConfig, adapted: &BTreeSet<String>) -> String {
+        let prefix = prefix(config);
+        match self {
+            Self::Bias { module } if adapted.contains(module) => {
+                format!("{prefix}{module}.{ADAPTED}.bias")
+            }
+            Self::Bias { module } => format!("{prefix}{module}.bias"),
+            Self::Base { module, parameter } if adapted.contains(module) => {
+                format!("{prefix}{module}.{ADAPTED}.{parameter}")
+            }
+            key => key.name(config),
         }
     }
 }
@@ -332,11 +360,27 @@ mod tests {
     }
 
     #[test]
-    fn written_names_read_as_the_same_key() {
-        let lora_only = LoraSettings::new().with_bias(Bias::LoraOnly);
-        let config = PeftConfig::from(lora_only);
-        let bias = AdapterKey::Bias { module: "q".into() };
-        assert_eq!(bias.name(&config), "base_model.model.q.base_layer.bias");
-        assert_eq!(AdapterKey::parse(&bias.name(&config), &config), Ok(bias));
+    fn adapted_modules_hold_their_layer_one_level_down() {
+        let adapted = BTreeSet::from(["q".to_string()]);
+        let bias = |module: &str| AdapterKey::Bias {
+            module: module.into(),
+        };
+        for mode in [Bias::All, Bias::LoraOnly] {
+            let config = PeftConfig::from(LoraSettings::new().with_bias(mode));
+            let names = ["q", "norm"].map(|module| bias(module).name_beside(&config, &adapted));
+            let expected = ["q.base_layer.bias", "norm.bias"];
+            assert_eq!(
+                names,
+                expected.map(|name| format!("base_model.model.{name}"))
+            );
+            for (name, module) in names.iter().zip(["q", "norm"]) {
+                assert_eq!(AdapterKey::parse(name, &config), Ok(bias(module)));
+            }
+        }
+        let lora_only = PeftConfig::from(LoraSettings::new().with_bias(Bias::LoraOnly));
+        assert_eq!(
+            bias("q").name(&lora_only),
+            "base_model.model.q.base_layer.bias"
+        );
     }
 }
