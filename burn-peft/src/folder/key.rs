@@ -68,6 +68,12 @@ pub enum AdapterKey {
 }
 
 /// Which tensor of a LoRA.
+///
+/// ```
+/// use burn_peft::folder::LoraPart;
+///
+/// assert_eq!(LoraPart::EmbeddingB.suffix(), "lora_embedding_B");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LoraPart {
     /// A of a linear layer `[r, in]` or a convolution `[r, in, k, k]`.

@@ -174,8 +174,11 @@ fn plain(base: &Linear, parts: &Parts<'_>, x: Tensor<2>) -> Tensor<2> {
     for (adapter, factor) in parts {
         let entering = at(x.clone(), adapter.a.val().dtype());
         let hidden = adapter.dropout.forward(entering).matmul(adapter.a.val());
-        let delta = hidden.matmul(adapter.b.val()) * (adapter.scale * factor);
-        y = y.clone() + at(delta, y.dtype());
+        // Scaled where it is narrow.
+        let delta = (hidden * (adapter.scale * factor)).matmul(adapter.b.val());
+        // No second owner of `y`, so that devices can add in place.
+        let dtype = y.dtype();
+        y = y + at(delta, dtype);
     }
     y
 }
@@ -286,18 +289,21 @@ impl Call {
             if adapter.a.is_require_grad() {
                 let (tapped, tap) = self.recorder.tap(hidden, &adapter.a);
                 hidden = tapped;
-                self.record(&adapter.a, dropped, 1.0, tap);
+                self.record(&adapter.a, dropped, tap);
             }
-            let scale = adapter.scale * factor;
-            let delta = hidden.clone().matmul(adapter.b.val().inner()) * scale;
-            y = y.clone() + at(delta, y.dtype());
+            // Scaled where it is narrow.
+            let hidden = hidden * (adapter.scale * factor);
+            let delta = hidden.clone().matmul(adapter.b.val().inner());
+            // No second owner of `y`, so that devices can add in place.
+            let dtype = y.dtype();
+            y = y + at(delta, dtype);
             if adapter.b.is_require_grad() {
-                uses.push((&adapter.b, hidden, scale));
+                uses.push((&adapter.b, hidden));
             }
         }
         let frozen_bias = base.bias.as_ref().filter(|_| !base_trains);
         let frozen_bias = frozen_bias.map(|bias| bias.val().inner().unsqueeze::<2>());
-        let Some((first, _, _)) = uses.first() else {
+        let Some((first, _)) = uses.first() else {
             return match frozen_bias {
                 Some(bias) => y + bias,
                 None => y,
@@ -311,24 +317,20 @@ impl Call {
                 (y + tap.value(), tap)
             }
         };
-        for (factor, hidden, scale) in uses {
-            self.record(factor, hidden, scale, tap.clone());
+        for (factor, hidden) in uses {
+            self.record(factor, hidden, tap.clone());
         }
         y
     }
 
-    /// Rows of a factor: its scaled input times the error behind it.
-    fn record(&self, factor: &Param<Tensor<2>>, input: Tensor<2>, scale: f64, tap: Tap<2>) {
+    /// Rows of a factor: its input times the error behind it.
+    fn record(&self, factor: &Param<Tensor<2>>, input: Tensor<2>, tap: Tap<2>) {
         let (batch, positions) = self.dims;
         let input = input.inner();
         // Rows are kept in f32 or f64: products of f16 rows overflow.
         let input = match input.dtype() {
             DType::F32 | DType::F64 => input,
             _ => input.cast(DType::F32),
-        };
-        let input = match scale == 1.0 {
-            true => input,
-            false => input * scale,
         };
         let positioned = move |x: Tensor<2>| {
             let [_, width] = x.dims();
