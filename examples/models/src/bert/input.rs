@@ -111,6 +111,28 @@ impl BertInput {
             ),
         }
     }
+
+    /// Check all values against the sizes of the vocabulary and of the table of segments.
+    pub(super) fn check_values(&self, vocabulary: usize, segments: usize) -> Result<(), Error> {
+        within("input_ids", Some(&self.input_ids), vocabulary)?;
+        within("attention_mask", self.attention_mask.as_ref(), 2)?;
+        within("token_type_ids", self.token_type_ids.as_ref(), segments)
+    }
+}
+
+/// Whether all values are 0 or more and less than `end`.
+fn within(name: &'static str, ids: Option<&Tensor<2, Int>>, end: usize) -> Result<(), Error> {
+    let Some(ids) = ids else {
+        return Ok(());
+    };
+    let Ok(ids) = ids.clone().into_data().try_into_vec_as::<i64>() else {
+        return refuse(name, "cannot be read from its device".into());
+    };
+    let inside = |id: &i64| usize::try_from(*id).is_ok_and(|id| id < end);
+    match ids.iter().find(|id| !inside(id)) {
+        Some(id) => refuse(name, format!("found {id}, expected 0 to {}", end - 1)),
+        None => Ok(()),
+    }
 }
 
 fn refuse(name: &'static str, reason: String) -> Result<(), Error> {
@@ -150,6 +172,24 @@ mod tests {
         assert_eq!(refused(input().with_prompt(prompt([1, 4, 8]))), "prompt");
         assert_eq!(refused(input().with_prompt(prompt([2, 5, 8]))), "input_ids");
         assert_eq!(refused(BertInput::new(ids([2, 0]))), "input_ids");
+    }
+
+    #[test]
+    fn values_outside_of_their_tables_are_named() {
+        let input = |id: i64| {
+            let ids = Tensor::from_data([[0, id]], &Device::flex());
+            BertInput::new(ids)
+        };
+        assert!(input(9).check_values(10, 2).is_ok());
+        let error = input(10).check_values(10, 2).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "input `input_ids`: found 10, expected 0 to 9"
+        );
+        assert!(input(-1).check_values(10, 2).is_err());
+        let types = Tensor::from_data([[0, 2]], &Device::flex());
+        let input = input(1).with_token_type_ids(types);
+        assert!(input.check_values(10, 2).is_err());
     }
 
     #[test]

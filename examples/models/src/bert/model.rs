@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::nn::Linear;
+use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::recorder;
 use burn_peft::{LinearAdapted, NameMap};
@@ -109,6 +109,27 @@ impl BertModel {
         load(model, &bert_names(), folder, &options)
     }
 
+    /// Check shapes, token ids, mask and segments of an input.
+    ///
+    /// [`forward`](Self::forward) checks the shapes alone: looking at the values waits for the
+    /// device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] naming what does not fit.
+    pub fn check(&self, input: &BertInput) -> Result<(), Error> {
+        let entries = |table: &Embedding| {
+            let [entries, _] = table.weight.shape().dims();
+            entries
+        };
+        let [positions, width] = self.embeddings.position_embeddings.weight.shape().dims();
+        input.check(width, positions)?;
+        input.check_values(
+            entries(&self.embeddings.word_embeddings),
+            entries(&self.embeddings.token_type_embeddings),
+        )
+    }
+
     /// Encode a batch.
     ///
     /// # Shapes
@@ -119,6 +140,11 @@ impl BertModel {
     /// # Errors
     ///
     /// [`Error::Input`] if the shapes do not fit each other or the model.
+    ///
+    /// # Panics
+    ///
+    /// May panic, depending on the backend, if an id is outside of its table; see
+    /// [`check`](Self::check).
     pub fn forward(&self, input: BertInput) -> Result<BertOutput, Error> {
         let x = self.embeddings.forward(&input)?;
         let left_out = input.attention_mask.clone().map(|mask| {
