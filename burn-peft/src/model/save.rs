@@ -1,6 +1,6 @@
 //! From a model into an adapter folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -45,7 +45,7 @@ pub(super) fn save<M: Module>(
             known: super::operate::names(model).into_iter().collect(),
         });
     }
-    let adapted: Vec<String> = keys.iter().filter_map(lora_module).collect();
+    let adapted: BTreeSet<String> = keys.iter().filter_map(lora_module).collect();
     let saved = settings.modules_to_save.as_deref().unwrap_or_default();
     for own in &census.parameters {
         let module = own.module.clone();
@@ -63,7 +63,7 @@ pub(super) fn save<M: Module>(
     let mut tensors = BTreeMap::new();
     for key in keys {
         let data = values.get(&key, name, &census)?;
-        tensors.insert(key.name(&config), data);
+        tensors.insert(key.name_beside(&config, &adapted), data);
     }
     let folder = AdapterFolder { config, tensors };
     folder.check()?;
