@@ -21,7 +21,9 @@ fn t5_base() -> T5Config {
 fn t5_base_with_lora() {
     let device = Device::flex().autodiff();
     let model = t5_base().init(&device).unwrap();
-    let settings = LoraSettings::new().with_r(8).with_target_modules(["q", "v"]);
+    let settings = LoraSettings::new()
+        .with_r(8)
+        .with_target_modules(["q", "v"]);
     let names = models::t5::T5ForConditionalGeneration::names();
     let model = model.adapt("default", &settings, &names[0]).unwrap();
     assert_eq!(
