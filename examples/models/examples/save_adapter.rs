@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // ANCHOR: again
     let read = AdapterFolder::read(&target)?;
-    let again = base.load_adapter("default", &read, &[names.clone()])?;
+    let again = base.load_adapter("default", &read, std::slice::from_ref(names))?;
     let logits = |model: &BertForSequenceClassification| {
         // `valid`: without dropout.
         let output = model.valid().forward(BertInput::new(ids.clone().inner()))?;
