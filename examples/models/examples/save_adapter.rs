@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let difference = (logits(&again)? - logits(&model)?).abs().max();
     println!(
-        "read again, largest difference {}",
+        "read again, largest difference {:.1e}",
         difference.into_scalar::<f32>()
     );
     let rows = logits(&again)?.into_data().try_to_vec::<f32>()?;
