@@ -8,8 +8,10 @@ pub(crate) mod edit;
 mod embedding;
 mod init;
 mod linear;
+mod replace;
 
 pub use adapter::Adapter;
+pub(crate) use adapter::at;
 pub use adapters::Adapters;
 pub(crate) use adapters::AnyAdapters;
 pub use config::LoraConfig;
@@ -17,5 +19,5 @@ pub(crate) use config::place;
 pub use conv::Conv2dAdapted;
 pub use embedding::EmbeddingAdapted;
 pub use init::Initialization;
-pub(crate) use linear::replace;
 pub use linear::{LinearAdapted, LoraLinear};
+pub(crate) use replace::replace;

@@ -8,6 +8,7 @@ mod load;
 mod operate;
 mod report;
 mod save;
+mod values;
 mod walk;
 
 use burn::module::Module;
@@ -120,7 +121,8 @@ pub trait Peft: Module {
     }
 
     /// Make these the active adapters, with a factor on the update of each: one name switches,
-    /// several mix.
+    /// several mix. As everything that changes adapters, this first takes merged ones out of the
+    /// weights.
     ///
     /// # Errors
     ///

@@ -2,6 +2,8 @@
 
 use regex::Regex;
 
+use crate::error::Error;
+
 /// Rules that turn the path of a module in a Burn model into its name in `transformers`.
 ///
 /// Rust fields cannot always carry the names of the Python attributes (`self`, or a `ModuleList`
@@ -43,4 +45,21 @@ impl NameMap {
         }
         name
     }
+}
+
+/// The result under the first naming that gives one, or the error of the first; without namings,
+/// under the paths as they are.
+pub(crate) fn first_that_fits<T>(
+    schemes: &[NameMap],
+    attempt: impl Fn(&NameMap) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let Some((names, others)) = schemes.split_first() else {
+        return attempt(&NameMap::default());
+    };
+    attempt(names).or_else(|error| {
+        others
+            .iter()
+            .find_map(|names| attempt(names).ok())
+            .ok_or(error)
+    })
 }

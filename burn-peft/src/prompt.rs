@@ -1,7 +1,7 @@
 //! Prompt tuning (Lester, Al-Rfou and Constant 2021, arXiv 2104.08691).
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
 use burn_ief::nn::ParamRecorded;
 
 use crate::config::{PeftConfig, PromptSettings};
@@ -129,7 +129,7 @@ impl SoftPrompt {
             return Err(Error::MissingKey { key });
         };
         let plain = device.clone().inner();
-        let dtype = Tensor::<1>::zeros([1], &plain).dtype();
+        let dtype = default_dtype(&plain);
         let table = Tensor::from_data(data.clone().convert_dtype(dtype), (&plain, dtype));
         Self::new(settings, table, device)
     }
@@ -200,7 +200,9 @@ impl SoftPrompt {
             true => table.inner(),
             false => table,
         };
-        Self::new(settings, table.select(0, ids), device)
+        // The tokens train at full precision beside a model of half of it.
+        let rows = table.select(0, ids).cast(default_dtype(device));
+        Self::new(settings, rows, device)
     }
 
     /// Split a stored table.
@@ -227,6 +229,11 @@ impl SoftPrompt {
             rest: rest.map(|rest| parameter(rest).set_require_grad(false)),
         })
     }
+}
+
+/// The precision of new floating-point tensors.
+fn default_dtype(device: &Device) -> DType {
+    Tensor::<1>::zeros([1], &device.clone().inner()).dtype()
 }
 
 fn width(settings: &PromptSettings) -> Result<usize, Error> {

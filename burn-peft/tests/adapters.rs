@@ -12,7 +12,7 @@ use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LinearRecorded};
 use burn_ief::{Tape, output};
 use burn_peft::{
     Adapters, Conv2dAdapted, EmbeddingAdapted, Error, Initialization, LinearAdapted, LoraConfig,
-    Peft,
+    LoraSettings, NameMap, Peft,
 };
 
 /// Every kind of layer that can carry an adapter.
@@ -492,4 +492,106 @@ fn a_call_that_misses_the_adapter_is_an_error_in_a_recording() {
     unrecorded(&table, "table.weight.peft.default");
     let conv = || rows(net.conv.forward_recorded(image.clone()).flatten(1, 3));
     unrecorded(&conv, "conv.weight.peft.default");
+}
+
+#[test]
+fn a_merged_model_is_unmerged_before_its_adapters_change() {
+    let device = Device::flex().autodiff();
+    device.seed(13);
+    let net = Net::plain(&device);
+    let (ids, _) = batch(&device);
+    let base = net.forward(ids.clone());
+    let net = net.adapted("one", &small()).adapted("two", &small());
+    let out = |net: &Net| net.forward(ids.clone());
+    let only = |net: Net, name| net.with_active_adapters(&[(name, 1.0)]).unwrap();
+    let (one, two) = (only(net.clone(), "one"), only(net.clone(), "two"));
+    assert!(largest(out(&one) - out(&two)) > 1e-3);
+
+    let merged = one.clone().merge_adapters();
+    let switched = only(merged.clone(), "two");
+    assert!(largest(out(&switched) - out(&two)) < 1e-5);
+    let removed = merged.clone().without_adapter("one").unwrap();
+    assert!(largest(out(&removed) - base.clone()) < 1e-5);
+    let off = merged.clone().with_adapters_enabled(false);
+    assert!(largest(out(&off) - base.clone()) < 1e-5);
+    assert!(largest(out(&off.with_adapters_enabled(true)) - out(&one)) < 1e-5);
+    // A new adapter starts from the base weights, by layer as by model.
+    let config = small();
+    let started = Net {
+        table: config.embedding("new", merged.table.clone()).unwrap(),
+        conv: config.conv2d("new", merged.conv.clone()).unwrap(),
+        first: config.linear("new", merged.first.clone()).unwrap(),
+        head: merged.head.clone(),
+    };
+    assert!(largest(out(&started) - base) < 1e-5);
+    // What undoes the merge moves with the model.
+    let forked = merged.fork(&device.clone().inner()).unmerge_adapters();
+    assert!(largest(out(&forked) - out(&one)) < 1e-5);
+}
+
+#[test]
+fn a_field_may_be_named_like_the_slot() {
+    #[derive(Module, Debug)]
+    struct Outer {
+        weight: Inner,
+    }
+    #[derive(Module, Debug)]
+    struct Inner {
+        peft: Linear,
+        lora: Linear,
+    }
+    let device = Device::flex().autodiff();
+    let linear = || LinearConfig::new(3, 3).init(&device);
+    let (peft, lora) = (linear(), linear());
+    let net = Outer {
+        weight: Inner { peft, lora },
+    };
+    let settings = LoraSettings::new().with_r(1).with_target_modules(["peft"]);
+    let names = NameMap::default();
+    let net = net.adapt("default", &settings, &names).unwrap();
+    assert_eq!(net.adapter_names(), ["default"]);
+    // A and B of rank 1; the layers themselves are frozen.
+    assert_eq!(net.trainable().trainable, 3 + 3);
+    let folder = net.save_adapter("default", &settings, &names).unwrap();
+    let keys: Vec<&str> = folder.tensors.keys().map(String::as_str).collect();
+    let module = "base_model.model.weight.peft";
+    let expected = ["lora_A", "lora_B"].map(|part| format!("{module}.{part}.weight"));
+    assert_eq!(keys, expected);
+}
+
+#[test]
+fn a_grouped_convolution_never_computes_something_else() {
+    let device = Device::flex().autodiff();
+    device.seed(14);
+    // A walk over a model does not see groups.
+    let config = Conv2dConfig::new([4, 4], [2, 2]).with_groups(2);
+    let settings = LoraSettings::new().with_r(2).with_target_modules(["conv"]);
+    #[derive(Module, Debug)]
+    struct Grouped {
+        conv: Conv2d,
+        head: Linear,
+    }
+    let net = Grouped {
+        conv: config.init(&device),
+        head: LinearConfig::new(2, 1).init(&device),
+    };
+    let settings = settings.with_modules_to_save(["head"]);
+    let net = net
+        .adapt("default", &settings, &NameMap::default())
+        .unwrap();
+    let net = net.map(&mut Shake("default".into(), Vec::new()));
+    let x = Tensor::<4>::random([5, 4, 3, 3], Distribution::Default, &device);
+    let adapted = net.conv.forward_adapted(x.clone());
+    assert!(largest(adapted - net.conv.forward(x.clone())) < 1e-6);
+    let tape = Tape::start();
+    let y = net.conv.forward_adapted(x).flatten::<2>(1, 3).sum_dim(1);
+    let head = net
+        .head
+        .forward_recorded(Tensor::<2>::ones([5, 2], &device));
+    let grads = (y + head).mean().backward();
+    let error = Jacobian::from_tape(tape, grads, &net).unwrap_err();
+    assert!(
+        error.to_string().contains("conv.weight.peft.default"),
+        "{error}"
+    );
 }

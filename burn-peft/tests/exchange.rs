@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use burn_peft::config::{Bias, InitLoraWeights};
 use burn_peft::{
     AdapterFolder, Adapters, Conv2dAdapted, EmbeddingAdapted, Error, LinearAdapted, LoraSettings,
@@ -306,4 +306,21 @@ fn folders_that_do_not_fit_are_refused() {
     let nothing = LoraSettings::new().with_target_modules(["quer"]);
     let error = base.adapt("a", &nothing, &names()).unwrap_err();
     assert!(error.to_string().ends_with("near names: query"), "{error}");
+}
+
+#[test]
+fn loaded_values_take_the_precision_of_their_parameters() {
+    let device = Device::flex().autodiff();
+    let base = Net::new(&device);
+    let settings = settings().with_modules_to_save(["classifier"]);
+    let net = base.clone().adapt("a", &settings, &names()).unwrap();
+    let folder = net.save_adapter("a", &settings, &names()).unwrap();
+    let mut half = base;
+    let cast = |weight: Tensor<2>| weight.detach().cast(DType::BF16);
+    half.classifier.weight = half.classifier.weight.map(cast);
+    let loaded = half.load_adapter("a", &folder, &[names()]).unwrap();
+    assert_eq!(loaded.classifier.weight.val().dtype(), DType::BF16);
+    let head = loaded.classifier.weight.val().cast(DType::F32);
+    // bf16 keeps 8 bits of weights below 1/2.
+    assert!(largest(head - net.classifier.weight.val()) < 2e-3);
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use burn_ief::Tape;
 use burn_ief::jacobian::Jacobian;
 use burn_ief::nn::LinearRecorded;
@@ -36,6 +36,27 @@ fn vocabulary_rows_are_drawn_once_each() {
 }
 
 #[test]
+fn random_tokens_are_standard_normal() {
+    let device = Device::flex().autodiff();
+    device.seed(4);
+    let settings = PromptSettings::new(100).with_token_dim(100);
+    let values = rows(&SoftPrompt::random(&settings, &device).unwrap());
+    let mean = |values: &mut dyn Iterator<Item = f32>| values.sum::<f32>() / 1e4;
+    assert!(mean(&mut values.iter().copied()).abs() < 0.05);
+    assert!((mean(&mut values.iter().map(|x| x * x)) - 1.0).abs() < 0.06);
+}
+
+#[test]
+fn tables_of_half_precision_give_trainable_tokens_of_full() {
+    let device = Device::flex().autodiff();
+    let half = table(&device).cast(DType::F16);
+    let prompt = SoftPrompt::from_text(&settings(), half, &[5, 2], &device).unwrap();
+    assert_eq!(prompt.embeddings.val().dtype(), DType::F32);
+    assert_eq!(rows(&prompt)[..6], [5.0, 5.0, 5.0, 2.0, 2.0, 2.0]);
+    assert!(prompt.embeddings.is_require_grad());
+}
+
+#[test]
 fn texts_are_repeated_or_cut() {
     let device = Device::flex().autodiff();
     let begin = |ids: &[usize]| {
@@ -47,6 +68,13 @@ fn texts_are_repeated_or_cut() {
     };
     assert_eq!(begin(&[5, 2, 1]), [5.0, 2.0, 1.0, 5.0]);
     assert_eq!(begin(&[5, 2, 1, 0, 3]), [5.0, 2.0, 1.0, 0.0]);
+
+    // The text runs on into the rows of a second submodule.
+    let two = settings().with_num_transformer_submodules(2);
+    let prompt = SoftPrompt::from_text(&two, table(&device), &[5, 2, 1], &device).unwrap();
+    assert_eq!(rows(&prompt)[9..], [5.0; 3]);
+    let rest: Vec<f32> = prompt.rest.unwrap().val().into_data().iter().collect();
+    assert_eq!(rest[..6], [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]);
 }
 
 #[test]

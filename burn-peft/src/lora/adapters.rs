@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::adapter::{Adapter, at};
 use super::edit;
+use super::replace::replace;
 
 /// Named adapters on one weight of rank `D`.
 ///
@@ -59,6 +60,17 @@ struct Merged<const D: usize> {
     /// Of DoRA, along the outputs.
     ratio: Option<Tensor<D>>,
     shift: Tensor<D>,
+}
+
+impl<const D: usize> Merged<D> {
+    fn to_device(self, device: &Device) -> Self {
+        // Plain tensors stay plain, whatever the device's autodiff.
+        let device = device.clone().inner();
+        Self {
+            ratio: self.ratio.map(|ratio| ratio.to_device(&device)),
+            shift: self.shift.to_device(&device),
+        }
+    }
 }
 
 impl<const D: usize> Adapters<D> {
@@ -232,13 +244,19 @@ pub(crate) fn bare<const D: usize>(weight: &Param<Tensor<D>>) -> Param<Tensor<D>
     Param::from_mapped_value(id, value, mapper)
 }
 
-/// A weight frozen, and its adapters left as they are. (`Param`'s own `set_require_grad` drops a
-/// reparameterization.)
+/// A weight frozen, with its adapters, merged ones taken out. (`Param`'s own `set_require_grad`
+/// drops a reparameterization.)
 pub(crate) fn frozen<const D: usize>(weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
-    match Adapters::of(&weight).cloned() {
-        Some(adapters) => adapters.attach(bare(&weight).set_require_grad(false)),
-        None => weight.set_require_grad(false),
-    }
+    let Some(adapters) = Adapters::of(&weight).cloned() else {
+        return weight.set_require_grad(false);
+    };
+    let mut adapters = adapters;
+    let base = replace(bare(&weight), |value| {
+        let (unmerged, value) = adapters.clone().unmerge(value);
+        adapters = unmerged;
+        value
+    });
+    adapters.attach(base.set_require_grad(false))
 }
 
 impl<const D: usize> Reparameterization for Adapters<D> {
@@ -334,11 +352,15 @@ impl<const D: usize> Module for Adapters<D> {
     }
 
     fn fork(self, device: &Device) -> Self {
-        self.each(|adapter| adapter.fork(device))
+        let merged = self.merged.clone().map(|merged| merged.to_device(device));
+        let forked = self.each(|adapter| adapter.fork(device));
+        Self { merged, ..forked }
     }
 
     fn to_device(self, device: &Device) -> Self {
-        self.each(|adapter| adapter.to_device(device))
+        let merged = self.merged.clone().map(|merged| merged.to_device(device));
+        let moved = self.each(|adapter| adapter.to_device(device));
+        Self { merged, ..moved }
     }
 
     fn train(self) -> Self {

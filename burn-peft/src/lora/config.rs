@@ -9,7 +9,8 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use super::adapter::{Adapter, at, beside, column_norms};
 use super::adapters::{Adapters, bare, frozen};
 use super::init::{self, Initialization, Sizes};
-use super::linear::{LoraLinear, replace};
+use super::linear::LoraLinear;
+use super::replace::replace;
 use crate::error::Error;
 
 /// Rank, scale, dropout and first values of a low-rank adapter; the defaults are those of Hugging
@@ -111,8 +112,8 @@ impl LoraConfig {
     ///
     /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
     pub fn embedding(&self, name: &str, table: Embedding) -> Result<Embedding, Error> {
-        let adapter = self.embedding_adapter(&table.weight)?;
         let weight = frozen(table.weight);
+        let adapter = self.embedding_adapter(&weight)?;
         Ok(Embedding {
             weight: hang(name, adapter, weight),
         })

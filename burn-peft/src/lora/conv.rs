@@ -41,6 +41,11 @@ impl Conv2dAdapted for Conv2d {
         let Some(adapters) = Adapters::of(&self.weight) else {
             return self.forward_recorded(input);
         };
+        if self.groups != 1 {
+            // A module walk does not see groups, so adapters can get here: two convolutions are not
+            // the composed one then, and a recording has no rule for it and says so.
+            return self.forward_recorded(input);
+        }
         let base = Conv2d {
             weight: bare(&self.weight),
             ..self.clone()

@@ -9,6 +9,7 @@ use burn_ief::{Recorder, Rows, recorder};
 
 use super::adapter::{Adapter, at, beside, column_norms};
 use super::adapters::{Adapters, bare};
+use super::replace::replace;
 
 /// The adapters that take part, with the factors on their updates.
 type Parts<'a> = [(&'a Adapter<2>, f64)];
@@ -127,18 +128,6 @@ impl LoraLinear {
         let weight = replace(weight, |weight| adapters.merge(weight).1);
         Linear { weight, bias }
     }
-}
-
-/// Change the plain value of a parameter; id, training state and tape settings stay.
-pub(crate) fn replace<const D: usize>(
-    param: Param<Tensor<D>>,
-    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
-) -> Param<Tensor<D>> {
-    let trains = param.is_require_grad();
-    param.map(|value| match value.is_autodiff() {
-        true => beside(change(value.clone().inner()), &value).set_require_grad(trains),
-        false => change(value),
-    })
 }
 
 fn forward<const D: usize>(base: &Linear, parts: &Parts<'_>, input: Tensor<D>) -> Tensor<D> {

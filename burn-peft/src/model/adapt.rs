@@ -1,12 +1,15 @@
 //! New adapters by a configuration of PEFT.
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use burn::module::Module;
 
 use super::attach::{self, Pending};
 use super::census::{Census, Layer, Own, Weight};
+use super::operate;
+use super::values::{self, Values};
+use super::walk::joined;
 use crate::config::{Bias, InitLoraWeights, LoraSettings};
 use crate::error::Error;
 use crate::lora::{Initialization, LoraConfig};
@@ -23,19 +26,22 @@ pub(super) fn adapt<M: Module>(
 ) -> Result<M, Error> {
     settings.validate()?;
     let init = initialization(&settings.init_lora_weights)?;
+    // A new adapter starts from the base weights.
+    let model = operate::fold(model, false);
     let census = Census::of(&model, names);
     let targets = Targets::resolve(settings, &census.modules)?;
     let made = make(settings, init, &census, &targets)?;
     let trains = trains(settings, &census, &targets);
-    let model = attach::set(model, made.values);
+    let model = values::set(model, made.values);
     let model = attach::attach(model, name, made.adapters);
     Ok(attach::train_only(model, |path| trains.contains(path)))
 }
 
 /// Adapters, and values of weights that lose a part to them.
+#[derive(Default)]
 pub(super) struct Made {
     pub adapters: Pending,
-    pub values: HashMap<String, Box<dyn Any>>,
+    pub values: Values,
 }
 
 pub(super) fn make(
@@ -44,10 +50,7 @@ pub(super) fn make(
     census: &Census,
     targets: &[Target],
 ) -> Result<Made, Error> {
-    let mut made = Made {
-        adapters: HashMap::new(),
-        values: HashMap::new(),
-    };
+    let mut made = Made::default();
     for target in targets {
         let Some(layer) = census.layer(&target.module) else {
             return Err(Error::TargetKind {
@@ -166,12 +169,5 @@ impl Own {
     /// Key in `transformers`.
     pub fn full_key(&self) -> String {
         joined(&self.module, &self.key)
-    }
-}
-
-pub(super) fn joined(module: &str, leaf: &str) -> String {
-    match module {
-        "" => leaf.into(),
-        module => format!("{module}.{leaf}"),
     }
 }

@@ -1,15 +1,15 @@
-//! Putting adapters and values into a model, after everything has been checked.
+//! Putting adapters into a model, after everything has been checked.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use burn::module::{Module, Param, Reparameterizer};
+use burn::module::{Module, Param, Reparameterization, Reparameterizer};
 use burn::tensor::Tensor;
 
 use super::operate;
-use super::walk::{self, Change, Place};
+use super::walk::{self, Change, Place, joined};
 use crate::lora::{Adapter, Adapters};
 
 /// Adapters by the path of their module, an `Adapter` of the weight's rank each.
@@ -20,7 +20,7 @@ pub(super) fn attach<M: Module>(model: M, name: &str, adapters: Pending) -> M {
     let pending = Rc::new(RefCell::new(adapters));
     let (left, own) = (pending.clone(), name.to_string());
     // Weights that carry adapters already take one more.
-    let model = walk::edit_adapters(model, move |path, adapters| {
+    let model = walk::edit_adapters(operate::fold(model, false), move |path, adapters| {
         let Some(adapter) = left.borrow_mut().remove(path) else {
             return;
         };
@@ -28,82 +28,41 @@ pub(super) fn attach<M: Module>(model: M, name: &str, adapters: Pending) -> M {
             unreachable!("an adapter is made at its weight's rank");
         }
     });
-    let model = model
-        .apply_reparameterization(Hang::<2>::new(name, &pending))
-        .apply_reparameterization(Hang::<4>::new(name, &pending));
+    let mut first = pending.take();
+    let model = hang(model, of_rank::<2>(&mut first, name));
+    let model = hang(model, of_rank::<4>(&mut first, name));
     operate::activate(model, &[(name, 1.0)])
 }
 
-struct Hang<const D: usize> {
-    name: String,
-    pending: Rc<RefCell<Pending>>,
+/// Take out the adapters of one rank.
+fn of_rank<const D: usize>(pending: &mut Pending, name: &str) -> HashMap<String, Adapters<D>> {
+    let own = pending.extract_if(|_, adapter| adapter.is::<Adapter<D>>());
+    let own = own.filter_map(|(path, adapter)| {
+        let adapter = adapter.downcast::<Adapter<D>>().ok()?;
+        Some((path, Adapters::new(name, *adapter)))
+    });
+    own.collect()
 }
 
-impl<const D: usize> Hang<D> {
-    fn new(name: &str, pending: &Rc<RefCell<Pending>>) -> Self {
-        Self {
-            name: name.into(),
-            pending: pending.clone(),
-        }
-    }
+/// Attach reparameterizations to the weights of the modules at these paths, which have none.
+pub(super) fn hang<M: Module, R: Reparameterization>(model: M, at: HashMap<String, R>) -> M {
+    let at = at.into_iter();
+    let at = at.map(|(module, state)| (joined(&module, "weight"), state));
+    model.apply_reparameterization(Hang(at.collect()))
 }
 
-impl<const D: usize> Reparameterizer for Hang<D> {
-    type Reparam = Adapters<D>;
+/// By the path of the weight.
+struct Hang<R>(HashMap<String, R>);
 
-    fn reparameterize<const E: usize>(
+impl<R: Reparameterization> Reparameterizer for Hang<R> {
+    type Reparam = R;
+
+    fn reparameterize<const D: usize>(
         &mut self,
         path: &str,
-        param: Param<Tensor<E>>,
-    ) -> (Param<Tensor<E>>, Option<Adapters<D>>) {
-        let Some(module) = path
-            .strip_suffix(".weight")
-            .filter(|_| D == E)
-            .or(match path {
-                // The model is the layer itself.
-                "weight" if D == E => Some(""),
-                _ => None,
-            })
-        else {
-            return (param, None);
-        };
-        let mut pending = self.pending.borrow_mut();
-        if !pending
-            .get(module)
-            .is_some_and(|adapter| adapter.is::<Adapter<D>>())
-        {
-            return (param, None);
-        }
-        let adapter = pending.remove(module);
-        let adapter = adapter.and_then(|adapter| adapter.downcast::<Adapter<D>>().ok());
-        let adapters = adapter.map(|adapter| Adapters::new(&self.name, *adapter));
-        (param, adapters)
-    }
-}
-
-/// Values of the model's own parameters by path, a plain tensor of the parameter's rank each.
-pub(super) fn set<M: Module>(model: M, values: HashMap<String, Box<dyn Any>>) -> M {
-    if values.is_empty() {
-        return model;
-    }
-    walk::map(model, &mut Set(values))
-}
-
-struct Set(HashMap<String, Box<dyn Any>>);
-
-impl Change for Set {
-    fn change<const D: usize>(
-        &mut self,
-        place: Place<'_>,
         param: Param<Tensor<D>>,
-    ) -> Param<Tensor<D>> {
-        let Some(value) = self.0.remove(&place.path.join(".")) else {
-            return param;
-        };
-        match value.downcast::<Tensor<D>>() {
-            Ok(value) => crate::lora::replace(param, |_| *value),
-            Err(_) => unreachable!("a value is made at its parameter's rank"),
-        }
+    ) -> (Param<Tensor<D>>, Option<R>) {
+        (param, self.0.remove(path))
     }
 }
 

@@ -88,12 +88,12 @@ impl Count<'_> {
 
 impl Look for Count<'_> {
     fn look<const D: usize>(&mut self, place: Place<'_>, param: &Param<Tensor<D>>) {
-        if place.adapter().is_some() {
+        if place.is_nested() {
             return;
         }
         let path = place.module();
         let module = self.names.name(&path);
-        let (key, transposed) = stored(place.holder, place.leaf());
+        let (key, transposed) = stored(place.holder(), place.leaf());
         self.census.parameters.push(Own {
             path: path.clone(),
             module: module.clone(),
@@ -106,7 +106,7 @@ impl Look for Count<'_> {
         for (at, _) in module.match_indices('.') {
             self.list(&module[..at], ModuleKind::Other);
         }
-        let kind = match (place.holder, place.leaf()) {
+        let kind = match (place.holder(), place.leaf()) {
             ("Linear", "weight") => ModuleKind::Linear,
             ("Embedding", "weight") => ModuleKind::Embedding,
             ("Conv2d", "weight") => ModuleKind::Conv2d,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use burn::module::{LoraAdapter, Module, Param, Reparameterization, Reparameterizer};
+use burn::module::{LoraAdapter, Module, Param, Reparameterization};
 use burn::tensor::Tensor;
 
 use super::attach::{self, Pending};
@@ -73,7 +73,7 @@ pub(super) fn to_burn<M: Module>(model: M) -> Result<M, Error> {
     let model = operate::enable(model, false).materialize();
     let adapters = adapters.into_iter();
     let adapters = adapters.filter_map(|(path, adapter)| Some((path, adapter?)));
-    Ok(model.apply_reparameterization(Hang(adapters.collect())))
+    Ok(attach::hang(model, adapters.collect()))
 }
 
 /// A and B of Burn's adapters, by the path of the module.
@@ -110,32 +110,12 @@ impl Change for Silence {
     }
 }
 
-struct Hang(HashMap<String, LoraAdapter>);
-
-impl Reparameterizer for Hang {
-    type Reparam = LoraAdapter;
-
-    fn reparameterize<const D: usize>(
-        &mut self,
-        path: &str,
-        param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
-        let module = match path {
-            "weight" => Some(""),
-            path => path.strip_suffix(".weight"),
-        };
-        let adapter = module.and_then(|module| self.0.remove(module));
-        (param, adapter)
-    }
-}
-
 impl Place<'_> {
     /// Module and factor (`a`, `b`) where this belongs to an adapter of Burn's.
     fn burn_adapter(&self) -> Option<(String, &str)> {
-        let [module @ .., weight, slot, factor] = self.path else {
-            return None;
-        };
-        let burns = weight == "weight" && slot == LoraAdapter::NAME;
-        burns.then(|| (module.join("."), factor.as_str()))
+        match self.behind(LoraAdapter::NAME)? {
+            (module, [factor]) => Some((module, factor)),
+            _ => None,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! From an adapter folder into a model.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -9,11 +9,14 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use super::adapt::{self, Made};
 use super::attach::{self, Pending};
 use super::census::{Census, Layer, Own, Weight};
+use super::operate;
+use super::values::{self, Values};
+use super::walk::joined;
 use crate::config::{LoraSettings, PeftConfig};
 use crate::error::Error;
 use crate::folder::{AdapterFolder, AdapterKey, LoraPart};
 use crate::lora::{Initialization, LoraConfig, place};
-use crate::names::NameMap;
+use crate::names::{NameMap, first_that_fits};
 use crate::target::{ModuleKind, Target, Targets};
 
 /// The model with the adapter of the folder, active and trainable.
@@ -25,6 +28,8 @@ pub(super) fn load<M: Module>(
 ) -> Result<M, Error> {
     folder.check()?;
     let entries = Entries::of(folder)?;
+    // The adapter belongs to the base weights.
+    let model = operate::fold(model, false);
     let census = named(&model, schemes, &entries)?;
     let plan = match &folder.config {
         PeftConfig::Lora(settings) => lora(&entries, settings, &census)?,
@@ -34,7 +39,7 @@ pub(super) fn load<M: Module>(
             let own = own.filter(|own| adapt::under_saved(saved, &own.module));
             Plan {
                 adapters: Pending::new(),
-                values: entries.values(&model, &census)?,
+                values: Values::new(),
                 trains: own.map(Own::full_path).collect(),
             }
         }
@@ -42,7 +47,7 @@ pub(super) fn load<M: Module>(
     let mut values = entries.values(&model, &census)?;
     values.extend(plan.values);
     // Nothing fails from here on.
-    let model = attach::set(model, values);
+    let model = values::set(model, values);
     let model = match plan.adapters.is_empty() {
         true => model,
         false => attach::attach(model, name, plan.adapters),
@@ -50,10 +55,12 @@ pub(super) fn load<M: Module>(
     Ok(attach::train_only(model, |path| plan.trains.contains(path)))
 }
 
+/// What a folder changes about a model.
 struct Plan {
     adapters: Pending,
-    values: HashMap<String, Box<dyn Any>>,
-    trains: std::collections::HashSet<String>,
+    /// Of weights that lose a part to their adapters.
+    values: Values,
+    trains: HashSet<String>,
 }
 
 /// The tensors of a folder by what they are.
@@ -75,8 +82,8 @@ impl<'a> Entries<'a> {
         self.keys.iter().filter_map(|(key, data)| {
             let own = match key {
                 AdapterKey::Saved { module, parameter }
-                | AdapterKey::Base { module, parameter } => adapt::joined(module, parameter),
-                AdapterKey::Bias { module } => adapt::joined(module, "bias"),
+                | AdapterKey::Base { module, parameter } => joined(module, parameter),
+                AdapterKey::Bias { module } => joined(module, "bias"),
                 _ => return None,
             };
             Some((own, key, *data))
@@ -111,13 +118,9 @@ impl<'a> Entries<'a> {
     }
 
     /// Values of the model's own parameters, by path.
-    fn values<M: Module>(
-        &self,
-        model: &M,
-        census: &Census,
-    ) -> Result<HashMap<String, Box<dyn Any>>, Error> {
+    fn values<M: Module>(&self, model: &M, census: &Census) -> Result<Values, Error> {
         let device = device_of(model);
-        let mut values: HashMap<String, Box<dyn Any>> = HashMap::new();
+        let mut values = Values::new();
         for (name, key, data) in self.own() {
             let Some(own) = census.parameter(&name) else {
                 continue;
@@ -160,8 +163,9 @@ fn device_of<M: Module>(model: &M) -> Device {
     device.unwrap_or_default().inner()
 }
 
+/// In the file's precision; it takes its parameter's when it gets there.
 fn plain<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
-    let dtype = Tensor::<1>::zeros([1], device).dtype();
+    let dtype = data.dtype();
     at::<D>(data, device, dtype)
 }
 
@@ -175,22 +179,15 @@ fn named<M: Module>(
     schemes: &[NameMap],
     entries: &Entries<'_>,
 ) -> Result<Census, Error> {
-    let identity = [NameMap::default()];
-    let schemes = match schemes {
-        [] => &identity,
-        schemes => schemes,
-    };
-    let mut first = None;
-    for names in schemes {
+    first_that_fits(schemes, |names| {
         let census = Census::of(model, names);
         match entries.stranger(&census) {
-            None => return Ok(census),
-            Some(key) => first = first.or(Some(key)),
+            None => Ok(census),
+            Some(key) => Err(Error::Key {
+                key,
+                reason: "the model has no such module",
+            }),
         }
-    }
-    Err(Error::Key {
-        key: first.unwrap_or_default(),
-        reason: "the model has no such module",
     })
 }
 
@@ -218,10 +215,7 @@ fn lora(entries: &Entries<'_>, settings: &LoraSettings, census: &Census) -> Resu
             reason: "target_modules does not choose this module",
         });
     }
-    let mut made = Made {
-        adapters: HashMap::new(),
-        values: HashMap::new(),
-    };
+    let mut made = Made::default();
     if settings.init_lora_weights.changes_base() {
         // The factors belong to a weight that lost its principal part: take it away here as well.
         let init = adapt::initialization(&settings.init_lora_weights)?;

@@ -2,14 +2,14 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::walk::{self, Change, Look, Place};
-use crate::lora::replace;
+use super::values::{self, Values};
+use super::walk::{self, Change, Look, Place, joined};
 
 /// Names of the adapters on the model's weights.
 pub(super) fn names<M: Module>(model: &M) -> BTreeSet<String> {
@@ -26,7 +26,11 @@ pub(super) fn names<M: Module>(model: &M) -> BTreeSet<String> {
     names.0
 }
 
+// Merged adapters are taken out of the weights before anything about them changes, as in PEFT: the
+// weights hold what was active when they were merged.
+
 pub(super) fn activate<M: Module>(model: M, active: &[(&str, f64)]) -> M {
+    let model = fold(model, false);
     let active: Vec<(String, f64)> = active
         .iter()
         .map(|(name, factor)| (name.to_string(), *factor))
@@ -41,10 +45,12 @@ pub(super) fn activate<M: Module>(model: M, active: &[(&str, f64)]) -> M {
 }
 
 pub(super) fn enable<M: Module>(model: M, enabled: bool) -> M {
+    let model = fold(model, false);
     walk::edit_adapters(model, move |_, adapters| adapters.set_enabled(enabled))
 }
 
 pub(super) fn remove<M: Module>(model: M, name: &str) -> M {
+    let model = fold(model, false);
     let name = name.to_string();
     walk::edit_adapters(model, move |_, adapters| adapters.remove(&name))
 }
@@ -54,26 +60,17 @@ pub(super) fn fold<M: Module>(model: M, merge: bool) -> M {
     // A mapper meets a weight before its adapters and cannot go back: the first pass computes the
     // new weights, the second puts them in place.
     let seen: Rc<RefCell<Option<Box<dyn Any>>>> = Rc::default();
-    let folded: Rc<RefCell<HashMap<String, Box<dyn Any>>>> = Rc::default();
+    let folded: Rc<RefCell<Values>> = Rc::default();
     let (last, results) = (seen.clone(), folded.clone());
     let model = walk::edit_beside(model, &mut Remember(seen), move |path, adapters| {
         let Some(weight) = last.borrow_mut().take() else {
             return;
         };
         if let Some(weight) = adapters.fold(weight, merge) {
-            results.borrow_mut().insert(path.into(), weight);
+            results.borrow_mut().insert(joined(path, "weight"), weight);
         }
     });
-    let weights = folded.take();
-    put(model, weights)
-}
-
-/// Give the weights of the modules at these paths new plain values.
-pub(super) fn put<M: Module>(model: M, weights: HashMap<String, Box<dyn Any>>) -> M {
-    if weights.is_empty() {
-        return model;
-    }
-    walk::map(model, &mut Put(weights))
+    values::put(model, folded.take())
 }
 
 /// Keeps the plain value of the weight it saw last.
@@ -85,7 +82,7 @@ impl Change for Remember {
         place: Place<'_>,
         param: Param<Tensor<D>>,
     ) -> Param<Tensor<D>> {
-        if place.leaf() == "weight" && place.adapter().is_none() {
+        if place.leaf() == "weight" && !place.is_nested() {
             let value = param.base();
             let plain = match value.is_autodiff() {
                 true => value.inner(),
@@ -94,26 +91,5 @@ impl Change for Remember {
             *self.0.borrow_mut() = Some(Box::new(plain));
         }
         param
-    }
-}
-
-struct Put(HashMap<String, Box<dyn Any>>);
-
-impl Change for Put {
-    fn change<const D: usize>(
-        &mut self,
-        place: Place<'_>,
-        param: Param<Tensor<D>>,
-    ) -> Param<Tensor<D>> {
-        if place.leaf() != "weight" || place.adapter().is_some() {
-            return param;
-        }
-        let Some(value) = self.0.remove(&place.module()) else {
-            return param;
-        };
-        match value.downcast::<Tensor<D>>() {
-            Ok(value) => replace(param, |_| *value),
-            Err(_) => unreachable!("a weight was folded at its own rank"),
-        }
     }
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 
-use super::adapt::{self, joined};
+use super::adapt;
 use super::census::{Census, Weight};
-use super::walk::{self, Look, Place};
+use super::walk::{self, Look, Place, joined};
 use crate::config::{Bias, LoraSettings, PeftConfig};
 use crate::error::Error;
 use crate::folder::{AdapterFolder, AdapterKey, LoraPart};
-use crate::names::NameMap;
+use crate::names::{NameMap, first_that_fits};
 use crate::target::ModuleKind;
 
 /// The adapter `name` of the model, for a folder of PEFT.
@@ -62,7 +62,9 @@ pub(super) fn save<M: Module>(
     }
     let mut tensors = BTreeMap::new();
     for key in keys {
-        let data = values.get(&key, name, &census)?;
+        let Some(data) = values.get(&key, name, &census) else {
+            unreachable!("keys were made from the model");
+        };
         tensors.insert(key.name_beside(&config, &adapted), data);
     }
     let folder = AdapterFolder { config, tensors };
@@ -78,43 +80,31 @@ pub(super) fn update<M: Module>(
     schemes: &[NameMap],
 ) -> Result<AdapterFolder, Error> {
     let values = Values::of(model);
-    let identity = [NameMap::default()];
-    let schemes = match schemes {
-        [] => &identity,
-        schemes => schemes,
-    };
-    let mut first = None;
-    for names in schemes {
+    let tensors = first_that_fits(schemes, |names| {
         let census = Census::of(model, names);
-        let updated: Result<Vec<_>, Error> = folder
-            .tensors
-            .iter()
-            .map(|(text, old)| {
-                let key = AdapterKey::parse(text, &folder.config)?;
-                let new = match key {
-                    // These are not of the model.
-                    AdapterKey::PromptEmbeddings | AdapterKey::Original { .. } => old.clone(),
-                    key => values.get(&key, name, &census)?.convert_dtype(old.dtype()),
-                };
-                Ok((text.clone(), new))
-            })
-            .collect();
-        match updated {
-            Ok(tensors) => {
-                let folder = AdapterFolder {
-                    config: folder.config.clone(),
-                    tensors: tensors.into_iter().collect(),
-                };
-                folder.check()?;
-                return Ok(folder);
-            }
-            Err(error) => first = first.or(Some(error)),
-        }
-    }
-    match first {
-        Some(error) => Err(error),
-        None => Ok(folder.clone()),
-    }
+        let updated = folder.tensors.iter().map(|(text, old)| {
+            let key = AdapterKey::parse(text, &folder.config)?;
+            let new = match key {
+                // These are not of the model.
+                AdapterKey::PromptEmbeddings | AdapterKey::Original { .. } => old.clone(),
+                key => {
+                    let new = values.get(&key, name, &census).ok_or_else(|| Error::Key {
+                        key: text.clone(),
+                        reason: "the model has no such tensor",
+                    })?;
+                    new.convert_dtype(old.dtype())
+                }
+            };
+            Ok((text.clone(), new))
+        });
+        updated.collect()
+    })?;
+    let folder = AdapterFolder {
+        config: folder.config.clone(),
+        tensors,
+    };
+    folder.check()?;
+    Ok(folder)
 }
 
 fn lora_module(key: &AdapterKey) -> Option<String> {
@@ -149,20 +139,16 @@ impl Values {
         factors.map(|(factor, _)| factor.as_str()).collect()
     }
 
-    /// The tensor of a key, in PEFT's layout.
-    fn get(&self, key: &AdapterKey, name: &str, census: &Census) -> Result<TensorData, Error> {
-        let found = match key {
+    /// The tensor of a key, in PEFT's layout; `None` where the model has none.
+    fn get(&self, key: &AdapterKey, name: &str, census: &Census) -> Option<TensorData> {
+        match key {
             AdapterKey::Lora { module, part } => self.factor(module, *part, name, census),
             AdapterKey::Saved { module, parameter } | AdapterKey::Base { module, parameter } => {
                 self.parameter(&joined(module, parameter), census)
             }
             AdapterKey::Bias { module } => self.parameter(&joined(module, "bias"), census),
             AdapterKey::Original { .. } | AdapterKey::PromptEmbeddings => None,
-        };
-        found.ok_or_else(|| Error::Key {
-            key: format!("{key:?}"),
-            reason: "the model has no such tensor",
-        })
+        }
     }
 
     fn factor(

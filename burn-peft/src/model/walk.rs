@@ -3,20 +3,21 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, Reparameterization};
 use burn::tensor::Tensor;
 
-use crate::lora::edit;
+use crate::lora::{Adapters, AnyAdapters, edit};
 
-/// Path component under which Burn shows the state of [`Adapters`](crate::Adapters).
-pub(super) const SLOT: &str = "peft";
+/// What Burn calls the container of a reparameterization's state, whatever its name: a field of
+/// the user's may have the same name.
+const REPARAMETERIZATION: &str = "Reparameterization";
 
 /// A parameter as a visitor meets it.
 pub(super) struct Place<'a> {
-    /// Path of the module that holds it, or of the weight's adapter.
+    /// Path of the parameter, the name of its field last.
     pub path: &'a [String],
-    /// Type of the module that holds it, such as `Linear`.
-    pub holder: &'a str,
+    /// For each part of the path the type of the module that holds it, such as `Linear`.
+    holders: &'a [String],
 }
 
 impl Place<'_> {
@@ -31,15 +32,41 @@ impl Place<'_> {
         self.path.last().map_or("", String::as_str)
     }
 
+    /// Type of the module that holds it, such as `Linear`.
+    pub fn holder(&self) -> &str {
+        self.holders.last().map_or("", String::as_str)
+    }
+
     /// Module, adapter name and factor (`a`, `b`, `magnitude`) where this belongs to an adapter.
     pub fn adapter(&self) -> Option<(String, &str, &str)> {
-        let at = self.path.iter().rposition(|part| part == SLOT)?;
-        let [name, factor] = self.path.get(at + 1..)? else {
-            return None;
-        };
-        // The slot hangs on the weight: […module, weight, peft, name, factor].
+        match self.behind(Adapters::<2>::NAME)? {
+            (module, [name, factor]) => Some((module, name, factor)),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the state of a reparameterization, and not a parameter of the model.
+    pub fn is_nested(&self) -> bool {
+        self.holders
+            .iter()
+            .any(|holder| holder == REPARAMETERIZATION)
+    }
+
+    /// The module, and the path behind it in the reparameterization `slot` of its weight.
+    pub fn behind(&self, slot: &str) -> Option<(String, &[String])> {
+        let is_slot = |holder: &String| holder == REPARAMETERIZATION;
+        let at = self.holders.iter().rposition(is_slot)?;
+        // […module, weight, slot, …]
         let module = self.path.get(..at.checked_sub(1)?)?;
-        Some((module.join("."), name, factor))
+        (self.path[at] == slot).then(|| (module.join("."), &self.path[at + 1..]))
+    }
+}
+
+/// The path of a parameter of the module at `module`.
+pub(super) fn joined(module: &str, leaf: &str) -> String {
+    match module {
+        "" => leaf.into(),
+        module => format!("{module}.{leaf}"),
     }
 }
 
@@ -98,7 +125,7 @@ pub(super) fn map<M: Module, C: Change>(model: M, change: &mut C) -> M {
 /// Change the adapters of every weight that carries some; `edit` is told the module's path.
 pub(super) fn edit_adapters<M: Module>(
     model: M,
-    mut edit: impl FnMut(&str, &mut dyn crate::lora::AnyAdapters) + 'static,
+    mut edit: impl FnMut(&str, &mut dyn AnyAdapters) + 'static,
 ) -> M {
     edit_beside(model, &mut Keep, move |path, adapters| edit(path, adapters))
 }
@@ -107,7 +134,7 @@ pub(super) fn edit_adapters<M: Module>(
 pub(super) fn edit_beside<M: Module, C: Change>(
     model: M,
     change: &mut C,
-    mut edit: impl FnMut(&str, &mut dyn crate::lora::AnyAdapters) + 'static,
+    mut edit: impl FnMut(&str, &mut dyn AnyAdapters) + 'static,
 ) -> M {
     let whereabouts = Rc::new(RefCell::new(String::new()));
     let here = whereabouts.clone();
@@ -146,7 +173,7 @@ struct Mapper<'a, C> {
 impl<C: Change> ModuleMapper for Mapper<'_, C> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.stack.enter(name, container);
-        if name == SLOT
+        if container == REPARAMETERIZATION
             && let Some(whereabouts) = &self.whereabouts
         {
             let module = &self.stack.path[..self.stack.path.len().saturating_sub(2)];
@@ -184,7 +211,7 @@ impl Stack {
     fn place(&self) -> Place<'_> {
         Place {
             path: &self.path,
-            holder: self.holders.last().map_or("", String::as_str),
+            holders: &self.holders,
         }
     }
 }
