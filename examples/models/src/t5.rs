@@ -273,6 +273,8 @@ impl T5ForConditionalGeneration {
                     let ones = Tensor::ones([rows, virtual_tokens], (&mask.device(), mask.dtype()));
                     Tensor::cat(vec![ones, mask], 1)
                 });
+                // A prompt may be wider than a model of half precision.
+                let prompt = prompt.cast(hidden.dtype());
                 (Tensor::cat(vec![prompt, hidden], 1), mask)
             }
         };

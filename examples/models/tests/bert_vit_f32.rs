@@ -1,13 +1,16 @@
 //! BERT, ViT and DINOv2 in f32, against `transformers`, and the namings of their folders.
 
 mod bert_vit_golden;
+mod reference;
 
-use bert_vit_golden::{Tensors, bert, dinov2, folder, prompted, relative, vit};
-use burn::tensor::{Device, Tensor};
+use bert_vit_golden::{Compare, bert, dinov2, prompted, vit};
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor};
 use models::Error;
 use models::bert::{BertConfig, BertForSequenceClassification, BertInput};
 use models::vit::dinov2::Dinov2ForImageClassification;
 use models::vit::{ViTForImageClassification, ViTInput};
+use reference::{Cast, Tensors, folder, relative};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
@@ -187,4 +190,20 @@ fn dropout_acts_in_training_alone() {
     };
     assert!(run(&Device::flex().autodiff()) > 1e-3);
     assert_eq!(run(&Device::flex()), 0.0);
+}
+
+#[test]
+fn a_prompt_stands_before_a_model_of_half_precision() {
+    let device = Device::flex();
+    let golden = Tensors::golden("bert");
+    let adapter = Tensors::read("bert/prompt_tuning/adapter_model.safetensors");
+    let model = bert("bert", &device).map(&mut Cast(DType::F16));
+    let input = golden.bert_input(&device);
+    let [batch, _] = input.input_ids.dims();
+    let prompt = adapter.prompt(None, batch, &device);
+    let output = model.forward(input.with_prompt(prompt)).unwrap();
+    assert_eq!(output.logits.dtype(), DType::F16);
+    // f16 keeps three digits of each of some dozens of rounded operations.
+    let name = "prompt_tuning.last_hidden_state.f32";
+    golden.compare(&output.last_hidden_state, name, 0.02);
 }

@@ -4,19 +4,20 @@
 //! A device takes its precision once per process, so this is a test binary of its own.
 
 mod bert_vit_golden;
+mod reference;
 
 use std::ops::Range;
-use std::sync::Once;
 
-use bert_vit_golden::{Tensors, bert, dinov2, folder, prompted, relative, vit};
+use bert_vit_golden::{Compare, bert, dinov2, prompted, vit};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor};
+use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::validate;
 use burn_ief::nn::ParamRecorded;
 use burn_ief::{LabelDraw, Tape};
 use models::Error;
 use models::bert::{BertForSequenceClassification, BertInput, BertModel};
 use models::vit::ViTInput;
+use reference::{Tensors, device_f64, folder, relative};
 
 /// Largest difference to `transformers`, relative to the largest value.
 const GOLDEN: (&str, f64) = ("f64", 1e-9);
@@ -25,21 +26,10 @@ const ROUNDED: (&str, f64) = ("f64", 1e-6);
 /// Recorded rows against sample-by-sample ones.
 const ROWS: f64 = 1e-9;
 
-fn device() -> Device {
-    static PRECISION: Once = Once::new();
-    let mut device = Device::flex();
-    PRECISION.call_once(|| {
-        device
-            .configure(FloatDType::F64)
-            .expect("before the first tensor");
-    });
-    device
-}
-
 #[test]
 fn bert_is_that_of_transformers() {
     let golden = Tensors::read("bert/golden.safetensors");
-    for device in [device(), device().autodiff()] {
+    for device in [device_f64(), device_f64().autodiff()] {
         let model = bert("bert", &device);
         let output = model.forward(golden.bert_input(&device)).unwrap();
         golden.compare_bert(&output, "base", GOLDEN);
@@ -54,7 +44,7 @@ fn bert_is_that_of_transformers() {
 
 #[test]
 fn bert_without_mask_and_segments_takes_all_tokens() {
-    let device = device();
+    let device = device_f64();
     let golden = Tensors::read("bert/golden.safetensors");
     let ids = golden.ids("input.input_ids", &device);
     let output = bert("bert", &device).forward(BertInput::new(ids)).unwrap();
@@ -65,7 +55,7 @@ fn bert_without_mask_and_segments_takes_all_tokens() {
 #[test]
 fn bert_prompts_are_those_of_peft() {
     let golden = Tensors::read("bert/golden.safetensors");
-    for device in [device(), device().autodiff()] {
+    for device in [device_f64(), device_f64().autodiff()] {
         let output = prompted(bert("bert", &device), golden.bert_input(&device), &device);
         golden.compare_bert(&output, "prompt_tuning", GOLDEN);
     }
@@ -73,7 +63,7 @@ fn bert_prompts_are_those_of_peft() {
 
 #[test]
 fn merged_folders_load() {
-    let device = device();
+    let device = device_f64();
     let golden = Tensors::read("bert/golden.safetensors");
     let output = bert("bert/lora_merged", &device).forward(golden.bert_input(&device));
     golden.compare_bert(&output.unwrap(), "lora.merged", ROUNDED);
@@ -85,7 +75,7 @@ fn merged_folders_load() {
 
 #[test]
 fn an_encoder_loads_from_the_folder_of_a_classifier() {
-    let device = device();
+    let device = device_f64();
     let golden = Tensors::read("bert/golden.safetensors");
     for pooler in [true, false] {
         let model = BertModel::load(&folder("bert"), pooler, &device).unwrap();
@@ -98,7 +88,7 @@ fn an_encoder_loads_from_the_folder_of_a_classifier() {
 
 #[test]
 fn bert_gradients_are_those_of_pytorch() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let golden = Tensors::read("bert/golden.safetensors");
     let model = bert("bert", &device);
     let logits = model.forward(golden.bert_input(&device)).unwrap().logits;
@@ -129,7 +119,7 @@ fn bert_gradients_are_those_of_pytorch() {
 
 #[test]
 fn sequences_without_a_token_give_numbers() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let ids = Tensor::<2, Int>::from_data([[1, 2], [3, 4]], &device);
     let mask = Tensor::<2, Int>::from_data([[0, 0], [1, 0]], &device);
     let model = bert("bert", &device);
@@ -145,7 +135,7 @@ fn sequences_without_a_token_give_numbers() {
 #[test]
 fn vit_is_that_of_transformers() {
     let golden = Tensors::read("vit/golden.safetensors");
-    for device in [device(), device().autodiff()] {
+    for device in [device_f64(), device_f64().autodiff()] {
         let images = ViTInput::new(golden.floats("input.pixel_values", &device));
         let model = vit("vit", &device);
         let output = model.forward(images.clone()).unwrap();
@@ -163,7 +153,7 @@ fn vit_is_that_of_transformers() {
 
 #[test]
 fn vit_takes_images_of_another_size_if_asked() {
-    let device = device();
+    let device = device_f64();
     let more = Tensors::read("vit/more.safetensors");
     let images = ViTInput::new(more.floats("input.wide", &device));
     let model = vit("vit", &device);
@@ -184,7 +174,7 @@ fn vit_takes_images_of_another_size_if_asked() {
 
 #[test]
 fn vit_gradients_are_those_of_pytorch() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let golden = Tensors::read("vit/golden.safetensors");
     let images = ViTInput::new(golden.floats("input.pixel_values", &device));
     let model = vit("vit", &device);
@@ -212,7 +202,7 @@ fn vit_gradients_are_those_of_pytorch() {
 #[test]
 fn dinov2_is_that_of_transformers() {
     let golden = Tensors::read("vit/dinov2/golden.safetensors");
-    for device in [device(), device().autodiff()] {
+    for device in [device_f64(), device_f64().autodiff()] {
         let model = dinov2(&device);
         for (case, tolerance) in [("square", GOLDEN.1), ("wide", ROUNDED.1)] {
             let images = golden.floats::<4>(&format!("input.{case}"), &device);
@@ -231,7 +221,7 @@ fn dinov2_is_that_of_transformers() {
 
 #[test]
 fn dinov2_gradients_are_those_of_pytorch() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let golden = Tensors::read("vit/dinov2/golden.safetensors");
     let model = dinov2(&device);
     let logits = model.forward(golden.floats("input.square", &device));
@@ -286,7 +276,7 @@ impl Prompted {
 
 #[test]
 fn recorded_rows_of_bert_are_those_of_single_samples() {
-    let model = Prompted::new(&device().autodiff());
+    let model = Prompted::new(&device_f64().autodiff());
     let golden = Tensors::read("bert/golden.safetensors");
     let report = validate(&model, 4, ROWS, |model, range| {
         model.forward(&golden, range).square().sum()
@@ -300,7 +290,7 @@ fn recorded_rows_of_bert_are_those_of_single_samples() {
 
 #[test]
 fn recorded_rows_of_vit_are_those_of_single_samples() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let model = vit("vit", &device);
     let golden = Tensors::read("vit/golden.safetensors");
     let more = Tensors::read("vit/more.safetensors");
@@ -321,7 +311,7 @@ fn recorded_rows_of_vit_are_those_of_single_samples() {
 
 #[test]
 fn recorded_rows_of_dinov2_are_those_of_single_samples() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let model = dinov2(&device);
     let golden = Tensors::read("vit/dinov2/golden.safetensors");
     for case in ["input.square", "input.wide"] {
@@ -340,7 +330,7 @@ fn recorded_rows_of_dinov2_are_those_of_single_samples() {
 /// With two drawn labels the batch holds each sample three times from the first recorded call on.
 #[test]
 fn copies_of_a_batch_give_the_same_outputs() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let check = |forward: &dyn Fn() -> Tensor<2>| {
         let alone = forward();
         let tape = Tape::with_drawn_labels(LabelDraw::sample(2, 5, 0));

@@ -1,15 +1,17 @@
 //! Llama and Qwen2 in f32, against `transformers`; inputs and folders that do not fit.
 
 mod llama_golden;
+mod reference;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
 use burn_ief::jacobian::validate;
-use llama_golden::{Tensors, folder, model, prompt};
+use llama_golden::{compare, input, model, prompt};
 use models::Error;
 use models::llama::{LlamaForCausalLM, LlamaInput};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use reference::{Cast, Tensors, folder};
 
 /// Largest difference, relative to the largest value.
 const TOLERANCE: f64 = 1e-4;
@@ -19,8 +21,8 @@ fn base_models_are_those_of_transformers() {
     let device = Device::flex();
     for name in ["llama", "qwen2"] {
         let golden = Tensors::golden(name);
-        let output = model(name, &device).forward(golden.input(&device));
-        golden.compare(output.unwrap(), "base", "f32", TOLERANCE);
+        let output = model(name, &device).forward(input(&golden, &device));
+        compare(&golden, output.unwrap(), "base", ("f32", TOLERANCE));
     }
 }
 
@@ -30,8 +32,8 @@ fn merged_folders_are_those_of_peft() {
     for name in ["llama", "qwen2"] {
         let golden = Tensors::golden(name);
         let merged = model(&format!("{name}/lora_merged"), &device);
-        let output = merged.forward(golden.input(&device)).unwrap();
-        golden.compare(output, "lora.merged", "f32", TOLERANCE);
+        let output = merged.forward(input(&golden, &device)).unwrap();
+        compare(&golden, output, "lora.merged", ("f32", TOLERANCE));
     }
 }
 
@@ -39,9 +41,9 @@ fn merged_folders_are_those_of_peft() {
 fn prompts_are_those_of_peft() {
     let device = Device::flex();
     let golden = Tensors::golden("llama");
-    let input = golden.input(&device).with_prompt(prompt(4, &device));
+    let input = input(&golden, &device).with_prompt(prompt(4, &device));
     let output = model("llama", &device).forward(input).unwrap();
-    golden.compare(output, "prompt_tuning", "f32", TOLERANCE);
+    compare(&golden, output, "prompt_tuning", ("f32", TOLERANCE));
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn recorded_rows_are_those_of_single_samples() {
     let device = Device::flex().autodiff();
     for name in ["llama", "qwen2"] {
         let golden = Tensors::golden(name);
-        let input = golden.input(&device);
+        let input = input(&golden, &device);
         let report = validate(&model(name, &device), 4, 1e-4, |model, range| {
             let mask = input.attention_mask.clone().unwrap();
             let ids = input.input_ids.clone().slice([range.clone()]);
@@ -148,15 +150,6 @@ fn folders_that_do_not_fit_are_errors() {
     assert!(matches!(nothing, Err(Error::Read { .. })));
 }
 
-/// Casts every float parameter.
-struct Cast(DType);
-
-impl ModuleMapper for Cast {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
-    }
-}
-
 #[test]
 fn half_precision_runs_from_end_to_end() {
     let device = Device::flex();
@@ -165,12 +158,12 @@ fn half_precision_runs_from_end_to_end() {
         // Three and two digits for a dozen rounded operations one after the other.
         for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 5e-2)] {
             let model = model(name, &device).map(&mut Cast(dtype));
-            let output = model.forward(golden.input(&device)).unwrap();
+            let output = model.forward(input(&golden, &device)).unwrap();
             assert_eq!(output.logits.dtype(), dtype);
-            golden.compare(output, "base", "f32", tolerance);
+            compare(&golden, output, "base", ("f32", tolerance));
             let greedy = model.config().sampling(3);
             let mut rng = ChaCha8Rng::seed_from_u64(1);
-            let input = golden.input(&device);
+            let input = input(&golden, &device);
             assert!(model.generate(input, &greedy, &mut rng).is_ok());
         }
     }

@@ -3,41 +3,31 @@
 //! A device takes its precision once per process, so this is a test binary of its own.
 
 mod llama_golden;
+mod reference;
 
 use std::ops::Range;
-use std::sync::Once;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, FloatDType, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, validate};
 use burn_ief::nn::ParamRecorded;
 use burn_ief::{LossScale, Tape};
-use llama_golden::{Tensors, model, prompt, relative};
+use llama_golden::{compare, input, model, prompt};
 use models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput, RopeScaling};
+use reference::{Tensors, device_f64, relative};
 
 /// Largest difference to `transformers`, relative to the largest value.
 const GOLDEN: f64 = 1e-9;
 /// Recorded rows against sample-by-sample ones.
 const ROWS: f64 = 1e-9;
 
-fn device() -> Device {
-    static PRECISION: Once = Once::new();
-    let mut device = Device::flex();
-    PRECISION.call_once(|| {
-        device
-            .configure(FloatDType::F64)
-            .expect("before the first tensor");
-    });
-    device
-}
-
 #[test]
 fn base_models_are_those_of_transformers() {
     for name in ["llama", "qwen2"] {
-        for device in [device(), device().autodiff()] {
+        for device in [device_f64(), device_f64().autodiff()] {
             let golden = Tensors::golden(name);
-            let output = model(name, &device).forward(golden.input(&device));
-            golden.compare(output.unwrap(), "base", "f64", GOLDEN);
+            let output = model(name, &device).forward(input(&golden, &device));
+            compare(&golden, output.unwrap(), "base", ("f64", GOLDEN));
         }
     }
 }
@@ -46,59 +36,69 @@ fn base_models_are_those_of_transformers() {
 fn merged_folders_load() {
     for name in ["llama", "qwen2"] {
         let golden = Tensors::golden(name);
-        let merged = model(&format!("{name}/lora_merged"), &device());
+        let merged = model(&format!("{name}/lora_merged"), &device_f64());
         // The file holds the merged weights rounded to f32.
-        let output = merged.forward(golden.input(&device())).unwrap();
-        golden.compare(output, "lora.merged", "f64", 1e-6);
+        let output = merged.forward(input(&golden, &device_f64())).unwrap();
+        compare(&golden, output, "lora.merged", ("f64", 1e-6));
     }
 }
 
 #[test]
 fn recorded_outputs_are_those_of_transformers() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     for name in ["llama", "qwen2"] {
         let golden = Tensors::golden(name);
         let model = model(name, &device);
         for model in [model.clone(), model.no_grad()] {
             let tape = Tape::start();
-            let output = model.forward(golden.input(&device)).unwrap();
+            let output = model.forward(input(&golden, &device)).unwrap();
             drop(tape);
-            golden.compare(output, "base", "f64", GOLDEN);
+            compare(&golden, output, "base", ("f64", GOLDEN));
         }
     }
 }
 
 #[test]
 fn prompts_are_those_of_peft() {
-    let device = device();
+    let device = device_f64();
     let golden = Tensors::golden("llama");
-    let input = golden.input(&device).with_prompt(prompt(4, &device));
+    let input = input(&golden, &device).with_prompt(prompt(4, &device));
     let output = model("llama", &device).forward(input).unwrap();
-    golden.compare(output, "prompt_tuning", "f64", GOLDEN);
+    compare(&golden, output, "prompt_tuning", ("f64", GOLDEN));
 }
 
 #[test]
 fn given_positions_take_the_place_of_counted_ones() {
-    let device = device();
+    let device = device_f64();
     let golden = Tensors::golden("qwen2");
     let model = model("qwen2", &device);
     let counted = Tensor::<1, Int>::arange(0..7, &device).unsqueeze::<2>();
     for positions in [counted.clone(), counted.clone().repeat_dim(0, 4)] {
-        let input = golden.input(&device).with_position_ids(positions);
-        golden.compare(model.forward(input).unwrap(), "base", "f64", GOLDEN);
+        let input = input(&golden, &device).with_position_ids(positions);
+        compare(
+            &golden,
+            model.forward(input).unwrap(),
+            "base",
+            ("f64", GOLDEN),
+        );
     }
     // Distances alone count, so that all may be moved; scaled ones are others.
-    let moved = golden.input(&device).with_position_ids(counted.clone() + 5);
-    golden.compare(model.forward(moved).unwrap(), "base", "f64", GOLDEN);
-    let plain = model.forward(golden.input(&device)).unwrap().logits;
-    let scaled = golden.input(&device).with_position_ids(counted * 2);
+    let moved = input(&golden, &device).with_position_ids(counted.clone() + 5);
+    compare(
+        &golden,
+        model.forward(moved).unwrap(),
+        "base",
+        ("f64", GOLDEN),
+    );
+    let plain = model.forward(input(&golden, &device)).unwrap().logits;
+    let scaled = input(&golden, &device).with_position_ids(counted * 2);
     let scaled = model.forward(scaled).unwrap().logits;
     assert!(relative(&values(scaled), &values(plain)) > 1e-3);
 }
 
 #[test]
 fn padding_on_the_left_changes_nothing() {
-    let device = device();
+    let device = device_f64();
     for name in ["llama", "qwen2"] {
         let model = model(name, &device);
         let ids = |ids: &[i64]| Tensor::<1, Int>::from_data(ids, &device).unsqueeze::<2>();
@@ -115,7 +115,7 @@ fn padding_on_the_left_changes_nothing() {
 
 #[test]
 fn samples_without_a_token_give_numbers() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     let ids = Tensor::<2, Int>::from_data([[1, 2], [3, 4]], &device);
     let mask = Tensor::<2, Int>::from_data([[0, 0], [1, 0]], &device);
     let model = model("llama", &device);
@@ -180,7 +180,7 @@ fn check_rows(llama: LlamaForCausalLM, device: &Device) {
 
 #[test]
 fn recorded_rows_are_those_of_single_samples() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     // Untied without biases, tied with biases of queries, keys and values.
     check_rows(model("llama", &device), &device);
     check_rows(model("qwen2", &device), &device);

@@ -1,6 +1,7 @@
 //! Generation with kept keys and values, against whole forward passes over ever longer texts.
 
 mod llama_golden;
+mod reference;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};

@@ -2,38 +2,24 @@
 //!
 //! A device takes its precision once per process, so this is a test binary of its own.
 
-#[path = "t5_golden/compare.rs"]
-mod compare;
 #[path = "t5_golden/mod.rs"]
 mod golden;
+mod reference;
 
-use std::sync::Once;
-
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use models::t5::T5Input;
 
-use compare::difference;
 use golden::{Folder, MODELS};
+use reference::device_f64;
 
 const TOLERANCE: f64 = 1e-9;
 
-fn device() -> Device {
-    static PRECISION: Once = Once::new();
-    let mut device = Device::flex();
-    PRECISION.call_once(|| {
-        device
-            .configure(FloatDType::F64)
-            .expect("before the first tensor");
-    });
-    device
-}
-
 fn check(input: impl Fn(&Folder, &Device) -> T5Input, case: &str) {
-    let device = device();
+    let device = device_f64();
     for model in MODELS {
         let folder = Folder::new(model);
         let output = folder.model(&device).forward(input(&folder, &device));
-        let difference = difference(&folder, output.unwrap(), case, "f64");
+        let difference = folder.difference(&output.unwrap(), case, "f64");
         println!("{model} {case}: {difference:.1e}");
         assert!(difference < TOLERANCE, "{model} {case}: {difference:e}");
     }
@@ -56,14 +42,14 @@ fn prompts_come_before_the_input_of_the_encoder() {
 
 #[test]
 fn outputs_are_the_same_inside_a_recording() {
-    let device = device().autodiff();
+    let device = device_f64().autodiff();
     for model in MODELS {
         let folder = Folder::new(model);
         let t5 = folder.model(&device);
         let tape = burn_ief::Tape::start();
         let output = t5.forward(folder.input(&device)).unwrap();
         drop(tape);
-        let difference = difference(&folder, output, "base", "f64");
+        let difference = folder.difference(&output, "base", "f64");
         assert!(difference < TOLERANCE, "{model}: {difference:e}");
     }
 }

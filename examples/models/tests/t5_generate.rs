@@ -2,6 +2,7 @@
 
 #[path = "t5_golden/mod.rs"]
 mod golden;
+mod reference;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::Error;

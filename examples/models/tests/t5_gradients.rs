@@ -2,29 +2,23 @@
 //!
 //! A device takes its precision once per process, so this is a test binary of its own.
 
-use std::sync::Once;
+mod reference;
 
 use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor};
+use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, Recorded, validate};
 use burn_ief::nn::ParamRecorded;
 use burn_ief::{LabelDraw, Tape, loss, output};
 use models::t5::{T5Config, T5ForConditionalGeneration, T5Input};
+use reference::device_f64;
 
 const SAMPLES: usize = 3;
 const VOCABULARY: usize = 13;
 const PROJECTIONS: [&str; 3] = ["relu", "gated-gelu", "gated-silu"];
 
 fn device() -> Device {
-    static PRECISION: Once = Once::new();
-    let mut device = Device::flex();
-    PRECISION.call_once(|| {
-        device
-            .configure(FloatDType::F64)
-            .expect("before the first tensor");
-    });
-    device.autodiff()
+    device_f64().autodiff()
 }
 
 /// A model with a soft prompt.

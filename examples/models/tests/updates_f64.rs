@@ -1,21 +1,19 @@
 //! EF, iEF and SF of adapted models against PyTorch, in f64. A process of its own: the precision
 //! of a device is set once.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod reference;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::update::{self, Damping, On};
 use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, Peft};
 use models::bert::{BertForSequenceClassification, BertInput};
 use models::vit::{ViTForImageClassification, ViTInput};
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use reference::{Tensors, device_f64, folder};
 
 /// The bar of the reference vectors, relative to the length of each.
 const TOLERANCE: f64 = 1e-9;
@@ -26,75 +24,23 @@ const LAMBDAS: [(&str, f64); 4] = [
     ("1e-12", 1e-12),
 ];
 
-fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(path)
-}
-
-/// Tensors of a file, integers as floats.
-struct File(BTreeMap<String, (Vec<usize>, Vec<f64>)>);
-
-impl File {
-    fn read(path: &str) -> Self {
-        let bytes = std::fs::read(fixture(path)).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let tensors = file.iter().map(|(name, view)| {
-            let eight = || view.data().as_chunks::<8>().0.iter();
-            let values = match view.dtype() {
-                Dtype::F64 => eight().map(|x| f64::from_le_bytes(*x)).collect(),
-                Dtype::I64 => eight().map(|x| i64::from_le_bytes(*x) as f64).collect(),
-                _ => {
-                    let (four, _) = view.data().as_chunks::<4>();
-                    four.iter()
-                        .map(|x| f64::from(f32::from_le_bytes(*x)))
-                        .collect()
-                }
-            };
-            (name.to_string(), (view.shape().to_vec(), values))
-        });
-        Self(tensors.collect())
-    }
-
-    fn values(&self, name: &str) -> &[f64] {
-        &self.0[name].1
-    }
-
-    fn integers(&self, name: &str, device: &Device) -> Tensor<2, Int> {
-        let (shape, values) = &self.0[name];
-        let values: Vec<i64> = values.iter().map(|&x| x as i64).collect();
-        let shape: [usize; 2] = match shape[..] {
-            [rows] => [rows, 1],
-            [rows, columns] => [rows, columns],
-            _ => panic!("{name} has the shape {shape:?}"),
-        };
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
-
-    /// All values under a prefix, in the order of their keys.
-    fn direction(&self, prefix: &str) -> BTreeMap<String, Vec<f64>> {
-        let under = self.0.iter().filter_map(|(name, (_, values))| {
-            let key = name.strip_prefix(prefix)?.strip_prefix('.')?;
-            Some((key.to_string(), values.clone()))
-        });
-        under.collect()
-    }
-}
-
 /// An adapted model and its batch.
 struct Setup<M> {
     name: &'static str,
     model: M,
     folder: AdapterFolder,
     logits: Box<dyn Fn(&M) -> Tensor<2>>,
-    expected: File,
+    expected: Tensors,
     names: Vec<burn_peft::NameMap>,
     device: Device,
 }
 
 impl<M: Module> Setup<M> {
     fn record(&self, labels: &str) -> Recorded {
-        let labels = self.expected.integers(labels, &self.device);
+        let labels = self
+            .expected
+            .ids::<1>(labels, &self.device)
+            .unsqueeze_dim(1);
         let tape = Tape::start().with_loss_scale(LossScale::Sum);
         let logits = burn_ief::output((self.logits)(&self.model));
         let losses = log_softmax(logits.clone(), 1).gather(1, labels).neg();
@@ -146,7 +92,7 @@ impl<M: Module> Setup<M> {
         let moved = self.model.clone().map(&mut Put(direction));
         let written = moved.update_folder("default", &self.folder, &self.names);
         let found = written.unwrap().tensors;
-        let expected = self.expected.direction(name);
+        let expected = self.expected.under(name);
         assert_eq!(
             found.keys().collect::<Vec<_>>(),
             expected.keys().collect::<Vec<_>>()
@@ -183,62 +129,58 @@ impl ModuleMapper for Put<'_> {
 }
 
 fn adapter(path: &str) -> AdapterFolder {
-    let mut folder = AdapterFolder::read(fixture(path)).unwrap();
+    let mut peft = AdapterFolder::read(folder(path)).unwrap();
     // Directions are compared in f64.
-    for data in folder.tensors.values_mut() {
+    for data in peft.tensors.values_mut() {
         *data = data.clone().convert_dtype(DType::F64);
     }
-    folder
+    peft
 }
 
 #[test]
 fn adapters_match_pytorch() {
-    let mut device = Device::flex();
-    device.configure(FloatDType::F64).unwrap();
-    let device = device.autodiff();
-    let golden = File::read("bert/golden.safetensors");
+    let device = device_f64().autodiff();
+    let golden = Tensors::read("bert/golden.safetensors");
     for name in ["lora", "dora", "lora_seqcls"] {
-        let folder = adapter(&format!("bert/{name}"));
+        let peft = adapter(&format!("bert/{name}"));
         let options = BertForSequenceClassification::load_options();
         let names = BertForSequenceClassification::names();
         let model =
-            BertForSequenceClassification::load(&fixture("bert"), &options, &device).unwrap();
-        let model = model.load_adapter("default", &folder, &names).unwrap();
+            BertForSequenceClassification::load(&folder("bert"), &options, &device).unwrap();
+        let model = model.load_adapter("default", &peft, &names).unwrap();
         let [ids, mask, types] = ["input_ids", "attention_mask", "token_type_ids"]
-            .map(|input| golden.integers(&format!("input.{input}"), &device));
+            .map(|input| golden.ids(&format!("input.{input}"), &device));
         let setup = Setup {
             name,
             model,
-            folder,
+            folder: peft,
             logits: Box::new(move |model: &BertForSequenceClassification| {
                 let input = BertInput::new(ids.clone())
                     .with_attention_mask(mask.clone())
                     .with_token_type_ids(types.clone());
                 model.forward(input).unwrap().logits
             }),
-            expected: File::read(&format!("bert/{name}_updates.safetensors")),
+            expected: Tensors::read(&format!("bert/{name}_updates.safetensors")),
             names,
             device: device.clone(),
         };
         setup.check();
     }
 
-    let golden = File::read("vit/golden.safetensors");
-    let (shape, values) = &golden.0["input.pixel_values"];
-    let shape: [usize; 4] = shape.as_slice().try_into().unwrap();
-    let images = Tensor::<4>::from_data(TensorData::new(values.clone(), shape), &device);
-    let folder = adapter("vit/lora");
+    let golden = Tensors::read("vit/golden.safetensors");
+    let images = golden.floats::<4>("input.pixel_values", &device);
+    let peft = adapter("vit/lora");
     let options = ViTForImageClassification::load_options();
     let names = ViTForImageClassification::names();
-    let model = ViTForImageClassification::load(&fixture("vit"), &options, &device).unwrap();
+    let model = ViTForImageClassification::load(&folder("vit"), &options, &device).unwrap();
     let setup = Setup {
         name: "vit lora",
-        model: model.load_adapter("default", &folder, &names).unwrap(),
-        folder,
+        model: model.load_adapter("default", &peft, &names).unwrap(),
+        folder: peft,
         logits: Box::new(move |model: &ViTForImageClassification| {
             model.forward(ViTInput::new(images.clone())).unwrap().logits
         }),
-        expected: File::read("vit/lora_updates.safetensors"),
+        expected: Tensors::read("vit/lora_updates.safetensors"),
         names,
         device,
     };

@@ -58,6 +58,8 @@ impl BertEmbeddings {
                 Some(recorder) => recorder.batch(prompt),
                 None => prompt,
             };
+            // A prompt may be wider than a model of half precision.
+            let prompt = prompt.cast(tokens.dtype());
             tokens = Tensor::cat(vec![prompt, tokens], 1);
         }
         let [batch, length, _] = tokens.dims();

@@ -1,34 +1,37 @@
-//! Outputs of `transformers` and PEFT for two small models with random weights.
+//! T5 beside `transformers` and PEFT.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+// Each test binary uses its own part.
+#![allow(dead_code)]
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use models::t5::{T5ForConditionalGeneration, T5Input};
-use safetensors::{Dtype, SafeTensors};
+use burn::tensor::Device;
+use models::t5::{T5ForConditionalGeneration, T5Input, T5Output};
+
+use crate::reference::{Tensors, folder};
 
 pub const MODELS: [&str; 2] = ["t5_relu", "t5_gated_gelu"];
 /// Virtual tokens of the prompts.
 const VIRTUAL_TOKENS: usize = 4;
 
 /// The folder of a model.
-pub struct Folder(PathBuf);
+pub struct Folder {
+    name: String,
+    golden: Tensors,
+}
 
 impl Folder {
     pub fn new(model: &str) -> Self {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-        Self(fixtures.join(model))
+        Self {
+            name: model.into(),
+            golden: Tensors::golden(model),
+        }
     }
 
     pub fn model(&self, device: &Device) -> T5ForConditionalGeneration {
-        T5ForConditionalGeneration::load(&self.0, device).unwrap()
+        T5ForConditionalGeneration::load(&folder(&self.name), device).unwrap()
     }
 
     pub fn input(&self, device: &Device) -> T5Input {
-        let ids = |name: &str| -> Tensor<2, Int> {
-            let file = self.read("golden.safetensors");
-            Tensor::from_data(data(&file, &format!("input.{name}")), device)
-        };
+        let ids = |name: &str| self.golden.ids(&format!("input.{name}"), device);
         T5Input {
             input_ids: ids("input_ids"),
             attention_mask: Some(ids("attention_mask")),
@@ -40,40 +43,28 @@ impl Folder {
     /// The input with an adapter's prompt for each sample. An adapter with two submodules stores
     /// twice as many embeddings; the encoder gets the first half.
     pub fn prompted_input(&self, adapter: &str, device: &Device) -> T5Input {
-        let file = self.read(&format!("{adapter}/adapter_model.safetensors"));
-        let prompt = Tensor::<2>::from_data(data(&file, "prompt_embeddings"), device);
-        let [_, width] = prompt.dims();
+        let file = format!("{}/{adapter}/adapter_model.safetensors", self.name);
         let input = self.input(device);
         let [batch, _] = input.input_ids.dims();
-        let prompt = prompt.narrow(0, 0, VIRTUAL_TOKENS).unsqueeze::<3>();
+        let prompt = Tensors::read(&file).prompt(Some(VIRTUAL_TOKENS), batch, device);
         T5Input {
-            prompt: Some(prompt.expand([batch, VIRTUAL_TOKENS, width])),
+            prompt: Some(prompt),
             ..input
         }
     }
 
-    pub fn read(&self, file: &str) -> Vec<u8> {
-        fs::read(self.0.join(file)).unwrap()
+    /// The largest difference of an output, relative to the largest entry of each tensor.
+    pub fn difference(&self, output: &T5Output, case: &str, precision: &str) -> f64 {
+        let name = |tensor| format!("{case}.{tensor}.{precision}");
+        let decoder = &output.decoder_last_hidden_state;
+        let encoder = &output.encoder_last_hidden_state;
+        let differences = [
+            self.golden.difference(&output.logits, &name("logits")),
+            self.golden
+                .difference(decoder, &name("decoder_last_hidden_state")),
+            self.golden
+                .difference(encoder, &name("encoder_last_hidden_state")),
+        ];
+        differences.into_iter().fold(0.0, f64::max)
     }
-}
-
-/// A tensor of a safetensors file.
-pub fn data(file: &[u8], name: &str) -> TensorData {
-    let file = SafeTensors::deserialize(file).unwrap();
-    let tensor = file.tensor(name).unwrap();
-    let shape = tensor.shape().to_vec();
-    let bytes = tensor.data();
-    match tensor.dtype() {
-        Dtype::I64 => TensorData::new(numbers(bytes, i64::from_le_bytes), shape),
-        Dtype::F32 => TensorData::new(numbers(bytes, f32::from_le_bytes), shape),
-        Dtype::F64 => TensorData::new(numbers(bytes, f64::from_le_bytes), shape),
-        dtype => panic!("{dtype:?}"),
-    }
-}
-
-fn numbers<T, const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes
-        .chunks_exact(N)
-        .map(|chunk| number(chunk.try_into().unwrap()))
-        .collect()
 }
