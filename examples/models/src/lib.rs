@@ -5,6 +5,7 @@
 //! ([`burn_ief`]).
 
 pub mod bert;
+pub mod encoder;
 pub mod error;
 pub mod generate;
 pub mod llama;

@@ -8,7 +8,7 @@ mod encoder;
 mod model;
 mod positions;
 
-pub use attention::{ViTAttention, ViTAttentionOutput, ViTSelfAttention};
+pub use attention::{ViTAttention, ViTAttentionOutput};
 pub use config::ViTConfig;
 pub use embeddings::{ViTEmbeddings, ViTPatchEmbeddings};
 pub use encoder::{ViTEncoder, ViTIntermediate, ViTLayer, ViTOutput};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
 use models::bert::{BertForSequenceClassification, BertModel};
 use models::llama::LlamaForCausalLM;
@@ -10,7 +11,7 @@ use models::t5::T5ForConditionalGeneration;
 use models::vit::ViTForImageClassification;
 
 use crate::error::Error;
-use crate::family::Family;
+use crate::family::{Call, Family};
 use crate::inputs::Inputs;
 use crate::place::Place;
 use crate::results::Output;
@@ -135,17 +136,16 @@ impl Task for Run<'_> {
             true => model.merge_and_unload(),
             false => model,
         };
-        // Without dropout.
-        let place = Place {
-            device: self.place.device.clone().inner(),
-            dtype: self.place.dtype,
+        // `valid`: without dropout.
+        let call = Call {
+            inputs: self.inputs,
+            prompt: prompt.map(|prompt| prompt.valid()),
+            place: Place {
+                device: self.place.device.clone().inner(),
+                dtype: self.place.dtype,
+            },
         };
-        let prompt = prompt.map(|prompt| burn::module::Module::valid(&prompt));
-        let prompt = prompt.map(|prompt| move |batch| prompt.forward(batch));
-        let prompt = prompt
-            .as_ref()
-            .map(|prompt| prompt as &crate::family::Prompt);
-        let outputs = model.valid().run(self.inputs, prompt, &place)?;
+        let outputs = model.valid().run(&call)?;
         let named = outputs.into_iter();
         Ok(named.map(|(name, output)| (name.into(), output)).collect())
     }

@@ -170,7 +170,7 @@ pub enum Error {
 
     /// The model folder is of a kind that this program does not know.
     #[error(
-        "{}: model_type is {found}; known are bert, t5, vit, dinov2, llama and qwen2",
+        "{}: model_type is {found}; known are bert, t5, vit, llama and qwen2",
         path.display()
     )]
     UnknownModel {

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use burn_peft::NameMap;
-use models::bert::{BertConfig, BertForSequenceClassification, BertInput, BertModel};
+use burn::tensor::{Device, Int, Tensor};
+use burn_peft::{NameMap, SoftPrompt};
+use models::bert::{BertForSequenceClassification, BertInput, BertModel};
 use models::llama::{LlamaForCausalLM, LlamaInput};
 use models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
 use models::vit::{ViTForImageClassification, ViTInput};
@@ -27,17 +27,32 @@ pub(crate) trait Family: Module {
 
     fn names() -> Vec<NameMap>;
 
-    /// Run the inputs, `prompt` being the virtual tokens `[M, V, d]`.
-    fn run(
-        &self,
-        inputs: &Inputs,
-        prompt: Option<&Prompt>,
-        place: &Place,
-    ) -> Result<Outputs, Error>;
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error>;
 }
 
-/// Makes virtual tokens for a batch.
-pub(crate) type Prompt = dyn Fn(usize) -> Tensor<3>;
+/// What a model is run on.
+pub(crate) struct Call<'a> {
+    pub inputs: &'a Inputs,
+    pub prompt: Option<SoftPrompt>,
+    pub place: Place,
+}
+
+impl Call<'_> {
+    /// Token ids that the model cannot do without.
+    fn needed(&self, argument: &str) -> Result<Tensor<2, Int>, Error> {
+        self.inputs.needed(argument, &self.place.device)
+    }
+
+    fn ids(&self, argument: &str) -> Result<Option<Tensor<2, Int>>, Error> {
+        self.inputs.integers(argument, &self.place.device)
+    }
+
+    /// The virtual tokens `[M, V, d]` for the samples of `ids`.
+    fn prompt(&self, ids: &Tensor<2, Int>) -> Option<Tensor<3>> {
+        let [batch, _] = ids.dims();
+        self.prompt.as_ref().map(|prompt| prompt.forward(batch))
+    }
+}
 
 fn output<const D: usize>(x: Tensor<D>) -> Output {
     Output {
@@ -59,16 +74,11 @@ impl Family for BertForSequenceClassification {
         Self::names()
     }
 
-    fn run(
-        &self,
-        inputs: &Inputs,
-        prompt: Option<&Prompt>,
-        place: &Place,
-    ) -> Result<Outputs, Error> {
-        let output_ = self.forward(bert_input(inputs, prompt, &place.device)?)?;
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        let found = self.forward(bert_input(call)?)?;
         Ok(vec![
-            ("last_hidden_state", output(output_.last_hidden_state)),
-            ("logits", output(output_.logits)),
+            ("last_hidden_state", output(found.last_hidden_state)),
+            ("logits", output(found.logits)),
         ])
     }
 }
@@ -77,7 +87,6 @@ impl Family for BertModel {
     const ARGUMENTS: &'static [&'static str] = BertForSequenceClassification::ARGUMENTS;
 
     fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
-        BertConfig::from_folder(folder)?;
         Ok(Self::load(folder, false, device)?)
     }
 
@@ -85,29 +94,21 @@ impl Family for BertModel {
         Self::names()
     }
 
-    fn run(
-        &self,
-        inputs: &Inputs,
-        prompt: Option<&Prompt>,
-        place: &Place,
-    ) -> Result<Outputs, Error> {
-        let found = self.forward(bert_input(inputs, prompt, &place.device)?)?;
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        let found = self.forward(bert_input(call)?)?;
         Ok(vec![("last_hidden_state", output(found.last_hidden_state))])
     }
 }
 
-fn bert_input(
-    inputs: &Inputs,
-    prompt: Option<&Prompt>,
-    device: &Device,
-) -> Result<BertInput, Error> {
-    let ids = inputs.needed("input_ids", device)?;
-    let batch = ids.dims()[0];
-    let mut input = BertInput::new(ids);
-    input.attention_mask = inputs.integers("attention_mask", device)?;
-    input.token_type_ids = inputs.integers("token_type_ids", device)?;
-    input.prompt = prompt.map(|prompt| prompt(batch));
-    Ok(input)
+fn bert_input(call: &Call<'_>) -> Result<BertInput, Error> {
+    let ids = call.needed("input_ids")?;
+    let prompt = call.prompt(&ids);
+    Ok(BertInput {
+        attention_mask: call.ids("attention_mask")?,
+        token_type_ids: call.ids("token_type_ids")?,
+        prompt,
+        ..BertInput::new(ids)
+    })
 }
 
 impl Family for ViTForImageClassification {
@@ -122,14 +123,14 @@ impl Family for ViTForImageClassification {
         Self::names()
     }
 
-    fn run(
-        &self,
-        inputs: &Inputs,
-        prompt: Option<&Prompt>,
-        place: &Place,
-    ) -> Result<Outputs, Error> {
-        no_prompt(prompt)?;
-        let images = inputs.images("pixel_values", place)?;
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        // Images take no virtual tokens, as in PEFT.
+        if call.prompt.is_some() {
+            return Err(Error::Arguments {
+                problem: "prompt tuning is for models of text".into(),
+            });
+        }
+        let images = call.inputs.images("pixel_values", &call.place)?;
         let found = self.forward(ViTInput::new(images))?;
         Ok(vec![
             ("encoder_output", output(found.encoder_output)),
@@ -151,19 +152,15 @@ impl Family for T5ForConditionalGeneration {
         Self::names()
     }
 
-    fn run(
-        &self,
-        inputs: &Inputs,
-        prompt: Option<&Prompt>,
-        place: &Place,
-    ) -> Result<Outputs, Error> {
-        let device = &place.device;
-        let ids = inputs.needed("input_ids", device)?;
-        let batch = ids.dims()[0];
-        let mut source = T5Source::new(ids);
-        source.attention_mask = inputs.integers("attention_mask", device)?;
-        source.prompt = prompt.map(|prompt| prompt(batch));
-        let decoder = inputs.needed("decoder_input_ids", device)?;
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        let ids = call.needed("input_ids")?;
+        let prompt = call.prompt(&ids);
+        let source = T5Source {
+            attention_mask: call.ids("attention_mask")?,
+            prompt,
+            ..T5Source::new(ids)
+        };
+        let decoder = call.needed("decoder_input_ids")?;
         let found = self.forward(T5Input::new(source, decoder))?;
         Ok(vec![
             (
@@ -190,33 +187,18 @@ impl Family for LlamaForCausalLM {
         Self::names()
     }
 
-    fn run(
-        &self,
-        inputs: &Inputs,
-        prompt: Option<&Prompt>,
-        place: &Place,
-    ) -> Result<Outputs, Error> {
-        let device = &place.device;
-        let ids = inputs.needed("input_ids", device)?;
-        let batch = ids.dims()[0];
-        let mut input = LlamaInput::new(ids);
-        input.attention_mask = inputs.integers("attention_mask", device)?;
-        input.position_ids = inputs.integers("position_ids", device)?;
-        input.prompt = prompt.map(|prompt| prompt(batch));
-        let found = self.forward(input)?;
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        let ids = call.needed("input_ids")?;
+        let prompt = call.prompt(&ids);
+        let found = self.forward(LlamaInput {
+            attention_mask: call.ids("attention_mask")?,
+            position_ids: call.ids("position_ids")?,
+            prompt,
+            ..LlamaInput::new(ids)
+        })?;
         Ok(vec![
             ("last_hidden_state", output(found.last_hidden_state)),
             ("logits", output(found.logits)),
         ])
-    }
-}
-
-/// Images take no virtual tokens here, as in PEFT.
-fn no_prompt(prompt: Option<&Prompt>) -> Result<(), Error> {
-    match prompt {
-        None => Ok(()),
-        Some(_) => Err(Error::Arguments {
-            problem: "prompt tuning is for models of text".into(),
-        }),
     }
 }

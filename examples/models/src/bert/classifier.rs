@@ -9,7 +9,8 @@ use burn_ief::nn::DropoutRecorded;
 use burn_peft::{LinearAdapted, NameMap};
 
 use super::model::bert_names;
-use super::{BertConfig, BertInput, BertModel, initial_linear};
+use super::{BertConfig, BertInput, BertModel};
+use crate::encoder::initial_linear;
 use crate::error::Error;
 use crate::weights::{LoadOptions, load};
 

@@ -7,8 +7,9 @@ use burn::nn::activation::Activation;
 use burn::tensor::Device;
 use serde::Deserialize;
 
-use super::{
+use crate::encoder::{
     activation, check_heads, check_model_type, check_positive, check_probability, check_size,
+    count_labels, number_labels,
 };
 use crate::error::Error;
 use crate::weights::read_config;
@@ -107,14 +108,13 @@ impl BertConfig {
 
     /// Classes of the classifier.
     pub fn num_labels(&self) -> usize {
-        self.id2label.as_ref().map_or(2, BTreeMap::len)
+        count_labels(self.id2label.as_ref())
     }
 
     /// A classifier of `count` classes, with the labels that `transformers` gives by default.
     pub fn with_labels(self, count: usize) -> Self {
-        let label = |i: usize| (i.to_string(), format!("LABEL_{i}"));
         Self {
-            id2label: Some((0..count).map(label).collect()),
+            id2label: Some(number_labels(count)),
             ..self
         }
     }

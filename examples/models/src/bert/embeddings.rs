@@ -7,7 +7,8 @@ use burn_ief::nn::{DropoutRecorded, EmbeddingRecorded, LayerNormRecorded};
 use burn_ief::recorder;
 use burn_peft::EmbeddingAdapted;
 
-use super::{BertConfig, BertInput, initial_normal};
+use super::{BertConfig, BertInput};
+use crate::encoder::initial_normal;
 use crate::error::Error;
 
 /// The sum of word, position and segment embeddings, normalised.

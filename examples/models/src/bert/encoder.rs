@@ -7,7 +7,8 @@ use burn::tensor::{Bool, Device, Tensor};
 use burn_ief::nn::{DropoutRecorded, LayerNormRecorded};
 use burn_peft::LinearAdapted;
 
-use super::{BertConfig, attend, initial_linear};
+use super::BertConfig;
+use crate::encoder::{AttentionSizes, SelfAttention, initial_linear};
 use crate::error::Error;
 
 /// A stack of [`BertLayer`]s.
@@ -32,22 +33,9 @@ pub struct BertLayer {
 #[derive(Module, Debug)]
 pub struct BertAttention {
     /// `self` in `transformers`.
-    pub self_attention: BertSelfAttention,
+    pub self_attention: SelfAttention,
     /// Projection of the heads and residual.
     pub output: BertResidual,
-}
-
-/// Queries, keys and values of all heads.
-#[derive(Module, Debug)]
-pub struct BertSelfAttention {
-    /// d → d.
-    pub query: Linear,
-    /// d → d.
-    pub key: Linear,
-    /// d → d.
-    pub value: Linear,
-    dropout: Dropout,
-    heads: usize,
 }
 
 /// A linear layer and the activation.
@@ -94,13 +82,14 @@ impl BertLayer {
                 .init(device),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
         };
-        let self_attention = BertSelfAttention {
-            query: linear([d, d]),
-            key: linear([d, d]),
-            value: linear([d, d]),
-            dropout: DropoutConfig::new(config.attention_probs_dropout_prob).init(),
+        let sizes = AttentionSizes {
+            width: d,
             heads: config.num_attention_heads,
+            bias: true,
+            dropout: config.attention_probs_dropout_prob,
+            initializer_range: config.initializer_range,
         };
+        let self_attention = SelfAttention::new(&sizes, device);
         Ok(Self {
             attention: BertAttention {
                 self_attention,
@@ -120,14 +109,6 @@ impl BertLayer {
         let hidden = self.intermediate.dense.forward_adapted(x.clone());
         let hidden = self.intermediate.activation.forward(hidden);
         self.output.forward(hidden, x)
-    }
-}
-
-impl BertSelfAttention {
-    fn forward(&self, x: Tensor<3>, left_out: Option<&Tensor<4, Bool>>) -> Tensor<3> {
-        let parts = [&self.query, &self.key, &self.value];
-        let parts = parts.map(|linear| linear.forward_adapted(x.clone()));
-        attend(parts, self.heads, left_out, &self.dropout)
     }
 }
 

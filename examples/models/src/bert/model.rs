@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor};
 use burn_ief::recorder;
 use burn_peft::{LinearAdapted, NameMap};
 
-use super::{BertConfig, BertEmbeddings, BertEncoder, BertInput, initial_linear};
+use super::{BertConfig, BertEmbeddings, BertEncoder, BertInput};
+use crate::encoder::initial_linear;
 use crate::error::Error;
 use crate::weights::{LoadOptions, load};
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use burn_ief::nn::DropoutRecorded;
 use burn_peft::{LinearAdapted, NameMap};
 
-use crate::bert::{attend, initial_linear};
+use crate::encoder::{AttentionSizes, SelfAttention, initial_linear};
 
 /// Sizes of [`ViTAttention`].
 pub(super) struct Sizes {
@@ -22,22 +22,9 @@ pub(super) struct Sizes {
 #[derive(Module, Debug)]
 pub struct ViTAttention {
     /// Queries, keys and values.
-    pub attention: ViTSelfAttention,
+    pub attention: SelfAttention,
     /// Projection of the heads.
     pub output: ViTAttentionOutput,
-}
-
-/// Queries, keys and values of all heads.
-#[derive(Module, Debug)]
-pub struct ViTSelfAttention {
-    /// d → d.
-    pub query: Linear,
-    /// d → d.
-    pub key: Linear,
-    /// d → d.
-    pub value: Linear,
-    dropout: Dropout,
-    heads: usize,
 }
 
 /// A linear layer and dropout.
@@ -50,18 +37,18 @@ pub struct ViTAttentionOutput {
 
 impl ViTAttention {
     pub(super) fn new(sizes: &Sizes, device: &Device) -> Self {
+        let inner = AttentionSizes {
+            width: sizes.width,
+            heads: sizes.heads,
+            bias: sizes.qkv_bias,
+            dropout: sizes.attention_dropout,
+            initializer_range: sizes.initializer_range,
+        };
         let dims = [sizes.width; 2];
-        let linear = |bias| initial_linear(dims, bias, sizes.initializer_range, device);
         Self {
-            attention: ViTSelfAttention {
-                query: linear(sizes.qkv_bias),
-                key: linear(sizes.qkv_bias),
-                value: linear(sizes.qkv_bias),
-                dropout: DropoutConfig::new(sizes.attention_dropout).init(),
-                heads: sizes.heads,
-            },
+            attention: SelfAttention::new(&inner, device),
             output: ViTAttentionOutput {
-                dense: linear(true),
+                dense: initial_linear(dims, true, sizes.initializer_range, device),
                 dropout: DropoutConfig::new(sizes.dropout).init(),
             },
         }
@@ -69,10 +56,7 @@ impl ViTAttention {
 
     /// `[M, T, d]` to the same shape.
     pub(super) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = &self.attention;
-        let parts = [&inner.query, &inner.key, &inner.value];
-        let parts = parts.map(|linear| linear.forward_adapted(x.clone()));
-        let heads = attend(parts, inner.heads, None, &inner.dropout);
+        let heads = self.attention.forward(x, None);
         let output = self.output.dense.forward_adapted(heads);
         self.output.dropout.forward_recorded(output)
     }

@@ -14,7 +14,7 @@ use burn_peft::{LinearAdapted, NameMap};
 use super::ViTEmbeddings;
 use super::attention::projections;
 use super::embeddings::Sizes;
-use crate::bert::initial_linear;
+use crate::encoder::initial_linear;
 use crate::error::Error;
 use crate::weights::{LoadOptions, load_named};
 

@@ -8,7 +8,7 @@ use burn_ief::nn::{Conv2dRecorded, DropoutRecorded, ParamRecorded};
 use burn_ief::recorder;
 
 use super::positions::resizing;
-use crate::bert::initial_normal;
+use crate::encoder::initial_normal;
 use crate::error::Error;
 
 /// Sizes of [`ViTEmbeddings`].

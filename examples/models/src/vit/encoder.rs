@@ -9,7 +9,7 @@ use burn_peft::LinearAdapted;
 
 use super::attention::Sizes;
 use super::{ViTAttention, ViTConfig};
-use crate::bert::{activation, initial_linear};
+use crate::encoder::{activation, initial_linear};
 use crate::error::Error;
 
 /// A stack of [`ViTLayer`]s.

@@ -11,7 +11,7 @@ use burn_peft::{LinearAdapted, NameMap};
 use super::attention::projections;
 use super::embeddings::Sizes;
 use super::{ViTConfig, ViTEmbeddings, ViTEncoder};
-use crate::bert::initial_linear;
+use crate::encoder::initial_linear;
 use crate::error::Error;
 use crate::weights::{LoadOptions, load_named};
 

@@ -1,5 +1,6 @@
 //! Every error of the program: exit code 2, a message that says what and where, no output file.
 
+mod adapters;
 mod program;
 
 use std::fs;

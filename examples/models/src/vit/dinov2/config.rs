@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::bert::{check_heads, check_model_type, check_positive, check_probability, check_size};
+use crate::encoder::{
+    check_heads, check_model_type, check_positive, check_probability, check_size, count_labels,
+    number_labels,
+};
 use crate::error::Error;
 use crate::vit::config::{check_patches, pair};
 use crate::weights::read_config;
@@ -110,14 +113,13 @@ impl Dinov2Config {
 
     /// Classes of the classifier.
     pub fn num_labels(&self) -> usize {
-        self.id2label.as_ref().map_or(2, BTreeMap::len)
+        count_labels(self.id2label.as_ref())
     }
 
     /// A classifier of `count` classes, with the labels that `transformers` gives by default.
     pub fn with_labels(self, count: usize) -> Self {
-        let label = |i: usize| (i.to_string(), format!("LABEL_{i}"));
         Self {
-            id2label: Some((0..count).map(label).collect()),
+            id2label: Some(number_labels(count)),
             ..self
         }
     }

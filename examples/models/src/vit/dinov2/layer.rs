@@ -8,7 +8,7 @@ use burn_ief::nn::{LayerNormRecorded, ParamRecorded};
 use burn_peft::LinearAdapted;
 
 use super::Dinov2Config;
-use crate::bert::{activation, initial_linear};
+use crate::encoder::{activation, initial_linear};
 use crate::error::Error;
 use crate::vit::ViTAttention;
 use crate::vit::attention::Sizes;

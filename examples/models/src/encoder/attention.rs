@@ -1,9 +1,57 @@
 //! Scaled dot-product attention over heads.
 
-use burn::nn::Dropout;
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use burn_ief::nn::DropoutRecorded;
+use burn_peft::LinearAdapted;
+
+use super::initial::initial_linear;
+
+/// Sizes of [`SelfAttention`].
+pub(crate) struct AttentionSizes {
+    pub width: usize,
+    pub heads: usize,
+    pub bias: bool,
+    pub dropout: f64,
+    pub initializer_range: f64,
+}
+
+/// Queries, keys and values of all heads.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    /// d → d.
+    pub query: Linear,
+    /// d → d.
+    pub key: Linear,
+    /// d → d.
+    pub value: Linear,
+    dropout: Dropout,
+    heads: usize,
+}
+
+impl SelfAttention {
+    pub(crate) fn new(sizes: &AttentionSizes, device: &Device) -> Self {
+        let dims = [sizes.width; 2];
+        let linear = || initial_linear(dims, sizes.bias, sizes.initializer_range, device);
+        Self {
+            query: linear(),
+            key: linear(),
+            value: linear(),
+            dropout: DropoutConfig::new(sizes.dropout).init(),
+            heads: sizes.heads,
+        }
+    }
+
+    /// The heads' outputs beside each other, `[M, T, d]` to the same shape; `left_out`
+    /// `[M, 1, 1, T]` is true for padding.
+    pub(crate) fn forward(&self, x: Tensor<3>, left_out: Option<&Tensor<4, Bool>>) -> Tensor<3> {
+        let parts = [&self.query, &self.key, &self.value];
+        let parts = parts.map(|linear| linear.forward_adapted(x.clone()));
+        attend(parts, self.heads, left_out, &self.dropout)
+    }
+}
 
 /// Attention of every query over the keys that are not left out.
 ///
@@ -14,7 +62,7 @@ use burn_ief::nn::DropoutRecorded;
 /// - query: `[M, T, d]`; key, value: `[M, U, d]`
 /// - left_out: `[M, 1, 1, U]`
 /// - output: `[M, T, d]`
-pub(crate) fn attend(
+fn attend(
     [query, key, value]: [Tensor<3>; 3],
     heads: usize,
     left_out: Option<&Tensor<4, Bool>>,
@@ -47,8 +95,7 @@ pub(crate) fn attend(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::nn::DropoutConfig;
-    use burn::tensor::{Device, Distribution, Int};
+    use burn::tensor::{Distribution, Int};
 
     fn random(shape: [usize; 3]) -> Tensor<3> {
         Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
