@@ -63,12 +63,14 @@ struct Merged<const D: usize> {
 }
 
 impl<const D: usize> Merged<D> {
-    fn to_device(self, device: &Device) -> Self {
+    /// On another device.
+    fn moved(&self, device: &Device) -> Self {
         // Plain tensors stay plain, whatever the device's autodiff.
         let device = device.clone().inner();
+        let ratio = self.ratio.clone();
         Self {
-            ratio: self.ratio.map(|ratio| ratio.to_device(&device)),
-            shift: self.shift.to_device(&device),
+            ratio: ratio.map(|ratio| ratio.to_device(&device)),
+            shift: self.shift.clone().to_device(&device),
         }
     }
 }
@@ -352,13 +354,13 @@ impl<const D: usize> Module for Adapters<D> {
     }
 
     fn fork(self, device: &Device) -> Self {
-        let merged = self.merged.clone().map(|merged| merged.to_device(device));
+        let merged = self.merged.as_ref().map(|merged| merged.moved(device));
         let forked = self.each(|adapter| adapter.fork(device));
         Self { merged, ..forked }
     }
 
     fn to_device(self, device: &Device) -> Self {
-        let merged = self.merged.clone().map(|merged| merged.to_device(device));
+        let merged = self.merged.as_ref().map(|merged| merged.moved(device));
         let moved = self.each(|adapter| adapter.to_device(device));
         Self { merged, ..moved }
     }
