@@ -241,6 +241,7 @@ fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::random_state;
     use burn::module::{ModuleVisitor, Param};
 
     /// The flattened update.
@@ -259,7 +260,12 @@ mod tests {
 
     /// The updates of several methods at one model and batch.
     fn updates<N: Net>(batch: usize, methods: &[Method]) -> Vec<Vec<f64>> {
+        let _random = random_state();
         let device = Device::flex().autodiff();
+        // The same weights and data in every run: with new ones, about one run in fifty has a ReLU
+        // input so near zero that rounding decides whether the unit is on, and the update then
+        // moves by a per cent.
+        device.seed(1);
         let mut training = Training::<N>::new(Method::Sgd, batch, device.clone());
         let model = training.model.take().expect("a new model");
         let flattened = methods.iter().map(|&method| {

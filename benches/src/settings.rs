@@ -107,3 +107,12 @@ impl Batch {
         }
     }
 }
+
+/// Hold the random state of the Flex device, which all tests share.
+#[cfg(test)]
+pub(crate) fn random_state() -> std::sync::MutexGuard<'static, ()> {
+    use std::sync::{Mutex, PoisonError};
+
+    static RANDOM: Mutex<()> = Mutex::new(());
+    RANDOM.lock().unwrap_or_else(PoisonError::into_inner)
+}

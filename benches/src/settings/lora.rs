@@ -150,6 +150,7 @@ mod tests {
 
     #[test]
     fn the_model_has_the_sizes_that_memory_is_predicted_from() {
+        let _random = crate::settings::random_state();
         let model = Transformer::new(&Device::flex().autodiff());
         let mut count = Count::default();
         model.visit(&mut count);

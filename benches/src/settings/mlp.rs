@@ -55,6 +55,7 @@ mod tests {
 
     #[test]
     fn the_model_has_the_sizes_that_memory_is_predicted_from() {
+        let _random = crate::settings::random_state();
         let model = Mlp::new(&Device::flex().autodiff());
         assert_eq!(model.num_params(), SIZES.parameters);
         // The paper's count.
