@@ -324,8 +324,14 @@ impl Part {
 
 /// Read a tensor to the host as f64.
 pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
-    let data = x.into_data().convert::<f64>();
-    data.try_to_vec().expect("converted to f64")
+    let data = x.into_data();
+    match data.as_slice::<f32>() {
+        Ok(values) => values.iter().map(|&value| f64::from(value)).collect(),
+        Err(_) => {
+            let data = data.convert::<f64>();
+            data.try_into_vec().expect("converted to f64")
+        }
+    }
 }
 
 fn check_size(

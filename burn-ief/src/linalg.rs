@@ -9,6 +9,11 @@ use faer::{Mat, MatRef, Side};
 
 use crate::error::Error;
 
+/// Rows and columns that are mirrored at once.
+const TILE: usize = 32;
+/// Partial sums of a dot product.
+const LANES: usize = 16;
+
 /// A symmetric matrix of f64 on the host, row-major.
 ///
 /// ```
@@ -24,20 +29,30 @@ pub struct Symmetric {
 }
 
 impl Symmetric {
-    /// From row-major values; the lower triangle is authoritative in [`Cholesky`] and [`Eigen`].
+    /// From row-major values; the lower triangle counts, and is copied to the upper one.
     ///
     /// # Panics
     ///
     /// Panics if `values` does not hold `size * size` entries.
-    pub fn new(size: usize, values: Vec<f64>) -> Self {
+    pub fn new(size: usize, mut values: Vec<f64>) -> Self {
         assert_eq!(values.len(), size * size, "a {size} x {size} matrix");
+        // Tile by tile: a column of a large matrix misses the cache at every entry.
+        for rows in (0..size).step_by(TILE) {
+            for columns in (0..=rows).step_by(TILE) {
+                for i in rows..(rows + TILE).min(size) {
+                    for j in columns..(columns + TILE).min(i) {
+                        values[j * size + i] = values[i * size + j];
+                    }
+                }
+            }
+        }
         Self { size, values }
     }
 
     /// From a function of row and column.
     pub fn from_fn(size: usize, f: impl Fn(usize, usize) -> f64) -> Self {
         let values = (0..size * size).map(|k| f(k / size, k % size)).collect();
-        Self { size, values }
+        Self::new(size, values)
     }
 
     /// Number of rows.
@@ -83,9 +98,10 @@ impl Symmetric {
 
     /// D A D with a diagonal D.
     pub fn scaled(mut self, diagonal: &[f64]) -> Self {
-        for (i, di) in diagonal.iter().enumerate() {
-            for (j, dj) in diagonal.iter().enumerate() {
-                self.values[i * self.size + j] *= di * dj;
+        let rows = self.values.chunks_mut(self.size.max(1));
+        for (row, di) in rows.zip(diagonal) {
+            for (value, dj) in row.iter_mut().zip(diagonal) {
+                *value *= di * dj;
             }
         }
         self
@@ -104,14 +120,25 @@ impl Symmetric {
             .collect()
     }
 
+    /// Both triangles are equal: rows stand for columns, the order that is fast to read.
     fn view(&self) -> MatRef<'_, f64> {
-        MatRef::from_row_major_slice(&self.values, self.size, self.size)
+        MatRef::from_column_major_slice(&self.values, self.size, self.size)
     }
 }
 
 /// Dot product.
 pub fn dot(x: &[f64], y: &[f64]) -> f64 {
-    x.iter().zip(y).map(|(a, b)| a * b).sum()
+    let (x, y) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    let rest = x.remainder().iter().zip(y.remainder());
+    let rest: f64 = rest.map(|(a, b)| a * b).sum();
+    // Sums that do not wait for one another.
+    let mut lanes = [0.0; LANES];
+    for (x, y) in x.zip(y) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+            *lane += a * b;
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
 }
 
 /// Euclidean norm.
@@ -240,6 +267,27 @@ mod tests {
             (x[0] - 0.5).abs() < 1e-14 && (x[1] - 0.5).abs() < 1e-14,
             "{x:?}"
         );
+    }
+
+    #[test]
+    fn the_lower_triangle_counts() {
+        let size = 2 * TILE + 5;
+        let entry = |i: usize, j: usize| (i * size + j) as f64;
+        let values: Vec<f64> = (0..size * size)
+            .map(|k| (k / size, k % size))
+            .map(|(i, j)| if j <= i { entry(i, j) } else { f64::NAN })
+            .collect();
+        let expected = Symmetric::from_fn(size, |i, j| entry(i.max(j), i.min(j)));
+        assert_eq!(Symmetric::new(size, values), expected);
+    }
+
+    #[test]
+    fn dot_products_of_any_length() {
+        for length in [0, 1, LANES - 1, LANES, 3 * LANES + 2] {
+            let x: Vec<f64> = (0..length).map(|i| i as f64).collect();
+            let expected: usize = (0..length).map(|i| i * i).sum();
+            assert_eq!(dot(&x, &x), expected as f64);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! cost alone, see [`Outer`].
 
 mod dense;
+mod host;
 mod lookup;
 mod outer;
 #[cfg(test)]

@@ -54,6 +54,23 @@ impl Jacobian {
 
 pub(super) fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
     let size = jacobian.samples();
+    let values = match jacobian.parts.as_slice() {
+        [part] => part.gram(jacobian.precision, size),
+        _ => stacked(jacobian, size),
+    };
+    let gram = Symmetric::new(size, values);
+    let bad: Vec<usize> = (0..size).filter(|&n| !gram.get(n, n).is_finite()).collect();
+    match bad.is_empty() {
+        true => Ok(gram),
+        false => Err(Error::NonFinite {
+            what: "per-sample gradients",
+            samples: bad,
+        }),
+    }
+}
+
+/// The lower triangle over all recordings.
+fn stacked(jacobian: &Jacobian, size: usize) -> Vec<f64> {
     let mut values = vec![0.0; size * size];
     let mut row = 0;
     for (i, part) in jacobian.parts.iter().enumerate() {
@@ -75,20 +92,7 @@ pub(super) fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
         }
         row += part.samples;
     }
-    for a in 0..size {
-        for b in 0..a {
-            values[b * size + a] = values[a * size + b];
-        }
-    }
-    let gram = Symmetric::new(size, values);
-    let bad: Vec<usize> = (0..size).filter(|&n| !gram.get(n, n).is_finite()).collect();
-    match bad.is_empty() {
-        true => Ok(gram),
-        false => Err(Error::NonFinite {
-            what: "per-sample gradients",
-            samples: bad,
-        }),
-    }
+    values
 }
 
 pub(super) fn cross(a: &Jacobian, b: &Jacobian) -> Vec<Vec<f64>> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Tensor};
 
-use super::{TEMPORARY, dense, to_dtype, triangular};
+use super::{TEMPORARY, dense, host, to_dtype, triangular};
 
 /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`; optionally with the
 /// rows `Σ_t right[n, t]` of a bias of shape `[o]` beside it.
@@ -109,6 +109,9 @@ impl Outer {
     pub(super) fn gram(&self, dtype: DType) -> Tensor<2> {
         let (m, t) = (self.samples(), self.left.dims()[1]);
         if self.factored_is_cheaper(self) {
+            if let Some(gram) = self.host_gram(dtype) {
+                return gram;
+            }
             // Once, not block by block.
             let wide = Self {
                 left: to_dtype(self.left.clone(), dtype),
@@ -126,6 +129,23 @@ impl Outer {
             .column_blocks(m)
             .map(|columns| dense::gram(self.columns(columns).to_dense(), dtype));
         self.add_bias(self, shares.reduce(|a, b| a + b), dtype)
+    }
+
+    /// The factored form for one position per sample, on the host.
+    fn host_gram(&self, dtype: DType) -> Option<Tensor<2>> {
+        let [_, positions, _] = self.left.dims();
+        if positions != 1 {
+            return None;
+        }
+        let factor = |factor: &Tensor<3>, constant| host::Factor {
+            rows: factor.clone().squeeze_dim(1),
+            constant,
+        };
+        host::gram(
+            factor(&self.left, self.bias),
+            factor(&self.right, false),
+            dtype,
+        )
     }
 
     fn add_bias(&self, other: &Self, weight: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {

@@ -1,0 +1,230 @@
+//! Symmetric products on devices whose memory is the host's.
+//!
+//! Burn has no product that stops at the diagonal, and the blocks that stand in for one are of
+//! shapes that the CPU multiplies below its speed. [faer](https://docs.rs/faer) has one.
+
+use std::ops::Range;
+
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::traits::RealField;
+use faer::traits::math_utils::{one, zero};
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+/// Fewest multiplications of a strip: less is not worth the buffers of another thread.
+const SHARE: usize = 1 << 24;
+/// Strips for each thread: one that is held up leaves work to the others, and every strip packs
+/// the rows above it anew.
+const STRIPS: usize = 2;
+
+/// Rows whose inner products, and a constant, are a factor of a Gram share.
+#[derive(Debug, Clone)]
+pub(super) struct Factor {
+    /// `[M, P]`.
+    pub rows: Tensor<2>,
+    /// Added to the inner products.
+    pub constant: bool,
+}
+
+/// The lower triangle of `(L Lᵀ) ∘ (R Rᵀ)`, with the constants, accumulated in `dtype`; `None` on
+/// other devices and in other precisions. What lies above the diagonal is undefined.
+pub(super) fn gram(left: Factor, right: Factor, dtype: DType) -> Option<Tensor<2>> {
+    let device = left.rows.device();
+    if !is_host(&device) {
+        return None;
+    }
+    match dtype {
+        DType::F32 => Some(hadamard::<f32>(left, right, &device)),
+        DType::F64 => Some(hadamard::<f64>(left, right, &device)),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "flex")]
+fn is_host(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+#[cfg(not(feature = "flex"))]
+fn is_host(_: &Device) -> bool {
+    false
+}
+
+fn hadamard<E: Element + RealField>(left: Factor, right: Factor, device: &Device) -> Tensor<2> {
+    let ([samples, width], [others, other_width]) = (left.rows.dims(), right.rows.dims());
+    assert_eq!(samples, others, "samples of both factors");
+    let mut sum = vec![E::default(); samples * samples];
+    let work = samples * samples / 2 * (width + other_width);
+    match strips(samples, work / SHARE).as_slice() {
+        // Every thread that multiplies keeps packing buffers of its own.
+        [] | [_] => {
+            let (left, right) = (Products::new(left), Products::new(right));
+            write_both(&left, &right, 0..samples, &mut sum);
+        }
+        strips => {
+            let (left, right) = rayon::join(|| Products::new(left), || Products::new(right));
+            let mut rest = sum.as_mut_slice();
+            let mut parts = Vec::with_capacity(strips.len());
+            for strip in strips {
+                let (part, below) = rest.split_at_mut(strip.len() * samples);
+                parts.push((strip.clone(), part));
+                rest = below;
+            }
+            let parts = parts.into_par_iter().with_max_len(1);
+            parts.for_each(|(strip, part)| write_both(&left, &right, strip, part));
+        }
+    }
+    let data = TensorData::new(sum, [samples, samples]);
+    Tensor::from_data(data, (device, E::dtype()))
+}
+
+/// The strip's share of the product of both.
+fn write_both<E: Element + RealField>(
+    left: &Products<E>,
+    right: &Products<E>,
+    strip: Range<usize>,
+    entries: &mut [E],
+) {
+    let width = strip.end.max(1);
+    let mut other = vec![E::default(); strip.len() * width];
+    right.write(&strip, &mut other, width);
+    left.write(&strip, entries, left.samples);
+    let lines = entries.chunks_mut(left.samples.max(1));
+    for (line, other) in lines.zip(other.chunks(width)) {
+        for (entry, other) in line.iter_mut().zip(other) {
+            *entry *= *other;
+        }
+    }
+}
+
+/// The rows cut into at most `count` strips, each with about the same share of the triangle.
+fn strips(samples: usize, count: usize) -> Vec<Range<usize>> {
+    let count = count.clamp(1, STRIPS * rayon::current_num_threads());
+    let cut = |at: usize| {
+        let share = at as f64 / count as f64;
+        (samples as f64 * share.sqrt()).round() as usize
+    };
+    let strips = (0..count).map(|at| cut(at)..cut(at + 1));
+    strips.filter(|strip| !strip.is_empty()).collect()
+}
+
+/// A factor on the host.
+struct Products<E> {
+    rows: TensorData,
+    samples: usize,
+    width: usize,
+    constant: E,
+}
+
+impl<E: Element + RealField> Products<E> {
+    fn new(factor: Factor) -> Self {
+        let [samples, width] = factor.rows.dims();
+        // A tensor of its own, which is read as it is: Flex copies a shared one twice.
+        let own = match factor.rows.dtype() == E::dtype() {
+            true => factor.rows.mul_scalar(1.0),
+            false => factor.rows.cast(E::dtype()),
+        };
+        Self {
+            rows: own.into_data(),
+            samples,
+            width,
+            constant: if factor.constant { one() } else { zero() },
+        }
+    }
+
+    /// The strip's share of the triangle, a rectangle up to the diagonal and a triangle at it, to
+    /// row-major `entries` of `width` columns.
+    fn write(&self, strip: &Range<usize>, entries: &mut [E], width: usize) {
+        entries.fill(self.constant);
+        let rows = self.rows.as_slice::<E>().expect("read in this precision");
+        let rows = MatRef::from_row_major_slice(rows, self.samples, self.width);
+        let own = rows.subrows(strip.start, strip.len());
+        let entries = MatMut::from_row_major_slice_mut(entries, strip.len(), width);
+        let (before, entries) = entries.split_at_col_mut(strip.start);
+        let above = rows.subrows(0, strip.start).transpose();
+        matmul(before, Accum::Add, own, above, one::<E>(), Par::Seq);
+        triangular::matmul(
+            entries.subcols_mut(0, strip.len()),
+            BlockStructure::TriangularLower,
+            Accum::Add,
+            own,
+            BlockStructure::Rectangular,
+            own.transpose(),
+            BlockStructure::Rectangular,
+            one::<E>(),
+            Par::Seq,
+        );
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+    use proptest::prelude::*;
+
+    /// Largest distance from plain products, of entries of size 1.
+    fn distance(samples: usize, widths: [usize; 2], constants: [bool; 2], dtype: DType) -> f64 {
+        let device = Device::flex();
+        let factor = |width: usize, constant| Factor {
+            rows: Tensor::random(
+                [samples, width],
+                Distribution::Normal(0.0, 1.0 / (width as f64).sqrt()),
+                &device,
+            ),
+            constant,
+        };
+        let [left, right] = [0, 1].map(|side| factor(widths[side], constants[side]));
+        let found = gram(left.clone(), right.clone(), dtype).expect("a host device");
+        assert_eq!((found.dims(), found.dtype()), ([samples; 2], dtype));
+        let products = |factor: Factor| {
+            let rows = factor.rows.cast(DType::F64);
+            rows.clone().matmul(rows.transpose()) + f64::from(u8::from(factor.constant))
+        };
+        let expected = products(left) * products(right);
+        let distance = (found.cast(DType::F64) - expected).tril(0).abs().max();
+        distance.into_scalar::<f64>()
+    }
+
+    proptest! {
+        #[test]
+        fn strips_are_all_rows_in_order(samples in 0usize..2000, count in 0usize..40) {
+            let mut next = 0;
+            for strip in strips(samples, count) {
+                prop_assert_eq!(strip.start, next);
+                next = strip.end;
+            }
+            prop_assert_eq!(next, samples);
+        }
+
+        #[test]
+        fn small_products_agree(
+            samples in 1usize..40,
+            widths in [1usize..70, 1usize..70],
+            constants: [bool; 2],
+        ) {
+            prop_assert!(distance(samples, widths, constants, DType::F64) < 1e-13);
+            prop_assert!(distance(samples, widths, constants, DType::F32) < 1e-4);
+        }
+    }
+
+    #[test]
+    fn products_of_many_strips_agree() {
+        let (widths, constants) = ([801, 1003], [true, false]);
+        assert!(distance(301, widths, constants, DType::F64) < 1e-13);
+        assert!(distance(301, widths, constants, DType::F32) < 1e-4);
+    }
+
+    #[test]
+    fn factors_without_columns_leave_the_constant_and_half_precision_is_left() {
+        let factor = |constant| Factor {
+            rows: Tensor::zeros([3, 0], &Device::flex()),
+            constant,
+        };
+        let sum = gram(factor(true), factor(true), DType::F32).expect("a host device");
+        assert_eq!(sum.tril(0).sum().into_scalar::<f32>(), 6.0);
+        assert!(gram(factor(true), factor(false), DType::F16).is_none());
+    }
+}
