@@ -1,0 +1,65 @@
+//! Comma- or tab-separated values with a header.
+
+use std::path::Path;
+
+use csv::{ErrorKind, ReaderBuilder, StringRecord};
+
+use super::{Columns, Row};
+use crate::data::LeftOut;
+use crate::data::error::Error;
+use crate::data::lines::{Encoding, read};
+
+pub(super) fn rows(
+    path: &Path,
+    columns: &Columns<'_>,
+    left_out: &mut LeftOut,
+) -> Result<Vec<Row>, Error> {
+    let text = read(path, Encoding::Utf8, "a table")?;
+    let delimiter = match path.extension().is_some_and(|extension| extension == "tsv") {
+        true => b'\t',
+        false => b',',
+    };
+    let mut reader = ReaderBuilder::new();
+    let mut reader = reader.delimiter(delimiter).from_reader(text.as_bytes());
+    let header = reader
+        .headers()
+        .map_err(|error| refuse(path, &error))?
+        .clone();
+    let place = |name: &str| {
+        let place = header.iter().position(|found| found.trim() == name);
+        place.ok_or_else(|| {
+            let found = header.iter().collect::<Vec<_>>().join("`, `");
+            let problem = format!("no column `{name}`; the header has `{found}`");
+            Error::line(path, 1, problem)
+        })
+    };
+    let (first, label) = (place(columns.text)?, place(columns.label)?);
+    let second = columns.second.map(place).transpose()?;
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record: StringRecord = record.map_err(|error| refuse(path, &error))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let texts = [
+            record.get(first),
+            second.and_then(|place| record.get(place)),
+        ];
+        let label = record.get(label).unwrap_or_default();
+        rows.extend(Row::new((path, line), texts, label, left_out));
+    }
+    Ok(rows)
+}
+
+/// What the reader found, with the line on which the row begins.
+fn refuse(path: &Path, error: &csv::Error) -> Error {
+    let line = error.position().map_or(1, csv::Position::line);
+    match error.kind() {
+        ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => Error::line(
+            path,
+            line,
+            format!("expected {expected_len} columns as in the header, found {len}"),
+        ),
+        _ => Error::line(path, line, error.to_string()),
+    }
+}

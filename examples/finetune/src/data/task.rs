@@ -1,0 +1,176 @@
+//! The tasks by name.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{Dataset, Error, Options, cifar, glue, images, questions, reviews, sms, table};
+use crate::metric::Metric;
+
+/// A data set that is known by its format.
+///
+/// Published parts are kept: the training rows of GLUE are those of `train.tsv`. GLUE's test
+/// labels are hidden, so `dev.tsv` is halved into validation and test (in the shares of the
+/// classes, by the seed of the split); results on it are not leaderboard results. CIFAR keeps its
+/// test set and gives a share of the training set to validation. Everything else is one pool that
+/// is split by shares, or comes with files or folders `train`, `valid` and `test`.
+///
+/// Of rows with the same text (or picture) one is kept, in the test set before validation and
+/// validation before training; only within GLUE's own training sets do repetitions stay. Rows
+/// without text are left out. [`LeftOut`](super::LeftOut) has the counts.
+///
+/// ```no_run
+/// use finetune::data::{Dataset, Options, Task};
+///
+/// let dataset = Task::Trec.load(&Options::new("data/trec"))?;
+/// println!("{:?}, {}", dataset.sizes(), dataset.left_out());
+/// # Ok::<(), finetune::data::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// GLUE: is a sentence grammatical? `train.tsv`, `dev.tsv` without header.
+    Cola,
+    /// GLUE: sentiment of movie reviews. `train.tsv`, `dev.tsv`.
+    Sst2,
+    /// GLUE: paraphrases. `train.tsv`, `dev.tsv`, or the `msr_paraphrase_*.txt` of the corpus.
+    Mrpc,
+    /// GLUE: duplicate questions. `train.tsv`, `dev.tsv`.
+    Qqp,
+    /// GLUE: inference, tested on the genres of the training set. `train.tsv`, `dev_matched.tsv`.
+    Mnli,
+    /// GLUE: inference, tested on other genres. `train.tsv`, `dev_mismatched.tsv`.
+    MnliMismatched,
+    /// GLUE: is the answer in the sentence? `train.tsv`, `dev.tsv`.
+    Qnli,
+    /// GLUE: entailment. `train.tsv`, `dev.tsv`.
+    Rte,
+    /// Questions by the kind of answer, 6 classes. `question_labels.txt`, or `train_5500.label`
+    /// and `TREC_10.label`.
+    Trec,
+    /// The same questions, 50 classes.
+    TrecFine,
+    /// Movie review snippets with mean scores of −4 to 4: the sign where it is 0.5 or more away
+    /// from 0. `movieReviewSnippets_GroundTruth.txt`.
+    Sentiment,
+    /// Text messages, ham or spam. `sms-spam.csv`.
+    Sms,
+    /// Your own table with a header: a `.csv` or `.tsv` file, or a folder with `train.csv` and
+    /// perhaps `valid.csv` and `test.csv`.
+    Csv,
+    /// Your own JSON lines: a `.jsonl` file, or a folder with `train.jsonl` and perhaps
+    /// `valid.jsonl` and `test.jsonl`.
+    Jsonl,
+    /// 32×32 pictures, 10 classes. `data_batch_1.bin` … `test_batch.bin`, or the same as `.png`
+    /// sheets of one picture a row with `train_lables.json` and `test_lables.json`.
+    Cifar10,
+    /// 32×32 pictures, 100 classes. `train.bin`, `test.bin`.
+    Cifar100,
+    /// Your own pictures: a folder of PNG or JPEG files for each class, perhaps inside of `train`,
+    /// `valid` and `test`.
+    Images,
+}
+
+impl Task {
+    /// Read and split the files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] that names the file, the line and the option.
+    pub fn load(&self, options: &Options) -> Result<Dataset, Error> {
+        options.validate()?;
+        let folder = &options.folder;
+        if !folder.exists() {
+            return Err(Error::missing(folder, self.files()));
+        }
+        match self {
+            Self::Cola => glue::load(&glue::COLA, options),
+            Self::Sst2 => glue::load(&glue::SST2, options),
+            Self::Mrpc => glue::load(&glue::MRPC, options),
+            Self::Qqp => glue::load(&glue::QQP, options),
+            Self::Mnli => glue::load(&glue::MNLI, options),
+            Self::MnliMismatched => glue::load(&glue::MNLI_MISMATCHED, options),
+            Self::Qnli => glue::load(&glue::QNLI, options),
+            Self::Rte => glue::load(&glue::RTE, options),
+            Self::Trec => questions::load(questions::Classes::Coarse, options),
+            Self::TrecFine => questions::load(questions::Classes::Fine, options),
+            Self::Sentiment => reviews::load(options),
+            Self::Sms => sms::load(options),
+            Self::Csv => table::load(table::Format::Csv, options),
+            Self::Jsonl => table::load(table::Format::Jsonl, options),
+            Self::Cifar10 => return cifar::load_10(options).map(Dataset::Image),
+            Self::Cifar100 => return cifar::load_100(options).map(Dataset::Image),
+            Self::Images => return images::load(options).map(Dataset::Image),
+        }
+        .map(Dataset::Text)
+    }
+
+    /// What results are measured in: accuracy, then F1 or Matthews where the task has them.
+    pub fn metrics(&self) -> Vec<Metric> {
+        match self {
+            Self::Mrpc | Self::Qqp | Self::Sms => vec![Metric::Accuracy, Metric::F1],
+            Self::Cola => vec![Metric::Accuracy, Metric::Matthews],
+            _ => vec![Metric::Accuracy],
+        }
+    }
+
+    /// Whether examples are pictures.
+    pub fn is_image(&self) -> bool {
+        matches!(self, Self::Cifar10 | Self::Cifar100 | Self::Images)
+    }
+
+    /// The files that the task reads, in words.
+    fn files(&self) -> &'static str {
+        match self {
+            Self::Cola | Self::Sst2 | Self::Qqp | Self::Qnli | Self::Rte => {
+                "a folder with `train.tsv` and `dev.tsv` of GLUE"
+            }
+            Self::Mrpc => {
+                "a folder with `train.tsv` and `dev.tsv` of GLUE, or with \
+                 `msr_paraphrase_train.txt` and `msr_paraphrase_test.txt`"
+            }
+            Self::Mnli => "a folder with `train.tsv` and `dev_matched.tsv` of GLUE",
+            Self::MnliMismatched => "a folder with `train.tsv` and `dev_mismatched.tsv` of GLUE",
+            Self::Trec | Self::TrecFine => questions::FILES,
+            Self::Sentiment => reviews::FILES,
+            Self::Sms => sms::FILES,
+            Self::Csv => table::Format::Csv.files(),
+            Self::Jsonl => table::Format::Jsonl.files(),
+            Self::Cifar10 => cifar::FILES_10,
+            Self::Cifar100 => cifar::FILES_100,
+            Self::Images => images::FILES,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_and_config_files_have_the_same_names() {
+        for task in Task::value_variants() {
+            let name = task.to_possible_value().unwrap().get_name().to_string();
+            let json = format!("\"{name}\"");
+            assert_eq!(serde_json::to_string(task).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Task>(&json).unwrap(), *task);
+        }
+        assert_eq!(
+            serde_json::to_string(&Task::TrecFine).unwrap(),
+            "\"trec-fine\""
+        );
+        assert_eq!(serde_json::to_string(&Task::Sst2).unwrap(), "\"sst2\"");
+    }
+
+    #[test]
+    fn a_missing_folder_is_named_with_the_files_of_the_task() {
+        for task in Task::value_variants() {
+            let error = task.load(&Options::new("no/such/folder")).unwrap_err();
+            assert!(matches!(error, Error::Missing { .. }));
+            let text = error.to_string();
+            assert!(
+                text.starts_with("no/such/folder: not found; expected a f"),
+                "{text}"
+            );
+        }
+    }
+}
