@@ -1,1 +1,32 @@
-//! Fine-tune pretrained models on real data.
+//! Fine-tune pretrained models on real data with natural-gradient and first-order optimizers.
+//!
+//! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
+//! reads the [`data`], puts an adapter on the [`model`] and trains it in a `burn::train` learner
+//! with one of the [`method`]s, once for each seed; a run leaves its [`history`] behind, and
+//! [`report`] makes tables and pictures of them.
+
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod error;
+pub mod experiment;
+pub mod history;
+pub mod method;
+pub mod metric;
+pub mod model;
+pub mod place;
+pub mod preset;
+pub mod report;
+pub mod schedule;
+pub mod stop;
+pub mod tune;
+
+mod checkpoint;
+mod files;
+mod log;
+mod memory;
+mod progress;
+mod run;
+mod watched;
+
+pub use error::Error;

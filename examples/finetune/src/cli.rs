@@ -1,0 +1,469 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{AdapterKind, Architecture, BiasKind, Config, Pooling, layered, read};
+use crate::data::Task;
+use crate::error::Error;
+use crate::experiment::Flags;
+use crate::method::{DampingOn, DampingUnit, Method, MethodOptions};
+use crate::place::DeviceKind;
+use crate::preset::Preset;
+use crate::schedule::Schedule;
+use crate::tune;
+
+/// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
+///
+/// Every run (a method and a seed) has a folder OUT/METHOD-seedSEED with its record `run.json`, its
+/// checkpoints while it is not finished, and in the end what was trained: a PEFT folder `adapter`,
+/// or `model`. Finished runs are left alone when the command is repeated.
+///
+/// Settings come from a preset, over it a file, over it flags; of a flag that is given twice the
+/// last counts. Exit codes: 0 for success, 1 if a run
+/// failed, was interrupted or could not be written, 2 if something was refused before a run began,
+/// 130 after a second Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
+pub struct Cli {
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What the program does beside running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a table and pictures of runs.
+    Report(ReportArgs),
+}
+
+/// Which runs to report.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run folders, or folders that hold some.
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Folder for the table, the pictures and their numbers [default: the first RUN_DIR].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Flags of a run; those that are not given leave the preset and the file as they are.
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// Settings by name.
+    #[arg(long, value_enum)]
+    pub preset: Option<Preset>,
+    /// A TOML or JSON file with settings (--write-config shows all of them).
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the settings in effect as TOML, and run nothing.
+    #[arg(long)]
+    pub write_config: bool,
+
+    /// What is learned.
+    #[arg(long, value_enum)]
+    task: Option<Task>,
+    /// Hugging Face folder of the pretrained model.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Folder (or file) of the data.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of the runs.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What reports call the setup.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where to compute.
+    #[arg(long, value_enum)]
+    device: Option<DeviceKind>,
+    /// Optimizers, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    method: Vec<Method>,
+    /// Seeds, separated by commas; one run for each method and seed.
+    #[arg(long, value_delimiter = ',')]
+    seed: Vec<u64>,
+
+    /// Go on with runs that were interrupted.
+    #[arg(long, help_heading = "Runs")]
+    resume: bool,
+    /// Start runs again that are there already.
+    #[arg(long, help_heading = "Runs", conflicts_with = "resume")]
+    force: bool,
+    /// Lines instead of the full screen, in a terminal too.
+    #[arg(long, help_heading = "Runs")]
+    plain: bool,
+    /// Keep the checkpoints of finished runs.
+    #[arg(long, help_heading = "Runs")]
+    keep_checkpoints: bool,
+    /// Search step sizes on the validation rows instead, with as many runs for every method; writes
+    /// OUT/tuned.toml for --config.
+    #[arg(long, help_heading = "Runs")]
+    pub tune: bool,
+    /// Factors on the step size that --tune tries.
+    #[arg(long, help_heading = "Runs", value_delimiter = ',', default_values_t = tune::FACTORS)]
+    pub tune_factors: Vec<f64>,
+    /// Seed of --tune.
+    #[arg(long, help_heading = "Runs", default_value_t = tune::SEED)]
+    pub tune_seed: u64,
+
+    /// What is trained beside the head.
+    #[arg(long, help_heading = "Model", value_enum)]
+    adapter: Option<AdapterKind>,
+    /// Family of the model [default: by its config.json].
+    #[arg(long, help_heading = "Model", value_enum)]
+    architecture: Option<Architecture>,
+    /// Rank of LoRA.
+    #[arg(long, help_heading = "Model")]
+    rank: Option<usize>,
+    /// LoRA's update is scaled by alpha / rank.
+    #[arg(long, help_heading = "Model")]
+    alpha: Option<f64>,
+    /// Layers that LoRA adapts, by the ends of their names [default: query and value].
+    #[arg(long, help_heading = "Model", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// Biases that LoRA trains.
+    #[arg(long, help_heading = "Model", value_enum)]
+    bias: Option<BiasKind>,
+    /// Dropout before LoRA's factors.
+    #[arg(long, help_heading = "Model")]
+    lora_dropout: Option<f64>,
+    /// Virtual tokens of a prompt.
+    #[arg(long, help_heading = "Model")]
+    virtual_tokens: Option<usize>,
+    /// Vector of a text that BERT's head takes.
+    #[arg(long, help_heading = "Model", value_enum)]
+    pooling: Option<Pooling>,
+    /// The model's own dropout in training.
+    #[arg(long, help_heading = "Model", value_enum)]
+    dropout: Option<Switch>,
+    /// Widths of the MLP's hidden layers.
+    #[arg(long, help_heading = "Model", value_delimiter = ',')]
+    hidden: Vec<usize>,
+
+    /// Rows of a step.
+    #[arg(long, help_heading = "Training")]
+    batch: Option<usize>,
+    /// Rows of a batch in validation and test.
+    #[arg(long, help_heading = "Training")]
+    eval_batch: Option<usize>,
+    /// Passes over the training rows.
+    #[arg(long, help_heading = "Training")]
+    epochs: Option<usize>,
+    /// Stop after as many epochs without a better validation result, 0 for never.
+    #[arg(long, help_heading = "Training")]
+    patience: Option<usize>,
+
+    /// First step size: a value for all methods, or METHOD=VALUE,…
+    #[arg(
+        long,
+        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
+        value_delimiter = ','
+    )]
+    step_size: Vec<PerMethod<f64>>,
+    /// constant, linear (to 0), or drop:EPOCH (to a tenth).
+    #[arg(
+        long,
+        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
+        value_delimiter = ','
+    )]
+    schedule: Vec<PerMethod<Schedule>>,
+    /// Decoupled weight decay.
+    #[arg(
+        long,
+        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
+        value_delimiter = ','
+    )]
+    weight_decay: Vec<PerMethod<f64>>,
+    /// Momentum of SGD and of the natural-gradient methods.
+    #[arg(
+        long,
+        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
+        value_delimiter = ','
+    )]
+    momentum: Vec<PerMethod<f64>>,
+    /// Damping of the natural-gradient methods.
+    #[arg(
+        long,
+        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
+        value_delimiter = ','
+    )]
+    damping: Vec<PerMethod<f64>>,
+    /// Norm of every update of the natural-gradient methods, 0 for as it comes.
+    #[arg(
+        long,
+        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
+        value_delimiter = ','
+    )]
+    normalize: Vec<PerMethod<f64>>,
+    /// Unit of the damping.
+    #[arg(long, help_heading = "Method (VALUE, or METHOD=VALUE,…)", value_enum)]
+    damping_unit: Option<DampingUnit>,
+    /// Matrix that iEF damps.
+    #[arg(long, help_heading = "Method (VALUE, or METHOD=VALUE,…)", value_enum)]
+    damping_on: Option<DampingOn>,
+
+    /// Longest text in tokens.
+    #[arg(long, help_heading = "Data")]
+    max_length: Option<usize>,
+    /// Side of the pictures in pixels.
+    #[arg(long, help_heading = "Data")]
+    image_size: Option<usize>,
+    /// Rows for training [default: all that are left].
+    #[arg(long, help_heading = "Data")]
+    train_rows: Option<usize>,
+    /// Rows for validation.
+    #[arg(long, help_heading = "Data")]
+    valid_rows: Option<usize>,
+    /// Rows for the test.
+    #[arg(long, help_heading = "Data")]
+    test_rows: Option<usize>,
+    /// Share of the rows for validation.
+    #[arg(long, help_heading = "Data")]
+    valid_share: Option<f64>,
+    /// Share of the rows for the test.
+    #[arg(long, help_heading = "Data")]
+    test_share: Option<f64>,
+    /// Seed of the split.
+    #[arg(long, help_heading = "Data")]
+    split_seed: Option<u64>,
+    /// Column of the text (csv, jsonl).
+    #[arg(long, help_heading = "Data")]
+    text_column: Option<String>,
+    /// Column of the second text of a pair (csv, jsonl).
+    #[arg(long, help_heading = "Data")]
+    second_column: Option<String>,
+    /// Column of the label (csv, jsonl).
+    #[arg(long, help_heading = "Data")]
+    label_column: Option<String>,
+    /// The classes in their order (csv, jsonl, images).
+    #[arg(long, help_heading = "Data", value_delimiter = ',')]
+    labels: Vec<String>,
+}
+
+/// On or off.
+///
+/// ```
+/// use clap::ValueEnum;
+/// use finetune::cli::Switch;
+///
+/// assert_eq!(Switch::from_str("on", false), Ok(Switch::On));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// A value of one method, or of all.
+///
+/// ```
+/// use finetune::cli::PerMethod;
+/// use finetune::method::Method;
+///
+/// let value: PerMethod<f64> = "sgd=0.5".parse()?;
+/// assert_eq!((value.method, value.value), (Some(Method::Sgd), 0.5));
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PerMethod<T> {
+    /// `None` for all.
+    pub method: Option<Method>,
+    /// The value.
+    pub value: T,
+}
+
+impl<T: FromStr<Err: ToString>> FromStr for PerMethod<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (method, value) = match text.split_once('=') {
+            Some((method, value)) => (Some(<Method as ValueEnum>::from_str(method, false)?), value),
+            None => (None, text),
+        };
+        let value = value.parse().map_err(|error: T::Err| error.to_string())?;
+        Ok(Self { method, value })
+    }
+}
+
+impl RunArgs {
+    /// The settings in effect: flags over the file over the preset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] and [`Error::ConfigFile`] for the file.
+    pub fn effective(&self) -> Result<Config, Error> {
+        let file = self.config.as_deref().map(read).transpose()?;
+        let mut config = layered(self.preset, file, self.task)?;
+        self.over(&mut config);
+        Ok(config)
+    }
+
+    /// What to do about runs that are there.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            resume: self.resume,
+            force: self.force,
+            plain: self.plain,
+        }
+    }
+
+    fn over(&self, config: &mut Config) {
+        fn set<T: Clone>(flag: &Option<T>, field: &mut T) {
+            if let Some(value) = flag {
+                *field = value.clone();
+            }
+        }
+        fn choose<T: Clone>(flag: &Option<T>, field: &mut Option<T>) {
+            if flag.is_some() {
+                field.clone_from(flag);
+            }
+        }
+        fn list<T: Clone>(flag: &[T], field: &mut Vec<T>) {
+            if !flag.is_empty() {
+                *field = flag.to_vec();
+            }
+        }
+        choose(&self.task, &mut config.task);
+        set(&self.out, &mut config.out);
+        set(&self.name, &mut config.name);
+        set(&self.device, &mut config.device);
+        list(&self.method, &mut config.methods);
+        list(&self.seed, &mut config.seeds);
+
+        let model = &mut config.model;
+        choose(&self.model, &mut model.folder);
+        choose(&self.architecture, &mut model.architecture);
+        set(&self.pooling, &mut model.pooling);
+        set(
+            &self.dropout.map(|switch| switch == Switch::On),
+            &mut model.dropout,
+        );
+        list(&self.hidden, &mut model.hidden);
+
+        let adapter = &mut config.adapter;
+        set(&self.adapter, &mut adapter.kind);
+        set(&self.rank, &mut adapter.rank);
+        set(&self.alpha, &mut adapter.alpha);
+        list(&self.targets, &mut adapter.targets);
+        set(&self.bias, &mut adapter.bias);
+        set(&self.lora_dropout, &mut adapter.lora_dropout);
+        set(&self.virtual_tokens, &mut adapter.virtual_tokens);
+
+        let training = &mut config.training;
+        set(&self.batch, &mut training.batch);
+        set(&self.eval_batch, &mut training.eval_batch);
+        set(&self.epochs, &mut training.epochs);
+        set(&self.patience, &mut training.patience);
+        training.keep_checkpoints |= self.keep_checkpoints;
+
+        let data = &mut config.data;
+        choose(&self.data, &mut data.folder);
+        set(&self.max_length, &mut data.max_length);
+        choose(&self.image_size, &mut data.image_size);
+        choose(&self.train_rows, &mut data.train_rows);
+        choose(&self.valid_rows, &mut data.valid_rows);
+        choose(&self.test_rows, &mut data.test_rows);
+        set(&self.valid_share, &mut data.valid_share);
+        set(&self.test_share, &mut data.test_share);
+        set(&self.split_seed, &mut data.split_seed);
+        set(&self.text_column, &mut data.text_column);
+        choose(&self.second_column, &mut data.second_column);
+        set(&self.label_column, &mut data.label_column);
+        list(&self.labels, &mut data.labels);
+
+        for method in Method::ALL {
+            let mut options = config.options(method);
+            self.over_method(method, &mut options);
+            config.method.insert(method, options);
+        }
+    }
+
+    fn over_method(&self, method: Method, options: &mut MethodOptions) {
+        /// Of several values the last that fits; one for the method goes before one for all.
+        fn set<T: Copy>(flag: &[PerMethod<T>], method: Method, field: &mut T) {
+            let of = |wanted| flag.iter().rev().find(move |value| value.method == wanted);
+            if let Some(found) = of(Some(method)).or_else(|| of(None)) {
+                *field = found.value;
+            }
+        }
+        set(&self.step_size, method, &mut options.step_size);
+        set(&self.schedule, method, &mut options.schedule);
+        set(&self.weight_decay, method, &mut options.weight_decay);
+        set(&self.momentum, method, &mut options.momentum);
+        set(&self.damping, method, &mut options.damping);
+        set(&self.normalize, method, &mut options.normalize);
+        options.damping_unit = self.damping_unit.unwrap_or(options.damping_unit);
+        options.damping_on = self.damping_on.unwrap_or(options.damping_on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn effective(flags: &[&str]) -> Config {
+        let words = std::iter::once("finetune").chain(flags.iter().copied());
+        Cli::try_parse_from(words).unwrap().run.effective().unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_go_before_the_preset() {
+        let preset = Preset::MlpCifar10.config();
+        assert_eq!(effective(&["--preset", "mlp-cifar10"]), preset);
+        let config = effective(&[
+            "--preset=mlp-cifar10",
+            "--method=sgd,ief",
+            "--seed=1,2",
+            "--step-size=0.5,sgd=0.25",
+            "--schedule=drop:3",
+            "--dropout=on",
+        ]);
+        assert_eq!(config.methods, [Method::Sgd, Method::Ief]);
+        assert_eq!(config.seeds, [1, 2]);
+        assert_eq!(config.options(Method::Sgd).step_size, 0.25);
+        assert_eq!(config.options(Method::Ief).step_size, 0.5);
+        assert_eq!(
+            config.options(Method::Ef).schedule,
+            Schedule::Drop { epoch: 3 }
+        );
+        assert!(config.model.dropout && !preset.model.dropout);
+        assert_eq!(config.training, preset.training);
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for flags in [
+            &["--step-size", "fast"][..],
+            &["--step-size", "iief=1"],
+            &["--schedule", "cosine"],
+            &["--resume", "--force"],
+            &["report"],
+            &["--task", "trek"],
+        ] {
+            let words = std::iter::once("finetune").chain(flags.iter().copied());
+            assert!(Cli::try_parse_from(words).is_err(), "{flags:?}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The data as a family of models takes it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::{Dataset as Items, DatasetError};
+use burn_ief::train::EpochLoader;
+use models::vit::ViTConfig;
+use models::vit::dinov2::Dinov2Config;
+
+use crate::config::{Architecture, Config};
+use crate::data::{
+    BucketLoader, Encoded, ImageBatcher, ImageExample, Length, Seq2SeqBatcher, Seq2SeqItem, Splits,
+    TextBatcher, TextExample, TextItem, load_tokenizer,
+};
+use crate::error::Error;
+use crate::model::{Seq2Seq, TextClassifier};
+use crate::run::Loaders;
+
+/// The data as a family of models takes it.
+pub(super) enum Data {
+    Text(Parts<TextItem>, TextBatcher),
+    Words(Parts<Seq2SeqItem>, Seq2SeqBatcher),
+    Image(Parts<ImageExample>, ImageBatcher, usize),
+}
+
+/// Training, validation and test.
+pub(super) struct Parts<I>(pub [Arc<Vec<I>>; 3]);
+
+/// Items that several runs share.
+struct Shared<I>(Arc<Vec<I>>);
+
+impl<I: Clone + Send + Sync> Items<I> for Shared<I> {
+    fn get(&self, index: usize) -> Result<I, DatasetError> {
+        Ok(self.0[index].clone())
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<I: Length + Clone + Send + Sync + 'static> Parts<I> {
+    /// Texts of similar length together.
+    pub fn by_length<T, B>(
+        &self,
+        batcher: &T,
+        config: &Config,
+        seed: u64,
+        resumed: usize,
+    ) -> Loaders<B>
+    where
+        T: Batcher<I, B> + Clone + 'static,
+        B: Send + 'static,
+    {
+        let Self([train, valid, test]) = self;
+        let evaluation = |items: &Arc<Vec<I>>| {
+            let items = items.as_ref().clone();
+            BucketLoader::by_length(batcher.clone(), items, config.training.eval_batch).build()
+        };
+        let items = train.as_ref().clone();
+        Loaders {
+            train: BucketLoader::new(batcher.clone(), items, config.training.batch, seed)
+                .resume_after(resumed as u64)
+                .build(),
+            valid: evaluation(valid),
+            test: evaluation(test),
+        }
+    }
+}
+
+impl<I: Clone + Send + Sync + 'static> Parts<I> {
+    pub fn shuffled<T, B>(
+        &self,
+        batcher: &T,
+        config: &Config,
+        seed: u64,
+        resumed: usize,
+    ) -> Loaders<B>
+    where
+        T: Batcher<I, B> + Clone + 'static,
+        B: Send + 'static,
+    {
+        let Self([train, valid, test]) = self;
+        let loader = |items: &Arc<Vec<I>>, batch| {
+            EpochLoader::new(batcher.clone(), Shared(items.clone()), batch, seed)
+                .resume_after(resumed as u64)
+                .build()
+        };
+        Loaders {
+            train: loader(train, config.training.batch),
+            valid: loader(valid, config.training.eval_batch),
+            test: loader(test, config.training.eval_batch),
+        }
+    }
+}
+
+/// Texts as the tokens of a family of models.
+pub(super) fn texts(
+    config: &Config,
+    architecture: Architecture,
+    splits: &Splits<TextExample>,
+    notes: &mut Vec<String>,
+) -> Result<Data, Error> {
+    let folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
+    let length = config.data.max_length;
+    let parts = [&splits.train, &splits.valid, &splits.test];
+    match architecture {
+        Architecture::T5 => {
+            let tokenizer = load_tokenizer(folder, Seq2Seq::vocabulary(config, folder)?)?;
+            let task = config.task()?;
+            let batcher = Seq2SeqBatcher::new(tokenizer, task, &splits.labels, length)?;
+            let encoded = parts.map(|part| batcher.encode(part));
+            Ok(Data::Words(joined(encoded, notes)?, batcher))
+        }
+        _ => {
+            let vocabulary = TextClassifier::vocabulary(config, folder)?;
+            let batcher = TextBatcher::new(load_tokenizer(folder, vocabulary)?, length)?;
+            let encoded = parts.map(|part| batcher.encode(part));
+            Ok(Data::Text(joined(encoded, notes)?, batcher))
+        }
+    }
+}
+
+fn joined<I>(
+    encoded: [Result<Encoded<I>, crate::data::Error>; 3],
+    notes: &mut Vec<String>,
+) -> Result<Parts<I>, Error> {
+    let mut parts = Vec::new();
+    for (name, part) in ["training", "validation", "test"].into_iter().zip(encoded) {
+        let part = part?;
+        if part.truncated + part.unknown > 0 {
+            notes.push(format!("{name}: {part}"));
+        }
+        parts.push(Arc::new(part.items));
+    }
+    match <[Arc<Vec<I>>; 3]>::try_from(parts) {
+        Ok(parts) => Ok(Parts(parts)),
+        Err(_) => unreachable!("three parts went in"),
+    }
+}
+
+/// The side of the pictures: as configured, the model's own, or CIFAR's.
+pub(super) fn image_size(config: &Config, architecture: Architecture) -> Result<usize, Error> {
+    let folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
+    let own = match architecture {
+        Architecture::Vit => {
+            let sizes = ViTConfig::from_folder(folder)?;
+            Some((sizes.image_size, sizes.patch_size))
+        }
+        Architecture::Dinov2 => {
+            let sizes = Dinov2Config::from_folder(folder)?;
+            Some((sizes.image_size, sizes.patch_size))
+        }
+        _ => None,
+    };
+    let size = match (config.data.image_size, own) {
+        (Some(size), _) => size,
+        (None, Some(([height, _], _))) => height,
+        (None, None) => 32,
+    };
+    if let Some((_, [height, width])) = own
+        && size < height.max(width)
+    {
+        let expected = format!("at least {}, a patch of the model", height.max(width));
+        return Err(Error::config("data.image_size", size, expected));
+    }
+    Ok(size)
+}

@@ -1,0 +1,191 @@
+//! What the model, the learner and the display of a run share.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use burn::train::Interrupter;
+
+use crate::error::Error;
+use crate::history::{Epoch, History, Scores};
+use crate::memory;
+use crate::metric::Metric;
+use crate::model::Outcome;
+
+/// The record of a run in the making.
+#[derive(Clone)]
+pub(crate) struct Log(Arc<Mutex<State>>);
+
+struct State {
+    history: History,
+    folder: PathBuf,
+    metrics: Vec<Metric>,
+    stop: Interrupter,
+    started: Option<Instant>,
+    answers: Answers,
+    /// Why the run cannot go on, and whether it could if the cause were mended.
+    failure: Option<(String, bool)>,
+}
+
+/// What the model answers in validation or test.
+#[derive(Default)]
+struct Answers {
+    pairs: Vec<(usize, usize)>,
+    loss: f64,
+    samples: usize,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+impl Log {
+    pub fn new(history: History, folder: &Path, metrics: Vec<Metric>, stop: Interrupter) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            history,
+            folder: folder.into(),
+            metrics,
+            stop,
+            started: None,
+            answers: Answers::default(),
+            failure: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A copy of the record.
+    pub fn history(&self) -> History {
+        self.lock().history.clone()
+    }
+
+    /// Why the run cannot go on, and whether it could if the cause were mended.
+    pub fn failure(&self) -> Option<(String, bool)> {
+        self.lock().failure.clone()
+    }
+
+    /// Stop the run: it came to nothing, or (`can_go_on`) something outside must be mended.
+    pub fn fail(&self, reason: &str, can_go_on: bool) {
+        let mut state = self.lock();
+        state.stop.stop(Some(reason));
+        state
+            .failure
+            .get_or_insert_with(|| (reason.into(), can_go_on));
+    }
+
+    /// A training step begins.
+    pub fn start_step(&self) {
+        let mut state = self.lock();
+        if state.history.losses.is_empty() {
+            memory::reset_peak();
+        }
+        state.started = Some(Instant::now());
+    }
+
+    /// Its loss is known.
+    pub fn loss(&self, loss: f64) {
+        let step = {
+            let mut state = self.lock();
+            if loss.is_finite() {
+                state.history.losses.push(loss);
+                return;
+            }
+            state.started = None;
+            state.history.losses.len() + 1
+        };
+        self.fail(
+            &format!("the training loss of step {step} is {loss}"),
+            false,
+        );
+    }
+
+    /// The update is done.
+    pub fn end_step(&self) {
+        let mut state = self.lock();
+        if let Some(started) = state.started.take() {
+            let elapsed = started.elapsed().as_secs_f64() * 1e3;
+            state.history.milliseconds.push(elapsed);
+            // Later the peak holds checkpoints and validation too.
+            if state.history.epochs.is_empty() {
+                state.history.peak_memory_mib = memory::peak();
+            }
+        }
+    }
+
+    /// Loss of the last step, and its time in milliseconds.
+    pub fn last_step(&self) -> Option<(f64, f64)> {
+        let state = self.lock();
+        let history = &state.history;
+        let loss = history.losses.last().copied();
+        loss.zip(history.milliseconds.last().copied())
+    }
+
+    /// What the model makes of a batch in validation or test.
+    pub fn answers(&self, outcome: &Outcome) {
+        let loss: f64 = outcome.loss.clone().into_scalar::<f32>().into();
+        let samples = outcome.samples();
+        let pairs = outcome.pairs();
+        let mut state = self.lock();
+        state.answers.pairs.extend(pairs);
+        state.answers.loss += loss * samples as f64;
+        state.answers.samples += samples;
+    }
+
+    /// Scores of the answers since the last call.
+    pub fn scores(&self) -> Scores {
+        let mut state = self.lock();
+        let answers = std::mem::take(&mut state.answers);
+        let metrics = state.metrics.iter();
+        Scores {
+            loss: answers.loss / answers.samples.max(1) as f64,
+            metrics: metrics
+                .map(|metric| (metric.name().to_string(), metric.score(&answers.pairs)))
+                .collect(),
+        }
+    }
+
+    /// An epoch is over: note its scores and write the record.
+    pub fn end_epoch(&self) -> Result<(), Error> {
+        let valid = self.scores();
+        if !valid.loss.is_finite() {
+            let reason = format!("the validation loss is {}", valid.loss);
+            self.fail(&reason, false);
+            return Ok(());
+        }
+        let mut state = self.lock();
+        let history = &mut state.history;
+        let first = history.epochs.len() * history.steps_per_epoch;
+        let losses = &history.losses[first.min(history.losses.len())..];
+        let train_loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+        history.epochs.push(Epoch { train_loss, valid });
+        history.best_epoch = history.best(history.epochs.len());
+        let folder = state.folder.clone();
+        state.history.write(&folder)
+    }
+
+    /// Whether `patience` epochs went by without a better one.
+    pub fn out_of_patience(&self, patience: usize) -> bool {
+        let mut state = self.lock();
+        let history = &mut state.history;
+        let since = history.epochs.len() - history.best_epoch.unwrap_or(0);
+        history.stopped_early = patience > 0 && since >= patience;
+        history.stopped_early
+    }
+
+    /// Change the record.
+    pub fn change(&self, with: impl FnOnce(&mut History)) {
+        with(&mut self.lock().history);
+    }
+
+    /// Write the record.
+    pub fn write(&self) -> Result<(), Error> {
+        let state = self.lock();
+        state.history.write(&state.folder)
+    }
+}

@@ -1,0 +1,127 @@
+//! What of a model is trained, and how it is written.
+
+use std::fs;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
+use burn_peft::config::TaskType;
+use burn_peft::{LoraSettings, NameMap, Peft, PromptSettings};
+
+use crate::config::{AdapterKind, AdapterOptions, Config};
+use crate::error::Error;
+
+/// The name that adapters have in a model.
+pub(super) const NAME: &str = "default";
+
+/// What of a model is trained beside its head.
+#[derive(Debug, Clone)]
+pub enum Trained {
+    /// LoRA's factors.
+    Lora(Box<LoraSettings>),
+    /// Virtual tokens.
+    Prompt(Box<PromptSettings>),
+    /// Everything.
+    Full,
+}
+
+/// What a family of models needs to know about its adapters.
+pub(super) struct Family<'a> {
+    /// Layers that LoRA adapts if nothing else is asked for.
+    pub targets: &'a [&'a str],
+    /// The new head.
+    pub head: Option<&'a str>,
+    /// As PEFT calls the task.
+    pub task: Option<TaskType>,
+}
+
+impl Family<'_> {
+    /// Settings of the configured LoRA.
+    pub fn lora(&self, config: &Config) -> LoraSettings {
+        let options: &AdapterOptions = &config.adapter;
+        let targets: Vec<&str> = match options.targets.is_empty() {
+            true => self.targets.to_vec(),
+            false => options.targets.iter().map(String::as_str).collect(),
+        };
+        let mut settings = LoraSettings::new()
+            .with_r(options.rank)
+            .with_lora_alpha(options.alpha)
+            .with_lora_dropout(options.lora_dropout)
+            .with_bias(options.bias.into())
+            .with_target_modules(targets);
+        if let Some(folder) = &config.model.folder {
+            settings = settings.with_base_model(folder.display().to_string());
+        }
+        if let Some(head) = self.head {
+            settings = settings.with_modules_to_save([head]);
+        }
+        match self.task {
+            Some(task) => settings.with_task_type(task),
+            None => settings,
+        }
+    }
+
+    /// Settings of the configured prompt, for a model of this size.
+    pub fn prompt(&self, config: &Config, size: Size) -> PromptSettings {
+        let mut settings = PromptSettings::new(config.adapter.virtual_tokens)
+            .with_token_dim(size.width)
+            .with_model_size(size.layers, size.heads)
+            .with_num_transformer_submodules(size.parts)
+            .with_sampled_vocabulary();
+        if let Some(folder) = &config.model.folder {
+            settings = settings.with_base_model(folder.display().to_string());
+        }
+        if let Some(head) = self.head {
+            settings = settings.with_modules_to_save([head]);
+        }
+        match self.task {
+            Some(task) => settings.with_task_type(task),
+            None => settings,
+        }
+    }
+}
+
+/// Sizes that PEFT notes down with a prompt.
+pub(super) struct Size {
+    pub width: usize,
+    pub layers: usize,
+    pub heads: usize,
+    /// Encoder and decoder, or one of them.
+    pub parts: usize,
+}
+
+/// Prompts are for texts.
+pub(super) fn no_prompt(config: &Config) -> Result<(), Error> {
+    match config.adapter.kind {
+        AdapterKind::Prompt => {
+            let expected = "lora or full for pictures";
+            Err(Error::config("adapter.kind", "prompt", expected))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Write LoRA's folder `adapter`.
+pub(super) fn save_lora<M: Module>(
+    model: &M,
+    settings: &LoraSettings,
+    names: &NameMap,
+    folder: &Path,
+) -> Result<(), Error> {
+    let adapter = model.save_adapter(NAME, settings, names)?;
+    Ok(adapter.write(folder.join("adapter"))?)
+}
+
+/// Write all parameters as `model/model.safetensors`, in PyTorch's layouts under the paths of the
+/// module.
+pub(super) fn save_full<M: Module>(model: &M, folder: &Path) -> Result<(), Error> {
+    let folder = folder.join("model");
+    fs::create_dir_all(&folder).map_err(|error| Error::write(&folder, error))?;
+    let path = folder.join("model.safetensors");
+    let mut store = SafetensorsStore::from_file(&path)
+        .overwrite(true)
+        .with_to_adapter(BurnToPyTorchAdapter);
+    model
+        .save_into(&mut store)
+        .map_err(|error| Error::write(&path, error))
+}

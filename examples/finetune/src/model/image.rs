@@ -1,0 +1,206 @@
+//! Picture models with a classification head.
+
+use std::path::Path;
+
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::{Device, Tensor};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use burn_peft::{NameMap, Peft};
+use models::vit::dinov2::{Dinov2Config, Dinov2ForImageClassification};
+use models::vit::{ViTConfig, ViTForImageClassification, ViTInput};
+use models::weights::load_named;
+
+use super::adapter::{Family, NAME, Trained, no_prompt, save_full, save_lora};
+use super::mlp::Mlp;
+use super::{FineTune, Outcome, fits, head};
+use crate::config::{AdapterKind, Config};
+use crate::data::ImageBatch;
+use crate::error::Error;
+
+const FAMILY: Family<'_> = Family {
+    targets: &["query", "value"],
+    head: Some("classifier"),
+    task: None,
+};
+
+/// A model of pictures.
+pub trait Backbone: Module + ModuleDisplay + 'static {
+    /// Logits `[M, C]` of pixels `[M, 3, H, W]`.
+    ///
+    /// # Errors
+    ///
+    /// The model's own, if the pictures do not fit.
+    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, models::Error>;
+
+    /// Names of its modules in files.
+    fn names() -> NameMap;
+}
+
+impl Backbone for ViTForImageClassification {
+    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, models::Error> {
+        Ok(self.forward(ViTInput::new(pixels).interpolated())?.logits)
+    }
+
+    fn names() -> NameMap {
+        ViTForImageClassification::names()
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    }
+}
+
+impl Backbone for Dinov2ForImageClassification {
+    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, models::Error> {
+        Ok(self.forward(pixels)?.logits)
+    }
+
+    fn names() -> NameMap {
+        Dinov2ForImageClassification::names()
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    }
+}
+
+/// A model of pictures with what is trained of it.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::tensor::Device;
+/// use finetune::model::ImageClassifier;
+/// use finetune::preset::Preset;
+///
+/// let config = Preset::MlpCifar10.config();
+/// let mlp = ImageClassifier::mlp(&config, 32, 10, &Device::flex())?;
+/// assert_eq!(mlp.num_params(), 10_510_346);
+/// # Ok::<(), finetune::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct ImageClassifier<B> {
+    backbone: B,
+    #[module(skip)]
+    trained: Trained,
+}
+
+impl ImageClassifier<ViTForImageClassification> {
+    /// The configured folder's ViT, with a new head for `classes`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] for the folder, [`Error::Adapter`] and [`Error::Config`] for the adapter.
+    pub fn vit(
+        config: &Config,
+        folder: &Path,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let mut sizes = ViTConfig::from_folder(folder)?;
+        if !config.model.dropout {
+            sizes.hidden_dropout_prob = 0.0;
+            sizes.attention_probs_dropout_prob = 0.0;
+        }
+        let vit = sizes.init_classifier(device)?;
+        let options = ViTForImageClassification::load_options().keep_initial("classifier");
+        let names = ViTForImageClassification::names();
+        let mut vit = load_named(vit, &names, folder, &options)?;
+        vit.classifier = head::new(sizes.hidden_size, classes, device);
+        Self::new(vit, config)
+    }
+}
+
+impl ImageClassifier<Dinov2ForImageClassification> {
+    /// The configured folder's DINOv2, with a new head for `classes` on the class token beside
+    /// the mean of the patches.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] for the folder, [`Error::Adapter`] and [`Error::Config`] for the adapter.
+    pub fn dinov2(
+        config: &Config,
+        folder: &Path,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let mut sizes = Dinov2Config::from_folder(folder)?;
+        if !config.model.dropout {
+            sizes.hidden_dropout_prob = 0.0;
+            sizes.attention_probs_dropout_prob = 0.0;
+        }
+        let dinov2 = sizes.init_classifier(device)?;
+        let options = Dinov2ForImageClassification::load_options().keep_initial("classifier");
+        let names = Dinov2ForImageClassification::names();
+        let mut dinov2 = load_named(dinov2, &names, folder, &options)?;
+        dinov2.classifier = head::new(2 * sizes.hidden_size, classes, device);
+        Self::new(dinov2, config)
+    }
+}
+
+impl ImageClassifier<Mlp> {
+    /// The MLP, trained whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for an adapter.
+    pub fn mlp(
+        config: &Config,
+        size: usize,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        if config.adapter.kind != AdapterKind::Full {
+            let expected = "full for the MLP, which has nothing pretrained to adapt";
+            let found = format!("{:?}", config.adapter.kind).to_lowercase();
+            return Err(Error::config("adapter.kind", found, expected));
+        }
+        let mlp = Mlp::new(3 * size * size, &config.model.hidden, classes, device);
+        Self::new(mlp, config)
+    }
+}
+
+impl<B: Backbone> ImageClassifier<B> {
+    fn new(backbone: B, config: &Config) -> Result<Self, Error> {
+        no_prompt(config)?;
+        if config.adapter.kind == AdapterKind::Full {
+            return Ok(Self {
+                backbone,
+                trained: Trained::Full,
+            });
+        }
+        let settings = FAMILY.lora(config);
+        Ok(Self {
+            backbone: backbone.adapt(NAME, &settings, &B::names())?,
+            trained: Trained::Lora(Box::new(settings)),
+        })
+    }
+
+    fn outcome(&self, batch: ImageBatch) -> Outcome {
+        Outcome::classified(fits(self.backbone.logits(batch.pixels)), batch.labels)
+    }
+}
+
+impl<B: Backbone> TrainStep for ImageClassifier<B> {
+    type Input = ImageBatch;
+    type Output = Outcome;
+
+    fn step(&self, batch: ImageBatch) -> TrainOutput<Outcome> {
+        self.outcome(batch).trained(self)
+    }
+}
+
+impl<B: Backbone> InferenceStep for ImageClassifier<B> {
+    type Input = ImageBatch;
+    type Output = Outcome;
+
+    fn step(&self, batch: ImageBatch) -> Outcome {
+        self.outcome(batch)
+    }
+}
+
+impl<B: Backbone> FineTune<ImageBatch> for ImageClassifier<B> {
+    fn save(&self, folder: &Path) -> Result<(), Error> {
+        match &self.trained {
+            Trained::Lora(settings) => save_lora(&self.backbone, settings, &B::names(), folder),
+            _ => save_full(&self.backbone, folder),
+        }
+    }
+}

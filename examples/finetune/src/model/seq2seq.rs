@@ -1,0 +1,254 @@
+//! T5, which answers in words.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use burn_peft::config::TaskType;
+use burn_peft::{NameMap, Peft, SoftPrompt};
+use models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
+use models::weights::load;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::adapter::{Family, NAME, Size, Trained, save_full, save_lora};
+use super::{FineTune, Outcome, fits};
+use crate::config::{AdapterKind, Config};
+use crate::data::Seq2SeqBatch;
+use crate::error::Error;
+
+const FAMILY: Family<'_> = Family {
+    targets: &["q", "v"],
+    head: None,
+    task: Some(TaskType::Seq2SeqLm),
+};
+
+/// T5 that reads a text in its task's template and answers with the words of a class.
+///
+/// The loss of a sample is the sum over the tokens of its answer. In validation and test the model
+/// writes its answer token by token, and an answer that is not a class's is wrong.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use burn::tensor::Device;
+/// use finetune::model::Seq2Seq;
+/// use finetune::preset::Preset;
+///
+/// let device = Device::flex().autodiff();
+/// let config = Preset::MinilmLoraTrec.config();
+/// let model = Seq2Seq::load(&config, Path::new("t5-base"), &[vec![465, 1], vec![4273, 1]], &device)?;
+/// # Ok::<(), finetune::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct Seq2Seq {
+    prompt: Option<SoftPrompt>,
+    t5: T5ForConditionalGeneration,
+    /// Tokens of each class's answer, with the end token.
+    #[module(skip)]
+    answers: Arc<Vec<Vec<i64>>>,
+    #[module(skip)]
+    trained: Trained,
+}
+
+impl Seq2Seq {
+    /// The configured folder's model with what is trained; `answers` are the tokens of the
+    /// classes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] for the folder, [`Error::Adapter`] for the adapter's settings.
+    pub fn load(
+        config: &Config,
+        folder: &Path,
+        answers: &[Vec<u32>],
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let sizes = t5_config(config, folder)?;
+        let t5 = sizes.init(device)?;
+        let options = t5.load_options();
+        let t5 = load(t5, &names(), folder, &options)?;
+        let answers = answers
+            .iter()
+            .map(|answer| answer.iter().copied().map(i64::from).collect())
+            .collect();
+        let new = |t5, prompt, trained| Self {
+            prompt,
+            t5,
+            answers: Arc::new(answers),
+            trained,
+        };
+        match config.adapter.kind {
+            AdapterKind::Full => Ok(new(t5, None, Trained::Full)),
+            AdapterKind::Lora => {
+                let settings = FAMILY.lora(config);
+                let t5 = t5.adapt(NAME, &settings, &names())?;
+                Ok(new(t5, None, Trained::Lora(Box::new(settings))))
+            }
+            AdapterKind::Prompt => {
+                let size = Size {
+                    width: sizes.d_model,
+                    layers: sizes.num_layers,
+                    heads: sizes.num_heads,
+                    // PEFT keeps a table for the decoder too, and does not use it.
+                    parts: 2,
+                };
+                let settings = FAMILY.prompt(config, size);
+                let t5 = t5.freeze();
+                let prompt = SoftPrompt::from_vocabulary(&settings, embeddings(&t5), device)?;
+                let trained = Trained::Prompt(Box::new(settings));
+                Ok(new(t5, Some(prompt), trained))
+            }
+        }
+    }
+
+    /// Entries of the folder's vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`].
+    pub fn vocabulary(config: &Config, folder: &Path) -> Result<usize, Error> {
+        Ok(t5_config(config, folder)?.vocab_size)
+    }
+
+    fn source(&self, batch: &Seq2SeqBatch) -> T5Source {
+        let [samples, _] = batch.input_ids.dims();
+        let source = T5Source::new(batch.input_ids.clone()).with_attention_mask(batch.mask.clone());
+        match &self.prompt {
+            Some(prompt) => source.with_prompt(prompt.forward(samples)),
+            None => source,
+        }
+    }
+
+    /// The mean of the samples' losses.
+    fn loss(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1>, models::Error> {
+        let targets = batch.targets.clone();
+        let inputs = self.t5.config().shift_right(targets.clone());
+        let output = self.t5.forward(T5Input::new(self.source(batch), inputs))?;
+        let [_, length, entries] = output.logits.dims();
+        let [samples, _] = targets.dims();
+        let padding = targets.clone().lower_elem(0);
+        let real = padding.clone().bool_not().float();
+        // Behind the end of an answer logits are no output: drawn labels have no gradient there.
+        let mask = burn_ief::input(real.clone()).cast(output.logits.dtype());
+        let logits = burn_ief::output(output.logits * mask.unsqueeze_dim(2));
+        let logits: Tensor<2> = logits.reshape([samples * length, entries]);
+        let targets = targets.mask_fill(padding, 0);
+        let targets: Tensor<2, Int> = targets.reshape([samples * length, 1]);
+        let tokens: Tensor<2> = log_softmax(logits, 1)
+            .gather(1, targets)
+            .neg()
+            .reshape([samples, length]);
+        let losses = (tokens.clone() * real.cast(tokens.dtype())).sum_dim(1);
+        Ok(burn_ief::mean_loss(losses.squeeze_dim(1)))
+    }
+
+    /// The classes that the model's answers name; the number of classes for any other answer.
+    fn answer(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1, Int>, models::Error> {
+        let longest = self.answers.iter().map(Vec::len).max().unwrap_or(1);
+        let sampling = self.t5.config().sampling(longest);
+        // Greedy: nothing is drawn.
+        let mut generator = ChaCha8Rng::seed_from_u64(0);
+        let written = self
+            .t5
+            .generate(self.source(batch), &sampling, &mut generator)?;
+        let end = self.t5.config().eos_token_id;
+        let class = |row: &Vec<i64>| {
+            let own = row.iter().position(|&token| token == end);
+            let own = &row[..own.map_or(row.len(), |end| end + 1)];
+            let class = self.answers.iter().position(|answer| answer == own);
+            class.unwrap_or(self.answers.len()) as i64
+        };
+        let classes: Vec<i64> = written.iter().map(class).collect();
+        let shape = [classes.len()];
+        let device = batch.labels.device();
+        Ok(Tensor::from_data(TensorData::new(classes, shape), &device))
+    }
+}
+
+fn names() -> NameMap {
+    let names = T5ForConditionalGeneration::names();
+    names.into_iter().next().unwrap_or_default()
+}
+
+/// The embedding table, `[vocab_size, d_model]`.
+fn embeddings(t5: &T5ForConditionalGeneration) -> Tensor<2> {
+    struct Table {
+        path: Vec<String>,
+        values: Option<Tensor<2>>,
+    }
+    impl ModuleVisitor for Table {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.into());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.path == ["shared", "weight"] {
+                self.values = Some(param.val().flatten(0, D - 2));
+            }
+        }
+    }
+    let mut table = Table {
+        path: Vec::new(),
+        values: None,
+    };
+    t5.visit(&mut table);
+    let sizes = [t5.config().vocab_size, t5.config().d_model];
+    let device = t5.devices().into_iter().next().unwrap_or_default();
+    table
+        .values
+        .unwrap_or_else(|| Tensor::zeros(sizes, &device))
+}
+
+/// The folder's configuration with the dropout that was asked for.
+fn t5_config(config: &Config, folder: &Path) -> Result<T5Config, Error> {
+    let mut sizes = T5Config::from_folder(folder)?;
+    if !config.model.dropout {
+        sizes.dropout_rate = 0.0;
+    }
+    Ok(sizes)
+}
+
+impl TrainStep for Seq2Seq {
+    type Input = Seq2SeqBatch;
+    type Output = Outcome;
+
+    fn step(&self, batch: Seq2SeqBatch) -> TrainOutput<Outcome> {
+        let outcome = Outcome {
+            loss: fits(self.loss(&batch)),
+            predicted: None,
+            labels: batch.labels,
+        };
+        outcome.trained(self)
+    }
+}
+
+impl InferenceStep for Seq2Seq {
+    type Input = Seq2SeqBatch;
+    type Output = Outcome;
+
+    fn step(&self, batch: Seq2SeqBatch) -> Outcome {
+        Outcome {
+            loss: fits(self.loss(&batch)),
+            predicted: Some(fits(self.answer(&batch))),
+            labels: batch.labels,
+        }
+    }
+}
+
+impl FineTune<Seq2SeqBatch> for Seq2Seq {
+    fn save(&self, folder: &Path) -> Result<(), Error> {
+        match (&self.trained, &self.prompt) {
+            (Trained::Lora(settings), _) => save_lora(&self.t5, settings, &names(), folder),
+            (Trained::Prompt(settings), Some(prompt)) => {
+                let adapter = prompt.to_folder(settings)?;
+                Ok(adapter.write(folder.join("adapter"))?)
+            }
+            _ => save_full(&self.t5, folder),
+        }
+    }
+}

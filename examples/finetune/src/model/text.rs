@@ -1,0 +1,249 @@
+//! BERT with a classification head.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Device, Int, Tensor};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use burn_peft::config::TaskType;
+use burn_peft::folder::AdapterKey;
+use burn_peft::{LinearAdapted, NameMap, Peft, SoftPrompt};
+use models::bert::{BertConfig, BertForSequenceClassification, BertInput, BertModel};
+use models::weights::load;
+
+use super::adapter::{Family, NAME, Size, Trained, save_full, save_lora};
+use super::{FineTune, Outcome, fits, head};
+use crate::config::{AdapterKind, Config, Pooling};
+use crate::data::TextBatch;
+use crate::error::Error;
+
+const FAMILY: Family<'_> = Family {
+    targets: &["query", "value"],
+    head: Some("classifier"),
+    task: Some(TaskType::SequenceClassification),
+};
+
+/// BERT (or MiniLM) and a new linear head on a vector of the text.
+///
+/// The vector is by default the mean over the text's own tokens, not BERT's pooler: sentence
+/// encoders such as MiniLM are trained with that mean, and their pooler is left over from before.
+/// Modules have the names of `BertForSequenceClassification`, so that with [`Pooling::Pooler`] the
+/// adapters are those of `transformers`' class.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use burn::tensor::Device;
+/// use finetune::model::TextClassifier;
+/// use finetune::preset::Preset;
+///
+/// let device = Device::flex().autodiff();
+/// let config = Preset::MinilmLoraTrec.config();
+/// let model = TextClassifier::load(&config, Path::new("minilm"), 6, &device)?;
+/// # Ok::<(), finetune::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct TextClassifier {
+    prompt: Option<SoftPrompt>,
+    bert: BertModel,
+    classifier: Linear,
+    #[module(skip)]
+    pooling: Pooling,
+    /// Whether the model tells the texts of a pair apart.
+    #[module(skip)]
+    segments: bool,
+    #[module(skip)]
+    trained: Trained,
+}
+
+impl TextClassifier {
+    /// The configured folder's model, with a new head for `classes` and what is trained.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] for the folder, [`Error::Adapter`] for the adapter's settings,
+    /// [`Error::Config`] if texts of the configured length do not fit the model.
+    pub fn load(
+        config: &Config,
+        folder: &Path,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let sizes = bert_config(config, folder)?;
+        let pooler = config.model.pooling == Pooling::Pooler;
+        let bert = sizes.init_model(pooler, device)?;
+        let options = match pooler {
+            true => BertModel::load_options(),
+            false => BertModel::load_options().skip("pooler"),
+        };
+        let bert = load(bert, &names(), folder, &options)?;
+        let classifier = head::new(sizes.hidden_size, classes, device);
+        let new = |bert, prompt, trained| Self {
+            prompt,
+            bert,
+            classifier,
+            pooling: config.model.pooling,
+            segments: sizes.type_vocab_size > 1,
+            trained,
+        };
+        match config.adapter.kind {
+            AdapterKind::Full => Ok(new(bert, None, Trained::Full)),
+            AdapterKind::Lora => {
+                let settings = FAMILY.lora(config);
+                let trained = Trained::Lora(Box::new(settings.clone()));
+                Ok(new(bert, None, trained).adapt(NAME, &settings, &names())?)
+            }
+            AdapterKind::Prompt => {
+                let size = Size {
+                    width: sizes.hidden_size,
+                    layers: sizes.num_hidden_layers,
+                    heads: sizes.num_attention_heads,
+                    parts: 1,
+                };
+                let settings = FAMILY.prompt(config, size);
+                let bert = bert.freeze();
+                let table = bert.embeddings.word_embeddings.weight.val();
+                let prompt = SoftPrompt::from_vocabulary(&settings, table, device)?;
+                Ok(new(bert, Some(prompt), Trained::Prompt(Box::new(settings))))
+            }
+        }
+    }
+
+    /// Entries of the folder's vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn vocabulary(config: &Config, folder: &Path) -> Result<usize, Error> {
+        Ok(bert_config(config, folder)?.vocab_size)
+    }
+
+    fn logits(&self, batch: TextBatch) -> Result<Tensor<2>, models::Error> {
+        let [samples, length] = batch.ids.dims();
+        let mut input = BertInput::new(batch.ids).with_attention_mask(batch.mask.clone());
+        if self.segments {
+            input = input.with_token_type_ids(batch.types);
+        }
+        if let Some(prompt) = &self.prompt {
+            input = input.with_prompt(prompt.forward(samples));
+        }
+        let output = self.bert.forward(input)?;
+        let vector = match output.pooler_output {
+            Some(pooled) => pooled,
+            None => mean(output.last_hidden_state, batch.mask, length),
+        };
+        Ok(self.classifier.forward_adapted(vector))
+    }
+}
+
+/// The mean over the last `length` tokens that `mask` `[M, length]` does not leave out.
+fn mean(tokens: Tensor<3>, mask: Tensor<2, Int>, length: usize) -> Tensor<2> {
+    let [rows, all, width] = tokens.dims();
+    let own = tokens.narrow(1, all - length, length);
+    let mask = burn_ief::input(mask).float().cast(own.dtype());
+    let counts = mask.clone().sum_dim(1);
+    let sum: Tensor<2> = (own * mask.unsqueeze_dim(2))
+        .sum_dim(1)
+        .reshape([rows, width]);
+    sum / counts
+}
+
+fn names() -> NameMap {
+    let names = BertForSequenceClassification::names();
+    names.into_iter().next().unwrap_or_default()
+}
+
+/// The folder's configuration with the dropout that was asked for.
+fn bert_config(config: &Config, folder: &Path) -> Result<BertConfig, Error> {
+    let mut sizes = BertConfig::from_folder(folder)?;
+    if !config.model.dropout {
+        sizes.hidden_dropout_prob = 0.0;
+        sizes.attention_probs_dropout_prob = 0.0;
+    }
+    let virtual_tokens = match config.adapter.kind {
+        AdapterKind::Prompt => config.adapter.virtual_tokens,
+        _ => 0,
+    };
+    let room = sizes.max_position_embeddings.saturating_sub(virtual_tokens);
+    if config.data.max_length > room {
+        let expected = format!(
+            "at most {room}: the model has {} positions, {virtual_tokens} of them for virtual \
+             tokens",
+            sizes.max_position_embeddings
+        );
+        return Err(Error::config(
+            "data.max_length",
+            config.data.max_length,
+            expected,
+        ));
+    }
+    Ok(sizes)
+}
+
+impl TrainStep for TextClassifier {
+    type Input = TextBatch;
+    type Output = Outcome;
+
+    fn step(&self, batch: TextBatch) -> TrainOutput<Outcome> {
+        let labels = batch.labels.clone();
+        Outcome::classified(fits(self.logits(batch)), labels).trained(self)
+    }
+}
+
+impl InferenceStep for TextClassifier {
+    type Input = TextBatch;
+    type Output = Outcome;
+
+    fn step(&self, batch: TextBatch) -> Outcome {
+        let labels = batch.labels.clone();
+        Outcome::classified(fits(self.logits(batch)), labels)
+    }
+}
+
+impl FineTune<TextBatch> for TextClassifier {
+    fn save(&self, folder: &Path) -> Result<(), Error> {
+        match (&self.trained, &self.prompt) {
+            (Trained::Lora(settings), _) => save_lora(self, settings, &names(), folder),
+            (Trained::Prompt(settings), Some(prompt)) => {
+                let mut adapter = prompt.to_folder(settings)?;
+                let weight = self.classifier.weight.val().transpose().into_data();
+                let bias = self
+                    .classifier
+                    .bias
+                    .as_ref()
+                    .map(|bias| bias.val().into_data());
+                let head = [("weight", Some(weight)), ("bias", bias)];
+                for (parameter, data) in head {
+                    let key = AdapterKey::Saved {
+                        module: "classifier".into(),
+                        parameter: parameter.into(),
+                    };
+                    let key = key.name(&adapter.config);
+                    adapter.tensors.extend(data.map(|data| (key, data)));
+                }
+                Ok(adapter.write(folder.join("adapter"))?)
+            }
+            _ => save_full(self, folder),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_leaves_padding_and_virtual_tokens_out() {
+        let device = Device::flex();
+        let tokens = Tensor::<3>::from_data(
+            [[[9.0], [1.0], [3.0], [9.0]], [[9.0], [2.0], [4.0], [6.0]]],
+            &device,
+        );
+        let mask = Tensor::<2, Int>::from_data([[1, 1, 0], [1, 1, 1]], &device);
+        let mean = mean(tokens, mask, 3)
+            .into_data()
+            .try_to_vec::<f32>()
+            .unwrap();
+        assert_eq!(mean, [2.0, 4.0]);
+    }
+}

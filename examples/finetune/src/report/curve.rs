@@ -1,0 +1,119 @@
+//! Curves over epochs, averaged over the runs of a method.
+
+use crate::history::History;
+use crate::method::Method;
+
+/// Points of a training curve in an epoch, at most.
+const PER_EPOCH: usize = 4;
+/// Points of a training curve, about.
+const POINTS: usize = 120;
+
+/// Mean over the runs of one method.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Curve {
+    pub method: Method,
+    /// Epochs, the mean over the runs, and its standard deviation.
+    pub points: Vec<[f64; 3]>,
+}
+
+impl Curve {
+    /// The training loss, in bins of a part of an epoch or of several.
+    pub fn training(method: Method, runs: &[&History]) -> Option<Self> {
+        let steps = runs.iter().map(|run| run.losses.len()).min()?;
+        let per_epoch = runs.first()?.steps_per_epoch.max(1);
+        let bin = (steps / POINTS).max(per_epoch / PER_EPOCH).max(1);
+        let points = (0..steps / bin).map(|index| {
+            let range = index * bin..(index + 1) * bin;
+            let middle = (range.start + range.end) as f64 / 2.0;
+            let means = runs.iter().map(|run| mean(&run.losses[range.clone()]));
+            point(middle / per_epoch as f64, &means.collect::<Vec<_>>())
+        });
+        Self::some(method, points.collect())
+    }
+
+    /// The first metric on the validation rows after each epoch.
+    pub fn validation(method: Method, runs: &[&History]) -> Option<Self> {
+        let epochs = runs.iter().map(|run| run.epochs.len()).min()?;
+        let metric = runs.first()?.metrics.first()?;
+        let points = (0..epochs).map(|epoch| {
+            let values = runs.iter();
+            let values = values.filter_map(|run| run.epochs[epoch].valid.metrics.get(metric));
+            point(epoch as f64 + 1.0, &values.copied().collect::<Vec<_>>())
+        });
+        Self::some(method, points.collect())
+    }
+
+    fn some(method: Method, points: Vec<[f64; 3]>) -> Option<Self> {
+        let points: Vec<_> = points
+            .into_iter()
+            .filter(|point| point[1].is_finite())
+            .collect();
+        (!points.is_empty()).then_some(Self { method, points })
+    }
+}
+
+fn point(epochs: f64, values: &[f64]) -> [f64; 3] {
+    let mean = mean(values);
+    let squares = values
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f64>();
+    let deviation = match values.len() {
+        0 | 1 => 0.0,
+        n => (squares / (n - 1) as f64).sqrt(),
+    };
+    [epochs, mean, deviation]
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The numbers behind a picture.
+pub(super) fn csv(curves: &[Curve]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["method", "epochs", "mean", "deviation"])?;
+    for curve in curves {
+        for numbers in &curve.points {
+            let name = [curve.method.name().to_string()];
+            writer.write_record(name.into_iter().chain(numbers.map(|x| x.to_string())))?;
+        }
+    }
+    writer
+        .into_inner()
+        .map_err(|error| error.into_error().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::tests::history;
+
+    #[test]
+    fn curves_are_means_over_runs() {
+        let one = history(Method::Sgd, 1, &[(0.5, 1.0), (0.75, 0.5)]);
+        let mut two = history(Method::Sgd, 2, &[(0.25, 1.0), (0.75, 0.5), (1.0, 0.1)]);
+        two.losses.iter_mut().for_each(|loss| *loss += 2.0);
+        let valid = Curve::validation(Method::Sgd, &[&one, &two]).unwrap();
+        assert_eq!(valid.points[0][..2], [1.0, 0.375]);
+        assert_eq!(valid.points[1], [2.0, 0.75, 0.0]);
+        assert_eq!(valid.points.len(), 2);
+        // Two steps an epoch: a point for each.
+        let training = Curve::training(Method::Sgd, &[&one, &two]).unwrap();
+        assert_eq!(training.points.len(), 4);
+        assert_eq!(training.points[0][..2], [0.25, 3.0]);
+        let text = String::from_utf8(csv(&[training]).unwrap()).unwrap();
+        assert!(
+            text.starts_with("method,epochs,mean,deviation\nsgd,0.25,3,"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_makes_no_curve() {
+        assert_eq!(Curve::training(Method::Ief, &[]), None);
+        let empty = history(Method::Ief, 1, &[]);
+        assert_eq!(Curve::validation(Method::Ief, &[&empty]), None);
+        assert_eq!(Curve::training(Method::Ief, &[&empty]), None);
+    }
+}

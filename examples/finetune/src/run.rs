@@ -1,0 +1,298 @@
+//! One run: one method, one seed, in a `burn::train` learner.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::module::{Module, ModuleDisplay};
+use burn::optim::ModuleOptimizer;
+use burn::tensor::Device;
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
+use burn::train::{
+    ExecutionStrategy, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep,
+};
+use burn_ief::train::Natural;
+
+use crate::checkpoint::{Checkpoints, Patience};
+use crate::error::Error;
+use crate::history::{History, Status};
+use crate::log::Log;
+use crate::metric::Metric;
+use crate::model::{FineTune, Outcome};
+use crate::progress::display;
+use crate::stop::Stop;
+use crate::watched::Watched;
+
+/// What the TUI says when its user stops the training.
+const STOPPED_IN_TUI: &str = "Stopping training from user input.";
+
+/// Batches of one run.
+pub(crate) struct Loaders<B> {
+    pub train: Arc<dyn DataLoader<B>>,
+    pub valid: Arc<dyn DataLoader<B>>,
+    pub test: Arc<dyn DataLoader<B>>,
+}
+
+/// How to run.
+pub(crate) struct Plan<'a> {
+    /// Of the run.
+    pub folder: &'a Path,
+    /// Metrics of the task.
+    pub metrics: Vec<Metric>,
+    /// Epochs that are done.
+    pub resumed: usize,
+    /// Lines instead of the full screen.
+    pub plain: bool,
+    pub device: &'a Device,
+    pub stop: &'a Stop,
+}
+
+impl Plan<'_> {
+    fn label(&self, history: &History) -> String {
+        let (name, method) = (&history.config.name, history.method.title());
+        format!("{name} {method} seed {}", history.seed)
+    }
+}
+
+/// Train a model and test it with the parameters of its best epoch; `history` is the record so far.
+///
+/// # Errors
+///
+/// [`Error::Interrupted`] and [`Error::Stopped`], with the record and the checkpoints kept;
+/// [`Error::Write`] and [`Error::Adapter`] if the result could not be saved.
+pub(crate) fn run<M, B>(
+    model: M,
+    loaders: Loaders<B>,
+    history: History,
+    plan: &Plan<'_>,
+) -> Result<History, Error>
+where
+    M: FineTune<B>,
+    B: Send + 'static,
+{
+    let stop = Interrupter::new();
+    plan.stop.attach(&stop);
+    let options = history.config.options(history.method);
+    let (optim, natural) = history.method.build(&options, history.seed)?;
+    let log = Log::new(history, plan.folder, plan.metrics.clone(), stop.clone());
+    match natural {
+        None => {
+            let run = Run {
+                loaders,
+                plan,
+                log,
+                stop,
+                proper: "model.",
+            };
+            run.start(model, optim, M::save)
+        }
+        Some(natural) => {
+            let model = Natural::new(model, natural).with_interrupter(stop.clone());
+            let run = Run {
+                loaders,
+                plan,
+                log,
+                stop,
+                proper: "model.model.",
+            };
+            run.start(model, optim, |model, folder| model.model().save(folder))
+        }
+    }
+}
+
+struct Run<'a, B> {
+    loaders: Loaders<B>,
+    plan: &'a Plan<'a>,
+    log: Log,
+    stop: Interrupter,
+    /// Where the model proper begins in the paths of the learner's model.
+    proper: &'static str,
+}
+
+impl<B: Send + 'static> Run<'_, B> {
+    fn start<W>(
+        self,
+        model: W,
+        optim: ModuleOptimizer,
+        save: impl FnOnce(&W, &Path) -> Result<(), Error>,
+    ) -> Result<History, Error>
+    where
+        W: Module
+            + ModuleDisplay
+            + TrainStep<Input = B, Output = Outcome>
+            + InferenceStep<Input = B, Output = Outcome>
+            + 'static,
+    {
+        let checkpoints = Checkpoints::of(self.plan.folder);
+        let model = Watched {
+            model,
+            log: self.log.clone(),
+        };
+        if self.has_epochs_left() {
+            self.train(model.clone(), optim, &checkpoints)?;
+        }
+        let history = self.log.history();
+        let best = history.best_epoch.unwrap_or(history.epochs.len());
+        let model = checkpoints.load(model, best)?.valid();
+        self.test(&model)?;
+        save(&model.model, self.plan.folder)?;
+        self.log.change(|history| history.status = Status::Finished);
+        self.log.write()?;
+        if !history.config.training.keep_checkpoints {
+            checkpoints.remove()?;
+        }
+        Ok(self.log.history())
+    }
+
+    fn has_epochs_left(&self) -> bool {
+        let training = self.log.history().config.training;
+        let done = self.log.history().epochs.len();
+        done < training.epochs && !(done > 0 && self.log.out_of_patience(training.patience))
+    }
+
+    fn train<W>(
+        &self,
+        model: Watched<W>,
+        optim: ModuleOptimizer,
+        checkpoints: &Checkpoints,
+    ) -> Result<(), Error>
+    where
+        W: Module
+            + ModuleDisplay
+            + TrainStep<Input = B, Output = Outcome>
+            + InferenceStep<Input = B, Output = Outcome>
+            + 'static,
+    {
+        let history = self.log.history();
+        let options = history.config.options(history.method);
+        let training = &history.config.training;
+        let schedule: ModuleLrScheduler =
+            options
+                .schedule
+                .build(options.step_size, history.steps_per_epoch, training.epochs)?;
+        let label = self.plan.label(&history);
+        let display = display(
+            &label,
+            &self.log,
+            &self.stop,
+            self.plan.resumed,
+            self.plan.plain,
+        );
+        let device = self.plan.device.clone();
+        let mut learner = SupervisedTraining::new(
+            self.plan.folder,
+            self.loaders.train.clone(),
+            self.loaders.valid.clone(),
+        )
+        .num_epochs(training.epochs)
+        .label(&label)
+        .with_training_strategy(ExecutionStrategy::SingleDevice(device).into())
+        .with_interrupter(self.stop.clone())
+        // The record is the log.
+        .with_metric_logger(InMemoryMetricLogger::new())
+        .with_application_logger(None)
+        .renderer(display)
+        .metric_train_numeric(LossMetric::new())
+        .metric_valid_numeric(LossMetric::new())
+        .metric_valid_numeric(AccuracyMetric::new())
+        .metric_train_numeric(LearningRateMetric::new())
+        .early_stopping(Patience {
+            log: self.log.clone(),
+            epochs: training.patience,
+        });
+        learner = checkpoints.attach(learner, &model, self.proper, &self.log)?;
+        if self.plan.resumed > 0 {
+            learner = learner.checkpoint(self.plan.resumed);
+        }
+        let result = learner.launch(Learner::new(model, optim, schedule));
+        let error = result.error.as_ref().map(ToString::to_string);
+        drop(result);
+        self.check(&label, error)
+    }
+
+    /// Why a training ended, if not for having come to its end.
+    fn check(&self, label: &str, error: Option<String>) -> Result<(), Error> {
+        let history = self.log.history();
+        let ended = history.stopped_early || history.epochs.len() == history.config.training.epochs;
+        // The full screen forgets that a training was stopped, but not what for.
+        let message = self.stop.get_message();
+        let (reason, can_go_on) = match (self.log.failure(), error, message) {
+            (Some(failure), ..) => failure,
+            (None, Some(error), _) => (error, true),
+            (None, None, _) if ended => return Ok(()),
+            (None, None, Some(message)) if message != STOPPED_IN_TUI => (message, false),
+            _ => return Err(self.interrupted(label)),
+        };
+        self.close(
+            match can_go_on {
+                true => Status::Interrupted,
+                false => Status::Failed,
+            },
+            &reason,
+        );
+        let run = label.into();
+        Err(match can_go_on {
+            true => Error::Interrupted {
+                run,
+                reason: format!("{reason}; {}", self.kept()),
+            },
+            false => Error::Stopped { run, reason },
+        })
+    }
+
+    fn interrupted(&self, label: &str) -> Error {
+        let kept = self.kept();
+        self.close(Status::Interrupted, "by the user");
+        Error::Interrupted {
+            run: label.into(),
+            reason: kept,
+        }
+    }
+
+    fn kept(&self) -> String {
+        let done = Checkpoints::of(self.plan.folder).last(usize::MAX);
+        match done {
+            0 => "no epoch was complete: start again with --resume".into(),
+            epoch => format!(
+                "the checkpoint of epoch {epoch} is kept: the same command with --resume goes on"
+            ),
+        }
+    }
+
+    /// Note why a run ends here; the epochs that were written before stay if this cannot be.
+    fn close(&self, status: Status, reason: &str) {
+        self.log.change(|history| {
+            history.status = status;
+            history.reason = Some(reason.into());
+        });
+        if let Err(error) = self.log.write() {
+            eprintln!("warning: {error}");
+        }
+    }
+
+    fn test<W>(&self, model: &Watched<W>) -> Result<(), Error>
+    where
+        W: Module + InferenceStep<Input = B, Output = Outcome>,
+    {
+        let label = self.plan.label(&self.log.history());
+        let loader = self
+            .loaders
+            .test
+            .to_device(&self.plan.device.clone().inner());
+        for batch in loader.iter() {
+            if self.plan.stop.requested() {
+                return Err(self.interrupted(&label));
+            }
+            let batch = batch.map_err(|error| Error::Stopped {
+                run: label.clone(),
+                reason: error.to_string(),
+            })?;
+            InferenceStep::step(model, batch);
+        }
+        let scores = self.log.scores();
+        self.log.change(|history| history.test = Some(scores));
+        Ok(())
+    }
+}

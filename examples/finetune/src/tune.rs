@@ -1,0 +1,169 @@
+//! The search for step sizes: the same number of runs for every method.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::experiment::{Experiment, Flags};
+use crate::files;
+use crate::history::History;
+use crate::method::Method;
+use crate::stop::Stop;
+
+/// Factors on the configured step size that are tried.
+pub const FACTORS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
+/// Seed of the search, apart from those of the reported runs.
+pub const SEED: u64 = 100;
+
+/// One step size that was tried.
+///
+/// ```
+/// use finetune::method::Method;
+/// use finetune::tune::{Trial, best};
+///
+/// let trial = |step_size, valid| Trial { method: Method::Ief, step_size, valid, loss: 1.0 };
+/// let trials = [trial(0.5, Some(0.8)), trial(1.0, Some(0.9)), trial(2.0, None)];
+/// assert_eq!(best(&trials).unwrap().step_size, 1.0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The optimizer.
+    pub method: Method,
+    /// Its first step size.
+    pub step_size: f64,
+    /// The first metric on the validation rows in the best epoch; `null` if the run failed.
+    pub valid: Option<f64>,
+    /// The loss there.
+    pub loss: f64,
+}
+
+impl Trial {
+    fn of(method: Method, step_size: f64, history: Option<&History>) -> Self {
+        let best = history.and_then(|history| {
+            let epoch = history.epochs.get(history.best_epoch? - 1)?;
+            Some((history.best_valid(), epoch.valid.loss))
+        });
+        Self {
+            method,
+            step_size,
+            valid: best.map(|(valid, _)| valid),
+            loss: best.map_or(f64::MAX, |(_, loss)| loss),
+        }
+    }
+}
+
+/// The trial with the best validation result, and of these the lowest loss; `None` if all failed.
+pub fn best(trials: &[Trial]) -> Option<&Trial> {
+    let trials = trials.iter().filter(|trial| trial.valid.is_some());
+    trials.max_by(|a, b| {
+        let valid = a
+            .valid
+            .unwrap_or(f64::MIN)
+            .total_cmp(&b.valid.unwrap_or(f64::MIN));
+        valid.then(b.loss.total_cmp(&a.loss))
+    })
+}
+
+/// Try every factor on the step size of every configured method, one run each with seed `seed`,
+/// below `tune` in the configured folder; `each` hears of every trial.
+///
+/// Writes the trials as `tune.json` and the configuration with the best step sizes as
+/// `tuned.toml`, and returns that. Runs that are there already are not repeated.
+///
+/// # Errors
+///
+/// Those of [`Experiment::run`]; a run that fails is a trial without a result.
+pub fn tune(
+    mut experiment: Experiment,
+    factors: &[f64],
+    seed: u64,
+    flags: Flags,
+    stop: &Stop,
+    mut each: impl FnMut(&Trial),
+) -> Result<(Config, PathBuf), Error> {
+    let config = experiment.config().clone();
+    let mut tuned = config.clone();
+    let mut all = Vec::new();
+    for &method in &config.methods {
+        let options = config.options(method);
+        let mut trials = Vec::new();
+        for factor in factors {
+            let step_size = rounded(options.step_size * factor);
+            let mut changed = options.clone();
+            changed.step_size = step_size;
+            let own = experiment.config_mut();
+            own.method.insert(method, changed);
+            own.out = config
+                .out
+                .join("tune")
+                .join(format!("step-{}", short(step_size)));
+            let trial = match experiment.run(method, seed, flags, stop) {
+                Ok(ended) => Trial::of(method, step_size, Some(ended.history())),
+                Err(Error::Stopped { .. }) => Trial::of(method, step_size, None),
+                Err(error) => return Err(error),
+            };
+            each(&trial);
+            trials.push(trial);
+        }
+        if let Some(best) = best(&trials) {
+            let mut chosen = options;
+            chosen.step_size = best.step_size;
+            tuned.method.insert(method, chosen);
+        }
+        all.extend(trials);
+    }
+    files::make_folder(&config.out)?;
+    let path = config.out.join("tune.json");
+    let text = serde_json::to_string_pretty(&all).map_err(|error| Error::write(&path, error))?;
+    files::write(&path, (text + "\n").as_bytes())?;
+    let path = config.out.join("tuned.toml");
+    files::write(&path, tuned.to_toml()?.as_bytes())?;
+    Ok((tuned, path))
+}
+
+/// As a folder's name.
+fn short(step_size: f64) -> String {
+    match (1e-5..1e5).contains(&step_size) {
+        true => step_size.to_string(),
+        false => format!("{step_size:e}"),
+    }
+}
+
+/// To six digits, so that folders have short names.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.6e}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::tests::history;
+
+    #[test]
+    fn equal_results_are_told_apart_by_their_loss() {
+        let trial = |step_size, valid: &[(f64, f64)]| {
+            Trial::of(
+                Method::Ief,
+                step_size,
+                Some(&history(Method::Ief, 1, valid)),
+            )
+        };
+        let trials = [
+            trial(1.0, &[(0.5, 1.0), (0.8, 0.4)]),
+            trial(2.0, &[(0.8, 0.3)]),
+            trial(4.0, &[(0.7, 0.1)]),
+            Trial::of(Method::Ief, 8.0, None),
+        ];
+        assert_eq!(best(&trials).unwrap().step_size, 2.0);
+        assert_eq!(best(&trials[3..]), None);
+    }
+
+    #[test]
+    fn step_sizes_are_rounded() {
+        assert_eq!(rounded(0.1 * 3.0), 0.3);
+        assert_eq!(rounded(0.004 * 0.25), 0.001);
+        assert_eq!((short(0.3), short(1e300)), ("0.3".into(), "1e300".into()));
+    }
+}
