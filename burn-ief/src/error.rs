@@ -163,6 +163,48 @@ pub enum Error {
         size: usize,
     },
 
+    /// The Kronecker factors or the update of a layer hold NaN or infinity.
+    #[error(
+        "{what} of `{parameter}` hold NaN or infinity: lower the step size, raise the damping, or \
+         bound the step with `kl_clip`"
+    )]
+    Curvature {
+        /// Which quantity.
+        what: &'static str,
+        /// Path of the parameter in the module.
+        parameter: String,
+    },
+
+    /// A direction or gradient to be judged holds NaN or infinity.
+    #[error("the {what} holds NaN or infinity at {}", Listed(parameters))]
+    NonFiniteDirection {
+        /// Which: the direction or the gradient.
+        what: &'static str,
+        /// Paths of the parameters in the module.
+        parameters: Vec<String>,
+    },
+
+    /// A direction or gradient to be judged has entries that the module does not train.
+    #[error(
+        "the {what} has {entries} entries, of which {matched} are trainable parameters of this \
+         module: pass the module that it was formed with"
+    )]
+    ForeignDirection {
+        /// Which: the direction or the gradient.
+        what: &'static str,
+        /// Entries that it has.
+        entries: usize,
+        /// Entries that belong to trainable parameters of the module.
+        matched: usize,
+    },
+
+    /// The loss does not change along a direction, so its quality is not defined.
+    #[error(
+        "the loss does not change along the direction: its inner product with the gradient is \
+         zero, and the quality of the direction is not defined"
+    )]
+    ZeroSlope,
+
     /// Recorded and sample-by-sample gradients disagree.
     #[error(
         "recorded and sample-by-sample gradients of `{parameter}` differ by {difference:.3e} \

@@ -66,7 +66,7 @@ pub struct JacobianParam {
 #[derive(Debug, Clone)]
 pub struct Jacobian {
     params: Vec<JacobianParam>,
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     precision: GramPrecision,
 }
 
@@ -75,8 +75,8 @@ pub struct Jacobian {
 pub(crate) struct Part {
     samples: usize,
     /// Rows are stored with the loss scale; this takes it out.
-    scale: f64,
-    blocks: Vec<Block>,
+    pub(crate) scale: f64,
+    pub(crate) blocks: Vec<Block>,
     device: Device,
     dtype: DType,
 }

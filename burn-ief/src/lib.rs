@@ -1,7 +1,9 @@
 #![doc = include_str!("lib.md")]
 
 pub mod error;
+pub mod eval;
 pub mod jacobian;
+pub mod kfac;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
@@ -12,6 +14,7 @@ pub mod train;
 pub mod update;
 
 pub use error::Error;
+pub use kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig};
 pub use optim::{EfConfig, IefConfig, NaturalGradient, NgdConfig, SfConfig};
 pub use rows::Rows;
 pub use tape::{

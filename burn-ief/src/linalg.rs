@@ -4,7 +4,7 @@
 //! to the host and solved there with [faer](https://docs.rs/faer). Nothing here knows about
 //! samples or gradients.
 
-use faer::linalg::solvers::Solve;
+use faer::linalg::solvers::{DenseSolveCore, Solve};
 use faer::{Mat, MatRef, Side};
 
 use crate::error::Error;
@@ -118,6 +118,22 @@ impl Symmetric {
             .chunks(self.size.max(1))
             .map(|row| dot(row, x))
             .collect()
+    }
+
+    /// The inverse: by Cholesky, or, where the matrix is not positive definite in f64, the
+    /// pseudo-inverse from its eigenvalues above the rounding threshold.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Eigen`] if an entry is NaN or infinite, or the iteration does not converge.
+    pub fn inverse(&self) -> Result<Self, Error> {
+        if let Some(cholesky) = Cholesky::new(self) {
+            let inverse = cholesky.factor.inverse();
+            return Ok(Self::from_fn(self.size, |i, j| inverse[(i, j)]));
+        }
+        let eigen = Eigen::new(self)?;
+        let threshold = eigen.threshold();
+        Ok(eigen.function(|value| if value > threshold { 1.0 / value } else { 0.0 }))
     }
 
     /// Both triangles are equal: rows stand for columns, the order that is fast to read.
@@ -235,6 +251,14 @@ impl Eigen {
             .collect()
     }
 
+    /// U f(σ) Uᵀ.
+    pub fn function(&self, f: impl Fn(f64) -> f64) -> Symmetric {
+        let size = self.values.len();
+        let scaled = Mat::from_fn(size, size, |i, k| self.vectors[(i, k)] * f(self.values[k]));
+        let product = &scaled * self.vectors.transpose();
+        Symmetric::from_fn(size, |i, j| product[(i, j)])
+    }
+
     /// The threshold below which an eigenvalue counts as zero: n ε σ_max.
     pub fn threshold(&self) -> f64 {
         let largest = self.values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
@@ -293,6 +317,24 @@ mod tests {
     #[test]
     fn eigen_of_nan_is_an_error() {
         assert!(Eigen::new(&Symmetric::from_fn(3, |_, _| f64::NAN)).is_err());
+    }
+
+    #[test]
+    fn inverses_of_regular_and_singular_matrices() {
+        let a = Symmetric::from_fn(3, |i, j| if i == j { 3.0 } else { 1.0 });
+        let inverse = a.inverse().unwrap();
+        for j in 0..3 {
+            let column = a.mul(&(0..3).map(|i| inverse.get(i, j)).collect::<Vec<_>>());
+            for (i, value) in column.into_iter().enumerate() {
+                assert!((value - f64::from(u8::from(i == j))).abs() < 1e-14);
+            }
+        }
+        // [1 1; 1 1] has the pseudo-inverse [1 1; 1 1] / 4; zero that of zero.
+        let half = Symmetric::from_fn(2, |_, _| 1.0).inverse().unwrap();
+        assert!(half.values().iter().all(|x| (x - 0.25).abs() < 1e-14));
+        let zero = Symmetric::from_fn(2, |_, _| 0.0).inverse().unwrap();
+        assert_eq!(zero.values(), [0.0; 4]);
+        assert!(Symmetric::from_fn(2, |_, _| f64::NAN).inverse().is_err());
     }
 
     proptest! {

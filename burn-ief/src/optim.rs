@@ -8,5 +8,5 @@ mod normalize;
 pub use config::{EfConfig, IefConfig, NgdConfig, SfConfig};
 pub use descent::NaturalDescent;
 pub use method::{NaturalGradient, NaturalStep};
-#[cfg(feature = "train")]
 pub(crate) use normalize::map_gradients;
+pub(crate) use normalize::normalize;

@@ -12,10 +12,11 @@ mod outer;
 mod tests;
 mod triangular;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 pub use lookup::Lookup;
 pub use outer::Outer;
+pub(crate) use outer::Side;
 use triangular::triangular;
 
 /// Largest number of elements of a temporary (64 MiB in f32), where work can be cut.
@@ -52,7 +53,8 @@ impl Rows {
         Self::Dense(rows)
     }
 
-    /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`.
+    /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`: `left` the inputs
+    /// of the layer, `right` its output errors.
     ///
     /// # Shapes
     ///
@@ -60,6 +62,19 @@ impl Rows {
     /// - right: `[M, T, o]`
     pub fn outer(left: Tensor<3>, right: Tensor<3>) -> Self {
         Self::Outer(Outer::new(left, right))
+    }
+
+    /// Like [`outer`](Self::outer), for a parameter that is kept the other way round, as `[o, i]`:
+    /// row n is `Σ_t error[n, t]ᵀ input[n, t]`.
+    ///
+    /// Only the K-FAC family asks which factor holds the inputs.
+    ///
+    /// # Shapes
+    ///
+    /// - error: `[M, T, o]`
+    /// - input: `[M, T, i]`
+    pub fn outer_transposed(error: Tensor<3>, input: Tensor<3>) -> Self {
+        Self::Outer(Outer::transposed(error, input))
     }
 
     /// Number of samples M.
@@ -131,6 +146,25 @@ impl Rows {
         match self {
             Self::Outer(rows) => rows.squared_norms(dtype),
             _ => dense::squared_norms(self.to_dense(), dtype),
+        }
+    }
+
+    /// Where the rows are, and their precision.
+    pub(crate) fn place(&self) -> (Device, DType) {
+        match self {
+            Self::Dense(rows) => (rows.device(), rows.dtype()),
+            Self::Outer(rows) => rows.place(),
+            Self::Lookup(rows) => rows.place(),
+        }
+    }
+
+    /// Rows whose combinations are those of squares: entry by entry for dense rows, position by
+    /// position for the other forms (the cross terms of a sample's positions are left out).
+    pub(crate) fn squared(&self) -> Self {
+        match self {
+            Self::Dense(rows) => Self::Dense(rows.clone().square()),
+            Self::Outer(rows) => Self::Outer(rows.squared()),
+            Self::Lookup(rows) => Self::Lookup(rows.squared()),
         }
     }
 

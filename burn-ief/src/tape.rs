@@ -54,6 +54,8 @@ struct Session {
     uses: Vec<Use>,
     outputs: Vec<OutputMark>,
     loss_marked: bool,
+    /// Whether rows stay factored where dense ones are smaller.
+    factored: bool,
     leaves: Leaves,
     error: Option<Error>,
 }
@@ -114,6 +116,7 @@ impl Tape {
             uses: Vec::new(),
             outputs: Vec::new(),
             loss_marked: false,
+            factored: false,
             leaves: Leaves::default(),
             error: None,
         }));
@@ -130,6 +133,15 @@ impl Tape {
     /// Declare how the scalar loss relates to the losses of the samples.
     pub fn with_loss_scale(self, scale: LossScale) -> Self {
         self.session.borrow_mut().scale = scale;
+        self
+    }
+
+    /// Keep inputs and output errors of every layer that has them, also where its per-sample
+    /// gradients would be smaller (convolutions over many positions).
+    ///
+    /// The K-FAC family needs them; everything else is only slower for it.
+    pub fn with_factored_rows(self) -> Self {
+        self.session.borrow_mut().factored = true;
         self
     }
 

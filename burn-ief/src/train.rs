@@ -11,5 +11,5 @@ mod scope;
 
 pub use loader::EpochLoader;
 pub use metric::{SolveMetric, SolveQuantity};
-pub use natural::{Natural, Reduction};
+pub use natural::{Method, Natural, Reduction};
 pub use scope::train_output;

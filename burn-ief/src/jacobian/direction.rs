@@ -10,7 +10,7 @@ use super::JacobianParam;
 use crate::error::Error;
 
 /// Flattened tensors by parameter; what is missing is zero.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Direction {
     entries: HashMap<ParamId, Tensor<1>>,
 }
@@ -59,6 +59,14 @@ impl Direction {
             None => share,
         };
         self.entries.insert(id, sum);
+    }
+
+    /// Multiply every entry.
+    pub fn scale(&mut self, factor: f64) {
+        if factor != 1.0 {
+            let entries = self.entries.values_mut();
+            entries.for_each(|entry| *entry = entry.clone() * factor);
+        }
     }
 
     pub fn from_gradients(params: &[JacobianParam], v: &GradientsParams) -> Result<Self, Error> {

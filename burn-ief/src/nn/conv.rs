@@ -93,9 +93,8 @@ impl Conv1dRecorded for Conv1d {
             padding: [(0, 0), padding],
             groups: self.groups,
         };
-        layer.finish(y, input.inner(), move |input, error| {
-            window.rows(input.unsqueeze_dim(2), error.unsqueeze_dim(2))
-        })
+        let flat = |x: Tensor<3>| x.unsqueeze_dim::<4>(2);
+        layer.finish(y, input.inner(), window, flat)
     }
 }
 
@@ -132,9 +131,7 @@ impl Conv2dRecorded for Conv2d {
         let options =
             ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
         let y = conv2d(input.clone(), self.weight.val().inner(), None, options);
-        layer.finish(y, input.inner(), move |input, error| {
-            window.rows(input, error)
-        })
+        layer.finish(y, input.inner(), window, |x| x)
     }
 }
 
@@ -163,13 +160,14 @@ impl<const D: usize> Layer<'_, D> {
         self.bias.filter(|bias| bias.is_require_grad())
     }
 
-    /// Add the bias to the convolution `y` and record; `rows` makes the kernel's rows from the
-    /// input and the output error.
+    /// Add the bias to the convolution `y` and record; `image` makes inputs and output errors
+    /// two-dimensional.
     fn finish(
         &self,
         y: Tensor<D>,
         input: Tensor<D>,
-        rows: impl FnOnce(Tensor<D>, Tensor<D>) -> Rows + 'static,
+        window: Window,
+        image: impl Fn(Tensor<D>) -> Tensor<4> + 'static,
     ) -> Tensor<D> {
         let dims = y.dims();
         let (batch, channels) = (dims[0], dims[1]);
@@ -199,6 +197,18 @@ impl<const D: usize> Layer<'_, D> {
             }
             None => self.recorder.tap(y, self.weight),
         };
+        if self.recorder.keeps_factors() && window.groups == 1 {
+            let bias = self.trained_bias().map(|bias| bias.id);
+            self.recorder
+                .push(self.weight.id, bias, batch, move |grads| {
+                    let rows = window.factors(image(input), image(tap.error(grads)?));
+                    Some(Rows::Outer(match bias {
+                        Some(_) => rows.with_bias(),
+                        None => rows,
+                    }))
+                });
+            return y;
+        }
         if let Some(bias) = self.trained_bias() {
             let tap = tap.clone();
             let positions = dims[2..].iter().product();
@@ -208,7 +218,7 @@ impl<const D: usize> Layer<'_, D> {
             });
         }
         self.recorder.record(self.weight, batch, move |grads| {
-            Some(rows(input, tap.error(grads)?))
+            Some(window.rows(image(input), image(tap.error(grads)?)))
         });
         y
     }

@@ -188,7 +188,10 @@ fn project(
     let (y, tap) = recorder.tap(product, parameter);
     let right = positioned(constant(&x), dims);
     recorder.record(parameter, dims.0, move |grads| {
-        Some(Rows::outer(positioned(tap.error(grads)?, dims), right))
+        Some(Rows::outer_transposed(
+            positioned(tap.error(grads)?, dims),
+            right,
+        ))
     });
     y
 }

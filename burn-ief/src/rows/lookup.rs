@@ -1,6 +1,6 @@
 //! Rows of a table that is read by index: embeddings.
 
-use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
 
 use super::{Outer, TEMPORARY, dense, to_dtype};
 
@@ -29,6 +29,17 @@ impl Lookup {
             indices,
             right,
             entries,
+        }
+    }
+
+    pub(super) fn place(&self) -> (Device, DType) {
+        (self.right.device(), self.right.dtype())
+    }
+
+    pub(super) fn squared(&self) -> Self {
+        Self {
+            right: self.right.clone().square(),
+            ..self.clone()
         }
     }
 

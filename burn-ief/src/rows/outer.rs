@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use super::{TEMPORARY, dense, host, to_dtype, triangular};
 
@@ -21,6 +21,14 @@ pub struct Outer {
     left: Tensor<3>,
     right: Tensor<3>,
     pub(super) bias: bool,
+    inputs: Side,
+}
+
+/// A factor of an outer product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Left,
+    Right,
 }
 
 impl Outer {
@@ -36,10 +44,23 @@ impl Outer {
             left,
             right,
             bias: false,
+            inputs: Side::Left,
         }
     }
 
-    /// Count the rows `Σ_t right[n, t]` of a bias in as well.
+    /// From output errors `[M, T, o]` and inputs `[M, T, i]`, for a parameter kept as `[o, i]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if M or T differ.
+    pub fn transposed(error: Tensor<3>, input: Tensor<3>) -> Self {
+        Self {
+            inputs: Side::Right,
+            ..Self::new(error, input)
+        }
+    }
+
+    /// Count the rows `Σ_t error[n, t]` of a bias in as well.
     pub(crate) fn with_bias(mut self) -> Self {
         self.bias = true;
         self
@@ -55,12 +76,47 @@ impl Outer {
         (weight, bias)
     }
 
+    pub(super) fn place(&self) -> (Device, DType) {
+        (self.right.device(), self.right.dtype())
+    }
+
+    pub(super) fn squared(&self) -> Self {
+        Self {
+            left: self.left.clone().square(),
+            right: self.right.clone().square(),
+            ..*self
+        }
+    }
+
     pub(super) fn samples(&self) -> usize {
         self.left.dims()[0]
     }
 
     pub(super) fn len(&self) -> usize {
         self.left.dims()[2] * self.right.dims()[2]
+    }
+
+    /// Which factor holds the layer's inputs.
+    pub(crate) fn input_side(&self) -> Side {
+        self.inputs
+    }
+
+    /// The factor on this side, `[M, T, …]`.
+    pub(crate) fn factor(&self, side: Side) -> Tensor<3> {
+        match side {
+            Side::Left => self.left.clone(),
+            Side::Right => self.right.clone(),
+        }
+    }
+
+    /// The output errors, `[M, T, o]`.
+    fn errors(&self) -> Tensor<3> {
+        self.factor(self.inputs.other())
+    }
+
+    /// Whether this fused bias stands for a constant input on `side`.
+    fn constant_input(&self, side: Side) -> bool {
+        self.bias && self.inputs == side
     }
 
     pub(super) fn left(&self) -> Tensor<3> {
@@ -75,7 +131,7 @@ impl Outer {
         Self {
             left: self.left.clone().narrow(0, start, count),
             right: self.right.clone().narrow(0, start, count),
-            bias: self.bias,
+            ..*self
         }
     }
 
@@ -91,11 +147,15 @@ impl Outer {
     }
 
     fn bias_rows(&self) -> Tensor<2> {
-        self.right.clone().sum_dim(1).squeeze_dim(1)
+        self.errors().sum_dim(1).squeeze_dim(1)
     }
 
     pub(super) fn cross(&self, other: &Self, dtype: DType) -> Tensor<2> {
         assert_eq!(self.bias, other.bias, "uses of one layer agree on its bias");
+        assert!(
+            !self.bias || self.inputs == other.inputs,
+            "uses of one layer agree on its side"
+        );
         if self.factored_is_cheaper(other) {
             return self.cross_factored(other, dtype);
         }
@@ -142,8 +202,8 @@ impl Outer {
             constant,
         };
         host::gram(
-            factor(&self.left, self.bias),
-            factor(&self.right, false),
+            factor(&self.left, self.constant_input(Side::Left)),
+            factor(&self.right, self.constant_input(Side::Right)),
             dtype,
         )
     }
@@ -161,12 +221,11 @@ impl Outer {
         if t * (i + o) <= i * o {
             let left = to_dtype(self.left.clone(), dtype);
             let right = to_dtype(self.right.clone(), dtype);
-            let products = left.clone().matmul(left.swap_dims(1, 2));
-            let products = match self.bias {
-                true => products + 1.0,
-                false => products,
+            let products = |factor: Tensor<3>, side| {
+                let products = factor.clone().matmul(factor.swap_dims(1, 2));
+                self.with_constant(products, side)
             };
-            let products = products * right.clone().matmul(right.swap_dims(1, 2));
+            let products = products(left, Side::Left) * products(right, Side::Right);
             return products.reshape([m, t * t]).sum_dim(1).squeeze_dim(1);
         }
         let norms = dense::squared_norms(self.to_dense(), dtype);
@@ -207,10 +266,10 @@ impl Outer {
 
     /// The bias's share of `Jᵀc`, `[o]`.
     pub(crate) fn bias_t_matvec(&self, c: Tensor<1>) -> Tensor<1> {
-        let [m, t, o] = self.right.dims();
+        let errors = self.errors();
+        let [m, t, o] = errors.dims();
         let c = c.reshape([m, 1, 1]).expand([m, t, 1]).reshape([1, m * t]);
-        c.matmul(self.right.clone().reshape([m * t, o]))
-            .squeeze_dim(0)
+        c.matmul(errors.reshape([m * t, o])).squeeze_dim(0)
     }
 
     pub(super) fn factored_is_cheaper(&self, other: &Self) -> bool {
@@ -230,14 +289,22 @@ impl Outer {
             let b = to_dtype(b.clone(), dtype).reshape([n * u, width]);
             a.matmul(b.transpose())
         };
-        let left = product(&self.left, &other.left);
-        let left = if self.bias { left + 1.0 } else { left };
-        let all = left * product(&self.right, &other.right);
+        let left = self.with_constant(product(&self.left, &other.left), Side::Left);
+        let right = self.with_constant(product(&self.right, &other.right), Side::Right);
+        let all = left * right;
         if t == 1 && u == 1 {
             return all;
         }
         let all = all.reshape([m, t, n, u]).sum_dim(3).sum_dim(1);
         all.reshape([m, n])
+    }
+
+    /// Inner products of the factors on `side`, with the constant input of a fused bias.
+    fn with_constant<const D: usize>(&self, products: Tensor<D>, side: Side) -> Tensor<D> {
+        match self.constant_input(side) {
+            true => products + 1.0,
+            false => products,
+        }
     }
 
     fn columns(&self, columns: Range<usize>) -> Self {
@@ -248,6 +315,7 @@ impl Outer {
                 .clone()
                 .slice([0..self.samples(), 0..self.left.dims()[1], columns]),
             bias: false,
+            inputs: self.inputs,
         }
     }
 
@@ -266,5 +334,14 @@ impl Outer {
         (0..columns)
             .step_by(width)
             .map(move |start| start..(start + width).min(columns))
+    }
+}
+
+impl Side {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+        }
     }
 }

@@ -63,7 +63,7 @@ impl LabelDraw {
 
     /// Output gradients of the copies for the logits `[K * N, C]` of the `mark`-th output, scaled
     /// so that the Fisher matrix is the plain sum of outer products of the copies' rows.
-    pub(super) fn output_gradients(
+    pub(crate) fn output_gradients(
         &self,
         z: Tensor<2>,
         mark: u64,

@@ -178,6 +178,13 @@ impl Recorder {
         });
     }
 
+    /// Whether this recording keeps rows factored, see [`Tape::with_factored_rows`].
+    ///
+    /// [`Tape::with_factored_rows`]: crate::Tape::with_factored_rows
+    pub fn keeps_factors(&self) -> bool {
+        self.session.borrow().factored
+    }
+
     /// Poison the recording; the first error comes out of `gradients`.
     pub fn fail(&self, error: Error) {
         self.session.borrow_mut().poison(error);

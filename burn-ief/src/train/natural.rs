@@ -8,9 +8,11 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
-use super::scope;
+use super::scope::{self, Job};
 use crate::error::Error;
+use crate::kfac::{Kfac, KroneckerState, Settings};
 use crate::optim::{NaturalGradient, map_gradients};
+use crate::tape::Tape;
 use crate::update::SolveReport;
 
 /// How directions of several shards (accumulated batches, devices) become one update.
@@ -24,6 +26,38 @@ pub enum Reduction {
     Mean,
     /// Add them up, as `burn::train` does with gradients.
     Sum,
+}
+
+/// A method that [`Natural`] trains with: EF, iEF, SF, the exact natural gradient, or one of the
+/// K-FAC family.
+///
+/// ```
+/// use burn_ief::train::Method;
+/// use burn_ief::{IefConfig, IekfacConfig};
+///
+/// let exact: Method = IefConfig::new().build().into();
+/// let factored: Method = IekfacConfig::new().build().into();
+/// # let _ = (exact, factored);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Method(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Gradient(NaturalGradient),
+    Kronecker(Box<Kfac>),
+}
+
+impl From<NaturalGradient> for Method {
+    fn from(method: NaturalGradient) -> Self {
+        Self(Kind::Gradient(method))
+    }
+}
+
+impl From<Kfac> for Method {
+    fn from(method: Kfac) -> Self {
+        Self(Kind::Kronecker(Box::new(method)))
+    }
 }
 
 /// A model trained by a natural-gradient method in a `burn::train` learner.
@@ -76,10 +110,16 @@ pub enum Reduction {
 ///
 /// The model's `TrainStep` ends with [`train_output`](super::train_output). The record holds the
 /// model's own under `model`, and the number of steps, which selects the drawn labels of SF: a
-/// resumed run draws what the unbroken one would.
+/// resumed run draws what the unbroken one would. For the K-FAC family it also holds the averaged
+/// factors and their inverses, under `curvature`.
+///
+/// A K-FAC step reduces first and preconditions then: gradients and factors are means over the
+/// accumulated batches and devices, and the update is that of all of them together.
 #[derive(Module, Debug)]
 pub struct Natural<M> {
     model: M,
+    /// State of the K-FAC family. In gradients, the ids of its averages carry those of a batch.
+    curvature: Option<KroneckerState>,
     /// Optimizer steps taken. In gradients, its id carries the number of shards.
     steps: Param<Tensor<1>>,
     #[module(skip)]
@@ -89,10 +129,17 @@ pub struct Natural<M> {
 /// What stays outside the record.
 #[derive(Debug, Clone)]
 struct Glue {
-    method: NaturalGradient,
+    rule: Rule,
     reduction: Reduction,
     interrupter: Option<Stop>,
     report: Arc<Mutex<Option<SolveReport>>>,
+}
+
+/// A method without its state.
+#[derive(Debug, Clone)]
+enum Rule {
+    Gradient(NaturalGradient),
+    Kronecker(Box<Settings>),
 }
 
 #[derive(Clone)]
@@ -106,14 +153,26 @@ impl std::fmt::Debug for Stop {
 
 impl<M: Module> Natural<M> {
     /// Train `model` with `method`.
-    pub fn new(model: M, method: NaturalGradient) -> Self {
+    pub fn new(model: M, method: impl Into<Method>) -> Self {
+        let (rule, curvature) = match method.into().0 {
+            Kind::Gradient(method) => (Rule::Gradient(method), None),
+            Kind::Kronecker(method) => {
+                let state = method.state().cloned();
+                let state = state.unwrap_or_else(|| method.new_state(&model));
+                (
+                    Rule::Kronecker(Box::new(method.into_settings())),
+                    Some(state),
+                )
+            }
+        };
         let device = model.devices().first().cloned().unwrap_or_default();
         let steps = Tensor::zeros([1], &device.inner());
         Self {
             model,
+            curvature,
             steps: Param::initialized(ParamId::new(), steps),
             glue: Glue {
-                method,
+                rule,
                 reduction: Reduction::default(),
                 interrupter: None,
                 report: Arc::default(),
@@ -145,7 +204,13 @@ impl<M: Module> Natural<M> {
         self.model
     }
 
-    /// The report of the latest solve, shared with all clones (and the learner's forks).
+    /// The state of the K-FAC family, if the method is one of it.
+    pub fn curvature(&self) -> Option<&KroneckerState> {
+        self.curvature.as_ref()
+    }
+
+    /// The report of the latest solve, shared with all clones (and the learner's forks); the K-FAC
+    /// family solves no system that it could report.
     pub fn last_report(&self) -> Option<SolveReport> {
         let report = self.glue.report.lock();
         report
@@ -162,6 +227,24 @@ impl<M: Module> Natural<M> {
         self.steps.val().into_scalar::<f32>() as u64
     }
 
+    /// What a batch is recorded for, and the recording.
+    fn start(&self) -> (Job, Tape) {
+        match (&self.glue.rule, &self.curvature) {
+            (Rule::Gradient(method), _) => {
+                let tape = match method.draws_labels() {
+                    true => method.start_at(self.steps()),
+                    false => method.start(),
+                };
+                (Job::Solve(method.clone()), tape)
+            }
+            (Rule::Kronecker(settings), Some(state)) => {
+                let tape = settings.start_at(state.steps());
+                (Job::Measure(settings.clone(), state.clone()), tape)
+            }
+            (Rule::Kronecker(_), None) => unreachable!("made together in `new`"),
+        }
+    }
+
     fn fail(&self, error: &Error) {
         match &self.glue.interrupter {
             Some(Stop(interrupter)) => interrupter.stop(Some(&error.to_string())),
@@ -175,16 +258,12 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
     type Output = M::Output;
 
     fn step(&self, item: Self::Input) -> TrainOutput<Self::Output> {
-        let method = self.glue.method.clone();
-        let tape = match method.draws_labels() {
-            true => method.start_at(self.steps()),
-            false => method.start(),
-        };
-        let (mut output, solved) = scope::run(method, tape, || self.model.step(item));
+        let (job, tape) = self.start();
+        let (mut output, solved) = scope::run(job, tape, || self.model.step(item));
         match solved {
             Ok(report) => {
                 let place = self.glue.report.lock();
-                *place.unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(report);
+                *place.unwrap_or_else(|poisoned| poisoned.into_inner()) = report;
                 let shard = Tensor::ones_like(&self.steps.val());
                 output.grads.register(self.steps.id, shard);
             }
@@ -206,17 +285,38 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
         let Some(shards) = grads.remove::<1>(self.steps.id) else {
             return self;
         };
-        let method = &self.glue.method;
-        let natural = method.covered(&self.model);
+        let natural = match &self.glue.rule {
+            Rule::Gradient(method) => method.covered(&self.model),
+            Rule::Kronecker(settings) => settings.covered(&self.model),
+        };
         if self.glue.reduction == Reduction::Mean {
             map_gradients(&self.model, &mut grads, |id, grad| {
                 let shards = shards.clone().to_device(&grad.device()).cast(grad.dtype());
                 natural.contains(&id).then(|| grad / shards)
             });
         }
-        method.finish(&self.model, &mut grads, &natural);
+        let curvature = match (&self.glue.rule, &self.curvature) {
+            (Rule::Gradient(method), state) => {
+                method.finish(&self.model, &mut grads, &natural);
+                state.clone()
+            }
+            (Rule::Kronecker(settings), Some(state)) => {
+                let shards = f64::from(shards.into_scalar::<f32>());
+                let statistics = state.receive(&mut grads, shards);
+                let state = state.clone();
+                match settings.precondition(&self.model, state, statistics, &mut grads) {
+                    Ok((state, _)) => Some(state),
+                    Err(error) => {
+                        self.fail(&error);
+                        return self;
+                    }
+                }
+            }
+            (Rule::Kronecker(_), None) => None,
+        };
         Self {
             model: optim.step(lr, self.model, grads),
+            curvature,
             steps: self.steps.map(|steps| steps + 1.0),
             glue: self.glue,
         }

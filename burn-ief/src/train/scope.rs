@@ -9,6 +9,7 @@ use burn::train::TrainOutput;
 
 use crate::error::Error;
 use crate::jacobian::Recorded;
+use crate::kfac::{KroneckerState, Settings};
 use crate::optim::NaturalGradient;
 use crate::tape::Tape;
 use crate::update::SolveReport;
@@ -20,17 +21,25 @@ thread_local! {
 /// Where a step stands.
 enum Stage {
     /// The user's `step` runs; the tape records.
-    Recording(NaturalGradient, Tape),
+    Recording(Job, Tape),
     /// `train_output` was called.
-    Solved(Result<SolveReport, Error>),
+    Solved(Result<Option<SolveReport>, Error>),
 }
 
-/// Run `step` with `method` in scope; returns what it returned and how the solve went.
+/// What becomes of a recorded batch.
+pub(super) enum Job {
+    /// Its natural gradient.
+    Solve(NaturalGradient),
+    /// Its mean gradient and its curvature; the update is formed after reduction over the shards.
+    Measure(Box<Settings>, KroneckerState),
+}
+
+/// Run `step` with `job` in scope; returns what it returned and how the job went.
 pub(super) fn run<T>(
-    method: NaturalGradient,
+    job: Job,
     tape: Tape,
     step: impl FnOnce() -> T,
-) -> (T, Result<SolveReport, Error>) {
+) -> (T, Result<Option<SolveReport>, Error>) {
     /// Ends the recording if `step` panics.
     struct Guard;
     impl Drop for Guard {
@@ -39,7 +48,7 @@ pub(super) fn run<T>(
         }
     }
     let _guard = Guard;
-    SCOPE.set(Some(Stage::Recording(method, tape)));
+    SCOPE.set(Some(Stage::Recording(job, tape)));
     let output = step();
     let solved = match SCOPE.take() {
         Some(Stage::Solved(solved)) => solved,
@@ -78,16 +87,39 @@ pub(super) fn run<T>(
 /// ```
 pub fn train_output<M: Module, T>(module: &M, grads: Gradients, item: T) -> TrainOutput<T> {
     match SCOPE.take() {
-        Some(Stage::Recording(method, tape)) => {
-            let step = Recorded::collect(tape, grads, module, method.group())
-                .and_then(|recorded| method.solve(recorded));
-            let (grads, solved) = match step {
-                Ok(step) => (step.gradients, Ok(step.report)),
+        Some(Stage::Recording(job, tape)) => {
+            let (grads, solved) = match job.run(tape, grads, module) {
+                Ok((grads, report)) => (grads, Ok(report)),
                 Err(error) => (GradientsParams::new(), Err(error)),
             };
             SCOPE.set(Some(Stage::Solved(solved)));
             TrainOutput { grads, item }
         }
         _ => TrainOutput::new(module, grads, item),
+    }
+}
+
+impl Job {
+    fn run<M: Module>(
+        self,
+        tape: Tape,
+        grads: Gradients,
+        module: &M,
+    ) -> Result<(GradientsParams, Option<SolveReport>), Error> {
+        match self {
+            Self::Solve(method) => {
+                let recorded = Recorded::collect(tape, grads, module, method.group())?;
+                let step = method.solve(recorded)?;
+                Ok((step.gradients, Some(step.report)))
+            }
+            Self::Measure(settings, state) => {
+                let group = settings.group.as_ref();
+                let recorded = Recorded::collect(tape, grads, module, group)?;
+                let measured = settings.measure(module, recorded, state.steps())?;
+                let (mut grads, statistics) = measured;
+                state.send(statistics, &mut grads);
+                Ok((grads, None))
+            }
+        }
     }
 }

@@ -287,7 +287,7 @@ fn describe(shape: &[Option<usize>]) -> String {
 
 fn is_input(name: &str) -> bool {
     ["labels", "labels_sampled", "axis", "theta"].contains(&name)
-        || ["input.", "param.", "frozen."]
+        || ["input.", "param.", "frozen.", "fvp.v."]
             .iter()
             .any(|prefix| name.starts_with(prefix))
 }

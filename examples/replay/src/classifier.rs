@@ -1,17 +1,21 @@
 //! The results of a classifier: one recording with the true labels, one with the drawn ones.
 
+use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
+use burn_ief::eval::Loss;
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::linalg::Symmetric;
 use burn_ief::update::{self, Coefficients, Damping, On};
 use burn_ief::{LossScale, Tape};
 
-use crate::case::Case;
+use crate::case::{Case, Kind};
 use crate::error::Error;
+use crate::kronecker::kronecker;
 use crate::networks::{Network, build};
 use crate::place::Place;
+use crate::quality::Judge;
 use crate::results::Results;
 use crate::weights::Parameter;
 
@@ -44,12 +48,33 @@ pub fn classifier<N: Network>(
     results.put("imbalance", vec![1], vec![largest / smallest]);
     results.put("grad_norms", vec![samples], norms);
     let grad = jacobian.t_matvec(&vec![1.0; samples]);
-    put_direction(
-        results,
-        "grad",
-        &parameters,
-        &grad.map_err(Error::compute("grad"))?,
-    );
+    let grad = grad.map_err(Error::compute("grad"))?;
+    put_direction(results, "grad", &parameters, &grad);
+    let products = case.names().any(|name| name.starts_with("fvp.v."));
+    let products = products
+        && case
+            .order
+            .iter()
+            .any(|p| results.wants(&format!("fvp.Fv.{p}")));
+    let judge = match products || results.selection().wants_gamma(case) {
+        true => {
+            let forward = |network: &N| network.logits(input.clone());
+            Some(Judge::new(Loss::CrossEntropy, &network, forward)?)
+        }
+        false => None,
+    };
+    if let Some(judge) = judge.as_ref().filter(|_| products) {
+        judge.put_product(case, place, &parameters, results)?;
+    }
+    let put_gamma = |name: &str, delta: &GradientsParams, results: &mut Results| {
+        let gamma = format!("gamma.{name}");
+        if let Some(judge) = judge.as_ref().filter(|_| results.wants(&gamma)) {
+            let value = judge.gamma(&gamma, delta, &grad)?;
+            results.put(gamma, vec![1], vec![value]);
+        }
+        Ok::<(), Error>(())
+    };
+    put_gamma("sgd", &grad, results)?;
 
     let gram = jacobian.gram().map_err(Error::compute("gram"))?;
     results.put("gram", vec![samples; 2], gram.values().to_vec());
@@ -67,26 +92,43 @@ pub fn classifier<N: Network>(
             } = solved.map_err(Error::compute(&name))?;
             let delta = jacobian.t_matvec(&values).map_err(Error::compute(&name))?;
             put_direction(results, &name, &parameters, &delta);
+            put_gamma(&name, &delta, results)?;
             let name = format!("{rule}_jd.lam_{}", lambda.text);
             results.put(name, vec![samples], decrease);
         }
     }
-    if results.wants("gram_sampled") || results.selection().wants_rule(case, "sf") {
+    let rules = ["sf", "gamma.sf"];
+    let wants_sf = rules.map(|rule| results.selection().wants_rule(case, rule));
+    if results.wants("gram_sampled") || wants_sf.contains(&true) {
         let drawn = labels(case, "labels_sampled", network.classes())?;
         let matches: Vec<bool> = truth.iter().zip(drawn).map(|(a, b)| a == b).collect();
-        let pass = record(&network, input, drawn, place)?;
+        let pass = record(&network, input.clone(), drawn, place)?;
         let rows = Jacobian::stack([jacobian, pass.recorded.jacobian()]);
         let rows = rows.map_err(Error::compute("sf"))?;
-        sampled(case, &rows, &matches, &parameters, results)?;
+        let put = |name: &str, delta: &GradientsParams, results: &mut Results| {
+            put_direction(results, name, &parameters, delta);
+            put_gamma(name, delta, results)
+        };
+        sampled(case, &rows, &matches, results, put)?;
     }
-    Ok(())
+    if case.kind != Kind::Mlp {
+        return Ok(());
+    }
+    kronecker(case, &parameters, results, |drawn, group| {
+        let labels = match drawn {
+            true => labels(case, "labels_sampled", network.classes())?,
+            false => truth,
+        };
+        record_group(&network, input.clone(), labels, place, group)
+    })
 }
 
 /// What one forward and backward pass gives.
-struct Pass {
+pub struct Pass {
     logits: Vec<f64>,
     losses: Vec<f64>,
-    recorded: Recorded,
+    /// The recording.
+    pub recorded: Recorded,
 }
 
 /// Record the summed cross-entropy of these labels.
@@ -96,6 +138,17 @@ fn record<N: Network>(
     labels: &[i64],
     place: &Place,
 ) -> Result<Pass, Error> {
+    record_group(network, input, labels, place, None)
+}
+
+/// The same, over the parameters of a group.
+fn record_group<N: Network>(
+    network: &N,
+    input: N::Input,
+    labels: &[i64],
+    place: &Place,
+    group: Option<&ParamGroup>,
+) -> Result<Pass, Error> {
     let samples = labels.len();
     let data = TensorData::new(labels.to_vec(), [samples, 1]);
     let labels = Tensor::<2, Int>::from_data(data, &place.device);
@@ -103,7 +156,7 @@ fn record<N: Network>(
     let logits = burn_ief::output(network.logits(input));
     let losses = log_softmax(logits.clone(), 1).gather(1, labels).neg();
     let grads = losses.clone().sum().backward();
-    let recorded = Recorded::collect(tape, grads, network, None);
+    let recorded = Recorded::collect(tape, grads, network, group);
     Ok(Pass {
         logits: to_host(logits),
         losses: to_host(losses),
@@ -116,8 +169,8 @@ fn sampled(
     case: &Case,
     rows: &Jacobian,
     matches: &[bool],
-    parameters: &[Parameter],
     results: &mut Results,
+    put: impl Fn(&str, &GradientsParams, &mut Results) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let samples = matches.len();
     let gram = rows.gram().map_err(Error::compute("gram_sampled"))?;
@@ -137,7 +190,7 @@ fn sampled(
                 .and_then(|update| rows.t_matvec(&update.values)),
         };
         let delta = delta.map_err(Error::compute(&name))?;
-        put_direction(results, &name, parameters, &delta);
+        put(&name, &delta, results)?;
     }
     Ok(())
 }

@@ -105,18 +105,6 @@ pub enum Error {
         tensors: Vec<String>,
     },
 
-    /// Results were asked for that are not built.
-    #[error(
-        "not supported yet: {}. Ask for the others with --only, for example `--only {instead}`",
-        outputs.join(", ")
-    )]
-    Unsupported {
-        /// Their families.
-        outputs: Vec<&'static str>,
-        /// Prefixes that leave them out.
-        instead: String,
-    },
-
     /// A prefix of `--only` names no result.
     #[error("--only {prefix}: no result has a name that starts so; there are {known}")]
     UnknownPrefix {

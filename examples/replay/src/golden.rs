@@ -25,8 +25,8 @@ use crate::selection::Selection;
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] if the selection asks for what is not built; everything that can be
-/// wrong with a case; [`Error::Compute`].
+/// [`Error::NothingAsked`] if the selection leaves nothing; everything that can be wrong with a
+/// case; [`Error::Compute`].
 pub fn golden(case: &Case, place: &Place, selection: Selection) -> Result<Results, Error> {
     selection.check(case)?;
     let mut results = Results::new(selection);

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
+use burn_ief::eval::Loss;
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::linalg::dot;
 use burn_ief::nn::ParamRecorded;
@@ -15,6 +17,7 @@ use crate::case::{Case, Kind};
 use crate::classifier::to_host;
 use crate::error::Error;
 use crate::place::Place;
+use crate::quality::Judge;
 use crate::results::Results;
 
 /// A line through two parameters.
@@ -157,11 +160,16 @@ impl Input {
 }
 
 fn needs_drawn(case: &Case, results: &Results) -> bool {
-    results.wants("gram_sampled") || results.selection().wants_rule(case, "sf")
+    let rules = ["sf", "gamma.sf"];
+    let wanted = rules.map(|rule| results.selection().wants_rule(case, rule));
+    results.wants("gram_sampled") || wanted.contains(&true)
 }
 
 fn needs_fisher(case: &Case, results: &Results) -> bool {
-    results.wants("fisher") || results.wants("ngd") || results.selection().wants_rule(case, "ngd")
+    let rules = ["ngd", "gamma.ngd"];
+    let wanted = rules.map(|rule| results.selection().wants_rule(case, rule));
+    let names = ["fisher", "ngd", "gamma.ngd"].map(|name| results.wants(name));
+    names.contains(&true) || wanted.contains(&true)
 }
 
 /// One θ.
@@ -190,6 +198,15 @@ impl At<'_> {
         fields.push("grad_norms", &[samples], &norms);
         let grad = self.combine(&jacobian, &vec![1.0; samples], "grad")?;
         fields.push("grad", &[2], &grad);
+        let judge = match results.selection().wants_gamma(self.case) {
+            true => Some(self.judge()?),
+            false => None,
+        };
+        let judge = Gamma {
+            judge,
+            gradient: self.direction(&grad),
+        };
+        self.put_gamma("sgd", &grad, &judge, fields)?;
 
         let gram = jacobian.gram().map_err(Error::compute("gram"))?;
         fields.push("gram", &[samples, samples], gram.values());
@@ -204,31 +221,42 @@ impl At<'_> {
                 };
                 let solved = solved.map_err(Error::compute(&name))?;
                 let delta = self.combine(&jacobian, &solved.values, &name)?;
+                self.put_gamma(&name, &delta, &judge, fields)?;
                 fields.push(name, &[2], &delta);
             }
         }
         if needs_drawn(self.case, results) {
-            self.sampled(jacobian, fields)?;
+            self.sampled(jacobian, &judge, fields)?;
         }
         if needs_fisher(self.case, results) {
-            self.fisher(results, fields)?;
+            self.fisher(results, &judge, fields)?;
         }
         Ok(())
     }
 
     /// SF in the two parameters: P is no more than the number of samples, and small.
-    fn sampled(&self, jacobian: Jacobian, fields: &mut Fields<'_>) -> Result<(), Error> {
+    fn sampled(
+        &self,
+        jacobian: Jacobian,
+        judge: &Gamma<'_>,
+        fields: &mut Fields<'_>,
+    ) -> Result<(), Error> {
         let samples = self.input.x.len();
         let drawn = &self.input.drawn[self.point * samples..][..samples];
         let drawn = self.record(drawn)?.recorded.jacobian();
         let gram = drawn.gram().map_err(Error::compute("gram_sampled"))?;
         fields.push("gram_sampled", &[samples, samples], gram.values());
         let rows = Jacobian::stack([jacobian, drawn]).map_err(Error::compute("sf"))?;
-        self.small("sf", &rows, fields)
+        self.small("sf", &rows, judge, fields)
     }
 
     /// The exact Fisher matrix, from a copy of each sample for every label.
-    fn fisher(&self, results: &Results, fields: &mut Fields<'_>) -> Result<(), Error> {
+    fn fisher(
+        &self,
+        results: &Results,
+        judge: &Gamma<'_>,
+        fields: &mut Fields<'_>,
+    ) -> Result<(), Error> {
         let recorded = self.record_exact()?;
         let rows = recorded.all_rows();
         let dense = rows.to_dense();
@@ -239,17 +267,24 @@ impl At<'_> {
             .flat_map(|a| columns.iter().map(move |b| dot(a, b)))
             .collect();
         fields.push("fisher", &[2, 2], &fisher);
-        if results.wants("ngd") {
+        if results.wants("ngd") || results.wants("gamma.ngd") {
             let damping = Damping::absolute(0.0);
             let ngd = update::sf_small(&dense, recorded.samples(), &damping, rows.gram_epsilon());
             let (ngd, _) = ngd.map_err(Error::compute("ngd"))?;
+            self.put_gamma("ngd", &ngd, judge, fields)?;
             fields.push("ngd", &[2], &ngd);
         }
-        self.small("ngd", rows, fields)
+        self.small("ngd", rows, judge, fields)
     }
 
     /// `(ĴᵀĴ + λI)⁻¹ g` for every λ, from the rows of J and Ĵ.
-    fn small(&self, rule: &str, rows: &Jacobian, fields: &mut Fields<'_>) -> Result<(), Error> {
+    fn small(
+        &self,
+        rule: &str,
+        rows: &Jacobian,
+        judge: &Gamma<'_>,
+        fields: &mut Fields<'_>,
+    ) -> Result<(), Error> {
         let dense = rows.to_dense();
         let epsilon = rows.gram_epsilon();
         for lambda in &self.case.lambdas {
@@ -257,9 +292,41 @@ impl At<'_> {
             let damping = Damping::absolute(lambda.value).without_floor();
             let solved = update::sf_small(&dense, self.input.x.len(), &damping, epsilon);
             let (delta, _) = solved.map_err(Error::compute(&name))?;
+            self.put_gamma(&name, &delta, judge, fields)?;
             fields.push(name, &[2], &delta);
         }
         Ok(())
+    }
+
+    fn judge(&self) -> Result<Judge<'_, Line>, Error> {
+        let loss = match self.case.kind {
+            Kind::LeastSquares => Loss::LeastSquares,
+            _ => Loss::BinaryCrossEntropy,
+        };
+        Judge::new(loss, &self.line, |line| line.forward(self.features()))
+    }
+
+    fn put_gamma(
+        &self,
+        name: &str,
+        delta: &[f64],
+        judge: &Gamma<'_>,
+        fields: &mut Fields<'_>,
+    ) -> Result<(), Error> {
+        let Some(by) = &judge.judge else {
+            return Ok(());
+        };
+        let name = format!("gamma.{name}");
+        let gamma = by.gamma(&name, &self.direction(delta), &judge.gradient)?;
+        fields.push(name, &[], &[gamma]);
+        Ok(())
+    }
+
+    fn direction(&self, delta: &[f64]) -> GradientsParams {
+        let mut direction = GradientsParams::new();
+        let delta = self.place.inner().vector(delta);
+        direction.register(self.line.theta.id, delta);
+        direction
     }
 
     fn combine(&self, jacobian: &Jacobian, c: &[f64], name: &str) -> Result<Vec<f64>, Error> {
@@ -333,6 +400,12 @@ impl At<'_> {
         let labels = Tensor::<2, Int>::from_data(data, &self.place.device);
         log_softmax(z, 1).gather(1, labels).neg()
     }
+}
+
+/// Who judges updates, if γ is asked for, and the gradient.
+struct Gamma<'a> {
+    judge: Option<Judge<'a, Line>>,
+    gradient: GradientsParams,
 }
 
 /// What one forward and backward pass gives.

@@ -2,14 +2,14 @@
 //! adapted models.
 //!
 //! A case is a safetensors file with the inputs, labels and parameters of a small network. From
-//! them alone [`golden`](golden()) computes the logits, losses and Gram matrices of the case, its gradients
-//! and the EF, iEF and SF updates at every damping it names, through the public API of `burn-ief`.
+//! them alone [`golden`](golden()) computes the logits, losses and Gram matrices of the case, its gradients,
+//! the EF, iEF and SF updates at every damping it names and how good they are, through the public API of `burn-ief`.
 //!
 //! [`adapter`](adapter()) runs a Hugging Face model with a PEFT adapter, and [`roundtrip`] loads
 //! and saves one.
 //!
 //! One idea a file: `family` says what the models are, `inputs` reads, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
-//! `grid` compute, `selection` says what is asked for, and `results` writes.
+//! `grid` compute, `quality` judges updates, `selection` says what is asked for, and `results` writes.
 
 mod adapter;
 mod case;
@@ -19,9 +19,11 @@ mod family;
 mod golden;
 mod grid;
 mod inputs;
+mod kronecker;
 mod metadata;
 mod networks;
 mod place;
+mod quality;
 mod results;
 mod selection;
 mod weights;

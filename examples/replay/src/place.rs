@@ -136,6 +136,14 @@ impl Place {
         })
     }
 
+    /// The same place without autodiff.
+    pub fn inner(&self) -> Self {
+        Self {
+            device: self.device.clone().inner(),
+            dtype: self.dtype,
+        }
+    }
+
     /// A tensor of the place's dtype from row-major values.
     ///
     /// # Panics

@@ -20,7 +20,7 @@ pub struct Selection {
 }
 
 /// Names of results, of any kind of case, and how names with endings start.
-const EXACT: [&str; 11] = [
+const EXACT: [&str; 10] = [
     "logits",
     "losses",
     "s",
@@ -31,10 +31,11 @@ const EXACT: [&str; 11] = [
     "imbalance",
     "ngd",
     "fisher",
-    "gamma",
 ];
-const STARTS: [&str; 13] = [
+const STARTS: [&str; 15] = [
     "grad.",
+    "gamma.",
+    "fvp.Fv.",
     "ef.lam_",
     "ief.lam_",
     "sf.lam_",
@@ -49,17 +50,9 @@ const STARTS: [&str; 13] = [
     "kfac_bias.lam_",
 ];
 
-/// What the command line may say instead of everything.
-const SUPPORTED: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf";
-const SUPPORTED_GRID: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ngd,fisher";
-
-/// Results that are not built: the start of their names, and the family for messages.
-const UNSUPPORTED: [(&str, &str); 4] = [
-    ("gamma.", "gamma.*"),
-    ("ekfac", "ekfac*"),
-    ("iekfac", "iekfac*"),
-    ("kfac", "kfac*"),
-];
+/// What the command line may say, for messages.
+const KNOWN: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ef_jd,ief_jd,ngd,fisher,gamma,fvp,\
+                     ekfac,iekfac,kfac";
 
 impl Selection {
     /// Everything.
@@ -80,7 +73,6 @@ impl Selection {
             .collect();
         let known = |prefix: &str| {
             EXACT.iter().any(|name| name.starts_with(prefix))
-                || prefix.starts_with("gamma.")
                 || STARTS
                     .iter()
                     .any(|start| start.starts_with(prefix) || prefix.starts_with(start))
@@ -92,7 +84,7 @@ impl Selection {
         match unknown {
             Some(prefix) => Err(Error::UnknownPrefix {
                 prefix,
-                known: format!("{SUPPORTED_GRID},ef_jd,ief_jd"),
+                known: KNOWN.into(),
             }),
             None => Ok(Self {
                 prefixes: Some(prefixes),
@@ -113,35 +105,31 @@ impl Selection {
         names_of_rule(case, rule).any(|name| self.wants(&name))
     }
 
-    /// Refuse what is not built, and requests that leave nothing.
+    /// Whether γ of any update is asked for.
+    pub fn wants_gamma(&self, case: &Case) -> bool {
+        let rules = ["gamma.ef", "gamma.ief", "gamma.sf", "gamma.ngd"];
+        ["gamma.sgd", "gamma.ngd"]
+            .iter()
+            .any(|name| self.wants(name))
+            || rules.iter().any(|rule| self.wants_rule(case, rule))
+    }
+
+    /// Refuse requests that leave nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`], [`Error::NothingAsked`].
+    /// [`Error::NothingAsked`].
     pub fn check(&self, case: &Case) -> Result<(), Error> {
-        let asked: Vec<String> = names(case).filter(|name| self.wants(name)).collect();
-        let unsupported = UNSUPPORTED
-            .iter()
-            .filter(|(start, _)| asked.iter().any(|name| name.starts_with(start)));
-        let outputs: Vec<&'static str> = unsupported.map(|(_, family)| *family).collect();
-        let instead = match case.kind.is_grid() {
-            true => SUPPORTED_GRID,
-            false => SUPPORTED,
-        };
-        match (outputs.is_empty(), asked.is_empty()) {
-            (false, _) => Err(Error::Unsupported {
-                outputs,
-                instead: instead.into(),
-            }),
-            (true, true) => Err(Error::NothingAsked {
+        match names(case).any(|name| self.wants(&name)) {
+            true => Ok(()),
+            false => Err(Error::NothingAsked {
                 network: case.kind.describe(),
             }),
-            (true, false) => Ok(()),
         }
     }
 }
 
-/// Names of every result of a case, built or not.
+/// Names of every result of a case.
 fn names(case: &Case) -> impl Iterator<Item = String> {
     let mut names: Vec<String> = [
         "logits",
@@ -198,6 +186,10 @@ fn names(case: &Case) -> impl Iterator<Item = String> {
     };
     if !case.kind.is_grid() {
         names.extend(case.order.iter().map(|param| format!("grad.{param}")));
+        // Only where the case brings a direction.
+        if case.names().any(|name| name.starts_with("fvp.v.")) {
+            names.extend(case.order.iter().map(|param| format!("fvp.Fv.{param}")));
+        }
     }
     for rule in rules {
         names.extend(names_of_rule(case, rule));

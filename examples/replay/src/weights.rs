@@ -28,6 +28,29 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// Make `values`, row-major in the layout of the case, its entry of a direction.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the values do not fit the shape.
+    pub fn register(&self, values: &[f64], place: &Place, direction: &mut GradientsParams) {
+        let (id, place) = (self.id, place.inner());
+        match (self.transposed, self.shape.as_slice()) {
+            (true, &[rows, columns]) => {
+                let values = transpose(values, rows, columns);
+                direction.register(id, place.tensor(&values, [columns, rows]));
+            }
+            (_, &[a]) => direction.register(id, place.tensor(values, [a])),
+            (_, &[a, b]) => direction.register(id, place.tensor(values, [a, b])),
+            (_, &[a, b, c]) => direction.register(id, place.tensor(values, [a, b, c])),
+            (_, shape) => {
+                let mut dims = [1; 4];
+                dims[4 - shape.len()..].copy_from_slice(shape);
+                direction.register(id, place.tensor(values, dims));
+            }
+        }
+    }
+
     /// Its entry of a direction, row-major in the layout of the case; zero where there is none.
     pub fn read(&self, direction: &GradientsParams) -> Vec<f64> {
         let entry = match self.shape.len() {

@@ -5,8 +5,16 @@ mod reference;
 use ::replay::{DeviceKind, Place, Precision};
 use reference::{CASES, distance, replay};
 
-/// Whole vectors agree to 1e-10.
-const TOLERANCE: f64 = 1e-10;
+/// Whole vectors agree to 1e-10. In the K-FAC family rounding of the reference itself is divided by
+/// λ: at 1e-12 it has five digits left. Errors of fitted samples, 1e-5 by cancellation and scaled
+/// up again in ieKFAC, have nine.
+fn tolerance(name: &str) -> f64 {
+    match name.contains("kfac") {
+        true if name.contains("lam_1e-12") => 2e-5,
+        true => 2e-9,
+        false => 1e-10,
+    }
+}
 
 fn compare(device: DeviceKind, case: &str) {
     let place = Place::open(device, Precision::F64).unwrap();
@@ -21,7 +29,7 @@ fn compare(device: DeviceKind, case: &str) {
         let errors = parts.map(|(a, b)| distance(a, b));
         let error = errors.max_by(f64::total_cmp).unwrap_or(0.0);
         println!("{case} {name} {error:.2e}");
-        if error.is_nan() || error > TOLERANCE {
+        if error.is_nan() || error > tolerance(&name) {
             wrong.push((name, error));
         }
     }

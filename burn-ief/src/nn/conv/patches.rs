@@ -3,7 +3,7 @@
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Slice, Tensor};
 
-use crate::rows::Rows;
+use crate::rows::{Outer, Rows};
 use crate::tape::constant;
 
 /// Largest number of elements of the patches that are alive at once (64 MiB in f32).
@@ -30,10 +30,7 @@ impl Window {
         let area: usize = self.kernel.iter().product();
         let inputs = channels / self.groups * area;
         if self.groups == 1 && positions * (outputs + inputs) < outputs * inputs {
-            let patches = self.patches(input, [height, width]);
-            let patches = patches.reshape([samples, inputs, positions]);
-            let error = error.reshape([samples, outputs, positions]);
-            return Rows::outer(error.swap_dims(1, 2), patches.swap_dims(1, 2));
+            return Rows::Outer(self.factors(input, error));
         }
         // Dense rows are smaller than the factors; the patches of a few samples at a time.
         let block = (TEMPORARY / (channels * area * positions).max(1)).clamp(1, samples.max(1));
@@ -55,6 +52,19 @@ impl Window {
             })
             .collect();
         Rows::dense(Tensor::cat(rows, 0))
+    }
+
+    /// Factored rows of a kernel without groups: output errors `[M, Ho * Wo, O]` and patches
+    /// `[M, Ho * Wo, C * kh * kw]`.
+    pub fn factors(&self, input: Tensor<4>, error: Tensor<4>) -> Outer {
+        let [samples, channels, _, _] = input.dims();
+        let [_, outputs, height, width] = error.dims();
+        let positions = height * width;
+        let inputs = channels * self.kernel.iter().product::<usize>();
+        let patches = self.patches(input, [height, width]);
+        let patches = patches.reshape([samples, inputs, positions]);
+        let error = error.reshape([samples, outputs, positions]);
+        Outer::transposed(error.swap_dims(1, 2), patches.swap_dims(1, 2))
     }
 
     /// `[M, C, kh * kw, Ho, Wo]`, never below f32.

@@ -251,31 +251,9 @@ fn tensors_without_a_place() {
 }
 
 #[test]
-fn unsupported_requests() {
-    let folder = Folder::new("unsupported");
+fn requests_that_cannot_be_met() {
+    let folder = Folder::new("requests");
     let mlp = golden("c_mlp");
-    let message = [
-        "not supported yet",
-        "gamma.*",
-        "ekfac*",
-        "iekfac*",
-        ", kfac*",
-        "--only",
-    ];
-    folder.refuses(&mlp, &[], &message);
-    folder.refuses(
-        &mlp,
-        &["--only", "gram,kfac"],
-        &["not supported yet: kfac*."],
-    );
-    folder.refuses(
-        &mlp,
-        &["--only", "gamma.sgd"],
-        &["not supported yet: gamma.*."],
-    );
-    for case in ["a_linear_least_squares", "e_transformer_lora", "f_cnn"] {
-        folder.refuses(&golden(case), &[], &["not supported yet: gamma.*."]);
-    }
     folder.refuses(&mlp, &["--only", "gramm"], &["--only gramm", "no result"]);
     folder.refuses(&mlp, &["--only", ","], &["no result"]);
     folder.refuses(

@@ -8,8 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 /// Everything that the program computes.
-pub const EVERYTHING: &str =
-    "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ef_jd,ief_jd,ngd,fisher";
+pub const EVERYTHING: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ef_jd,ief_jd,ngd,fisher,gamma,fvp,ekfac,iekfac,kfac";
 
 pub const CASES: [&str; 9] = [
     "a_linear_least_squares",
@@ -46,7 +45,7 @@ pub fn replay(case: &str, place: &Place) -> Replayed {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let is_input = |name: &str| {
         let whole = ["labels", "labels_sampled", "axis", "theta"];
-        let groups = ["input.", "param.", "frozen."];
+        let groups = ["input.", "param.", "frozen.", "fvp.v."];
         whole.contains(&name) || groups.iter().any(|group| name.starts_with(group))
     };
     let expected = file

@@ -1,0 +1,129 @@
+//! u = J_z Δ by central differences of the outputs along Δ.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::direction::{Checked, epsilon, moved};
+use super::loss::{flattened, widened};
+use crate::error::Error;
+use crate::jacobian::to_host;
+
+/// The first step is kept if it moved the outputs as asked within this factor.
+const NEAR: f64 = 8.0;
+
+/// u from two steps, extrapolated, and how far it is from that of the shorter step alone.
+pub(super) struct Rates {
+    pub rates: Tensor<3>,
+    pub difference: Tensor<3>,
+    /// What rounding of the outputs alone makes of a rate, at the longer step.
+    pub rounding: f64,
+    pub forwards: usize,
+}
+
+/// Central differences with steps h and h/2: `(4 D(h/2) − D(h)) / 3` is exact to fourth order.
+///
+/// A step is good if rounding and curvature are in balance, which for central differences is a
+/// relative change of ε^(1/3). The first is that change of the parameters. Parameters say little
+/// about outputs (a direction may lie where the model hardly moves, or move it wildly), so if the
+/// outputs changed by much more or less than that, the step is set by the change that was seen.
+///
+/// # Errors
+///
+/// [`Error::NonFinite`] if an output on the way is NaN or infinite.
+pub(super) fn rates<M: Module, const D: usize>(
+    module: &M,
+    parameter_epsilon: f64,
+    direction: &Checked,
+    forward: impl Fn(&M) -> Tensor<D>,
+    z: &Tensor<3>,
+) -> Result<Rates, Error> {
+    if direction.length == 0.0 {
+        return Ok(Rates {
+            rates: z.zeros_like(),
+            difference: z.zeros_like(),
+            rounding: 0.0,
+            forwards: 0,
+        });
+    }
+    let at = |h: f64| -> Result<Tensor<3>, Error> {
+        let side = |h| {
+            let moved = moved(module, &direction.direction, h);
+            widened(flattened(forward(&moved)))
+        };
+        let (ahead, behind) = (side(h), side(-h));
+        for side in [&ahead, &behind] {
+            same_outputs(side, z)?;
+        }
+        let rates = (ahead - behind) / (2.0 * h);
+        finite("logits on the way along the direction", &rates)?;
+        Ok(rates)
+    };
+    let epsilon = parameter_epsilon.max(epsilon(z.dtype()));
+    let change = epsilon.cbrt();
+    let around = match direction.around > 0.0 {
+        true => direction.around,
+        false => 1.0,
+    };
+    let mut step = change * around / direction.length;
+    let mut outer = at(step)?;
+    let mut forwards = 4;
+    let (size, rate) = (size(z), size(&outer));
+    // How much longer the step should be. No step is so long that parameters change by half.
+    let longer = (change * size / (step * rate)).clamp(change, 0.5 / change);
+    if size > 0.0 && rate > 0.0 && !(1.0 / NEAR..NEAR).contains(&longer) {
+        step *= longer;
+        outer = at(step)?;
+        forwards += 2;
+    }
+    let inner = at(step / 2.0)?;
+    let rates = (inner.clone() * 4.0 - outer) / 3.0;
+    Ok(Rates {
+        difference: rates.clone() - inner,
+        rounding: epsilon * size / step,
+        rates,
+        forwards,
+    })
+}
+
+/// Root of the mean square.
+fn size(x: &Tensor<3>) -> f64 {
+    let largest = to_host(x.clone().abs().max())[0];
+    if largest == 0.0 {
+        return 0.0;
+    }
+    // Squares of rates along an undamped direction overflow f32.
+    largest * to_host((x.clone() / largest).square().mean())[0].sqrt()
+}
+
+/// # Errors
+///
+/// [`Error::NonFinite`] naming the samples with an entry that is not finite.
+pub(super) fn finite(what: &'static str, x: &Tensor<3>) -> Result<(), Error> {
+    let [samples, positions, classes] = x.dims();
+    // x − x is zero where x is finite and NaN elsewhere.
+    let marks = (x.clone() - x.clone()).reshape([samples, positions * classes]);
+    let marks = to_host(marks.sum_dim(1));
+    let samples: Vec<usize> = (0..samples).filter(|&n| marks[n].is_nan()).collect();
+    match samples.is_empty() {
+        true => Ok(()),
+        false => Err(Error::NonFinite { what, samples }),
+    }
+}
+
+/// # Errors
+///
+/// [`Error::Size`] if the outputs have another shape than before.
+pub(super) fn same_outputs(found: &Tensor<3>, expected: &Tensor<3>) -> Result<(), Error> {
+    let sizes = found.dims().into_iter().zip(expected.dims());
+    let names = ["samples", "positions", "classes"].into_iter().zip(sizes);
+    for (what, (found, expected)) in names {
+        if found != expected {
+            return Err(Error::Size {
+                what,
+                expected,
+                found,
+            });
+        }
+    }
+    Ok(())
+}

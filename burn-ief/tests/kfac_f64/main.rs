@@ -1,0 +1,151 @@
+//! The K-FAC family against dense Kronecker products, in f64 from end to end.
+//!
+//! A device takes its precision once per process, so this is a test binary of its own. Inputs and
+//! output errors come from Burn's own forward passes with a zero leaf added to each output; sums
+//! over samples and positions, the Kronecker product and the solve are plain loops.
+
+mod dense;
+mod nets;
+
+use std::sync::Once;
+
+use burn::tensor::{Device, FloatDType};
+use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, Split};
+use burn_ief::{EkfacConfig, IekfacConfig, Kfac};
+
+use dense::{distance, entries};
+use nets::{Net, Sample, conv_net, sequence_net};
+
+const TOLERANCE: f64 = 1e-9;
+
+fn device() -> Device {
+    static PRECISION: Once = Once::new();
+    let mut device = Device::flex();
+    PRECISION.call_once(|| {
+        device
+            .configure(FloatDType::F64)
+            .expect("before the first tensor");
+    });
+    device.autodiff()
+}
+
+/// One step of the batch's own factors.
+fn method(estimate: Estimate, sharing: Sharing, damping: KroneckerDamping, decay: f64) -> Kfac {
+    match estimate {
+        Estimate::Improved => IekfacConfig::new()
+            .with_damping(damping)
+            .with_sharing(sharing)
+            .with_decay(decay)
+            .with_inverse_interval(1)
+            .with_kl_clip(None)
+            .build(),
+        _ => EkfacConfig::new()
+            .with_damping(damping)
+            .with_sharing(sharing)
+            .with_decay(decay)
+            .with_inverse_interval(1)
+            .with_kl_clip(None)
+            .build(),
+    }
+}
+
+fn dampings() -> [KroneckerDamping; 4] {
+    [
+        KroneckerDamping::absolute(1e-3).split(Split::Even),
+        KroneckerDamping::absolute(1e-2),
+        KroneckerDamping::relative(1e-2).split(Split::Even),
+        KroneckerDamping::relative(1e-3),
+    ]
+}
+
+fn check(net: &dyn Net, estimate: Estimate, sharing: Sharing) {
+    for damping in dampings() {
+        let mut kfac = method(estimate, sharing, damping, 0.0);
+        let update = net.step(&mut kfac);
+        for layer in net.layers(estimate) {
+            let expected = layer.update(sharing, &damping);
+            let found = entries(&update, layer.weight, layer.bias, layer.convolution);
+            let error = distance(&found, &expected);
+            assert!(
+                error < TOLERANCE,
+                "{estimate:?} {sharing:?} {damping:?}, {} x {}: {error:e}",
+                layer.inputs,
+                layer.outputs,
+            );
+        }
+    }
+}
+
+#[test]
+fn updates_are_those_of_dense_kronecker_products() {
+    let device = device();
+    for estimate in [Estimate::Empirical, Estimate::Improved] {
+        for sharing in [Sharing::Expand, Sharing::Reduce] {
+            for positions in [1, 4] {
+                check(&sequence_net(&device, 6, positions), estimate, sharing);
+            }
+            check(&conv_net(&device, 4), estimate, sharing);
+        }
+    }
+}
+
+#[test]
+fn factors_are_averaged_over_steps() {
+    let device = device();
+    let nets = [1, 2].map(|seed| sequence_net(&device, 6, 3).with_batch(seed));
+    let damping = KroneckerDamping::absolute(1e-2).split(Split::Even);
+    let mut kfac = method(Estimate::Improved, Sharing::Expand, damping, 0.5);
+    nets[0].step(&mut kfac);
+    let update = nets[1].step(&mut kfac);
+    let layers = nets.each_ref().map(|net| net.layers(Estimate::Improved));
+    for (first, second) in layers[0].iter().zip(&layers[1]) {
+        let pairs = first.factors(Sharing::Expand);
+        let newer = second.factors(Sharing::Expand);
+        // Weights 1/2 and 1, over their sum.
+        let mixed = pairs.zip(newer).map(|(old, new)| {
+            let values = old.iter().zip(&new);
+            values.map(|(a, b)| (0.5 * a + b) / 1.5).collect::<Vec<_>>()
+        });
+        let mixed: Vec<_> = mixed.collect();
+        let expected = second.solve(&mixed[0], &mixed[1], &damping);
+        let found = entries(&update, second.weight, second.bias, second.convolution);
+        let error = distance(&found, &expected);
+        assert!(error < TOLERANCE, "{error:e}");
+    }
+}
+
+#[test]
+fn one_sample_through_one_layer_has_a_closed_form() {
+    let device = device();
+    let sample = Sample::new(&device);
+    for estimate in [Estimate::Empirical, Estimate::Improved] {
+        let damping = KroneckerDamping::absolute(1e-8).split(Split::Even);
+        let mut kfac = method(estimate, Sharing::Expand, damping, 0.0);
+        let (update, decrease) = sample.step(&mut kfac);
+        let [a, e] = [&sample.input, &sample.error()];
+        let square = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
+        // s = ‖e‖² for a layer that is the output.
+        let s = square(e);
+        let b = match estimate {
+            Estimate::Improved => 1.0,
+            _ => s,
+        };
+        let size = (square(a) + 1e-4) * (b + 1e-4);
+        let expected: Vec<f64> = a
+            .iter()
+            .flat_map(|a| e.iter().map(move |e| a * e / size))
+            .collect();
+        // Rounding of the gradient is divided by the damping.
+        let error = distance(&update, &expected);
+        assert!(error < 1e-6, "{error:e}");
+        // Nearly undamped, ieKFAC lowers the loss of a sample by s, eKFAC by 1, as iEF and EF do.
+        let target = match estimate {
+            Estimate::Improved => s,
+            _ => 1.0,
+        };
+        assert!(
+            (decrease / target - 1.0).abs() < 1e-2,
+            "{decrease} {target}"
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! Updates of the K-FAC family, layer by layer.
+
+use burn::module::{ParamGroup, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn_ief::kfac::{Estimate, KroneckerDamping, LayerFactors, Sharing, Split, layer_factors};
+
+use crate::case::Case;
+use crate::classifier::{Pass, to_host};
+use crate::error::Error;
+use crate::results::Results;
+use crate::weights::Parameter;
+
+/// The members, and the errors behind their second factor. K-FAC's come from a pass of its own,
+/// whose true labels are the drawn ones.
+const RULES: [(&str, Estimate); 3] = [
+    ("ekfac", Estimate::Empirical),
+    ("iekfac", Estimate::Improved),
+    ("kfac", Estimate::Empirical),
+];
+
+/// Compute what `results` asks for. `record` makes a pass with the drawn labels, or the true ones,
+/// over the parameters of a group.
+///
+/// # Errors
+///
+/// [`Error::Compute`], and what `record` returns.
+pub fn kronecker(
+    case: &Case,
+    parameters: &[Parameter],
+    results: &mut Results,
+    record: impl Fn(bool, Option<&ParamGroup>) -> Result<Pass, Error>,
+) -> Result<(), Error> {
+    let weights = parameters.iter().filter(|p| p.name.ends_with(".weight"));
+    let weights = ParamGroup::from_ids(weights.map(|p| p.id).collect());
+    for (suffix, group) in [("", Some(&weights)), ("_bias", None)] {
+        let asked: Vec<_> = RULES
+            .iter()
+            .map(|(rule, estimate)| (format!("{rule}{suffix}"), *estimate))
+            .filter(|(name, _)| results.selection().wants_rule(case, name))
+            .collect();
+        if asked.is_empty() {
+            continue;
+        }
+        let truth = record(false, group)?.recorded;
+        let mean = 1.0 / truth.samples() as f64;
+        let gradient = truth.jacobian().t_matvec(&vec![mean; truth.samples()]);
+        let gradient = gradient.map_err(Error::compute("the mean gradient"))?;
+        for (name, estimate) in asked {
+            let factors = match name.starts_with("kfac") {
+                true => layer_factors(&record(true, group)?.recorded, estimate, Sharing::Expand),
+                false => layer_factors(&truth, estimate, Sharing::Expand),
+            };
+            for layer in factors.map_err(Error::compute(&name))? {
+                put(case, parameters, &name, &layer, &gradient, results)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The updates of a layer for every λ, in PyTorch's layout.
+fn put(
+    case: &Case,
+    parameters: &[Parameter],
+    name: &str,
+    layer: &LayerFactors,
+    gradient: &GradientsParams,
+    results: &mut Results,
+) -> Result<(), Error> {
+    let title = |id: ParamId| parameters.iter().find(|p| p.id == id);
+    let Some(weight) = title(layer.weight) else {
+        return Ok(());
+    };
+    let place = weight.name.trim_end_matches(".weight");
+    let Some(matrix) = matrix(layer, gradient) else {
+        return Ok(());
+    };
+    let [inputs, outputs] = matrix.dims();
+    for lambda in &case.lambdas {
+        let name = format!("{name}.lam_{}.{place}", lambda.text);
+        if !results.wants(&name) {
+            continue;
+        }
+        let damping = KroneckerDamping::absolute(lambda.value).split(Split::Even);
+        let inverses = layer
+            .invert_in_span(&damping)
+            .map_err(Error::compute(&name))?;
+        let update = inverses.apply(matrix.clone()).transpose();
+        results.put(name, vec![outputs, inputs], to_host(update));
+    }
+    Ok(())
+}
+
+/// The gradient of a layer, `[i (+ 1), o]`.
+fn matrix(layer: &LayerFactors, gradient: &GradientsParams) -> Option<Tensor<2>> {
+    let weight = gradient.get::<2>(layer.weight)?;
+    let Some(bias) = layer.bias else {
+        return Some(weight);
+    };
+    let bias = gradient.get::<1>(bias)?.unsqueeze_dim::<2>(0);
+    Some(Tensor::cat(vec![weight, bias], 0))
+}
