@@ -60,6 +60,13 @@
 //! gradient, γ by differences costs one for the outputs and at most six, less than three training
 //! passes.
 //!
+//! # Other things to judge
+//!
+//! - the step of any optimizer, AdamW's say: [`displacement`];
+//! - EF, iEF and SF over many dampings, from one recording: [`Sweep`];
+//! - all of these over batches and checkpoints, with means and standard errors: [`Survey`];
+//! - how unequal the samples' gradients are: [`imbalance`].
+//!
 //! # What to know
 //!
 //! The model is evaluated with dropout off and BatchNorm on its running statistics. The batch is
@@ -68,17 +75,21 @@
 
 mod differences;
 mod direction;
+mod displacement;
 mod exact;
 mod fisher;
 mod loss;
 mod monte_carlo;
 mod quality;
 mod statistics;
+mod survey;
 mod sweep;
 
 pub use direction::gradient;
+pub use displacement::displacement;
 pub use fisher::{Fisher, FisherAt, Method};
 pub use loss::Loss;
 pub use quality::{Cost, Curvature, Quality};
 pub use statistics::{Statistics, imbalance};
+pub use survey::{Survey, SurveyRow};
 pub use sweep::{Sweep, SweepPoint, SweepRule};

@@ -4,10 +4,14 @@
 //! to the host and solved there with [faer](https://docs.rs/faer). Nothing here knows about
 //! samples or gradients.
 
+mod row_span;
+
 use faer::linalg::solvers::{DenseSolveCore, Solve};
 use faer::{Mat, MatRef, Side};
 
 use crate::error::Error;
+
+pub use row_span::RowSpan;
 
 /// Rows and columns that are mirrored at once.
 const TILE: usize = 32;

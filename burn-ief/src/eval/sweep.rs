@@ -1,5 +1,7 @@
 //! γ of the updates over many dampings, from one recorded batch.
 
+use std::fmt;
+
 use burn::module::Module;
 use burn::optim::GradientsParams;
 
@@ -39,13 +41,24 @@ impl SweepRule {
     ];
 }
 
+impl fmt::Display for SweepRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ef => "ef",
+            Self::Ief(On::Gram) => "ief_gram",
+            Self::Ief(On::Fisher) => "ief_fisher",
+            Self::Sf => "sf",
+        })
+    }
+}
+
 /// One point of a sweep: a line of a table of γ against λ, see [`Sweep`].
 ///
 /// ```
 /// use burn_ief::eval::SweepPoint;
 ///
 /// fn line(point: &SweepPoint) -> String {
-///     format!("{:?},{},{}", point.rule, point.report.damping, point.quality.gamma())
+///     format!("{},{},{}", point.rule, point.report.damping, point.quality.gamma())
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq)]

@@ -1,12 +1,12 @@
 //! Kronecker factors of the layers of a recorded batch.
 
 use burn::module::ParamId;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::options::{Estimate, KroneckerDamping, Sharing};
 use crate::error::Error;
-use crate::jacobian::{Block, Part, Recorded};
-use crate::linalg::{Eigen, Symmetric};
+use crate::jacobian::{Block, Part, Recorded, to_host};
+use crate::linalg::{RowSpan, Symmetric};
 use crate::rows::{Outer, Rows, Side};
 
 /// The factors A and B of one layer, means over a batch.
@@ -49,6 +49,8 @@ pub struct LayerFactors {
     pub input: Tensor<2>,
     /// `B = E[eᵀe]`, `[o, o]`.
     pub error: Tensor<2>,
+    /// Whose product is A.
+    rows: Tensor<2>,
 }
 
 /// Inverses of the damped factors of one layer.
@@ -74,41 +76,32 @@ impl LayerFactors {
 
     /// Like [`invert`](Self::invert), within the span of the inputs.
     ///
-    /// For gradients of the same inputs: they have no component outside, and with a damping near
-    /// zero what rounding puts there would be divided by it. On the reference cases at λ = 1e-12
-    /// that is all the error there is.
+    /// For gradients of the same batch, which are combinations of these inputs: they have no
+    /// component outside, and with a damping near zero what rounding puts there would be divided
+    /// by it. On the reference cases at λ = 1e-12 that is nearly all the error there is. The span is
+    /// that of the inputs themselves, not of A, whose square root of rounding is much coarser;
+    /// its cost grows with `rows · i²` (rows are samples times positions).
     ///
     /// # Errors
     ///
     /// As [`invert`](Self::invert), and [`Error::Eigen`].
     pub fn invert_in_span(&self, damping: &KroneckerDamping) -> Result<LayerInverses, Error> {
-        let mut inverses = self.invert(damping)?;
-        let [a, b] = [&self.input, &self.error].map(on_host);
-        let [shift, _] = damping.shifts(a.mean_diagonal(), b.mean_diagonal());
-        let eigen = Eigen::new(&a)?;
-        let epsilon = match self.input.dtype() {
-            DType::F64 => f64::EPSILON,
-            _ => f64::from(f32::EPSILON),
-        };
-        let threshold = eigen.threshold() * (epsilon / f64::EPSILON);
-        let inverse = |value: f64| match value > threshold {
-            true => 1.0 / (value + shift),
-            false => 0.0,
-        };
-        inverses.input = on_device(&eigen.function(inverse), &self.input);
-        Ok(inverses)
+        let [_, columns] = self.rows.dims();
+        let span = RowSpan::new(columns, &to_host(self.rows.clone()))?;
+        let error = on_host(&self.error);
+        let shifts = damping.shifts(span.mean_square(), error.mean_diagonal());
+        Ok(LayerInverses {
+            input: on_device(&span.function(|v| 1.0 / (v + shifts[0])), &self.input),
+            error: damped_inverse(&self.path, error, shifts[1], &self.error)?,
+        })
     }
 }
 
 impl LayerInverses {
     /// The update of a gradient `[i (+ 1), o]`: `(A + d_A I)⁻¹ G (B + d_B I)⁻¹`.
     pub fn apply(&self, gradient: Tensor<2>) -> Tensor<2> {
-        let [i, o] = gradient.dims();
-        // The smaller product first.
-        match i < o {
-            true => (self.input.clone().matmul(gradient)).matmul(self.error.clone()),
-            false => (self.input.clone()).matmul(gradient.matmul(self.error.clone())),
-        }
+        let product = self.input.clone().matmul(gradient);
+        product.matmul(self.error.clone())
     }
 }
 
@@ -120,21 +113,28 @@ pub(super) fn invert(
 ) -> Result<LayerInverses, Error> {
     let [a, b] = [input, error].map(on_host);
     let shifts = damping.shifts(a.mean_diagonal(), b.mean_diagonal());
-    let inverse = |factor: Symmetric, shift: f64, place: &Tensor<2>| {
-        let finite = factor.values().iter().all(|value| value.is_finite());
-        let inverse = finite.then(|| factor.shifted(shift).inverse()).transpose();
-        match inverse {
-            Ok(Some(inverse)) => Ok(on_device(&inverse, place)),
-            _ => Err(Error::Curvature {
-                what: "Kronecker factors",
-                parameter: path.into(),
-            }),
-        }
-    };
     Ok(LayerInverses {
-        input: inverse(a, shifts[0], input)?,
-        error: inverse(b, shifts[1], error)?,
+        input: damped_inverse(path, a, shifts[0], input)?,
+        error: damped_inverse(path, b, shifts[1], error)?,
     })
+}
+
+/// `(factor + shift I)⁻¹`, with the device and precision of `place`.
+fn damped_inverse(
+    path: &str,
+    factor: Symmetric,
+    shift: f64,
+    place: &Tensor<2>,
+) -> Result<Tensor<2>, Error> {
+    let finite = factor.values().iter().all(|value| value.is_finite());
+    let inverse = finite.then(|| factor.shifted(shift).inverse()).transpose();
+    match inverse {
+        Ok(Some(inverse)) => Ok(on_device(&inverse, place)),
+        _ => Err(Error::Curvature {
+            what: "Kronecker factors",
+            parameter: path.into(),
+        }),
+    }
 }
 
 /// With the device and precision of `place`.
@@ -145,7 +145,7 @@ fn on_device(matrix: &Symmetric, place: &Tensor<2>) -> Tensor<2> {
 
 fn on_host(factor: &Tensor<2>) -> Symmetric {
     let [size, _] = factor.dims();
-    Symmetric::new(size, crate::jacobian::to_host(factor.clone()))
+    Symmetric::new(size, to_host(factor.clone()))
 }
 
 /// The factors of every layer of a recorded batch that has a Kronecker form: linear layers, the
@@ -168,13 +168,15 @@ pub fn layer_factors(
     let layers = part.blocks.iter().filter_map(|block| {
         let uses = Uses::of(block)?;
         let param = jacobian.params().iter().find(|p| p.id == block.parameter)?;
-        let [input, error] = uses.factors(&weights, sharing);
+        let rows = uses.inputs(&weights, sharing);
+        let error = uses.error_factor(&weights, sharing);
         Some(LayerFactors {
             weight: block.parameter,
             bias: block.bias,
             path: param.path.clone(),
-            input,
+            input: second_moment(rows.clone()),
             error,
+            rows,
         })
     });
     Ok(layers.collect())
@@ -283,39 +285,41 @@ impl<'a> Uses<'a> {
 
     /// A and B.
     pub fn factors(&self, weights: &RowWeights, sharing: Sharing) -> [Tensor<2>; 2] {
+        let input = second_moment(self.inputs(weights, sharing));
+        [input, self.error_factor(weights, sharing)]
+    }
+
+    /// The inputs, scaled so that their product with themselves is A.
+    fn inputs(&self, weights: &RowWeights, sharing: Sharing) -> Tensor<2> {
         let inputs = self.uses.iter().map(|outer| {
             let inputs = outer.factor(self.input_side);
             inputs.narrow(0, 0, weights.samples)
         });
-        let errors = self
-            .uses
-            .iter()
-            .map(|outer| weights.errors(outer.factor(self.input_side.other())));
+        let positions = inputs.clone().map(|x| x.dims()[1]).sum::<usize>().max(1) as f64;
         let samples = weights.samples as f64;
-        let positions: usize = self
-            .uses
-            .iter()
-            .map(|outer| outer.factor(self.input_side).dims()[1])
-            .sum();
         match sharing {
             Sharing::Expand => {
-                let a = inputs.map(|x| second_moment(self.homogeneous(by_position(x))));
-                let b = errors.map(|e| second_moment(by_position(e)));
-                [
-                    sum(a) / (samples * positions.max(1) as f64),
-                    sum(b) / samples,
-                ]
+                let rows = Tensor::cat(inputs.map(by_position).collect(), 0);
+                self.homogeneous(rows) / (samples * positions).sqrt()
             }
             Sharing::Reduce => {
-                let total = |x: Tensor<3>| x.sum_dim(1).squeeze_dim::<2>(1);
-                let a = sum(inputs.map(total)) / positions.max(1) as f64;
-                let b = sum(errors.map(total));
-                [
-                    second_moment(self.homogeneous(a)) / samples,
-                    second_moment(b) / samples,
-                ]
+                let mean = sum(inputs.map(total)) / positions;
+                self.homogeneous(mean) / samples.sqrt()
             }
         }
+    }
+
+    /// B.
+    fn error_factor(&self, weights: &RowWeights, sharing: Sharing) -> Tensor<2> {
+        let errors = self.uses.iter().map(|outer| {
+            let errors = outer.factor(self.input_side.other());
+            weights.errors(errors)
+        });
+        let product = match sharing {
+            Sharing::Expand => sum(errors.map(|e| second_moment(by_position(e)))),
+            Sharing::Reduce => second_moment(sum(errors.map(total))),
+        };
+        product / weights.samples as f64
     }
 
     /// With the constant input of a bias as the last column.
@@ -332,6 +336,11 @@ impl<'a> Uses<'a> {
 fn by_position(x: Tensor<3>) -> Tensor<2> {
     let [m, t, width] = x.dims();
     x.reshape([m * t, width])
+}
+
+/// The positions of a sample summed.
+fn total(x: Tensor<3>) -> Tensor<2> {
+    x.sum_dim(1).squeeze_dim(1)
 }
 
 /// `XᵀX`.

@@ -1,6 +1,6 @@
 //! The module wrapper for learners.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param, ParamId};
@@ -8,9 +8,9 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
-use super::scope::{self, Job};
+use super::scope::{self, Job, Outcome};
 use crate::error::Error;
-use crate::kfac::{Kfac, KroneckerState, Settings};
+use crate::kfac::{Kfac, KroneckerReport, KroneckerState, Settings};
 use crate::optim::{NaturalGradient, map_gradients};
 use crate::tape::Tape;
 use crate::update::SolveReport;
@@ -133,6 +133,9 @@ struct Glue {
     reduction: Reduction,
     interrupter: Option<Stop>,
     report: Arc<Mutex<Option<SolveReport>>>,
+    kronecker: Arc<Mutex<Option<KroneckerReport>>>,
+    /// What the next report of the K-FAC family will name.
+    unused: Arc<Mutex<Vec<String>>>,
 }
 
 /// A method without its state.
@@ -176,6 +179,8 @@ impl<M: Module> Natural<M> {
                 reduction: Reduction::default(),
                 interrupter: None,
                 report: Arc::default(),
+                kronecker: Arc::default(),
+                unused: Arc::default(),
             },
         }
     }
@@ -210,12 +215,14 @@ impl<M: Module> Natural<M> {
     }
 
     /// The report of the latest solve, shared with all clones (and the learner's forks); the K-FAC
-    /// family solves no system that it could report.
+    /// family has [another](Self::last_kronecker_report).
     pub fn last_report(&self) -> Option<SolveReport> {
-        let report = self.glue.report.lock();
-        report
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        locked(&self.glue.report).clone()
+    }
+
+    /// The report of the latest step of the K-FAC family, shared likewise.
+    pub fn last_kronecker_report(&self) -> Option<KroneckerReport> {
+        locked(&self.glue.kronecker).clone()
     }
 
     pub(super) fn report_handle(&self) -> Arc<Mutex<Option<SolveReport>>> {
@@ -253,6 +260,11 @@ impl<M: Module> Natural<M> {
     }
 }
 
+/// Nothing that could panic runs under these locks.
+fn locked<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
     type Input = M::Input;
     type Output = M::Output;
@@ -261,9 +273,11 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
         let (job, tape) = self.start();
         let (mut output, solved) = scope::run(job, tape, || self.model.step(item));
         match solved {
-            Ok(report) => {
-                let place = self.glue.report.lock();
-                *place.unwrap_or_else(|poisoned| poisoned.into_inner()) = report;
+            Ok(outcome) => {
+                match outcome {
+                    Outcome::Solved(report) => *locked(&self.glue.report) = Some(report),
+                    Outcome::Measured { unused } => *locked(&self.glue.unused) = unused,
+                }
                 let shard = Tensor::ones_like(&self.steps.val());
                 output.grads.register(self.steps.id, shard);
             }
@@ -305,7 +319,11 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
                 let statistics = state.receive(&mut grads, shards);
                 let state = state.clone();
                 match settings.precondition(&self.model, state, statistics, &mut grads) {
-                    Ok((state, _)) => Some(state),
+                    Ok((state, mut report)) => {
+                        report.unused = std::mem::take(&mut locked(&self.glue.unused));
+                        *locked(&self.glue.kronecker) = Some(report);
+                        Some(state)
+                    }
                     Err(error) => {
                         self.fail(&error);
                         return self;

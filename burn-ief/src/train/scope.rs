@@ -23,7 +23,18 @@ enum Stage {
     /// The user's `step` runs; the tape records.
     Recording(Job, Tape),
     /// `train_output` was called.
-    Solved(Result<Option<SolveReport>, Error>),
+    Done(Result<Outcome, Error>),
+}
+
+/// What a job says.
+pub(super) enum Outcome {
+    /// The natural gradient, with its report.
+    Solved(SolveReport),
+    /// Mean gradients and curvature.
+    Measured {
+        /// Paths of trainable parameters that no recorded use reached.
+        unused: Vec<String>,
+    },
 }
 
 /// What becomes of a recorded batch.
@@ -39,7 +50,7 @@ pub(super) fn run<T>(
     job: Job,
     tape: Tape,
     step: impl FnOnce() -> T,
-) -> (T, Result<Option<SolveReport>, Error>) {
+) -> (T, Result<Outcome, Error>) {
     /// Ends the recording if `step` panics.
     struct Guard;
     impl Drop for Guard {
@@ -51,7 +62,7 @@ pub(super) fn run<T>(
     SCOPE.set(Some(Stage::Recording(job, tape)));
     let output = step();
     let solved = match SCOPE.take() {
-        Some(Stage::Solved(solved)) => solved,
+        Some(Stage::Done(solved)) => solved,
         _ => Err(Error::PlainTrainStep),
     };
     (output, solved)
@@ -89,10 +100,10 @@ pub fn train_output<M: Module, T>(module: &M, grads: Gradients, item: T) -> Trai
     match SCOPE.take() {
         Some(Stage::Recording(job, tape)) => {
             let (grads, solved) = match job.run(tape, grads, module) {
-                Ok((grads, report)) => (grads, Ok(report)),
+                Ok((grads, outcome)) => (grads, Ok(outcome)),
                 Err(error) => (GradientsParams::new(), Err(error)),
             };
-            SCOPE.set(Some(Stage::Solved(solved)));
+            SCOPE.set(Some(Stage::Done(solved)));
             TrainOutput { grads, item }
         }
         _ => TrainOutput::new(module, grads, item),
@@ -105,20 +116,21 @@ impl Job {
         tape: Tape,
         grads: Gradients,
         module: &M,
-    ) -> Result<(GradientsParams, Option<SolveReport>), Error> {
+    ) -> Result<(GradientsParams, Outcome), Error> {
         match self {
             Self::Solve(method) => {
                 let recorded = Recorded::collect(tape, grads, module, method.group())?;
                 let step = method.solve(recorded)?;
-                Ok((step.gradients, Some(step.report)))
+                Ok((step.gradients, Outcome::Solved(step.report)))
             }
             Self::Measure(settings, state) => {
                 let group = settings.group.as_ref();
                 let recorded = Recorded::collect(tape, grads, module, group)?;
+                let unused = recorded.all_rows().unused();
                 let measured = settings.measure(module, recorded, state.steps())?;
                 let (mut grads, statistics) = measured;
                 state.send(statistics, &mut grads);
-                Ok((grads, None))
+                Ok((grads, Outcome::Measured { unused }))
             }
         }
     }

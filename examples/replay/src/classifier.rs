@@ -2,15 +2,15 @@
 
 use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_ief::eval::Loss;
+use burn_ief::eval::{Loss, imbalance};
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::linalg::Symmetric;
 use burn_ief::update::{self, Coefficients, Damping, On};
 use burn_ief::{LossScale, Tape};
 
 use crate::case::{Case, Kind};
+use crate::cross_entropy::cross_entropy;
 use crate::error::Error;
 use crate::kronecker::kronecker;
 use crate::networks::{Network, build};
@@ -42,11 +42,9 @@ pub fn classifier<N: Network>(
     results.put("s", vec![samples], s.clone());
 
     let jacobian = pass.recorded.jacobian();
-    let norms = jacobian.row_norms();
-    let largest = norms.iter().copied().fold(0.0, f64::max);
-    let smallest = norms.iter().copied().fold(f64::INFINITY, f64::min);
-    results.put("imbalance", vec![1], vec![largest / smallest]);
-    results.put("grad_norms", vec![samples], norms);
+    let imbalance = imbalance(&jacobian).map_err(Error::compute("imbalance"))?;
+    results.put("imbalance", vec![1], vec![imbalance]);
+    results.put("grad_norms", vec![samples], jacobian.row_norms());
     let grad = jacobian.t_matvec(&vec![1.0; samples]);
     let grad = grad.map_err(Error::compute("grad"))?;
     put_direction(results, "grad", &parameters, &grad);
@@ -154,7 +152,7 @@ fn record_group<N: Network>(
     let labels = Tensor::<2, Int>::from_data(data, &place.device);
     let tape = Tape::start().with_loss_scale(LossScale::Sum);
     let logits = burn_ief::output(network.logits(input));
-    let losses = log_softmax(logits.clone(), 1).gather(1, labels).neg();
+    let losses = cross_entropy(logits.clone(), labels);
     let grads = losses.clone().sum().backward();
     let recorded = Recorded::collect(tape, grads, network, group);
     Ok(Pass {

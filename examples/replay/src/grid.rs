@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_ief::eval::Loss;
+use burn_ief::eval::{Loss, imbalance};
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::linalg::dot;
 use burn_ief::nn::ParamRecorded;
@@ -191,11 +191,9 @@ impl At<'_> {
         fields.push("s", &[samples], &s);
 
         let jacobian = pass.recorded.jacobian();
-        let norms = jacobian.row_norms();
-        let largest = norms.iter().copied().fold(0.0, f64::max);
-        let smallest = norms.iter().copied().fold(f64::INFINITY, f64::min);
-        fields.push("imbalance", &[], &[largest / smallest]);
-        fields.push("grad_norms", &[samples], &norms);
+        let imbalance = imbalance(&jacobian).map_err(Error::compute("imbalance"))?;
+        fields.push("imbalance", &[], &[imbalance]);
+        fields.push("grad_norms", &[samples], &jacobian.row_norms());
         let grad = self.combine(&jacobian, &vec![1.0; samples], "grad")?;
         fields.push("grad", &[2], &grad);
         let judge = match results.selection().wants_gamma(self.case) {

@@ -14,6 +14,7 @@
 mod adapter;
 mod case;
 mod classifier;
+mod cross_entropy;
 mod error;
 mod family;
 mod golden;

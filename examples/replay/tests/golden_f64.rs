@@ -3,16 +3,31 @@
 mod reference;
 
 use ::replay::{DeviceKind, Place, Precision};
-use reference::{CASES, distance, replay};
+use reference::{CASES, distance, exact, replay};
 
-/// Whole vectors agree to 1e-10. In the K-FAC family rounding of the reference itself is divided by
-/// λ: at 1e-12 it has five digits left. Errors of fitted samples, 1e-5 by cancellation and scaled
-/// up again in ieKFAC, have nine.
+/// Whole vectors agree to 1e-10, updates of the K-FAC family to 1e-9, and to 1e-5 at λ = 1e-12.
 fn tolerance(name: &str) -> f64 {
     match name.contains("kfac") {
-        true if name.contains("lam_1e-12") => 2e-5,
-        true => 2e-9,
+        true if name.contains("lam_1e-12") => 1e-5,
+        true => 1e-9,
         false => 1e-10,
+    }
+}
+
+/// Bar of the exact updates that stand beside the reference, at any λ.
+const EXACT: f64 = 1e-9;
+
+/// How far the reference's own updates of the K-FAC family are from the exact ones, where that is
+/// more than half the tolerance: in case g, by `golden/exact.py`.
+///
+/// At λ = 1e-12 the rounding of the mean gradient, 1e-17, is divided by λ in the directions that
+/// neither factor knows: 1.14e-5 in fc1, 1.07e-5 in fc2. Of fitted samples softmax − onehot is 1e-5
+/// with 1e-16 of rounding, and ieKFAC scales them up to the size of all others: 1.79e-9 in fc3 at
+/// λ = 1e-7. There the exact updates count, and the reference to its own noise.
+fn reference_noise(name: &str) -> f64 {
+    match name.contains("lam_1e-12") {
+        true => 1.15e-5,
+        false => 1.8e-9,
     }
 }
 
@@ -20,6 +35,7 @@ fn compare(device: DeviceKind, case: &str) {
     let place = Place::open(device, Precision::F64).unwrap();
     let replayed = replay(case, &place);
     replayed.check_names();
+    let exact = exact(case);
     let mut wrong = Vec::new();
     for (name, (found, expected)) in replayed.vectors() {
         // On the grids every θ has a vector of its own.
@@ -29,8 +45,17 @@ fn compare(device: DeviceKind, case: &str) {
         let errors = parts.map(|(a, b)| distance(a, b));
         let error = errors.max_by(f64::total_cmp).unwrap_or(0.0);
         println!("{case} {name} {error:.2e}");
-        if error.is_nan() || error > tolerance(&name) {
-            wrong.push((name, error));
+        let mut checks = vec![(error, tolerance(&name))];
+        if let Some(exact) = exact.get(&name) {
+            let error = distance(&found, &exact.values);
+            println!("{case} {name} {error:.2e} from the exact update");
+            checks = vec![(checks[0].0, reference_noise(&name)), (error, EXACT)];
+        }
+        let missed = checks
+            .iter()
+            .any(|(error, bar)| error.is_nan() || error > bar);
+        if missed {
+            wrong.push((name, checks));
         }
     }
     assert!(wrong.is_empty(), "{case} on {}: {wrong:?}", device.name());
