@@ -28,6 +28,8 @@ pub fn predicted_bytes(setting: Setting, method: Method, batch: usize) -> f64 {
     let state = match method {
         // Two moments.
         Method::AdamW => 4.0 * trainable,
+        // The previous update.
+        Method::IefMomentum => 3.0 * trainable,
         _ => 2.0 * trainable,
     };
     let kept = match method {

@@ -9,6 +9,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::Symmetric;
+use burn_ief::optim::PreviousUpdate;
 use burn_ief::update::{Damping, ief};
 use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
 use clap::ValueEnum;
@@ -36,6 +37,8 @@ pub enum Method {
     Ef,
     /// Improved empirical Fisher, recorded.
     Ief,
+    /// Improved empirical Fisher with momentum in the solve, recorded.
+    IefMomentum,
     /// Fisher matrix from one drawn label per sample, recorded.
     Sf,
     /// iEF from one backward pass per sample.
@@ -96,7 +99,8 @@ struct Training<N> {
 /// Where the update comes from.
 enum Direction {
     Plain(Call),
-    Natural(NaturalGradient),
+    /// A method, and what it keeps between steps.
+    Natural(NaturalGradient, RefCell<PreviousUpdate>),
     BySample,
     Dense,
 }
@@ -104,7 +108,11 @@ enum Direction {
 impl<N: Net> Training<N> {
     fn new(method: Method, batch: usize, device: Device) -> Self {
         let sgd = || SgdConfig::new().init();
-        let natural = |method: NaturalGradient| (method.optimizer(), Direction::Natural(method));
+        let model = N::new(&device);
+        let natural = |method: NaturalGradient| {
+            let previous = RefCell::new(method.new_state(&model));
+            (method.optimizer(), Direction::Natural(method, previous))
+        };
         let applied = || IefConfig::new().build().optimizer();
         let (optimizer, direction) = match method {
             Method::Sgd => (sgd(), Direction::Plain(Call::Folded)),
@@ -113,12 +121,13 @@ impl<N: Net> Training<N> {
             Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),
             Method::Ef => natural(EfConfig::new().build()),
             Method::Ief => natural(IefConfig::new().build()),
+            Method::IefMomentum => natural(IefConfig::new().with_solve_momentum(0.9).build()),
             Method::Sf => natural(SfConfig::new().build()),
             Method::BySample => (applied(), Direction::BySample),
             Method::Dense => (applied(), Direction::Dense),
         };
         Self {
-            model: Some(N::new(&device)),
+            model: Some(model),
             optimizer,
             direction,
             batch: Batch::new::<N>(batch, &device),
@@ -135,11 +144,12 @@ impl<N: Net> Training<N> {
                 let grads = self.loss.forward(logits, labels).backward();
                 GradientsParams::from_grads(grads, model)
             }
-            Direction::Natural(method) => {
+            Direction::Natural(method, previous) => {
                 let tape = method.start();
                 let logits = output(model.logits(inputs, &Call::Recorded));
                 let grads = loss(self.loss.forward(logits, labels)).backward();
-                let update = method.gradients(tape, grads, model);
+                let previous = &mut *previous.borrow_mut();
+                let update = method.gradients_with(previous, tape, grads, model);
                 update.expect("a recorded model")
             }
             Direction::BySample => self.by_sample(model),

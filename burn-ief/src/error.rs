@@ -156,6 +156,27 @@ pub enum Error {
         expected: &'static str,
     },
 
+    /// The method keeps its previous update, and was called without it.
+    #[error(
+        "`solve_momentum` needs the update of the previous step: make a place for it with \
+         `new_state` before the loop and call `gradients_with` (or `step_with`), or train through \
+         `burn_ief::train::Natural`"
+    )]
+    NoState,
+
+    /// What a method keeps between steps was made for other parameters.
+    #[error(
+        "the previous update holds {found} where this module trains {expected}: it belongs to \
+         another module, parameter group or setting of trainable parameters; start again with \
+         `new_state`"
+    )]
+    ForeignState {
+        /// The first parameter that differs, with its shape, or that there is none.
+        expected: String,
+        /// What is kept in its place.
+        found: String,
+    },
+
     /// An eigendecomposition did not converge.
     #[error("the {size} x {size} eigendecomposition did not converge")]
     Eigen {

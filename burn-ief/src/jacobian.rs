@@ -171,12 +171,12 @@ impl Jacobian {
     ///
     /// [`Error::RowShape`] if an entry has another shape than its parameter.
     pub fn matvec(&self, v: &GradientsParams) -> Result<Vec<f64>, Error> {
-        let direction = Direction::from_gradients(&self.params, v)?;
-        Ok(self
-            .parts
-            .iter()
-            .flat_map(|p| p.matvec(&direction))
-            .collect())
+        Ok(self.image(&Direction::from_gradients(&self.params, v)?))
+    }
+
+    /// [`matvec`](Self::matvec) of flattened entries.
+    pub(crate) fn image(&self, v: &Direction) -> Vec<f64> {
+        self.parts.iter().flat_map(|p| p.matvec(v)).collect()
     }
 
     /// Jᵀc, ready for an optimizer: Σ_n c_n ∇l_n.

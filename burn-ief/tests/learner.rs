@@ -20,6 +20,7 @@ use burn::train::{
     MultiDeviceOptim, SupervisedTraining, TrainOutput, TrainStep,
 };
 use burn_ief::nn::{DropoutRecorded, LinearRecorded};
+use burn_ief::optim::PreviousUpdate;
 use burn_ief::train::{EpochLoader, Natural, Reduction, SolveMetric, SolveQuantity, train_output};
 use burn_ief::update::Damping;
 use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
@@ -243,6 +244,7 @@ fn a_resumed_run_continues_bit_for_bit() {
             .with_momentum(Some(burn::optim::momentum::MomentumConfig::new()))
             .build(),
         SfConfig::new().with_normalize(Some(1.0)).build(),
+        IefConfig::new().with_solve_momentum(0.9).build(),
     ];
     for (index, method) in methods.iter().enumerate() {
         let path = directory(&format!("unbroken-{index}"));
@@ -296,16 +298,71 @@ fn accumulated_and_multi_device_shards_are_reduced() {
 }
 
 #[test]
+fn shards_start_from_the_previous_update_once() {
+    let _turn = alone();
+    let device = Device::flex().autodiff();
+    device.seed(11);
+    let mut net = Net::new(&device);
+    net.dropout.prob = 0.0;
+    let batches =
+        [0..16, 16..32, 32..48].map(|range| Batches.batch(items(48)[range].to_vec(), &device));
+    for radius in [None, Some(0.02)] {
+        let config = IefConfig::new().with_solve_momentum(0.8);
+        let method = config.with_trust_region(radius).build();
+        // One step of one batch, and what each of two would do after it.
+        let start = |batch: &Batch, previous: &mut PreviousUpdate| {
+            let tape = method.start();
+            let grads = net.forward(batch.clone()).loss.backward();
+            let step = method.step_with(previous, tape, grads, &net).unwrap();
+            let update = step.gradients.get::<2>(net.last.weight.id).unwrap();
+            // Of the whole update, before the trust region.
+            (update / step.report.scale, step.report.scale)
+        };
+        let mut previous = method.new_state(&net);
+        let (first, _) = start(&batches[0], &mut previous);
+        let [a, b] = [1, 2].map(|k| start(&batches[k], &mut previous.clone()));
+        let scale = (a.1 + b.1) / 2.0;
+        assert_eq!(scale < 1.0, radius.is_some());
+        let mean = (a.0.clone() + b.0.clone()) * 0.5;
+        // (Δ_a − μΔ) + (Δ_b − μΔ) + μΔ.
+        let sum = a.0 + b.0 - first * 0.8;
+
+        for (reduction, expected) in [(Reduction::Mean, mean), (Reduction::Sum, sum)] {
+            let natural = Natural::new(net.clone(), method.clone()).with_reduction(reduction);
+            let mut optim = method.optimizer();
+            let grads = TrainStep::step(&natural, batches[0].clone()).grads;
+            // A step size of zero: only the state moves.
+            let natural = natural.optimize(&mut optim, 0.0.into(), grads);
+            let mut accumulator = GradientsAccumulator::new();
+            for batch in &batches[1..] {
+                accumulator.accumulate(&natural, TrainStep::step(&natural, batch.clone()).grads);
+            }
+            let stepped = natural.optimize(&mut optim, 0.5.into(), accumulator.grads());
+            let moved = net.last.weight.val().inner() - stepped.model().last.weight.val().inner();
+            let difference = (moved - expected * (0.5 * scale)).abs().max();
+            let difference = difference.into_scalar::<f32>();
+            assert!(difference < 2e-5, "{reduction:?} {radius:?}: {difference}");
+        }
+    }
+}
+
+#[test]
 fn accumulation_and_two_devices_run_through_the_learner() {
     let _turn = alone();
+    // The second with state that each device has to find.
+    let methods = [(0.0, 0.5), (0.5, 0.3)];
     for (name, accumulation, devices) in [("accumulated", Some(2), 1), ("devices", None, 2)] {
-        for reduction in [Reduction::Mean, Reduction::Sum] {
-            let path = directory(&format!("{name}-{reduction:?}"));
+        for (reduction, (momentum, lr)) in [Reduction::Mean, Reduction::Sum]
+            .into_iter()
+            .flat_map(|reduction| methods.map(|method| (reduction, method)))
+        {
+            let path = directory(&format!("{name}-{reduction:?}-{momentum}"));
             let mut run = Run::new(&path, 6);
             run.accumulation = accumulation;
             run.devices = devices;
             run.reduction = reduction;
-            let result = run.launch(&IefConfig::new().build(), 0.5);
+            let config = IefConfig::new().with_solve_momentum(momentum);
+            let result = run.launch(&config.build(), lr);
             assert!(result.error.is_none(), "{:?}", result.error);
             assert_eq!(result.model.steps(), 18);
             let reached = accuracy(&result.model);

@@ -53,6 +53,10 @@ impl Direction {
         self.entries.get(&id).cloned()
     }
 
+    pub fn remove(&mut self, id: ParamId) -> Option<Tensor<1>> {
+        self.entries.remove(&id)
+    }
+
     pub fn add(&mut self, id: ParamId, share: Tensor<1>) {
         let sum = match self.entries.remove(&id) {
             Some(sum) => sum + share,
@@ -73,6 +77,21 @@ impl Direction {
         let mut direction = Self::default();
         for param in params {
             if let Some(entry) = read(v, param)? {
+                direction.add(param.id, entry);
+            }
+        }
+        Ok(direction)
+    }
+
+    /// Like [`from_gradients`](Self::from_gradients), leaving `v` without them: what is not shared
+    /// can be worked on in place.
+    pub fn take_gradients(
+        params: &[JacobianParam],
+        v: &mut GradientsParams,
+    ) -> Result<Self, Error> {
+        let mut direction = Self::default();
+        for param in params {
+            if let Some(entry) = take(v, param)? {
                 direction.add(param.id, entry);
             }
         }
@@ -102,18 +121,28 @@ fn register(grads: &mut GradientsParams, id: ParamId, shape: &Shape, entry: Tens
 
 /// Read a parameter's entry, flattened.
 fn read(v: &GradientsParams, param: &JacobianParam) -> Result<Option<Tensor<1>>, Error> {
-    with_rank!(param.shape.num_dims(), D => {
-        let Some(entry) = v.get::<D>(param.id) else {
-            return Ok(None);
-        };
-        if entry.shape() != param.shape {
-            return Err(Error::RowShape {
-                parameter: param.path.clone(),
-                expected: format!("{:?}", param.shape),
-                found: format!("{:?}", entry.shape()),
-            });
-        }
-        let entry = entry.inner();
-        Ok(Some(entry.reshape([param.shape.num_elements()])))
-    })
+    with_rank!(param.shape.num_dims(), D => flatten(v.get::<D>(param.id), param))
+}
+
+/// Take a parameter's entry out, flattened.
+fn take(v: &mut GradientsParams, param: &JacobianParam) -> Result<Option<Tensor<1>>, Error> {
+    with_rank!(param.shape.num_dims(), D => flatten(v.remove::<D>(param.id), param))
+}
+
+fn flatten<const D: usize>(
+    entry: Option<Tensor<D>>,
+    param: &JacobianParam,
+) -> Result<Option<Tensor<1>>, Error> {
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    if entry.shape() != param.shape {
+        return Err(Error::RowShape {
+            parameter: param.path.clone(),
+            expected: format!("{:?}", param.shape),
+            found: format!("{:?}", entry.shape()),
+        });
+    }
+    let entry = entry.inner();
+    Ok(Some(entry.reshape([param.shape.num_elements()])))
 }

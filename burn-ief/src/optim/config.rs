@@ -39,6 +39,7 @@ macro_rules! builders {
                     trust_region: self.trust_region,
                     weight_decay: self.weight_decay,
                     momentum: self.momentum.clone(),
+                    solve_momentum: self.solve_momentum,
                     steps: Default::default(),
                 };
                 method.validate()?;
@@ -95,8 +96,13 @@ pub struct IefConfig {
     /// Decoupled weight decay, as in AdamW.
     #[config(default = 0.0)]
     pub weight_decay: f64,
-    /// Momentum on the natural gradient.
+    /// Burn's momentum on the natural gradient, in the optimizer.
     pub momentum: Option<MomentumConfig>,
+    /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. See
+    /// [momentum in the solve](crate::update#momentum-in-the-solve) and
+    /// [`gradients_with`](NaturalGradient::gradients_with).
+    #[config(default = 0.0)]
+    pub solve_momentum: f64,
 }
 
 builders!(IefConfig, "iEF", |config| Rule::Ief {
@@ -134,8 +140,13 @@ pub struct EfConfig {
     /// Decoupled weight decay, as in AdamW.
     #[config(default = 0.0)]
     pub weight_decay: f64,
-    /// Momentum on the natural gradient.
+    /// Burn's momentum on the natural gradient, in the optimizer.
     pub momentum: Option<MomentumConfig>,
+    /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. See
+    /// [momentum in the solve](crate::update#momentum-in-the-solve) and
+    /// [`gradients_with`](NaturalGradient::gradients_with).
+    #[config(default = 0.0)]
+    pub solve_momentum: f64,
 }
 
 builders!(EfConfig, "EF", |config| Rule::Ef {
@@ -177,8 +188,13 @@ pub struct SfConfig {
     /// Decoupled weight decay, as in AdamW.
     #[config(default = 0.0)]
     pub weight_decay: f64,
-    /// Momentum on the natural gradient.
+    /// Burn's momentum on the natural gradient, in the optimizer.
     pub momentum: Option<MomentumConfig>,
+    /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. See
+    /// [momentum in the solve](crate::update#momentum-in-the-solve) and
+    /// [`gradients_with`](NaturalGradient::gradients_with).
+    #[config(default = 0.0)]
+    pub solve_momentum: f64,
 }
 
 builders!(SfConfig, "SF", |config| Rule::Sf {
@@ -215,8 +231,13 @@ pub struct NgdConfig {
     /// Decoupled weight decay, as in AdamW.
     #[config(default = 0.0)]
     pub weight_decay: f64,
-    /// Momentum on the natural gradient.
+    /// Burn's momentum on the natural gradient, in the optimizer.
     pub momentum: Option<MomentumConfig>,
+    /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. See
+    /// [momentum in the solve](crate::update#momentum-in-the-solve) and
+    /// [`gradients_with`](NaturalGradient::gradients_with).
+    #[config(default = 0.0)]
+    pub solve_momentum: f64,
 }
 
 builders!(NgdConfig, "the exact natural gradient", |config| {

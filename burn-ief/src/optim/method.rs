@@ -4,17 +4,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, Optimizer};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Gradients;
 
 use super::descent::NaturalDescent;
 use super::normalize::normalize;
+use super::previous::{Covered, PreviousUpdate};
 use crate::error::Error;
-use crate::jacobian::{GramPrecision, Jacobian, Recorded};
+use crate::jacobian::{GramPrecision, Recorded};
 use crate::tape::{LabelDraw, Tape};
-use crate::update::{self, Coefficients, Damping, SolveReport};
+use crate::update::{Damping, SolveReport};
 
 /// Which curvature matrix.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +65,7 @@ pub struct NaturalGradient {
     pub(super) trust_region: Option<f64>,
     pub(super) weight_decay: f64,
     pub(super) momentum: Option<MomentumConfig>,
+    pub(super) solve_momentum: f64,
     /// Recordings started, shared by clones: the stream of drawn labels.
     pub(super) steps: Arc<AtomicU64>,
 }
@@ -103,7 +105,10 @@ impl NaturalGradient {
     ///
     /// # Errors
     ///
-    /// See [`Recorded::collect`], [`update::ef`], [`update::ief`] and [`update::sf`].
+    /// See [`Recorded::collect`], [`ef`](crate::update::ef), [`ief`](crate::update::ief) and
+    /// [`sf`](crate::update::sf);
+    /// [`Error::NoState`] with momentum in the solve, see
+    /// [`gradients_with`](Self::gradients_with).
     pub fn gradients<M: Module>(
         &self,
         tape: Tape,
@@ -124,88 +129,98 @@ impl NaturalGradient {
         grads: Gradients,
         module: &M,
     ) -> Result<NaturalStep, Error> {
+        if self.has_solve_momentum() {
+            return Err(Error::NoState);
+        }
         let recorded = Recorded::collect(tape, grads, module, self.group.as_ref())?;
-        let mut step = self.solve(recorded)?;
+        let mut step = self.solve(recorded, None)?;
         self.finish(module, &mut step.gradients, &self.covered(module));
         Ok(step)
     }
 
-    /// The update of a recorded batch, not normalised.
-    pub(crate) fn solve(&self, recorded: Recorded) -> Result<NaturalStep, Error> {
-        let truth = match self.rule {
-            Rule::Ief { .. } => Truth::Norms(recorded.output_norms()?),
-            Rule::Sf { .. } | Rule::Ngd { .. } => Truth::Matches(recorded.label_matches()?),
-            Rule::Ef { .. } => Truth::Nothing,
-        };
-        let samples = recorded.samples();
-        let (jacobian, rest) = recorded.into_all_rows();
-        let jacobian = match truth {
-            Truth::Matches(_) => jacobian,
-            _ => jacobian.narrow(0, samples)?,
-        };
-        let jacobian = jacobian.with_precision(self.precision);
-        let unused = jacobian.unused();
-        let mut step = match truth {
-            // No more parameters than drawn rows: solve for the parameters themselves.
-            Truth::Matches(_) if jacobian.columns() <= jacobian.samples() - samples => {
-                self.small(&jacobian, samples)?
-            }
-            truth => self.dual(jacobian, samples, &truth)?,
-        };
-        step.report.unused = unused;
-        rest.register(&mut step.gradients);
+    /// [`gradients`](Self::gradients) with momentum in the solve: starts from `previous` and leaves
+    /// the new update there.
+    ///
+    /// The method stays a value that can be shared; what changes from step to step is the caller's,
+    /// as an optimizer's moments are, and is saved with Burn's records beside the model and the
+    /// optimizer. Without `solve_momentum` this is [`gradients`](Self::gradients), and `previous`
+    /// holds nothing.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::nn::loss::CrossEntropyLossConfig;
+    /// use burn::tensor::{Device, Distribution, Int, Tensor};
+    /// use burn_ief::nn::LinearRecorded;
+    /// use burn_ief::{IefConfig, output};
+    ///
+    /// let device = Device::flex().autodiff();
+    /// let mut model = LinearConfig::new(4, 3).init(&device);
+    /// let x = Tensor::<2>::random([8, 4], Distribution::Default, &device);
+    /// let y = Tensor::<1, Int>::from_data([0, 1, 2, 0, 1, 2, 0, 1], &device);
+    ///
+    /// let ief = IefConfig::new().with_solve_momentum(0.9).build();
+    /// let mut optim = ief.optimizer();
+    /// let mut previous = ief.new_state(&model);
+    /// for _ in 0..3 {
+    ///     let tape = ief.start();
+    ///     let logits = output(model.forward_recorded(x.clone()));
+    ///     let loss = CrossEntropyLossConfig::new().init(&device).forward(logits, y.clone());
+    ///     let grads = ief.gradients_with(&mut previous, tape, loss.backward(), &model)?;
+    ///     model = optim.step(0.5, model, grads);
+    /// }
+    /// # Ok::<(), burn_ief::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`gradients`](Self::gradients), but for [`Error::NoState`]; [`Error::ForeignState`] if
+    /// `previous` was made for other parameters. `previous` is as before then.
+    pub fn gradients_with<M: Module>(
+        &self,
+        previous: &mut PreviousUpdate,
+        tape: Tape,
+        grads: Gradients,
+        module: &M,
+    ) -> Result<GradientsParams, Error> {
+        self.step_with(previous, tape, grads, module)
+            .map(|step| step.gradients)
+    }
+
+    /// Like [`gradients_with`](Self::gradients_with), with the report of the solve.
+    ///
+    /// # Errors
+    ///
+    /// As [`gradients_with`](Self::gradients_with).
+    pub fn step_with<M: Module>(
+        &self,
+        previous: &mut PreviousUpdate,
+        tape: Tape,
+        grads: Gradients,
+        module: &M,
+    ) -> Result<NaturalStep, Error> {
+        if !self.has_solve_momentum() {
+            return self.step(tape, grads, module);
+        }
+        let recorded = Recorded::collect(tape, grads, module, self.group.as_ref())?;
+        let mut step = self.solve(recorded, Some(previous))?;
+        self.advance(module, previous, &mut step.gradients, step.report.scale)?;
+        self.finish(module, &mut step.gradients, &self.covered(module));
         Ok(step)
     }
 
-    fn dual(
-        &self,
-        jacobian: Jacobian,
-        samples: usize,
-        truth: &Truth,
-    ) -> Result<NaturalStep, Error> {
-        let gram = jacobian.gram()?;
-        let epsilon = jacobian.gram_epsilon();
-        let mut update: Coefficients = match (&self.rule, truth) {
-            (Rule::Ef { cosine_filter }, _) => {
-                update::ef(&gram, &self.damping, epsilon, *cosine_filter)?
-            }
-            (Rule::Ief { cosine_filter }, Truth::Norms(s)) => {
-                update::ief(&gram, s, &self.damping, epsilon, *cosine_filter)?
-            }
-            (_, Truth::Matches(matches)) => {
-                update::sf(&gram, samples, matches, &self.damping, epsilon)?
-            }
-            _ => return Err(Error::NoSampledLabels),
-        };
-        if let Some(radius) = self.trust_region {
-            update.clip(radius);
+    /// A previous update of zero for a module, into which a record can be loaded: what
+    /// [`gradients_with`](Self::gradients_with) starts from.
+    ///
+    /// Without `solve_momentum` it holds nothing.
+    pub fn new_state<M: Module>(&self, module: &M) -> PreviousUpdate {
+        match self.has_solve_momentum() {
+            true => PreviousUpdate::new(module, self.group()),
+            false => PreviousUpdate::nothing(),
         }
-        Ok(NaturalStep {
-            gradients: jacobian.into_t_matvec(&update.values)?,
-            report: update.report,
-            decrease: update.decrease,
-        })
     }
 
-    fn small(&self, jacobian: &Jacobian, samples: usize) -> Result<NaturalStep, Error> {
-        let rows = jacobian.to_dense();
-        let (mut delta, mut report) =
-            update::sf_small(&rows, samples, &self.damping, jacobian.gram_epsilon())?;
-        if let Some(radius) = self.trust_region {
-            let curvature = rows[samples..]
-                .iter()
-                .map(|row| crate::linalg::dot(row, &delta).powi(2));
-            report.scale = update::clip_factor(curvature.sum(), radius);
-            delta.iter_mut().for_each(|x| *x *= report.scale);
-        }
-        let decrease = rows[..samples]
-            .iter()
-            .map(|row| crate::linalg::dot(row, &delta));
-        Ok(NaturalStep {
-            decrease: decrease.collect(),
-            gradients: jacobian.unflatten(&delta)?,
-            report,
-        })
+    pub(crate) fn has_solve_momentum(&self) -> bool {
+        self.solve_momentum > 0.0
     }
 
     /// The parameters that J covers.
@@ -221,33 +236,8 @@ impl NaturalGradient {
 
     /// Ids of the trainable parameters of `module` that the natural gradient covers.
     pub(crate) fn covered<M: Module>(&self, module: &M) -> HashSet<ParamId> {
-        struct Covered<'a> {
-            group: Option<&'a ParamGroup>,
-            path: Vec<String>,
-            ids: HashSet<ParamId>,
-        }
-        impl ModuleVisitor for Covered<'_> {
-            fn enter_module(&mut self, name: &str, _container_type: &str) {
-                self.path.push(name.to_string());
-            }
-            fn exit_module(&mut self, _name: &str, _container_type: &str) {
-                self.path.pop();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let path = self.path.join(".");
-                let inside = |group: &ParamGroup| group.matches(&param.id, Some(&path));
-                if param.is_require_grad() && self.group.is_none_or(inside) {
-                    self.ids.insert(param.id);
-                }
-            }
-        }
-        let mut covered = Covered {
-            group: self.group(),
-            path: Vec::new(),
-            ids: HashSet::new(),
-        };
-        module.visit(&mut covered);
-        covered.ids
+        let covered = Covered::of(module, self.group()).into_iter();
+        covered.map(|covered| covered.param.id).collect()
     }
 
     /// What comes after all directions of a step are added up.
@@ -325,6 +315,13 @@ impl NaturalGradient {
                 expected: "at least 0 and below 1",
             });
         }
+        if !(0.0..1.0).contains(&self.solve_momentum) {
+            return Err(Error::Config {
+                field: "solve_momentum",
+                value: self.solve_momentum.to_string(),
+                expected: "at least 0 and below 1",
+            });
+        }
         match self.rule {
             Rule::Ef { cosine_filter } | Rule::Ief { cosine_filter } => match cosine_filter {
                 Some(limit) if !(limit > 0.0 && limit <= 1.0) => Err(Error::Config {
@@ -347,11 +344,4 @@ impl NaturalGradient {
             _ => Ok(()),
         }
     }
-}
-
-/// What a rule needs beside the Gram matrix.
-enum Truth {
-    Nothing,
-    Norms(Vec<f64>),
-    Matches(Vec<bool>),
 }

@@ -1,5 +1,6 @@
 //! The module wrapper for learners.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -10,15 +11,18 @@ use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
 use super::scope::{self, Job, Outcome};
 use crate::error::Error;
+use crate::jacobian::to_host;
 use crate::kfac::{Kfac, KroneckerReport, KroneckerState, Settings};
-use crate::optim::{NaturalGradient, map_gradients};
+use crate::optim::{NaturalGradient, PreviousUpdate, map_gradients};
 use crate::tape::Tape;
 use crate::update::SolveReport;
 
 /// How directions of several shards (accumulated batches, devices) become one update.
 ///
 /// Each shard solves its own system. For shards with orthogonal gradients the sum is the joint
-/// update; for similar ones it is up to D times too long, and the mean is nearer.
+/// update; for similar ones it is up to D times too long, and the mean is nearer. With momentum in
+/// the solve all shards start from the same μΔ_prev, and what they add to it is reduced: the start
+/// counts once, not once for each shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reduction {
     /// Divide by the number of shards.
@@ -111,7 +115,8 @@ impl From<Kfac> for Method {
 /// The model's `TrainStep` ends with [`train_output`](super::train_output). The record holds the
 /// model's own under `model`, and the number of steps, which selects the drawn labels of SF: a
 /// resumed run draws what the unbroken one would. For the K-FAC family it also holds the averaged
-/// factors and their inverses, under `curvature`.
+/// factors and their inverses, under `curvature`; with momentum in the solve the previous update,
+/// under `previous`.
 ///
 /// A K-FAC step reduces first and preconditions then: gradients and factors are means over the
 /// accumulated batches and devices, and the update is that of all of them together.
@@ -120,7 +125,10 @@ pub struct Natural<M> {
     model: M,
     /// State of the K-FAC family. In gradients, the ids of its averages carry those of a batch.
     curvature: Option<KroneckerState>,
-    /// Optimizer steps taken. In gradients, its id carries the number of shards.
+    /// State of momentum in the solve.
+    previous: Option<PreviousUpdate>,
+    /// Optimizer steps taken. In gradients, its id carries the number of shards and, with momentum
+    /// in the solve, the sum of the factors of their trust regions.
     steps: Param<Tensor<1>>,
     #[module(skip)]
     glue: Glue,
@@ -157,14 +165,19 @@ impl std::fmt::Debug for Stop {
 impl<M: Module> Natural<M> {
     /// Train `model` with `method`.
     pub fn new(model: M, method: impl Into<Method>) -> Self {
-        let (rule, curvature) = match method.into().0 {
-            Kind::Gradient(method) => (Rule::Gradient(method), None),
+        let (rule, curvature, previous) = match method.into().0 {
+            Kind::Gradient(method) => {
+                let keeps = method.has_solve_momentum();
+                let previous = keeps.then(|| method.new_state(&model));
+                (Rule::Gradient(method), None, previous)
+            }
             Kind::Kronecker(method) => {
                 let state = method.state().cloned();
                 let state = state.unwrap_or_else(|| method.new_state(&model));
                 (
                     Rule::Kronecker(Box::new(method.into_settings())),
                     Some(state),
+                    None,
                 )
             }
         };
@@ -173,6 +186,7 @@ impl<M: Module> Natural<M> {
         Self {
             model,
             curvature,
+            previous,
             steps: Param::initialized(ParamId::new(), steps),
             glue: Glue {
                 rule,
@@ -214,6 +228,11 @@ impl<M: Module> Natural<M> {
         self.curvature.as_ref()
     }
 
+    /// The previous update, if the method has momentum in the solve.
+    pub fn previous(&self) -> Option<&PreviousUpdate> {
+        self.previous.as_ref()
+    }
+
     /// The report of the latest solve, shared with all clones (and the learner's forks); the K-FAC
     /// family has [another](Self::last_kronecker_report).
     pub fn last_report(&self) -> Option<SolveReport> {
@@ -242,7 +261,7 @@ impl<M: Module> Natural<M> {
                     true => method.start_at(self.steps()),
                     false => method.start(),
                 };
-                (Job::Solve(method.clone()), tape)
+                (Job::Solve(method.clone(), self.previous.clone()), tape)
             }
             (Rule::Kronecker(settings), Some(state)) => {
                 let tape = settings.start_at(state.steps());
@@ -250,6 +269,35 @@ impl<M: Module> Natural<M> {
             }
             (Rule::Kronecker(_), None) => unreachable!("made together in `new`"),
         }
+    }
+
+    /// What is left to do with reduced gradients; the state is as before if it fails.
+    fn precondition(
+        &mut self,
+        grads: &mut GradientsParams,
+        natural: &HashSet<ParamId>,
+        shards: f64,
+        scale: f64,
+    ) -> Result<(), Error> {
+        match (&self.glue.rule, &self.curvature) {
+            (Rule::Gradient(method), _) => {
+                if let Some(previous) = &mut self.previous {
+                    method.advance(&self.model, previous, grads, scale)?;
+                }
+                method.finish(&self.model, grads, natural);
+            }
+            (Rule::Kronecker(settings), Some(state)) => {
+                let statistics = state.receive(grads, shards);
+                let state = state.clone();
+                let (state, mut report) =
+                    settings.precondition(&self.model, state, statistics, grads)?;
+                report.unused = std::mem::take(&mut locked(&self.glue.unused));
+                *locked(&self.glue.kronecker) = Some(report);
+                self.curvature = Some(state);
+            }
+            (Rule::Kronecker(_), None) => unreachable!("made together in `new`"),
+        }
+        Ok(())
     }
 
     fn fail(&self, error: &Error) {
@@ -274,12 +322,18 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
         let (mut output, solved) = scope::run(job, tape, || self.model.step(item));
         match solved {
             Ok(outcome) => {
+                let scale = match (&self.previous, &outcome) {
+                    (Some(_), Outcome::Solved(report)) => report.scale,
+                    _ => 1.0,
+                };
+                let steps = self.steps.val();
+                let place = (&steps.device(), steps.dtype());
+                let shard = Tensor::<1>::from_data([1.0, scale], place);
+                output.grads.register(self.steps.id, shard);
                 match outcome {
                     Outcome::Solved(report) => *locked(&self.glue.report) = Some(report),
                     Outcome::Measured { unused } => *locked(&self.glue.unused) = unused,
                 }
-                let shard = Tensor::ones_like(&self.steps.val());
-                output.grads.register(self.steps.id, shard);
             }
             Err(error) => {
                 self.fail(&error);
@@ -290,53 +344,33 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
     }
 
     fn optimize(
-        self,
+        mut self,
         optim: &mut ModuleOptimizer,
         lr: ModuleLearningRate,
         mut grads: GradientsParams,
     ) -> Self {
         // Nothing came: the step failed and the training is about to stop.
-        let Some(shards) = grads.remove::<1>(self.steps.id) else {
+        let Some(shards) = grads.remove::<1>(self.steps.id).map(to_host) else {
             return self;
         };
+        let [shards, scales] = [shards[0], shards[1]];
         let natural = match &self.glue.rule {
             Rule::Gradient(method) => method.covered(&self.model),
             Rule::Kronecker(settings) => settings.covered(&self.model),
         };
         if self.glue.reduction == Reduction::Mean {
             map_gradients(&self.model, &mut grads, |id, grad| {
-                let shards = shards.clone().to_device(&grad.device()).cast(grad.dtype());
                 natural.contains(&id).then(|| grad / shards)
             });
         }
-        let curvature = match (&self.glue.rule, &self.curvature) {
-            (Rule::Gradient(method), state) => {
-                method.finish(&self.model, &mut grads, &natural);
-                state.clone()
-            }
-            (Rule::Kronecker(settings), Some(state)) => {
-                let shards = f64::from(shards.into_scalar::<f32>());
-                let statistics = state.receive(&mut grads, shards);
-                let state = state.clone();
-                match settings.precondition(&self.model, state, statistics, &mut grads) {
-                    Ok((state, mut report)) => {
-                        report.unused = std::mem::take(&mut locked(&self.glue.unused));
-                        *locked(&self.glue.kronecker) = Some(report);
-                        Some(state)
-                    }
-                    Err(error) => {
-                        self.fail(&error);
-                        return self;
-                    }
-                }
-            }
-            (Rule::Kronecker(_), None) => None,
-        };
+        if let Err(error) = self.precondition(&mut grads, &natural, shards, scales / shards) {
+            self.fail(&error);
+            return self;
+        }
         Self {
             model: optim.step(lr, self.model, grads),
-            curvature,
             steps: self.steps.map(|steps| steps + 1.0),
-            glue: self.glue,
+            ..self
         }
     }
 

@@ -10,7 +10,7 @@ use burn::train::TrainOutput;
 use crate::error::Error;
 use crate::jacobian::Recorded;
 use crate::kfac::{KroneckerState, Settings};
-use crate::optim::NaturalGradient;
+use crate::optim::{NaturalGradient, PreviousUpdate};
 use crate::tape::Tape;
 use crate::update::SolveReport;
 
@@ -39,8 +39,8 @@ pub(super) enum Outcome {
 
 /// What becomes of a recorded batch.
 pub(super) enum Job {
-    /// Its natural gradient.
-    Solve(NaturalGradient),
+    /// Its natural gradient; with a previous update, what is added to that.
+    Solve(NaturalGradient, Option<PreviousUpdate>),
     /// Its mean gradient and its curvature; the update is formed after reduction over the shards.
     Measure(Box<Settings>, KroneckerState),
 }
@@ -118,9 +118,9 @@ impl Job {
         module: &M,
     ) -> Result<(GradientsParams, Outcome), Error> {
         match self {
-            Self::Solve(method) => {
+            Self::Solve(method, previous) => {
                 let recorded = Recorded::collect(tape, grads, module, method.group())?;
-                let step = method.solve(recorded)?;
+                let step = method.solve(recorded, previous.as_ref())?;
                 Ok((step.gradients, Outcome::Solved(step.report)))
             }
             Self::Measure(settings, state) => {

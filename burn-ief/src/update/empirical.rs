@@ -4,6 +4,7 @@ use super::solve::solve;
 use super::{Coefficients, Damping, On};
 use crate::error::Error;
 use crate::linalg::Symmetric;
+use crate::update::check_start;
 
 /// Empirical Fisher: `Δ = Jᵀ (K + λI)⁻¹ 1` (eq. 5).
 ///
@@ -33,12 +34,33 @@ pub fn ef(
     epsilon: f64,
     cosine: Option<f64>,
 ) -> Result<Coefficients, Error> {
+    ef_from(gram, &vec![0.0; gram.size()], damping, epsilon, cosine)
+}
+
+/// [`ef`] with a start: `Δ = Δ₀ + Jᵀ (K + λI)⁻¹ (1 − JΔ₀)`, which minimises
+/// `‖JΔ − 1‖² + λ ‖Δ − Δ₀‖²`.
+///
+/// `start` is JΔ₀, `[M]`; see [momentum in the solve](crate::update#momentum-in-the-solve). The
+/// coefficients are those of `Δ − Δ₀`, everything else is that of Δ.
+///
+/// # Errors
+///
+/// As [`ef`]; [`Error::Size`] if `start` does not have an entry per row.
+pub fn ef_from(
+    gram: &Symmetric,
+    start: &[f64],
+    damping: &Damping,
+    epsilon: f64,
+    cosine: Option<f64>,
+) -> Result<Coefficients, Error> {
     damping.validate()?;
+    check_start(start, gram.size())?;
     let rows = Rows::choose(gram, |_| true, cosine);
     let k = gram.principal(&rows.kept);
     let (lambda, floor) = damping.resolve(k.mean_diagonal(), k.size(), epsilon);
-    let (c, report) = solve(&k, &vec![1.0; k.size()], lambda, floor)?;
-    let mut update = rows.finish(gram, &c, report);
+    let target: Vec<f64> = rows.kept.iter().map(|&n| 1.0 - start[n]).collect();
+    let (c, report) = solve(&k, &target, lambda, floor)?;
+    let mut update = rows.finish(gram, &c, start, report);
     update.curvature = update.decrease.iter().map(|d| d * d).sum();
     Ok(update)
 }
@@ -73,6 +95,28 @@ pub fn ief(
     epsilon: f64,
     cosine: Option<f64>,
 ) -> Result<Coefficients, Error> {
+    ief_from(gram, s, &vec![0.0; gram.size()], damping, epsilon, cosine)
+}
+
+/// [`ief`] with a start: `Δ = Δ₀ + Jᵀ (K + λ diag(s))⁻¹ (s − JΔ₀)`, which minimises
+/// `Σ_n ((JΔ)_n − s_n)² / s_n + λ ‖Δ − Δ₀‖²`; with [`On::Gram`] the system is that of eq. 8 and
+/// the squares are not weighted.
+///
+/// `start` is JΔ₀, `[M]`; see [momentum in the solve](crate::update#momentum-in-the-solve). The
+/// coefficients are those of `Δ − Δ₀`, everything else is that of Δ. A sample with s_n = 0 has no
+/// equation.
+///
+/// # Errors
+///
+/// As [`ief`]; [`Error::Size`] if `start` does not have an entry per row.
+pub fn ief_from(
+    gram: &Symmetric,
+    s: &[f64],
+    start: &[f64],
+    damping: &Damping,
+    epsilon: f64,
+    cosine: Option<f64>,
+) -> Result<Coefficients, Error> {
     damping.validate()?;
     if s.len() != gram.size() {
         return Err(Error::Size {
@@ -81,25 +125,29 @@ pub fn ief(
             found: s.len(),
         });
     }
+    check_start(start, gram.size())?;
     let rows = Rows::choose(gram, |n| s[n] > 0.0, cosine);
     let s: Vec<f64> = rows.kept.iter().map(|&n| s[n]).collect();
+    let ahead: Vec<f64> = rows.kept.iter().map(|&n| start[n]).collect();
     let k = gram.principal(&rows.kept);
     let (c, report) = match damping.on {
         On::Gram => {
             let (lambda, floor) = damping.resolve(k.mean_diagonal(), k.size(), epsilon);
-            solve(&k, &s, lambda, floor)?
+            let target: Vec<f64> = s.iter().zip(&ahead).map(|(s, a)| s - a).collect();
+            solve(&k, &target, lambda, floor)?
         }
         On::Fisher => {
-            // (K + λS²)⁻¹ s = S⁻¹ (S⁻¹KS⁻¹ + λI)⁻¹ S 1 with S = diag(√s).
+            // (K + λS²)⁻¹ r = S⁻¹ (S⁻¹KS⁻¹ + λI)⁻¹ S⁻¹ r with S = diag(√s).
             let inverse: Vec<f64> = s.iter().map(|s| 1.0 / s.sqrt()).collect();
             let scaled = k.scaled(&inverse);
             let (lambda, floor) = damping.resolve(scaled.mean_diagonal(), s.len(), epsilon);
-            let root: Vec<f64> = s.iter().map(|s| s.sqrt()).collect();
-            let (c, report) = solve(&scaled, &root, lambda, floor)?;
+            let ahead = ahead.iter().zip(&inverse).map(|(a, i)| a * i);
+            let target: Vec<f64> = s.iter().zip(ahead).map(|(s, a)| s.sqrt() - a).collect();
+            let (c, report) = solve(&scaled, &target, lambda, floor)?;
             (c.iter().zip(&inverse).map(|(c, i)| c * i).collect(), report)
         }
     };
-    let mut update = rows.finish(gram, &c, report);
+    let mut update = rows.finish(gram, &c, start, report);
     let decrease = rows.kept.iter().map(|&n| update.decrease[n]);
     update.curvature = decrease.zip(&s).map(|(d, s)| d * d / s).sum();
     Ok(update)
@@ -128,13 +176,24 @@ impl Rows {
         }
     }
 
-    fn finish(&self, gram: &Symmetric, c: &[f64], report: super::SolveReport) -> Coefficients {
+    fn finish(
+        &self,
+        gram: &Symmetric,
+        c: &[f64],
+        start: &[f64],
+        report: super::SolveReport,
+    ) -> Coefficients {
         let mut values = vec![0.0; gram.size()];
         for (&n, &c) in self.kept.iter().zip(c) {
             values[n] = c;
         }
+        let added = gram.mul(&values);
         Coefficients {
-            decrease: gram.mul(&values),
+            decrease: added
+                .iter()
+                .zip(start)
+                .map(|(x, start)| x + start)
+                .collect(),
             values,
             curvature: 0.0,
             report: super::SolveReport {

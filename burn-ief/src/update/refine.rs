@@ -32,8 +32,14 @@ impl Wide {
     }
 }
 
-/// Jᵀ1 − Ĵᵀ(Ĵx) − λx.
-fn residual(truth: &[Vec<f64>], drawn: &[Vec<f64>], lambda: f64, x: &[f64]) -> Vec<f64> {
+/// Jᵀ1 − Ĵᵀ(Ĵx + a) − λx.
+fn residual(
+    truth: &[Vec<f64>],
+    drawn: &[Vec<f64>],
+    ahead: &[f64],
+    lambda: f64,
+    x: &[f64],
+) -> Vec<f64> {
     let mut left = vec![Wide::default(); x.len()];
     for (left, x) in left.iter_mut().zip(x) {
         left.add_product(-lambda, *x);
@@ -41,8 +47,9 @@ fn residual(truth: &[Vec<f64>], drawn: &[Vec<f64>], lambda: f64, x: &[f64]) -> V
     for row in truth {
         left.iter_mut().zip(row).for_each(|(left, a)| left.add(*a));
     }
-    for row in drawn {
+    for (row, ahead) in drawn.iter().zip(ahead) {
         let mut image = Wide::default();
+        image.add(*ahead);
         row.iter()
             .zip(x)
             .for_each(|(a, x)| image.add_product(*a, *x));
@@ -54,11 +61,13 @@ fn residual(truth: &[Vec<f64>], drawn: &[Vec<f64>], lambda: f64, x: &[f64]) -> V
     left.into_iter().map(Wide::value).collect()
 }
 
-/// Improve a solution x of `(ĴᵀĴ + λI) x = Jᵀ1`; `solve` is that which gave x.
+/// Improve a solution x of `(ĴᵀĴ + λI) x = Jᵀ1 − Ĵᵀa`, with a the image of a start; `solve` is that
+/// which gave x.
 pub(super) fn refine(
     mut x: Vec<f64>,
     truth: &[Vec<f64>],
     drawn: &[Vec<f64>],
+    ahead: &[f64],
     lambda: f64,
     solve: impl Fn(&[f64]) -> Vec<f64>,
 ) -> Vec<f64> {
@@ -66,7 +75,7 @@ pub(super) fn refine(
     // Corrections that do not shrink mean that the factorisation has no digit to work with.
     let mut allowed = 0.5 * norm(&x);
     for _ in 0..STEPS {
-        let correction = solve(&residual(truth, drawn, lambda, &x));
+        let correction = solve(&residual(truth, drawn, ahead, lambda, &x));
         let size = norm(&correction);
         // NaN ends here as well.
         if size.is_nan() || size > allowed {
@@ -102,7 +111,7 @@ mod tests {
         };
         let plain = cholesky.solve(&[r + t, t]);
         assert!(error(&plain) > 1e-9, "{}", error(&plain));
-        let refined = refine(plain, &truth, &drawn, 0.0, |b| cholesky.solve(b));
+        let refined = refine(plain, &truth, &drawn, &[0.0; 2], 0.0, |b| cholesky.solve(b));
         assert!(error(&refined) < 1e-14, "{}", error(&refined));
     }
 }

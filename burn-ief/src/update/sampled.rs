@@ -3,7 +3,7 @@
 use super::range::Range;
 use super::refine::refine;
 use super::solve::solve;
-use super::{Coefficients, Damping, SolveReport, SolveRoute};
+use super::{Coefficients, Damping, SolveReport, SolveRoute, check_start};
 use crate::error::Error;
 use crate::linalg::{Cholesky, Symmetric, dot, norm};
 
@@ -32,8 +32,31 @@ pub fn sf(
     damping: &Damping,
     epsilon: f64,
 ) -> Result<Coefficients, Error> {
+    let start = vec![0.0; gram.size()];
+    sf_from(gram, samples, matches, &start, damping, epsilon)
+}
+
+/// [`sf`] with a start: `Δ = Δ₀ + (ĴᵀĴ + λI)⁻¹ (g − ĴᵀĴΔ₀)`, which minimises
+/// `½ ‖ĴΔ‖² − gᵀΔ + ½ λ ‖Δ − Δ₀‖²`.
+///
+/// `start` holds the products of all rows with Δ₀, those of J and then those of Ĵ; see
+/// [momentum in the solve](crate::update#momentum-in-the-solve). The coefficients are those of
+/// `Δ − Δ₀`, everything else is that of Δ.
+///
+/// # Errors
+///
+/// As [`sf`]; [`Error::Size`] if `start` does not have an entry per row.
+pub fn sf_from(
+    gram: &Symmetric,
+    samples: usize,
+    matches: &[bool],
+    start: &[f64],
+    damping: &Damping,
+    epsilon: f64,
+) -> Result<Coefficients, Error> {
     damping.validate()?;
     let drawn = check(gram, samples, matches)?;
+    check_start(start, gram.size())?;
     let copies = drawn / samples.max(1);
     let hat: Vec<usize> = (samples..samples + drawn).collect();
     let k_hat = gram.principal(&hat);
@@ -89,6 +112,9 @@ pub fn sf(
             projected = a;
         }
     }
+    // (ĴᵀĴ + λI)⁻¹ ĴᵀĴΔ₀ = Ĵᵀ (ĴĴᵀ + λI)⁻¹ ĴΔ₀, without cancellation.
+    let ahead = &start[samples..];
+    carried.iter_mut().zip(ahead).for_each(|(x, a)| *x -= a);
     let (mut in_range, mut report) = solve(&k_hat, &carried, lambda, floor)?;
     in_range
         .iter_mut()
@@ -96,7 +122,8 @@ pub fn sf(
         .for_each(|(x, a)| *x -= a / lambda);
 
     let values: Vec<f64> = outside.into_iter().chain(in_range).collect();
-    let image = gram.mul(&values);
+    let mut image = gram.mul(&values);
+    image.iter_mut().zip(start).for_each(|(x, s)| *x += s);
     report.zero_rows = (0..samples).filter(|&n| gram.get(n, n) == 0.0).collect();
     Ok(Coefficients {
         curvature: image[samples..].iter().map(|x| x * x).sum(),
@@ -120,12 +147,33 @@ pub fn sf_small(
     damping: &Damping,
     epsilon: f64,
 ) -> Result<(Vec<f64>, SolveReport), Error> {
+    sf_small_from(rows, samples, &vec![0.0; rows.len()], damping, epsilon)
+}
+
+/// [`sf_from`] where there are no more parameters than drawn rows; returns `Δ − Δ₀`, flattened.
+///
+/// # Errors
+///
+/// As [`sf_from`].
+pub fn sf_small_from(
+    rows: &[Vec<f64>],
+    samples: usize,
+    start: &[f64],
+    damping: &Damping,
+    epsilon: f64,
+) -> Result<(Vec<f64>, SolveReport), Error> {
     damping.validate()?;
+    check_start(start, rows.len())?;
     let width = rows.first().map_or(0, Vec::len);
     let (truth, drawn) = rows.split_at(samples.min(rows.len()));
+    let ahead = &start[truth.len()..];
     let fisher = Symmetric::from_fn(width, |p, q| drawn.iter().map(|r| r[p] * r[q]).sum());
     let gradient: Vec<f64> = (0..width)
-        .map(|p| truth.iter().map(|r| r[p]).sum())
+        .map(|p| {
+            let slope: f64 = truth.iter().map(|r| r[p]).sum();
+            let done = drawn.iter().zip(ahead).map(|(r, a)| r[p] * a);
+            done.fold(slope, |left, done| left - done)
+        })
         .collect();
     // The mean diagonal of ĴĴᵀ, as in the dual form.
     let trace: f64 = fisher.diagonal().iter().sum();
@@ -135,7 +183,7 @@ pub fn sf_small(
     if report.route == SolveRoute::Cholesky
         && let Some(cholesky) = Cholesky::new(&fisher.shifted(lambda))
     {
-        update = refine(update, truth, drawn, lambda, |b| cholesky.solve(b));
+        update = refine(update, truth, drawn, ahead, lambda, |b| cholesky.solve(b));
     }
     let unsolved = report.route == SolveRoute::Eigen && lambda == 0.0 && norm(&gradient) > 0.0;
     if unsolved && report.residual > 1e-6 {

@@ -2,6 +2,7 @@
 //!
 //! The modules are shared with `properties_f64`, which sets other tolerances.
 
+mod momentum;
 mod net;
 mod oracle;
 mod permute;

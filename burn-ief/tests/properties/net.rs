@@ -86,6 +86,14 @@ impl Case {
         }
     }
 
+    /// The same sizes with other data.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self {
+            seed,
+            ..self.clone()
+        }
+    }
+
     pub fn net(&self) -> Net {
         let device = self.device();
         let head = LinearConfig::new(self.width, self.classes).with_bias(self.bias);

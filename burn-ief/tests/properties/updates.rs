@@ -145,7 +145,7 @@ fn condition(jacobian: &Jacobian, s: &[f64]) -> f64 {
 }
 
 /// Cross-entropy of each sample, `[M]`.
-fn pooled_losses(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
+pub fn pooled_losses(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
     let labels = Tensor::<1, Int>::from_data(labels, &logits.device()).unsqueeze_dim(1);
     let log = burn::tensor::activation::log_softmax(logits, 1);
     -log.gather(1, labels).squeeze_dim::<1>(1)

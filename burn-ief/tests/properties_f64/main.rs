@@ -2,6 +2,8 @@
 //!
 //! A device takes its precision once per process, so this is a test binary of its own.
 
+#[path = "../properties/momentum.rs"]
+mod momentum;
 #[path = "../properties/net.rs"]
 mod net;
 #[path = "../properties/oracle.rs"]
