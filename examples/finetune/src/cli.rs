@@ -194,6 +194,13 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     momentum: Vec<PerMethod<f64>>,
+    /// Momentum inside the solve of the natural-gradient methods (SPRING).
+    #[arg(
+        long,
+        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
+        value_delimiter = ','
+    )]
+    solve_momentum: Vec<PerMethod<f64>>,
     /// Damping of the natural-gradient methods.
     #[arg(
         long,
@@ -405,6 +412,7 @@ impl RunArgs {
         set(&self.schedule, method, &mut options.schedule);
         set(&self.weight_decay, method, &mut options.weight_decay);
         set(&self.momentum, method, &mut options.momentum);
+        set(&self.solve_momentum, method, &mut options.solve_momentum);
         set(&self.damping, method, &mut options.damping);
         set(&self.normalize, method, &mut options.normalize);
         options.damping_unit = self.damping_unit.unwrap_or(options.damping_unit);

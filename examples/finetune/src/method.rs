@@ -127,12 +127,14 @@ impl Method {
                 .with_normalize(normalize)
                 .with_weight_decay(decay)
                 .with_momentum(momentum)
+                .with_solve_momentum(options.solve_momentum)
                 .try_build()?,
             Self::Ef => EfConfig::new()
                 .with_damping(damping)
                 .with_normalize(normalize)
                 .with_weight_decay(decay)
                 .with_momentum(momentum)
+                .with_solve_momentum(options.solve_momentum)
                 .try_build()?,
             Self::Sf => SfConfig::new()
                 .with_seed(seed)
@@ -140,6 +142,7 @@ impl Method {
                 .with_normalize(normalize)
                 .with_weight_decay(decay)
                 .with_momentum(momentum)
+                .with_solve_momentum(options.solve_momentum)
                 .try_build()?,
         };
         Ok((natural.optimizer(), Some(natural)))
@@ -199,6 +202,8 @@ pub struct MethodOptions {
     pub weight_decay: f64,
     /// Momentum, 0 for none; SGD and the natural-gradient methods.
     pub momentum: f64,
+    /// Momentum inside the solve (SPRING), 0 for none; natural-gradient methods.
+    pub solve_momentum: f64,
     /// How much damping; natural-gradient methods.
     pub damping: f64,
     /// Its unit.
@@ -231,6 +236,7 @@ impl MethodOptions {
             schedule: Schedule::Linear,
             weight_decay,
             momentum: 0.0,
+            solve_momentum: 0.0,
             damping: 1e-3,
             damping_unit: DampingUnit::Relative,
             damping_on: DampingOn::Fisher,
@@ -278,6 +284,10 @@ impl MethodOptions {
             let expected = "0: this method has its own";
             return refuse("momentum", self.momentum, expected);
         }
+        if self.solve_momentum != 0.0 && !method.is_natural() {
+            let expected = "0: this method solves nothing";
+            return refuse("solve_momentum", self.solve_momentum, expected);
+        }
         Ok(())
     }
 }
@@ -312,6 +322,10 @@ mod tests {
         assert!(text.starts_with("`method.ief.step_size` is 0, "), "{text}");
         let text = refused(Method::Adamw, |o| o.momentum = 0.9);
         assert!(text.contains("method.adamw.momentum"), "{text}");
+        let text = refused(Method::Sgd, |o| o.solve_momentum = 0.9);
+        assert!(text.contains("method.sgd.solve_momentum"), "{text}");
+        let text = refused(Method::Ief, |o| o.solve_momentum = 1.0);
+        assert!(text.contains("solve"), "{text}");
         assert!(refused(Method::Sf, |o| o.damping = -1.0).contains("damping"));
         assert!(refused(Method::Ef, |o| o.normalize = -1.0).contains("normalize"));
     }

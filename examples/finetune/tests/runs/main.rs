@@ -243,11 +243,17 @@ fn picture_models_train() {
 /// Kill a run after some epochs, go on with it, and compare with one that was not killed.
 #[test]
 fn a_killed_run_goes_on_as_the_unbroken_one() {
-    for (method, momentum) in [("sf", "0.5"), ("ief", "0"), ("adamw", "0"), ("sgd", "0.9")] {
+    let cases = [
+        ("sf", "--momentum=0.5"),
+        ("ief", "--momentum=0"),
+        ("ief", "--solve-momentum=0.9"),
+        ("adamw", "--momentum=0"),
+        ("sgd", "--momentum=0.9"),
+    ];
+    for (method, momentum) in cases {
         let place = Place::new();
         place.model("bert");
         place.texts();
-        let momentum = format!("--momentum={momentum}");
         let size = "--step-size=sf=0.05,ief=0.1,adamw=0.001,sgd=0.01";
         let own = [
             "--method",
@@ -255,7 +261,7 @@ fn a_killed_run_goes_on_as_the_unbroken_one() {
             "--epochs=25",
             "--lora-dropout=0.2",
             size,
-            &momentum,
+            momentum,
         ];
         let flags = on_texts("bert", &own);
         place.succeed(&flags);
