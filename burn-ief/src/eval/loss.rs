@@ -1,6 +1,6 @@
 //! The Fisher matrix at the outputs, H, for each loss.
 
-use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor};
 
 use crate::tape::{LabelDraw, Likelihood};
@@ -38,7 +38,11 @@ impl Loss {
                 let mean = (p.clone() * u.clone()).sum_dim(2);
                 p * (u - mean)
             }
-            Self::BinaryCrossEntropy => sigmoid(z.clone()) * sigmoid(z.clone().neg()) * u,
+            Self::BinaryCrossEntropy => {
+                // p (1 − p), which is even in z; NdArray's sigmoid has the precision of f32 only.
+                let e = z.clone().abs().neg().exp();
+                e.clone() / (e + 1.0).square() * u
+            }
             Self::LeastSquares => u,
         }
     }
