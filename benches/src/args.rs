@@ -45,6 +45,11 @@ pub struct Args {
     #[arg(long, default_value_t = 20.0)]
     pub seconds: f64,
 
+    /// Steps that are timed together, for methods whose steps differ (those of the K-FAC family
+    /// refresh every ten); times are per step.
+    #[arg(long, default_value_t = 1, value_name = "STEPS", value_parser = at_least_one)]
+    pub cycle: usize,
+
     /// Do not measure peak memory (no process per method).
     #[arg(long)]
     pub no_memory: bool,

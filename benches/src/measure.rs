@@ -23,7 +23,7 @@ pub struct Effort {
 ///
 /// Slow ones leave after their budget; the times of the others then come mostly from rounds
 /// without them.
-pub fn interleave(steps: &mut [Box<dyn Step>], effort: Effort) -> Vec<Vec<Duration>> {
+pub fn interleave(steps: &mut [Box<dyn Step + '_>], effort: Effort) -> Vec<Vec<Duration>> {
     for _ in 0..WARM_UP {
         steps.iter_mut().for_each(|step| step.step());
     }

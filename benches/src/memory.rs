@@ -30,10 +30,12 @@ pub fn predicted_bytes(setting: Setting, method: Method, batch: usize) -> f64 {
         Method::AdamW => 4.0 * trainable,
         // The previous update.
         Method::IefMomentum => 3.0 * trainable,
+        // 2 (i² + o²) for a layer of i x o: five times its parameters where it is nearly square.
+        Method::Kfac | Method::Ekfac | Method::Iekfac => 7.0 * trainable,
         _ => 2.0 * trainable,
     };
     let kept = match method {
-        Method::Sf => 2.0 * m * activations,
+        Method::Sf | Method::Kfac => 2.0 * m * activations,
         Method::BySample => activations,
         _ => m * activations,
     };

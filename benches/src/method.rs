@@ -11,7 +11,10 @@ use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::Symmetric;
 use burn_ief::optim::PreviousUpdate;
 use burn_ief::update::{Damping, ief};
-use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
+use burn_ief::{
+    EfConfig, EkfacConfig, IefConfig, IekfacConfig, Kfac, KfacConfig, NaturalGradient, SfConfig,
+    loss, output,
+};
 use clap::ValueEnum;
 
 use crate::call::{Call, Leaves, PerSample};
@@ -19,6 +22,9 @@ use crate::settings::{Batch, Mlp, Net, Setting, Transformer};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;
+
+/// Steps from one refresh of Kronecker factors and their inverses to the next.
+const REFRESH: usize = 10;
 
 /// How the update is formed.
 #[derive(
@@ -41,6 +47,12 @@ pub enum Method {
     IefMomentum,
     /// Fisher matrix from one drawn label per sample, recorded.
     Sf,
+    /// K-FAC, factors and inverses every ten steps.
+    Kfac,
+    /// eKFAC, likewise.
+    Ekfac,
+    /// ieKFAC, likewise.
+    Iekfac,
     /// iEF from one backward pass per sample.
     BySample,
     /// iEF from per-sample gradients [M, P] kept in memory, the naive way.
@@ -101,6 +113,7 @@ enum Direction {
     Plain(Call),
     /// A method, and what it keeps between steps.
     Natural(NaturalGradient, RefCell<PreviousUpdate>),
+    Kronecker(RefCell<Kfac>),
     BySample,
     Dense,
 }
@@ -113,6 +126,7 @@ impl<N: Net> Training<N> {
             let previous = RefCell::new(method.new_state(&model));
             (method.optimizer(), Direction::Natural(method, previous))
         };
+        let kronecker = |method: Kfac| (method.optimizer(), Direction::Kronecker(method.into()));
         let applied = || IefConfig::new().build().optimizer();
         let (optimizer, direction) = match method {
             Method::Sgd => (sgd(), Direction::Plain(Call::Folded)),
@@ -123,6 +137,18 @@ impl<N: Net> Training<N> {
             Method::Ief => natural(IefConfig::new().build()),
             Method::IefMomentum => natural(IefConfig::new().with_solve_momentum(0.9).build()),
             Method::Sf => natural(SfConfig::new().build()),
+            Method::Kfac => {
+                let config = KfacConfig::new().with_factor_interval(REFRESH);
+                kronecker(config.with_inverse_interval(REFRESH).build())
+            }
+            Method::Ekfac => {
+                let config = EkfacConfig::new().with_factor_interval(REFRESH);
+                kronecker(config.with_inverse_interval(REFRESH).build())
+            }
+            Method::Iekfac => {
+                let config = IekfacConfig::new().with_factor_interval(REFRESH);
+                kronecker(config.with_inverse_interval(REFRESH).build())
+            }
             Method::BySample => (applied(), Direction::BySample),
             Method::Dense => (applied(), Direction::Dense),
         };
@@ -150,6 +176,13 @@ impl<N: Net> Training<N> {
                 let grads = loss(self.loss.forward(logits, labels)).backward();
                 let previous = &mut *previous.borrow_mut();
                 let update = method.gradients_with(previous, tape, grads, model);
+                update.expect("a recorded model")
+            }
+            Direction::Kronecker(method) => {
+                let tape = method.borrow().start();
+                let logits = output(model.logits(inputs, &Call::Recorded));
+                let grads = loss(self.loss.forward(logits, labels)).backward();
+                let update = method.borrow_mut().gradients(tape, grads, model);
                 update.expect("a recorded model")
             }
             Direction::BySample => self.by_sample(model),

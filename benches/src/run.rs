@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::args::Args;
 use crate::measure::{Effort, interleave, median};
 use crate::memory;
-use crate::method::{Method, prepare};
+use crate::method::{Method, Step, prepare};
 use crate::place::Place;
 use crate::table::{self, Row};
 
@@ -76,19 +76,31 @@ fn measure(
     let mut timed: Vec<&mut Row> = rows.iter_mut().filter(|row| row.error.is_none()).collect();
     let mut steps: Vec<_> = timed
         .iter()
-        .map(|row| prepare(args.setting, row.method, batch, &device))
+        .map(|row| {
+            let step = prepare(args.setting, row.method, batch, &device);
+            Box::new(Cycle(step, args.cycle)) as Box<dyn Step>
+        })
         .collect();
     let effort = Effort {
         rounds: args.rounds,
         budget: Duration::from_secs_f64(args.seconds.max(0.0)),
     };
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3 / args.cycle as f64;
     for (row, times) in timed.iter_mut().zip(interleave(&mut steps, effort)) {
         row.median_ms = median(&times).map(milliseconds);
         row.min_ms = times.iter().min().copied().map(milliseconds);
     }
     table::relate(&mut rows);
     Ok(rows)
+}
+
+/// Several steps as one.
+struct Cycle(Box<dyn Step>, usize);
+
+impl Step for Cycle {
+    fn step(&mut self) {
+        (0..self.1).for_each(|_| self.0.step());
+    }
 }
 
 fn fits(args: &Args, method: Method, batch: usize) -> Result<(), String> {

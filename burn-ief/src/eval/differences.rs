@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use super::direction::{Checked, epsilon, moved};
 use super::loss::{flattened, widened};
 use crate::error::Error;
-use crate::jacobian::to_host;
+use crate::jacobian::{Direction, to_host};
 
 /// The first step is kept if it moved the outputs as asked within this factor.
 const NEAR: f64 = 8.0;
@@ -20,7 +20,8 @@ pub(super) struct Rates {
     pub forwards: usize,
 }
 
-/// Central differences with steps h and h/2: `(4 D(h/2) − D(h)) / 3` is exact to fourth order.
+/// Central differences along a direction of this squared length, beside that of the parameters that
+/// it moves, with steps h and h/2: `(4 D(h/2) − D(h)) / 3` is exact to fourth order.
 ///
 /// A step is good if rounding and curvature are in balance, which for central differences is a
 /// relative change of ε^(1/3). The first is that change of the parameters. Parameters say little
@@ -34,10 +35,12 @@ pub(super) fn rates<M: Module, const D: usize>(
     module: &M,
     parameter_epsilon: f64,
     direction: &Checked,
+    [length, around]: [f64; 2],
     forward: impl Fn(&M) -> Tensor<D>,
     z: &Tensor<3>,
 ) -> Result<Rates, Error> {
-    if direction.length == 0.0 {
+    let length = length.sqrt();
+    if length == 0.0 {
         return Ok(Rates {
             rates: z.zeros_like(),
             difference: z.zeros_like(),
@@ -45,36 +48,43 @@ pub(super) fn rates<M: Module, const D: usize>(
             forwards: 0,
         });
     }
-    let at = |h: f64| -> Result<Tensor<3>, Error> {
-        let side = |h| {
-            let moved = moved(module, &direction.direction, h);
-            widened(flattened(forward(&moved)))
-        };
-        let (ahead, behind) = (side(h), side(-h));
-        for side in [&ahead, &behind] {
-            same_outputs(side, z)?;
-        }
-        let rates = (ahead - behind) / (2.0 * h);
-        finite("logits on the way along the direction", &rates)?;
-        Ok(rates)
+    let side = |step: &Direction, forth| -> Result<Tensor<3>, Error> {
+        let side = widened(flattened(forward(&moved(module, step, forth))));
+        same_outputs(&side, z)?;
+        finite("logits on the way along the direction", &side)?;
+        Ok(side)
+    };
+    let scaled = |h: f64| {
+        // A small step underflows in half precision.
+        let mut step = direction.0.widened();
+        step.scale(h);
+        step
+    };
+    let at = |h: f64| {
+        let step = scaled(h);
+        Ok::<_, Error>((side(&step, true)? - side(&step, false)?) / (2.0 * h))
     };
     let epsilon = parameter_epsilon.max(epsilon(z.dtype()));
     let change = epsilon.cbrt();
-    let around = match direction.around > 0.0 {
-        true => direction.around,
+    let around = match around > 0.0 {
+        true => around.sqrt(),
         false => 1.0,
     };
-    let mut step = change * around / direction.length;
-    let mut outer = at(step)?;
-    let mut forwards = 4;
-    let (size, rate) = (size(z), size(&outer));
+    let mut step = change * around / length;
+    let first = scaled(step);
+    let ahead = side(&first, true)?;
+    let (size, rate) = (size(z), size(&(ahead.clone() - z.clone())) / step);
     // How much longer the step should be. No step is so long that parameters change by half.
     let longer = (change * size / (step * rate)).clamp(change, 0.5 / change);
-    if size > 0.0 && rate > 0.0 && !(1.0 / NEAR..NEAR).contains(&longer) {
-        step *= longer;
-        outer = at(step)?;
-        forwards += 2;
-    }
+    let far = size > 0.0 && rate > 0.0 && !(1.0 / NEAR..NEAR).contains(&longer);
+    let (outer, forwards) = match far {
+        true => {
+            step *= longer;
+            (at(step)?, 5)
+        }
+        false => ((ahead - side(&first, false)?) / (2.0 * step), 4),
+    };
+    drop(first);
     let inner = at(step / 2.0)?;
     let rates = (inner.clone() * 4.0 - outer) / 3.0;
     Ok(Rates {

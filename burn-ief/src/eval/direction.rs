@@ -2,10 +2,11 @@
 
 use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamGroup};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Gradients, Tensor};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
+use rayon::prelude::*;
 
 use crate::error::Error;
-use crate::jacobian::{Direction, JacobianParam, to_host};
+use crate::jacobian::{Direction, JacobianParam};
 use crate::linalg::dot;
 use crate::optim::map_gradients;
 
@@ -66,7 +67,7 @@ impl Trainable {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignDirection`], [`Error::RowShape`], [`Error::NonFiniteDirection`].
+    /// [`Error::ForeignDirection`], [`Error::RowShape`].
     pub fn check(&self, what: &'static str, v: &GradientsParams) -> Result<Checked, Error> {
         let direction = Direction::from_gradients(&self.params, v)?;
         let others = Direction::from_gradients(&self.others, v)?;
@@ -82,48 +83,101 @@ impl Trainable {
                 matched,
             });
         }
-        let (mut length, mut around, mut bad) = (0.0, 0.0, Vec::new());
-        for (param, square) in self.params.iter().zip(&self.squares) {
-            let Some(entry) = direction.get(param.id) else {
-                continue;
-            };
-            let values = to_host(entry);
-            if values.iter().any(|x| !x.is_finite()) {
-                bad.push(param.path.clone());
-            }
-            length += dot(&values, &values);
-            around += square;
-        }
-        match bad.is_empty() {
-            true => Ok(Checked {
-                direction,
-                length: length.sqrt(),
-                around: around.sqrt(),
-            }),
-            false => Err(Error::NonFiniteDirection {
-                what,
-                parameters: bad,
-            }),
+        Ok(Checked(direction))
+    }
+
+    /// Squared lengths of a direction and of the parameters that it moves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFiniteDirection`] naming parameters.
+    pub fn squares(&self, what: &'static str, v: &Checked) -> Result<[f64; 2], Error> {
+        let own = self.params.iter().zip(&self.squares);
+        let moved = own.filter(|(param, _)| v.0.get(param.id).is_some());
+        let around = moved.map(|(_, square)| square).sum();
+        let own = self.params.iter();
+        let length: f64 = own.filter_map(|param| v.0.get(param.id)).map(square).sum();
+        match length.is_finite() {
+            true => Ok([length, around]),
+            false => Err(self.not_finite(what, v)),
         }
     }
 
-    /// Inner product of two checked directions.
-    pub fn dot(&self, a: &Checked, b: &Checked) -> f64 {
+    /// Inner product of a direction and the gradient.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFiniteDirection`] naming parameters.
+    pub fn slope(&self, direction: &Checked, gradient: &Checked) -> Result<f64, Error> {
+        let slope = self.product(direction, gradient);
+        if slope.is_finite() {
+            return Ok(slope);
+        }
+        self.squares("direction", direction)?;
+        Err(self.not_finite("gradient", gradient))
+    }
+
+    fn product(&self, a: &Checked, b: &Checked) -> f64 {
         let shares = self.params.iter().filter_map(|param| {
-            let (a, b) = (a.direction.get(param.id)?, b.direction.get(param.id)?);
-            Some(dot(&to_host(a), &to_host(b)))
+            let (a, b) = (a.0.get(param.id)?, b.0.get(param.id)?);
+            Some(inner(a, b))
         });
         shares.sum()
+    }
+
+    fn not_finite(&self, what: &'static str, v: &Checked) -> Error {
+        let own = self.params.iter();
+        let bad = own.filter(|param| {
+            let entry = v.0.get(param.id);
+            entry.is_some_and(|entry| !square(entry).is_finite())
+        });
+        Error::NonFiniteDirection {
+            what,
+            parameters: bad.map(|param| param.path.clone()).collect(),
+        }
     }
 }
 
 /// A direction that fits its module.
-pub(super) struct Checked {
-    pub direction: Direction,
-    /// ‖Δ‖.
-    pub length: f64,
-    /// ‖θ‖ of the parameters it moves.
-    pub around: f64,
+pub(super) struct Checked(pub Direction);
+
+/// Entries of which a thread takes the inner product.
+const CHUNK: usize = 1 << 16;
+
+/// Inner product, accumulated in f64 without a copy in f64: directions are as large as models.
+fn inner(a: Tensor<1>, b: Tensor<1>) -> f64 {
+    host_inner(&a.into_data(), &b.into_data())
+}
+
+/// The inner product with itself.
+fn square(a: Tensor<1>) -> f64 {
+    let a = a.into_data();
+    host_inner(&a, &a)
+}
+
+fn host_inner(a: &TensorData, b: &TensorData) -> f64 {
+    let (Ok(a), Ok(b)) = (a.as_slice::<f32>(), b.as_slice::<f32>()) else {
+        let [a, b] = [a, b].map(|data| data.iter::<f64>().collect::<Vec<_>>());
+        return dot(&a, &b);
+    };
+    let chunks = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
+    // Added in their order: the sum does not depend on the threads.
+    let sums: Vec<f64> = chunks.map(|(a, b)| dot_f32(a, b)).collect();
+    sums.iter().sum()
+}
+
+fn dot_f32(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a.remainder().iter().zip(b.remainder());
+    let rest: f64 = rest.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a.zip(b) {
+        for (lane, (&a, &b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += f64::from(a) * f64::from(b);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
 }
 
 struct Walk<'a> {
@@ -163,7 +217,8 @@ impl ModuleVisitor for Walk<'_> {
             DType::F64 => value,
             _ => value.cast(DType::F32),
         };
-        self.found.squares.push(to_host(value.square().sum())[0]);
+        let value = value.reshape([info.shape.num_elements()]);
+        self.found.squares.push(square(value));
         self.found.params.push(info);
     }
 }
@@ -178,31 +233,29 @@ pub(super) fn epsilon(dtype: DType) -> f64 {
     }
 }
 
-/// θ + hΔ.
-pub(super) fn moved<M: Module>(module: &M, direction: &Direction, h: f64) -> M {
+/// θ + step, or θ − step.
+pub(super) fn moved<M: Module>(module: &M, step: &Direction, forth: bool) -> M {
     struct Move<'a> {
-        direction: &'a Direction,
-        h: f64,
+        step: &'a Direction,
+        forth: bool,
     }
     impl ModuleMapper for Move<'_> {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let Some(entry) = self.direction.get(param.id) else {
+            let Some(step) = self.step.get(param.id) else {
                 return param;
             };
-            let h = self.h;
+            let forth = self.forth;
             param.map(move |value| {
-                // A small step underflows in half precision.
-                let entry = match entry.dtype() {
-                    DType::F64 => entry,
-                    _ => entry.cast(DType::F32),
-                };
-                let step = entry.to_device(&value.device()) * h;
+                let step = step.to_device(&value.device());
                 let step = step.cast(value.dtype()).reshape(value.shape());
-                value + step
+                match forth {
+                    true => value + step,
+                    false => value - step,
+                }
             })
         }
     }
-    module.clone().map(&mut Move { direction, h })
+    module.clone().map(&mut Move { step, forth })
 }
 
 /// A module that computes as in evaluation but still has gradients.

@@ -250,13 +250,15 @@ impl<M: Module> FisherAt<'_, M> {
         direction: &GradientsParams,
         gradient: &GradientsParams,
     ) -> Result<Quality, Error> {
-        let slope = self.slope(direction, gradient)?;
+        let direction = self.trainable.check("direction", direction)?;
+        let gradient = self.trainable.check("gradient", gradient)?;
+        let slope = self.trainable.slope(&direction, &gradient)?;
         if slope == 0.0 {
             return Err(Error::ZeroSlope);
         }
         Ok(Quality {
             slope,
-            curvature: self.curvature(direction)?,
+            curvature: self.respond(&direction)?.curvature,
         })
     }
 
@@ -272,7 +274,7 @@ impl<M: Module> FisherAt<'_, M> {
     ) -> Result<f64, Error> {
         let direction = self.trainable.check("direction", direction)?;
         let gradient = self.trainable.check("gradient", gradient)?;
-        Ok(self.trainable.dot(&direction, &gradient))
+        self.trainable.slope(&direction, &gradient)
     }
 
     /// ΔᵀFΔ.
@@ -286,7 +288,8 @@ impl<M: Module> FisherAt<'_, M> {
     /// - for the recorded methods, those of [`Recorded::collect`](crate::jacobian::Recorded);
     /// - [`Error::NestedRecording`] inside a recording.
     pub fn curvature(&self, direction: &GradientsParams) -> Result<Curvature, Error> {
-        self.respond(direction).map(|response| response.curvature)
+        let direction = self.trainable.check("direction", direction)?;
+        Ok(self.respond(&direction)?.curvature)
     }
 
     /// FΔ, in sum form.
@@ -297,7 +300,8 @@ impl<M: Module> FisherAt<'_, M> {
     ///
     /// As [`curvature`](Self::curvature).
     pub fn product(&self, direction: &GradientsParams) -> Result<GradientsParams, Error> {
-        let curved = self.respond(direction)?.curved;
+        let direction = self.trainable.check("direction", direction)?;
+        let curved = self.respond(&direction)?.curved;
         let z = (self.forward)(&self.still);
         same_outputs(&z, &self.z)?;
         if !z.is_tracked() {
@@ -309,18 +313,19 @@ impl<M: Module> FisherAt<'_, M> {
         Ok(GradientsParams::from_params(&mut grads, self.module, &ids))
     }
 
-    fn respond(&self, direction: &GradientsParams) -> Result<Response, Error> {
+    fn respond(&self, direction: &Checked) -> Result<Response, Error> {
         refuse_recording()?;
-        let direction = self.trainable.check("direction", direction)?;
+        let squares = self.trainable.squares("direction", direction)?;
+        let along = Along { direction, squares };
         match self.fisher.method {
-            Method::Auto => self.automatic(&direction),
-            method => self.by(method, &direction),
+            Method::Auto => self.automatic(&along),
+            method => self.by(method, &along),
         }
     }
 
-    fn automatic(&self, direction: &Checked) -> Result<Response, Error> {
+    fn automatic(&self, along: &Along<'_>) -> Result<Response, Error> {
         if let Some(method) = self.chosen.get() {
-            return self.by(*method, direction);
+            return self.by(*method, along);
         }
         let [_, positions, classes] = self.z.dims();
         let method = match (positions * classes <= FEW_OUTPUTS, self.coarse) {
@@ -328,33 +333,32 @@ impl<M: Module> FisherAt<'_, M> {
             (false, false) => Method::Differences,
             (false, true) => Method::MonteCarlo { draws: 16, seed: 0 },
         };
-        let (method, response) = match self.by(method, direction) {
-            Err(Error::UnrecordedUse { .. } | Error::NothingRecorded) => (
-                Method::Differences,
-                self.by(Method::Differences, direction)?,
-            ),
+        let (method, response) = match self.by(method, along) {
+            Err(Error::UnrecordedUse { .. } | Error::NothingRecorded) => {
+                (Method::Differences, self.by(Method::Differences, along)?)
+            }
             response => (method, response?),
         };
         let _ = self.chosen.set(method);
         Ok(response)
     }
 
-    fn by(&self, method: Method, direction: &Checked) -> Result<Response, Error> {
+    fn by(&self, method: Method, along: &Along<'_>) -> Result<Response, Error> {
         match method {
-            Method::Exact => self.exact(direction),
-            Method::MonteCarlo { draws, seed } => self.monte_carlo(direction, draws, seed),
-            Method::Differences | Method::Auto => self.differences(direction),
+            Method::Exact => self.exact(along),
+            Method::MonteCarlo { draws, seed } => self.monte_carlo(along, draws, seed),
+            Method::Differences | Method::Auto => self.differences(along),
         }
     }
 
-    fn exact(&self, direction: &Checked) -> Result<Response, Error> {
+    fn exact(&self, along: &Along<'_>) -> Result<Response, Error> {
         let record = || {
             let group = self.fisher.group.as_ref();
             OutputRows::record(&self.still, group, &self.forward, &self.z)
         };
         let (rows, fresh) = kept(&self.outputs, record)?;
         let passes = if fresh { rows.passes() } else { 0 };
-        let u = rows.rates(&self.trainable.params, &direction.direction, &self.z)?;
+        let u = rows.rates(&self.trainable.params, &along.direction.0, &self.z)?;
         let cost = Cost {
             backward: passes,
             forward: 0,
@@ -362,10 +366,17 @@ impl<M: Module> FisherAt<'_, M> {
         Ok(self.response(Method::Exact, u, 0.0, cost))
     }
 
-    fn differences(&self, direction: &Checked) -> Result<Response, Error> {
+    fn differences(&self, along: &Along<'_>) -> Result<Response, Error> {
         let forward = |module: &M| (self.forward)(module);
         let epsilon = self.trainable.epsilon;
-        let found = rates(&self.plain, epsilon, direction, forward, &self.z)?;
+        let found = rates(
+            &self.plain,
+            epsilon,
+            along.direction,
+            along.squares,
+            forward,
+            &self.z,
+        )?;
         let cost = Cost {
             forward: found.forwards,
             backward: 0,
@@ -382,7 +393,7 @@ impl<M: Module> FisherAt<'_, M> {
         Ok(response)
     }
 
-    fn monte_carlo(&self, direction: &Checked, draws: usize, seed: u64) -> Result<Response, Error> {
+    fn monte_carlo(&self, along: &Along<'_>, draws: usize, seed: u64) -> Result<Response, Error> {
         let record = || {
             DrawnRows::record(
                 &self.still,
@@ -396,7 +407,7 @@ impl<M: Module> FisherAt<'_, M> {
         };
         let (rows, fresh) = kept(&self.drawn, record)?;
         let passes = if fresh { rows.passes() } else { 0 };
-        let estimate = rows.estimate(&self.trainable.params, &direction.direction)?;
+        let estimate = rows.estimate(&self.trainable.params, &along.direction.0)?;
         Ok(Response {
             curved: estimate.curved,
             curvature: Curvature {
@@ -437,6 +448,12 @@ impl<M: Module> FisherAt<'_, M> {
         let variances = to_host(variances).into_iter();
         variances.map(|v| v * largest * largest).collect()
     }
+}
+
+/// A direction with its squared length and that of the parameters it moves.
+struct Along<'a> {
+    direction: &'a Checked,
+    squares: [f64; 2],
 }
 
 /// H u and uᵀHu along one direction.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::module::ParamId;
 use burn::optim::GradientsParams;
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor};
 
 use super::JacobianParam;
 use crate::error::Error;
@@ -63,6 +63,20 @@ impl Direction {
             None => share,
         };
         self.entries.insert(id, sum);
+    }
+
+    /// In f32 at least.
+    pub fn widened(&self) -> Self {
+        let entries = self.entries.iter().map(|(&id, entry)| {
+            let entry = match entry.dtype() {
+                DType::F64 => entry.clone(),
+                _ => entry.clone().cast(DType::F32),
+            };
+            (id, entry)
+        });
+        Self {
+            entries: entries.collect(),
+        }
     }
 
     /// Multiply every entry.
