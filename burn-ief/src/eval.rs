@@ -52,12 +52,12 @@
 //! | [`Method`] | passes for T positions and C classes | what it needs | error |
 //! | --- | --- | --- | --- |
 //! | [`Exact`](Method::Exact) | T·C forward and backward, once per batch | recorded calls | rounding |
-//! | [`Differences`](Method::Differences) | 4 forward (5 if the first step was far off) | nothing | estimated |
+//! | [`Differences`](Method::Differences) | 3 forward (4 if the first step was far off) | nothing | estimated |
 //! | [`MonteCarlo`](Method::MonteCarlo) | one forward and backward per draw, once per batch | recorded calls | standard error |
 //!
 //! [`Auto`](Method::Auto), the default, takes the first where there are few outputs and the second
 //! where there are many. A forward pass is about a third of a forward and backward one: beside the
-//! gradient, γ by differences costs one for the outputs and at most five, less than three training
+//! gradient, γ by differences costs one for the outputs and three or four, less than three training
 //! passes.
 //!
 //! # Other things to judge

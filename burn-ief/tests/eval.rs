@@ -75,7 +75,7 @@ fn few_outputs_are_exact_and_many_take_differences_at_most_three_passes() {
         assert_eq!(calls.get(), 1 + cost.forward + cost.backward);
         if expected == Method::Differences {
             // A forward pass is about a third of a training pass.
-            assert!(calls.get() <= 7, "{}", calls.get());
+            assert!((4..=5).contains(&calls.get()), "{}", calls.get());
             assert_eq!(cost.backward, 0);
         }
     }

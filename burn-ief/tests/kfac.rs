@@ -281,7 +281,14 @@ fn accumulated_batches_make_the_update_of_all_of_them() {
         let batch = Batches.batch(half.to_vec(), &device);
         accumulator.accumulate(&natural, TrainStep::step(&natural, batch).grads);
     }
+    assert!(natural.last_kronecker_report().is_none());
     let stepped = natural.optimize(&mut method.optimizer(), 1.0.into(), accumulator.grads());
+    let report = stepped.last_kronecker_report().unwrap();
+    assert!(report.refreshed && report.decrease > 0.0 && report.scale <= 1.0);
+    assert!(
+        report.plain.is_empty() && report.unused.is_empty(),
+        "{report:?}"
+    );
     let pairs = [
         (&net.first, &stepped.model().first),
         (&net.last, &stepped.model().last),

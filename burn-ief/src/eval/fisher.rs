@@ -40,8 +40,8 @@ pub enum Method {
     /// One recorded forward and backward pass for each output of a sample (positions times
     /// classes). They serve all directions that are judged on the batch, and are kept.
     Exact,
-    /// Central differences of the outputs along Δ with two step sizes, for any model. The error
-    /// is estimated from what the second step changed.
+    /// Differences of the outputs at three steps along Δ, for any model. The error is estimated from
+    /// what the third step changed.
     Differences,
     /// `(Δᵀ∇log p(ŷ))²` for labels drawn from the model: unbiased, needs recorded calls. The
     /// passes serve all directions that are judged on the batch, and are kept; so the errors of
@@ -381,8 +381,8 @@ impl<M: Module> FisherAt<'_, M> {
             forward: found.forwards,
             backward: 0,
         };
-        // In the norm of F, squared. Where rounding dominates, what it put into the extrapolation
-        // is up to four times what it put into the difference, which may be small by luck.
+        // In the norm of F, squared. Where rounding dominates, it put 1.6 times as much into the
+        // rates as into the difference, which may also be small by luck.
         let off = self.variances(found.difference).iter().sum::<f64>();
         let rounding = self.fisher.loss.bound(&self.z) * found.rounding * found.rounding;
         let off = 16.0 * (off + rounding);

@@ -82,7 +82,7 @@ impl Quality {
 pub struct Curvature {
     /// ΔᵀFΔ of the batch, in sum form.
     pub value: f64,
-    /// How far off it may be: 0 for exact passes (which round), a cautious estimate from a second
+    /// How far off it may be: 0 for exact passes (which round), a cautious estimate from a third
     /// step for differences, the standard error for Monte Carlo.
     pub error: f64,
     /// The share of each sample; they add up to the value.
@@ -98,8 +98,8 @@ pub struct Curvature {
 /// ```
 /// use burn_ief::eval::Cost;
 ///
-/// // Differences: two steps, forth and back.
-/// let cost = Cost { forward: 4, backward: 0 };
+/// // Differences: three steps along Δ.
+/// let cost = Cost { forward: 3, backward: 0 };
 /// assert_ne!(cost, Cost::default());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

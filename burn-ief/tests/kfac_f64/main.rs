@@ -9,11 +9,13 @@ mod nets;
 
 use std::sync::Once;
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, FloatDType};
-use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, Split};
-use burn_ief::{EkfacConfig, IekfacConfig, Kfac};
+use burn_ief::jacobian::Recorded;
+use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, Split, layer_factors};
+use burn_ief::{EkfacConfig, IekfacConfig, Kfac, LabelDraw, Tape};
 
-use dense::{distance, entries};
+use dense::{distance, entries, values};
 use nets::{Net, Sample, conv_net, sequence_net};
 
 const TOLERANCE: f64 = 1e-9;
@@ -85,6 +87,42 @@ fn updates_are_those_of_dense_kronecker_products() {
                 check(&sequence_net(&device, 6, positions), estimate, sharing);
             }
             check(&conv_net(&device, 4), estimate, sharing);
+        }
+    }
+}
+
+/// All labels with their probabilities in the place of drawn ones: B of the head is the mean of
+/// `diag(p) − ppᵀ`, and A that of the true labels.
+#[test]
+fn factors_of_drawn_labels_estimate_the_fisher_matrix() {
+    let device = device();
+    for positions in [1, 3] {
+        let net = sequence_net(&device, 6, positions);
+        let draw = LabelDraw::Enumerate { classes: 3 };
+        let tape = Tape::with_drawn_labels(draw).with_factored_rows();
+        let logits = net.logits();
+        let p = values(softmax(logits.clone().inner(), 1).narrow(0, 0, 6));
+        let loss = burn_ief::loss(net.mean_loss(logits));
+        let recorded = Recorded::collect(tape, loss.backward(), net.module(), None).unwrap();
+        let mut expected = [0.0; 9];
+        for (k, entry) in expected.iter_mut().enumerate() {
+            let (i, j) = (k / 3, k % 3);
+            let share = |p: &[f64]| match i == j {
+                true => p[i] - p[i] * p[i],
+                false => -p[i] * p[j],
+            };
+            *entry = p.chunks(3).map(share).sum::<f64>() / 6.0;
+        }
+        let of = |estimate| layer_factors(&recorded, estimate, Sharing::Expand).unwrap();
+        let (sampled, truth) = (of(Estimate::Sampled), of(Estimate::Empirical));
+        let head = sampled.iter().find(|layer| layer.path == "head.weight");
+        let found = values(head.unwrap().error.clone());
+        let error = distance(&found, &expected);
+        assert!(error < 1e-12, "{error:e}");
+        for (sampled, truth) in sampled.iter().zip(&truth) {
+            let inputs = [sampled, truth].map(|layer| values(layer.input.clone()));
+            assert_eq!(inputs[0], inputs[1], "{}", sampled.path);
+            assert!(distance(&values(sampled.error.clone()), &values(truth.error.clone())) > 1e-3);
         }
     }
 }

@@ -118,21 +118,33 @@ impl SequenceNet {
     fn labels(&self) -> Tensor<1, Int> {
         labels(self.x.dims()[0], &self.device)
     }
+
+    pub fn module(&self) -> &impl Module {
+        &self.net
+    }
+
+    /// Recorded and marked.
+    pub fn logits(&self) -> Tensor<2> {
+        let x = self
+            .net
+            .first
+            .forward_recorded(burn_ief::input(self.x.clone()));
+        let x = self.net.twice.forward_recorded(x.tanh()).tanh();
+        let x = self.net.twice.forward_recorded(x).tanh();
+        let x = x.mean_dim(1).squeeze_dim::<2>(1);
+        output(self.net.head.forward_recorded(x))
+    }
+
+    pub fn mean_loss(&self, logits: Tensor<2>) -> Tensor<1> {
+        let samples = self.x.dims()[0] as f64;
+        summed_loss(logits, self.labels()) * (1.0 / samples)
+    }
 }
 
 impl Net for SequenceNet {
     fn step(&self, kfac: &mut Kfac) -> GradientsParams {
         let tape = kfac.start();
-        let x = self.net.first.forward_recorded(self.x.clone()).tanh();
-        let x = self.net.twice.forward_recorded(x).tanh();
-        let x = self.net.twice.forward_recorded(x).tanh();
-        let logits = output(
-            self.net
-                .head
-                .forward_recorded(x.mean_dim(1).squeeze_dim::<2>(1)),
-        );
-        let samples = self.x.dims()[0] as f64;
-        let loss = summed_loss(logits, self.labels()) * (1.0 / samples);
+        let loss = self.mean_loss(self.logits());
         kfac.gradients(tape, loss.backward(), &self.net).unwrap()
     }
 
