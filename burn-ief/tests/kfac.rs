@@ -23,7 +23,7 @@ use burn::train::{
 };
 use burn_ief::kfac::{KroneckerDamping, Others};
 use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LayerNormRecorded, LinearRecorded};
-use burn_ief::train::{EpochLoader, Natural, train_output};
+use burn_ief::train::{EpochLoader, Natural, Reduction, train_output};
 use burn_ief::{EkfacConfig, Error, IekfacConfig, Kfac, KfacConfig, Tape, loss, output};
 
 type Item = ([f32; 4], i64);
@@ -64,10 +64,14 @@ struct Net {
 
 impl Net {
     fn new(device: &Device) -> Self {
+        Self::with_width(16, device)
+    }
+
+    fn with_width(width: usize, device: &Device) -> Self {
         Self {
-            first: LinearConfig::new(4, 16).init(device),
-            norm: LayerNormConfig::new(16).init(device),
-            last: LinearConfig::new(16, 3).init(device),
+            first: LinearConfig::new(4, width).init(device),
+            norm: LayerNormConfig::new(width).init(device),
+            last: LinearConfig::new(width, 3).init(device),
         }
     }
 
@@ -299,6 +303,54 @@ fn accumulated_batches_make_the_update_of_all_of_them() {
         let size = expected.clone().abs().max().into_scalar::<f32>();
         let difference = (moved - expected).abs().max().into_scalar::<f32>();
         assert!(difference < 1e-3 * size, "{difference} of {size}");
+    }
+}
+
+/// In steps that keep the inverses a shard of few samples forms its update by itself; a larger one
+/// leaves it to the reduced gradient, and then all do.
+#[test]
+fn shards_of_any_size_make_their_mean_update() {
+    let _turn = alone();
+    let device = Device::flex().autodiff();
+    device.seed(8);
+    let net = Net::with_width(64, &device);
+    let method = IekfacConfig::new()
+        .with_factor_interval(10)
+        .with_kl_clip(None)
+        .build();
+    let mut optim = method.optimizer();
+    let natural = Natural::new(net.clone(), method.clone());
+    let batch = |range: std::ops::Range<usize>| Batches.batch(items(48)[range].to_vec(), &device);
+    let grads = TrainStep::step(&natural, batch(0..16)).grads;
+    // A step of size zero: the curvature is there, and the weights are what they were.
+    let natural = natural.optimize(&mut optim, 0.0.into(), grads);
+    let state = natural.curvature().unwrap().clone();
+    for shards in [[16..18, 18..20], [16..18, 18..34], [16..32, 32..48]] {
+        for reduction in [Reduction::Mean, Reduction::Sum] {
+            let natural = natural.clone().with_reduction(reduction);
+            let mut accumulator = GradientsAccumulator::new();
+            let mut expected: Option<Tensor<2>> = None;
+            for shard in &shards {
+                let grads = TrainStep::step(&natural, batch(shard.clone())).grads;
+                accumulator.accumulate(&natural, grads);
+                let mut kfac = method.clone().with_state(state.clone());
+                let update = step(&mut kfac, &net, &batch(shard.clone()));
+                let update = update.get::<2>(net.first.weight.id).unwrap();
+                expected = Some(expected.map_or(update.clone(), |sum| sum + update));
+            }
+            let expected = match reduction {
+                Reduction::Mean => expected.unwrap() / 2.0,
+                Reduction::Sum => expected.unwrap(),
+            };
+            let stepped = natural.optimize(&mut optim, 1.0.into(), accumulator.grads());
+            let moved = net.first.weight.val() - stepped.model().first.weight.val();
+            let size = expected.clone().abs().max().into_scalar::<f32>();
+            let off = (moved.inner() - expected).abs().max().into_scalar::<f32>();
+            assert!(
+                off < 1e-3 * size,
+                "{shards:?} {reduction:?}: {off} of {size}"
+            );
+        }
     }
 }
 

@@ -322,6 +322,40 @@ impl<'a> Uses<'a> {
         product / weights.samples as f64
     }
 
+    /// The mean gradient of the first `samples` rows times the inverses of the factors on both
+    /// sides: `(X A⁻¹)ᵀ (E B⁻¹)` for inputs X and errors E. `None` where they have so many rows that
+    /// the two products with the gradient itself are cheaper.
+    pub fn preconditioned(
+        &self,
+        samples: usize,
+        scale: f64,
+        [input, error]: [Tensor<2>; 2],
+    ) -> Option<Tensor<2>> {
+        let ([i, _], [o, _]) = (input.dims(), error.dims());
+        let factors = |side| {
+            let factors = self.uses.iter().map(move |outer| outer.factor(side));
+            factors.map(|x| by_position(x.narrow(0, 0, samples)))
+        };
+        let rows: usize = factors(self.input_side).map(|x| x.dims()[0]).sum();
+        if rows * (i * i + o * o + i * o) >= i * o * (i + o) {
+            return None;
+        }
+        let joined = |side| Tensor::cat(factors(side).collect(), 0);
+        let inputs = self.homogeneous(joined(self.input_side));
+        let errors = joined(self.input_side.other());
+        if (inputs.dims()[1], errors.dims()[1]) != (i, o) {
+            return None;
+        }
+        let times = |x: Tensor<2>, inverse: Tensor<2>| {
+            let inverse = inverse.to_device(&x.device()).cast(x.dtype());
+            x.matmul(inverse)
+        };
+        let product = times(inputs, input)
+            .transpose()
+            .matmul(times(errors, error));
+        Some(product * (scale / samples as f64))
+    }
+
     /// With the constant input of a bias as the last column.
     fn homogeneous(&self, inputs: Tensor<2>) -> Tensor<2> {
         if !self.bias {

@@ -40,6 +40,11 @@ impl Settings {
         step.is_multiple_of(self.factor_interval as u64)
     }
 
+    /// Whether all inverses are made anew in this step.
+    pub fn inverts(&self, step: u64) -> bool {
+        step.is_multiple_of(self.inverse_interval as u64)
+    }
+
     /// The recording that a step needs.
     pub fn start_at(&self, step: u64) -> Tape {
         if !self.measures(step) {
@@ -55,12 +60,12 @@ impl Settings {
     }
 
     /// Mean gradients of a recorded batch (and what `backward` gave for parameters outside the
-    /// group), and its curvature.
+    /// group), and what else it says.
     pub fn measure<M: Module>(
         &self,
         module: &M,
         recorded: Recorded,
-        step: u64,
+        state: &KroneckerState,
     ) -> Result<(GradientsParams, Statistics), Error> {
         match recorded.output_norms() {
             // Only ieKFAC needs it; the others profit where it is there: it names bad samples.
@@ -68,10 +73,11 @@ impl Settings {
             result => drop(result?),
         }
         let layout = Layout::new(module, self);
-        let statistics = match self.measures(step) {
+        state.fits(&layout)?;
+        let part = &recorded.all_rows().parts[0];
+        let curvature = match self.measures(state.steps()) {
             true => {
                 let weights = RowWeights::new(&recorded, self.estimate)?;
-                let part = &recorded.all_rows().parts[0];
                 let slots = layout.slots.iter();
                 slots
                     .map(|slot| self.curvature(slot, part, &weights))
@@ -80,28 +86,27 @@ impl Settings {
             false => layout.slots.iter().map(|_| None).collect(),
         };
         let samples = recorded.samples();
+        let slots = layout.slots.iter().zip(state.kept(self));
+        let updates = slots.map(|(slot, inverses)| {
+            let uses = fitting(slot, part)?;
+            uses.preconditioned(samples, part.scale, inverses?)
+        });
+        let updates = updates.collect();
         let (rows, rest) = recorded.into_all_rows();
         let rows = rows.narrow(0, samples)?;
         let mut gradients = rows.into_t_matvec(&vec![1.0 / samples as f64; samples])?;
         rest.register(&mut gradients);
-        Ok((gradients, statistics))
+        Ok((gradients, Statistics { curvature, updates }))
     }
 
     fn curvature(&self, slot: &Slot, part: &Part, weights: &RowWeights) -> Option<Vec<Tensor<2>>> {
         match slot.form {
             Form::Plain => None,
             Form::Kronecker {
-                inputs,
-                outputs,
-                input_side,
+                inputs, outputs, ..
             } => {
-                let mut blocks = part.blocks.iter();
-                let block = blocks.find(|block| block.parameter == slot.weight.id)?;
-                let uses = Uses::of(block)?;
-                let fits = uses.input_side == input_side
-                    && block.bias == slot.bias.as_ref().map(|bias| bias.id);
-                let [a, b] = uses.factors(weights, self.sharing);
-                let fits = fits && a.dims() == [inputs; 2] && b.dims() == [outputs; 2];
+                let [a, b] = fitting(slot, part)?.factors(weights, self.sharing);
+                let fits = a.dims() == [inputs; 2] && b.dims() == [outputs; 2];
                 fits.then(|| vec![a, b])
             }
             Form::Diagonal => {
@@ -130,8 +135,9 @@ impl Settings {
     ) -> Result<(KroneckerState, KroneckerReport), Error> {
         let layout = Layout::new(module, self);
         state.fits(&layout)?;
-        let (state, refreshed) = state.advance(&layout, statistics, self)?;
-        let mut report = state.precondition(&layout, grads, self)?;
+        let Statistics { curvature, updates } = statistics;
+        let (state, refreshed) = state.advance(&layout, curvature, self)?;
+        let mut report = state.precondition(&layout, updates, grads, self)?;
         report.refreshed = refreshed;
         if let Some(norm) = self.normalize {
             normalize(module, grads, &layout.ids(), norm);
@@ -151,6 +157,18 @@ impl Settings {
     pub fn descent(&self) -> NaturalDescent {
         NaturalDescent::new(self.weight_decay, self.momentum.clone())
     }
+}
+
+/// The uses of a slot's layer, if they are as its type says.
+fn fitting<'a>(slot: &Slot, part: &'a Part) -> Option<Uses<'a>> {
+    let Form::Kronecker { input_side, .. } = slot.form else {
+        return None;
+    };
+    let mut blocks = part.blocks.iter();
+    let block = blocks.find(|block| block.parameter == slot.weight.id)?;
+    let uses = Uses::of(block)?;
+    let bias = slot.bias.as_ref().map(|bias| bias.id);
+    (uses.input_side == input_side && block.bias == bias).then_some(uses)
 }
 
 /// What a step of the K-FAC family did.
@@ -257,8 +275,7 @@ impl Kfac {
             Some(state) => state.clone(),
             None => self.new_state(module),
         };
-        let step = state.steps();
-        let (mut gradients, statistics) = self.settings.measure(module, recorded, step)?;
+        let (mut gradients, statistics) = self.settings.measure(module, recorded, &state)?;
         let preconditioned =
             self.settings
                 .precondition(module, state, statistics, &mut gradients)?;

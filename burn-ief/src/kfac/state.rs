@@ -49,8 +49,24 @@ struct Entry {
     inverses: Vec<Param<Tensor<2>>>,
 }
 
-/// Curvature of one batch, one entry for each slot; `None` where the batch does not show it.
-pub(crate) type Statistics = Vec<Option<Vec<Tensor<2>>>>;
+/// What one batch says, one entry for each slot.
+pub(crate) struct Statistics {
+    /// Its curvature; `None` where the batch does not show it.
+    pub curvature: Vec<Option<Vec<Tensor<2>>>>,
+    /// Its mean gradient times the inverses that are kept in this step, where that was cheaper to
+    /// find without forming the gradient first.
+    pub updates: Vec<Option<Tensor<2>>>,
+}
+
+#[cfg(feature = "train")]
+impl Statistics {
+    /// Multiply the updates.
+    pub fn scale_updates(&mut self, factor: f64) {
+        let updates = std::mem::take(&mut self.updates).into_iter();
+        let scaled = updates.map(|update| update.map(|update| update * factor));
+        self.updates = scaled.collect();
+    }
+}
 
 impl KroneckerState {
     pub(super) fn new(layout: &Layout) -> Self {
@@ -86,42 +102,77 @@ impl KroneckerState {
         }
     }
 
-    /// Put the curvature of a batch beside its gradients, to be summed over shards with them.
+    /// The inverses of each slot that stay as they are in this step.
+    pub(super) fn kept(&self, settings: &Settings) -> Vec<Option<[Tensor<2>; 2]>> {
+        let refresh = settings.inverts(self.steps());
+        let counts = to_host(self.counts.val());
+        let entries = self.entries.iter().zip(counts);
+        let kept = entries.map(|(entry, count)| match entry.inverses.as_slice() {
+            [input, error] if count > 0.0 && !refresh => Some([input.val(), error.val()]),
+            _ => None,
+        });
+        kept.collect()
+    }
+
+    /// Put what a batch says beside its gradients, to be summed over shards with them. The second
+    /// inverse's id carries the number of shards that formed their update.
     #[cfg(feature = "train")]
     pub(crate) fn send(&self, statistics: Statistics, grads: &mut GradientsParams) {
-        for (entry, measured) in self.entries.iter().zip(statistics) {
+        for (entry, measured) in self.entries.iter().zip(statistics.curvature) {
             for (param, matrix) in entry.curvature.iter().zip(measured.into_iter().flatten()) {
                 grads.register(param.id, matrix);
             }
         }
+        for (entry, update) in self.entries.iter().zip(statistics.updates) {
+            if let ([input, error], Some(update)) = (entry.inverses.as_slice(), update) {
+                let one = Tensor::<2>::ones([1, 1], (&update.device(), update.dtype()));
+                grads.register(error.id, one);
+                grads.register(input.id, update);
+            }
+        }
     }
 
-    /// Take it out again, as a mean over the shards.
+    /// Take it out again: means over the shards of the curvature, and of the updates where all of
+    /// them formed theirs.
     #[cfg(feature = "train")]
     pub(crate) fn receive(&self, grads: &mut GradientsParams, shards: f64) -> Statistics {
-        let entries = self.entries.iter().map(|entry| {
+        let here = |param: &Param<Tensor<2>>, sum: Tensor<2>| {
+            sum.to_device(&param.lazy_device().inner()) / shards
+        };
+        let mut curvature = Vec::new();
+        let mut updates = Vec::new();
+        for entry in &self.entries {
             let matrices = entry.curvature.iter().map(|param| {
                 let sum = grads.remove::<2>(param.id)?;
-                Some(sum.to_device(&param.lazy_device().inner()) / shards)
+                Some(here(param, sum))
             });
             let matrices: Option<Vec<_>> = matrices.collect();
-            matrices.filter(|matrices| !matrices.is_empty())
-        });
-        entries.collect()
+            curvature.push(matrices.filter(|matrices| !matrices.is_empty()));
+            updates.push(match entry.inverses.as_slice() {
+                [input, error] => {
+                    let votes = grads.remove::<2>(error.id);
+                    let votes = votes.map_or(0.0, |votes| to_host(votes)[0]);
+                    let sum = grads.remove::<2>(input.id);
+                    sum.filter(|_| votes == shards).map(|sum| here(input, sum))
+                }
+                _ => None,
+            });
+        }
+        Statistics { curvature, updates }
     }
 
     /// Average the curvature of a batch in, invert where that is due, and count the step.
     pub(super) fn advance(
         self,
         layout: &Layout,
-        statistics: Statistics,
+        curvature: Vec<Option<Vec<Tensor<2>>>>,
         settings: &Settings,
     ) -> Result<(Self, bool), Error> {
         let step = self.steps();
         let mut counts = to_host(self.counts.val());
-        let refresh = step.is_multiple_of(settings.inverse_interval as u64);
+        let refresh = settings.inverts(step);
         let mut entries = Vec::with_capacity(self.entries.len());
-        let slots = layout.slots.iter().zip(self.entries).zip(statistics);
+        let slots = layout.slots.iter().zip(self.entries).zip(curvature);
         for (((slot, entry), measured), count) in slots.zip(&mut counts) {
             let first = *count == 0.0;
             let entry = match measured {
@@ -150,10 +201,12 @@ impl KroneckerState {
         Ok((state, refresh))
     }
 
-    /// Turn the mean gradients of the covered parameters into the update.
+    /// Turn the mean gradients of the covered parameters into the update; `formed` holds the parts of
+    /// it that are there already.
     pub(super) fn precondition(
         &self,
         layout: &Layout,
+        formed: Vec<Option<Tensor<2>>>,
         grads: &mut GradientsParams,
         settings: &Settings,
     ) -> Result<KroneckerReport, Error> {
@@ -162,13 +215,15 @@ impl KroneckerState {
         let mut report = KroneckerReport::default();
         let mut updates = Direction::default();
         let mut products: Vec<(&Slot, f64)> = Vec::new();
-        for ((slot, entry), count) in layout.slots.iter().zip(&self.entries).zip(counts) {
+        let entries = layout.slots.iter().zip(&self.entries).zip(formed);
+        for (((slot, entry), formed), count) in entries.zip(counts) {
             let Some(gradient) = slot.vector(&gradients) else {
                 continue;
             };
             let known = count > 0.0 && slot.form != Form::Plain;
-            let update = match slot.matrix(&gradients).filter(|_| known) {
-                Some(matrix) => slot.entries(entry.apply(matrix)),
+            let product = || Some(entry.apply(slot.matrix(&gradients)?));
+            let update = match formed.or_else(product).filter(|_| known) {
+                Some(update) => slot.entries(update),
                 None if known => slot.split(entry.divide(gradient.clone(), settings)),
                 None => {
                     report.plain.push(slot.weight.path.clone());

@@ -287,7 +287,10 @@ impl<M: Module> Natural<M> {
                 method.finish(&self.model, grads, natural);
             }
             (Rule::Kronecker(settings), Some(state)) => {
-                let statistics = state.receive(grads, shards);
+                let mut statistics = state.receive(grads, shards);
+                if self.glue.reduction == Reduction::Sum {
+                    statistics.scale_updates(shards);
+                }
                 let state = state.clone();
                 let (state, mut report) =
                     settings.precondition(&self.model, state, statistics, grads)?;

@@ -127,7 +127,7 @@ impl Job {
                 let group = settings.group.as_ref();
                 let recorded = Recorded::collect(tape, grads, module, group)?;
                 let unused = recorded.all_rows().unused();
-                let measured = settings.measure(module, recorded, state.steps())?;
+                let measured = settings.measure(module, recorded, &state)?;
                 let (mut grads, statistics) = measured;
                 state.send(statistics, &mut grads);
                 Ok((grads, Outcome::Measured { unused }))

@@ -91,6 +91,29 @@ fn updates_are_those_of_dense_kronecker_products() {
     }
 }
 
+/// Steps that keep the inverses may form the update of a small batch without its gradient.
+#[test]
+fn the_second_step_of_a_batch_is_the_first() {
+    let device = device();
+    let mut kfac = IekfacConfig::new()
+        .with_kl_clip(None)
+        .with_decay(0.0)
+        .build();
+    for samples in [2, 9] {
+        let net = sequence_net(&device, samples, 1);
+        let [first, second] = [(); 2].map(|()| net.step(&mut kfac));
+        for layer in net.layers(Estimate::Improved) {
+            let update = |step| entries(step, layer.weight, layer.bias, layer.convolution);
+            let error = distance(&update(&second), &update(&first));
+            assert!(error < 1e-11, "{samples}: {error:e}");
+        }
+        kfac = IekfacConfig::new()
+            .with_kl_clip(None)
+            .with_decay(0.0)
+            .build();
+    }
+}
+
 /// All labels with their probabilities in the place of drawn ones: B of the head is the mean of
 /// `diag(p) − ppᵀ`, and A that of the true labels.
 #[test]
