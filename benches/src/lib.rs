@@ -9,7 +9,8 @@
 //!     --methods sgd,adamw,ef,ief,sf,by_sample,dense --device flex --json steps.json
 //! ```
 //!
-//! `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under Burn's `apply_lora` and under burn-peft.
+//! `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
+//! Burn's `apply_lora` and under burn-peft.
 
 pub mod args;
 pub mod call;
