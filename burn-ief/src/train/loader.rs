@@ -12,12 +12,16 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// Shuffled batches that are sorted by length together: more saves padding, fewer mix better.
+const BATCHES_PER_BUCKET: usize = 32;
+
 /// Batches in an order that is a function of the seed and the epoch.
 ///
 /// Burn's own loader replays the first epoch's order after a restart, and a device's random state
 /// (dropout) is not saved. This one shuffles by `(seed, epoch)` and reseeds the device at the start
 /// of each epoch, so that a run resumed from an epoch checkpoint on one device continues as the
-/// unbroken one would. Batches are made in the caller's thread.
+/// unbroken one would. Batches are made in the caller's thread. Texts are put together by length
+/// with [`with_lengths`](Self::with_lengths); [`in_order`](Self::in_order) is for validation and test.
 ///
 /// ```
 /// use burn::data::dataloader::DataLoader;
@@ -47,7 +51,10 @@ pub struct EpochLoader<I, O> {
     dataset: Arc<dyn Dataset<I>>,
     batcher: Arc<dyn Batcher<I, O>>,
     batch_size: usize,
-    seed: u64,
+    /// Absent for a loader in a fixed order.
+    seed: Option<u64>,
+    /// Lengths of all items, if batches hold similar ones.
+    lengths: Option<Arc<Vec<usize>>>,
     device: Device,
     /// The part of the data set that this loader covers.
     range: Range<usize>,
@@ -55,12 +62,28 @@ pub struct EpochLoader<I, O> {
 }
 
 impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
-    /// Shuffled batches of `batch_size` items; the last one of an epoch may be smaller.
+    /// Shuffled batches of `batch_size` items; one of an epoch may be smaller.
     ///
     /// # Panics
     ///
     /// Panics if `batch_size` is 0.
     pub fn new<B, D>(batcher: B, dataset: D, batch_size: usize, seed: u64) -> Self
+    where
+        B: Batcher<I, O> + 'static,
+        D: Dataset<I> + 'static,
+    {
+        Self {
+            seed: Some(seed),
+            ..Self::in_order(batcher, dataset, batch_size)
+        }
+    }
+
+    /// Batches in the order of the data set, the same in each epoch; the device is not reseeded.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `batch_size` is 0.
+    pub fn in_order<B, D>(batcher: B, dataset: D, batch_size: usize) -> Self
     where
         B: Batcher<I, O> + 'static,
         D: Dataset<I> + 'static,
@@ -71,9 +94,27 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             dataset: Arc::new(dataset),
             batcher: Arc::new(batcher),
             batch_size,
-            seed,
+            seed: None,
+            lengths: None,
             device: Device::default(),
             epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// Put items of similar length into a batch, so that little of it is padding. `lengths` has one
+    /// for each item of the data set, a text's number of tokens say.
+    ///
+    /// Shuffled items are sorted within buckets of 32 batches, and the batches shuffled again; in
+    /// order, they come from the shortest to the longest.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is not one length for each item.
+    pub fn with_lengths(self, lengths: Vec<usize>) -> Self {
+        assert_eq!(lengths.len(), self.dataset.len(), "a length for each item");
+        Self {
+            lengths: Some(Arc::new(lengths)),
+            ..self
         }
     }
 
@@ -100,24 +141,50 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             batcher: self.batcher.clone(),
             batch_size: self.batch_size,
             seed: self.seed,
+            lengths: self.lengths.clone(),
             device: device.clone(),
             range,
             epoch: AtomicU64::new(self.epoch.load(Ordering::Relaxed)),
         }
     }
+
+    /// The batches of the next epoch, as indices.
+    fn batches(&self) -> Vec<Vec<usize>> {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
+        let mut generator = self.seed.map(|seed| {
+            let mut generator = ChaCha8Rng::seed_from_u64(seed);
+            generator.set_stream(epoch);
+            generator
+        });
+        let mut order: Vec<usize> = self.range.clone().collect();
+        if let Some(generator) = &mut generator {
+            order.shuffle(generator);
+        }
+        if let Some(lengths) = &self.lengths {
+            let bucket = match generator {
+                Some(_) => self.batch_size.saturating_mul(BATCHES_PER_BUCKET),
+                None => usize::MAX,
+            };
+            for bucket in order.chunks_mut(bucket) {
+                bucket.sort_by_key(|&index| lengths[index]);
+            }
+        }
+        let mut batches: Vec<_> = order.chunks(self.batch_size).map(<[_]>::to_vec).collect();
+        if let Some(generator) = &mut generator {
+            if self.lengths.is_some() {
+                batches.shuffle(generator);
+            }
+            self.device.seed(generator.next_u64());
+        }
+        batches
+    }
 }
 
 impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
-        generator.set_stream(epoch);
-        let mut order: Vec<usize> = self.range.clone().collect();
-        order.shuffle(&mut generator);
-        self.device.seed(generator.next_u64());
         Box::new(EpochIterator {
             loader: self,
-            order,
+            batches: self.batches().into_iter(),
             done: 0,
         })
     }
@@ -139,7 +206,7 @@ impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
 
 struct EpochIterator<'a, I, O> {
     loader: &'a EpochLoader<I, O>,
-    order: Vec<usize>,
+    batches: std::vec::IntoIter<Vec<usize>>,
     done: usize,
 }
 
@@ -147,19 +214,135 @@ impl<I, O> Iterator for EpochIterator<'_, I, O> {
     type Item = Result<O, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = (self.done + self.loader.batch_size).min(self.order.len());
-        let indices = self.order[self.done..end].to_vec();
-        if indices.is_empty() {
-            return None;
-        }
-        self.done = end;
-        let items = self.loader.dataset.get_many(indices);
+        let batch = self.batches.next()?;
+        self.done += batch.len();
+        let items = self.loader.dataset.get_many(batch);
         Some(items.map(|items| self.loader.batcher.batch(items, &self.loader.device)))
     }
 }
 
 impl<I, O> DataLoaderIterator<O> for EpochIterator<'_, I, O> {
     fn progress(&self) -> Progress {
-        Progress::new(self.done, self.order.len(), Some("items".to_string()))
+        let unit = Some("items".to_string());
+        Progress::new(self.done, self.loader.range.len(), unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::data::dataset::InMemDataset;
+
+    struct Same;
+
+    impl Batcher<usize, Vec<usize>> for Same {
+        fn batch(&self, items: Vec<usize>, _device: &Device) -> Vec<usize> {
+            items
+        }
+    }
+
+    type Loader = EpochLoader<usize, Vec<usize>>;
+
+    fn length(item: &usize) -> usize {
+        item * 37 % 23
+    }
+
+    fn items(count: usize) -> InMemDataset<usize> {
+        InMemDataset::new((0..count).collect())
+    }
+
+    fn with_lengths(loader: Loader) -> Loader {
+        let lengths = (0..loader.num_items()).map(|item| length(&item)).collect();
+        loader.with_lengths(lengths)
+    }
+
+    /// Shuffled, without lengths and with them.
+    fn shuffled(count: usize, batch: usize, seed: u64) -> [Loader; 2] {
+        let loader = || EpochLoader::new(Same, items(count), batch, seed).on_device(Device::flex());
+        [loader(), with_lengths(loader())]
+    }
+
+    fn epoch(loader: &dyn DataLoader<Vec<usize>>) -> Vec<Vec<usize>> {
+        loader.iter().map(Result::unwrap).collect()
+    }
+
+    fn sorted(batches: &[Vec<usize>]) -> Vec<usize> {
+        let mut items = batches.concat();
+        items.sort();
+        items
+    }
+
+    #[test]
+    fn each_epoch_has_each_item_once_in_an_order_of_its_own() {
+        for loader in shuffled(103, 4, 7) {
+            let (first, second) = (epoch(&loader), epoch(&loader));
+            for batches in [&first, &second] {
+                assert_eq!(sorted(batches), (0..103).collect::<Vec<_>>());
+                assert_eq!(batches.len(), 26);
+                assert_eq!(batches.iter().filter(|batch| batch.len() < 4).count(), 1);
+            }
+            assert_ne!(first, second);
+        }
+    }
+
+    #[test]
+    fn a_resumed_loader_continues_and_another_seed_does_not() {
+        let others = shuffled(50, 8, 2);
+        let moved = shuffled(50, 8, 1).map(|loader| {
+            // What the learner does with a loader that was resumed.
+            loader.resume_after(1).to_device(&Device::flex())
+        });
+        let resumed = shuffled(50, 8, 1).map(|loader| loader.resume_after(2));
+        let unbroken = shuffled(50, 8, 1);
+        for (at, unbroken) in unbroken.iter().enumerate() {
+            let epochs: Vec<_> = (0..3).map(|_| epoch(unbroken)).collect();
+            assert_eq!(epoch(&resumed[at]), epochs[2]);
+            assert_eq!(epoch(moved[at].as_ref()), epochs[1]);
+            assert_ne!(epoch(&others[at]), epochs[0]);
+        }
+    }
+
+    #[test]
+    fn batches_hold_similar_lengths_but_come_in_no_order_of_length() {
+        let [_, loader] = shuffled(16 * 64, 16, 3);
+        let batches = epoch(&loader);
+        let spread = |batch: &Vec<usize>| {
+            let lengths = batch.iter().map(length);
+            lengths.clone().max().unwrap() - lengths.min().unwrap()
+        };
+        // Lengths 0 to 22 in buckets of 32 batches: a batch spans a 32nd of them, give or take one.
+        assert!(batches.iter().map(spread).max().unwrap() <= 2);
+        let starts: Vec<_> = batches.iter().map(|batch| length(&batch[0])).collect();
+        assert!(!starts.is_sorted());
+    }
+
+    #[test]
+    fn a_fixed_order_repeats_and_parts_cover_all() {
+        let plain = EpochLoader::in_order(Same, items(20), 6).on_device(Device::flex());
+        assert_eq!(epoch(&plain).concat(), (0..20).collect::<Vec<_>>());
+        let loader = with_lengths(plain);
+        let first = epoch(&loader);
+        assert_eq!(first, epoch(&loader));
+        assert!(first.concat().iter().map(length).is_sorted());
+        let parts = [loader.slice(0, 9), loader.slice(9, 99)];
+        assert_eq!(parts.each_ref().map(|part| part.num_items()), [9, 11]);
+        let batches: Vec<_> = parts.iter().flat_map(|part| epoch(part.as_ref())).collect();
+        assert_eq!(sorted(&batches), (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn progress_counts_items() {
+        for loader in shuffled(10, 4, 0) {
+            let mut iterator = loader.iter();
+            while iterator.next().is_some() {}
+            assert_eq!(iterator.progress().items_processed, 10);
+            assert!(iterator.progress().is_completed());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a length for each item")]
+    fn lengths_belong_to_the_items() {
+        let _ = EpochLoader::new(Same, items(3), 2, 1).with_lengths(vec![1, 2]);
     }
 }

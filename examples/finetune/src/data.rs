@@ -1,10 +1,8 @@
 //! Data sets as their files are, split and batched.
 //!
 //! [`Task::load`] reads the files of a task into [`Splits`]; [`TextBatcher`], [`Seq2SeqBatcher`]
-//! and [`ImageBatcher`] make tensors of them; [`BucketLoader`] orders texts by epoch and length
-//! (images take `burn_ief::train::EpochLoader`).
+//! and [`ImageBatcher`] make tensors of them, in the batches of a `burn_ief::train::EpochLoader`.
 
-mod bucket;
 mod cifar;
 mod error;
 mod glue;
@@ -23,7 +21,6 @@ mod template;
 mod texts;
 mod tokens;
 
-pub use bucket::{BucketLoader, Length};
 pub use error::Error;
 pub use options::Options;
 pub use pictures::{ImageBatch, ImageBatcher};

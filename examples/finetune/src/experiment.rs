@@ -11,7 +11,7 @@ use burn_peft::Peft;
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{Architecture, Config};
-use crate::data::{Dataset, ImageBatcher, Splits};
+use crate::data::{Dataset, ImageBatcher, Seq2SeqItem, Splits, TextItem};
 use crate::error::Error;
 use crate::files;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
@@ -89,7 +89,7 @@ impl Experiment {
     /// # Errors
     ///
     /// [`Error::Config`], [`Error::Data`], [`Error::Model`] and the errors of
-    /// [`DeviceKind::open`](crate::place::DeviceKind::open).
+    /// [`DeviceKind::open`](devices::DeviceKind::open).
     pub fn open(config: Config) -> Result<Self, Error> {
         config.validate()?;
         let task = config.task()?;
@@ -210,21 +210,30 @@ impl Experiment {
             },
         };
         let config = &self.config;
+        let training = &config.training;
         let classes = self.labels.len();
         let device = &self.device;
         let model_folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
         let history = match &self.data {
             Data::Text(parts, batcher) => {
                 let model = TextClassifier::load(config, model_folder, classes, device)?;
-                start.go(model, parts.by_length(batcher, config, seed, resumed))
+                let length = Some(TextItem::length as fn(&_) -> _);
+                start.go(
+                    model,
+                    parts.loaders(batcher, length, training, seed, resumed),
+                )
             }
             Data::Words(parts, batcher) => {
                 let answers = batcher.answers();
                 let model = Seq2Seq::load(config, model_folder, answers, device)?;
-                start.go(model, parts.by_length(batcher, config, seed, resumed))
+                let length = Some(Seq2SeqItem::length as fn(&_) -> _);
+                start.go(
+                    model,
+                    parts.loaders(batcher, length, training, seed, resumed),
+                )
             }
             Data::Image(parts, batcher, size) => {
-                let loaders = parts.shuffled(batcher, config, seed, resumed);
+                let loaders = parts.loaders(batcher, None, training, seed, resumed);
                 match self.architecture {
                     Architecture::Vit => start.go(
                         ImageClassifier::vit(config, model_folder, classes, device)?,

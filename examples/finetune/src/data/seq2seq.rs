@@ -4,7 +4,6 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tokenizers::Tokenizer;
 
-use super::bucket::Length;
 use super::error::Error;
 use super::template::Template;
 use super::texts::classes;
@@ -19,7 +18,7 @@ const NO_LABEL: i64 = -100;
 /// A text in its task's template as tokens, and its class.
 ///
 /// ```
-/// use finetune::data::{Length, Seq2SeqItem};
+/// use finetune::data::Seq2SeqItem;
 ///
 /// assert_eq!(Seq2SeqItem { ids: vec![7, 8, 1], label: 0 }.length(), 3);
 /// ```
@@ -31,8 +30,9 @@ pub struct Seq2SeqItem {
     pub label: usize,
 }
 
-impl Length for Seq2SeqItem {
-    fn length(&self) -> usize {
+impl Seq2SeqItem {
+    /// Number of tokens.
+    pub fn length(&self) -> usize {
         self.ids.len()
     }
 }

@@ -5,14 +5,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use tokenizers::Tokenizer;
 
 use super::TextExample;
-use super::bucket::Length;
 use super::error::Error;
 use super::tokens::{Encoded, Encoder, Tokens, padded};
 
 /// A text as tokens, and its class.
 ///
 /// ```
-/// use finetune::data::{Length, TextItem, Tokens};
+/// use finetune::data::{TextItem, Tokens};
 ///
 /// let tokens = Tokens { ids: vec![101, 7592, 102], types: vec![0; 3] };
 /// assert_eq!(TextItem { tokens, label: 1 }.length(), 3);
@@ -25,8 +24,9 @@ pub struct TextItem {
     pub label: usize,
 }
 
-impl Length for TextItem {
-    fn length(&self) -> usize {
+impl TextItem {
+    /// Number of tokens.
+    pub fn length(&self) -> usize {
         self.tokens.ids.len()
     }
 }

@@ -9,10 +9,10 @@ use burn_ief::train::EpochLoader;
 use models::vit::ViTConfig;
 use models::vit::dinov2::Dinov2Config;
 
-use crate::config::{Architecture, Config};
+use crate::config::{Architecture, Config, TrainingOptions};
 use crate::data::{
-    BucketLoader, Encoded, ImageBatcher, ImageExample, Length, Seq2SeqBatcher, Seq2SeqItem, Splits,
-    TextBatcher, TextExample, TextItem, load_tokenizer,
+    Encoded, ImageBatcher, ImageExample, Seq2SeqBatcher, Seq2SeqItem, Splits, TextBatcher,
+    TextExample, TextItem, load_tokenizer,
 };
 use crate::error::Error;
 use crate::model::{Seq2Seq, TextClassifier};
@@ -41,12 +41,14 @@ impl<I: Clone + Send + Sync> Items<I> for Shared<I> {
     }
 }
 
-impl<I: Length + Clone + Send + Sync + 'static> Parts<I> {
-    /// Texts of similar length together.
-    pub fn by_length<T, B>(
+impl<I: Clone + Send + Sync + 'static> Parts<I> {
+    /// Loaders of a run with this seed, after `resumed` epochs; where items have lengths, batches
+    /// hold similar ones.
+    pub fn loaders<T, B>(
         &self,
         batcher: &T,
-        config: &Config,
+        length: Option<fn(&I) -> usize>,
+        training: &TrainingOptions,
         seed: u64,
         resumed: usize,
     ) -> Loaders<B>
@@ -55,43 +57,20 @@ impl<I: Length + Clone + Send + Sync + 'static> Parts<I> {
         B: Send + 'static,
     {
         let Self([train, valid, test]) = self;
-        let evaluation = |items: &Arc<Vec<I>>| {
-            let items = items.as_ref().clone();
-            BucketLoader::by_length(batcher.clone(), items, config.training.eval_batch).build()
+        let shared = |items: &Arc<Vec<I>>| Shared(items.clone());
+        let finish = |loader: EpochLoader<I, B>, items: &Arc<Vec<I>>| match length {
+            Some(length) => loader.with_lengths(items.iter().map(length).collect()),
+            None => loader,
         };
-        let items = train.as_ref().clone();
+        let evaluation = |items| {
+            let loader = EpochLoader::in_order(batcher.clone(), shared(items), training.eval_batch);
+            finish(loader, items).build()
+        };
+        let loader = EpochLoader::new(batcher.clone(), shared(train), training.batch, seed);
         Loaders {
-            train: BucketLoader::new(batcher.clone(), items, config.training.batch, seed)
-                .resume_after(resumed as u64)
-                .build(),
+            train: finish(loader, train).resume_after(resumed as u64).build(),
             valid: evaluation(valid),
             test: evaluation(test),
-        }
-    }
-}
-
-impl<I: Clone + Send + Sync + 'static> Parts<I> {
-    pub fn shuffled<T, B>(
-        &self,
-        batcher: &T,
-        config: &Config,
-        seed: u64,
-        resumed: usize,
-    ) -> Loaders<B>
-    where
-        T: Batcher<I, B> + Clone + 'static,
-        B: Send + 'static,
-    {
-        let Self([train, valid, test]) = self;
-        let loader = |items: &Arc<Vec<I>>, batch| {
-            EpochLoader::new(batcher.clone(), Shared(items.clone()), batch, seed)
-                .resume_after(resumed as u64)
-                .build()
-        };
-        Loaders {
-            train: loader(train, config.training.batch),
-            valid: loader(valid, config.training.eval_batch),
-            test: loader(test, config.training.eval_batch),
         }
     }
 }

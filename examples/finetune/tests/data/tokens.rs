@@ -1,10 +1,12 @@
 //! Tokenizers, batches of texts, and text-to-text.
 
 use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::InMemDataset;
 use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Int, Tensor};
+use burn_ief::train::EpochLoader;
 use finetune::data::{
-    BucketLoader, Error, Seq2SeqBatcher, Task, TextBatch, TextBatcher, TextExample, load_tokenizer,
+    Error, Seq2SeqBatcher, Task, TextBatch, TextBatcher, TextExample, TextItem, load_tokenizer,
 };
 use tokenizers::Tokenizer;
 
@@ -118,7 +120,10 @@ fn a_loader_gives_all_texts_and_repeats_itself_by_epoch() {
         .collect();
     let items = batcher.encode(&examples).unwrap().items;
     let epochs = |resumed: u64, count: usize| {
-        let loader = BucketLoader::new(batcher.clone(), items.clone(), 4, 9)
+        let lengths = items.iter().map(TextItem::length).collect();
+        let items = InMemDataset::new(items.clone());
+        let loader = EpochLoader::new(batcher.clone(), items, 4, 9)
+            .with_lengths(lengths)
             .resume_after(resumed)
             .on_device(Device::flex())
             .build();
