@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::method::Method;
-use crate::place::Place;
 use crate::settings::Setting;
+use devices::DeviceKind;
 
 /// Time and peak memory of a whole training step, parameter update included.
 ///
@@ -31,7 +31,7 @@ pub struct Args {
 
     /// Devices, comma-separated; others than flex need the feature of that name.
     #[arg(long, value_delimiter = ',', value_enum, default_value = "flex")]
-    pub device: Vec<Place>,
+    pub device: Vec<DeviceKind>,
 
     /// Write the rows here, as a JSON list.
     #[arg(long, value_name = "FILE")]
@@ -113,7 +113,7 @@ mod tests {
         .unwrap();
         assert_eq!(args.batches(), [32, 64]);
         assert_eq!(args.methods().unwrap().len(), 7);
-        assert_eq!(args.device, [Place::Flex, Place::Ndarray]);
+        assert_eq!(args.device, [DeviceKind::Flex, DeviceKind::Ndarray]);
     }
 
     #[test]

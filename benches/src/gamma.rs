@@ -17,7 +17,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::call::Call;
 use crate::measure::{Effort, interleave, median};
 use crate::method::Step;
-use crate::place::Place;
+use devices::DeviceKind;
 use nets::{Classifier, Judged, Tokens};
 
 /// Outputs of a sample up to which a pass for each is worth waiting for.
@@ -45,7 +45,7 @@ pub struct Args {
 
     /// Device; others than flex need the feature of that name.
     #[arg(long, value_enum, default_value = "flex")]
-    pub device: Place,
+    pub device: DeviceKind,
 
     /// Timed rounds.
     #[arg(long, default_value_t = 30)]
@@ -132,7 +132,7 @@ struct Row {
 /// A message for the user: a device that this program was built without, or a file that cannot be
 /// written.
 pub fn run(args: &Args) -> Result<(), String> {
-    let device = args.device.open()?;
+    let device = args.device.device().map_err(|error| error.to_string())?;
     let settings = match args.settings.is_empty() {
         true => Setting::value_variants(),
         false => &args.settings,

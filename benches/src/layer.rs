@@ -18,7 +18,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::measure::{Effort, interleave, median};
 use crate::memory;
 use crate::method::Step;
-use crate::place::Place;
+use devices::DeviceKind;
 
 const WIDTH: usize = 768;
 const INPUT: [usize; 3] = [32, 128, WIDTH];
@@ -37,7 +37,7 @@ pub struct Args {
 
     /// Device; others than flex need the feature of that name.
     #[arg(long, value_enum, default_value = "flex")]
-    pub device: Place,
+    pub device: DeviceKind,
 
     /// Timed rounds over the variants.
     #[arg(long, default_value_t = 30)]
@@ -109,7 +109,11 @@ pub struct Row {
 /// A message for the user: a device that this program was built without, or a file that cannot
 /// be written.
 pub fn run(args: &Args) -> Result<(), String> {
-    let device = args.device.open()?.autodiff();
+    let device = args
+        .device
+        .device()
+        .map_err(|error| error.to_string())?
+        .autodiff();
     if let Some(variant) = args.peak {
         return measure_here(variant, args.input_gradient, &device);
     }
@@ -228,7 +232,7 @@ fn measure_here(variant: Variant, input_gradient: bool, device: &Device) -> Resu
 fn measure_child(
     variant: Variant,
     input_gradient: bool,
-    place: Place,
+    place: DeviceKind,
 ) -> Result<Option<f64>, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);

@@ -19,7 +19,6 @@ pub mod layer;
 pub mod measure;
 pub mod memory;
 pub mod method;
-pub mod place;
 pub mod restart;
 pub mod run;
 pub mod settings;

@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 use crate::method::{Method, prepare};
-use crate::place::Place;
 use crate::settings::Setting;
+use devices::DeviceKind;
 
 /// Steps of the process whose peak is measured: the second one meets the first one's leftovers.
 const STEPS: usize = 4;
@@ -109,9 +109,14 @@ pub fn measure_here(
     setting: Setting,
     method: Method,
     batch: usize,
-    place: Place,
+    place: DeviceKind,
 ) -> Result<(), String> {
-    let mut step = prepare(setting, method, batch, &place.open()?);
+    let mut step = prepare(
+        setting,
+        method,
+        batch,
+        &place.device().map_err(|error| error.to_string())?,
+    );
     for _ in 0..STEPS {
         step.step();
     }
@@ -131,7 +136,7 @@ pub fn measure_child(
     setting: Setting,
     method: Method,
     batch: usize,
-    place: Place,
+    place: DeviceKind,
 ) -> Result<Option<f64>, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let child = Command::new(program)

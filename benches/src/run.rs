@@ -6,8 +6,8 @@ use crate::args::Args;
 use crate::measure::{Effort, interleave, median};
 use crate::memory;
 use crate::method::{Method, Step, prepare};
-use crate::place::Place;
 use crate::table::{self, Row};
+use devices::DeviceKind;
 
 /// Measure what the arguments ask for.
 ///
@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         return memory::measure_here(args.setting, method, args.batches()[0], place);
     }
     for place in &args.device {
-        place.open()?;
+        place.device().map_err(|error| error.to_string())?;
     }
     let mut rows = Vec::new();
     for batch in args.batches() {
@@ -47,7 +47,7 @@ fn measure(
     args: &Args,
     methods: &[Method],
     batch: usize,
-    place: Place,
+    place: DeviceKind,
 ) -> Result<Vec<Row>, String> {
     let mut rows: Vec<Row> = Vec::new();
     for &method in methods {
@@ -72,7 +72,7 @@ fn measure(
         });
     }
     eprintln!("{} M = {batch} {place}: times", args.setting);
-    let device = place.open()?;
+    let device = place.device().map_err(|error| error.to_string())?;
     let mut timed: Vec<&mut Row> = rows.iter_mut().filter(|row| row.error.is_none()).collect();
     let mut steps: Vec<_> = timed
         .iter()

@@ -10,10 +10,10 @@ use crate::data::Task;
 use crate::error::Error;
 use crate::experiment::Flags;
 use crate::method::{DampingOn, DampingUnit, Method, MethodOptions};
-use crate::place::DeviceKind;
 use crate::preset::Preset;
 use crate::schedule::Schedule;
 use crate::tune;
+use devices::DeviceKind;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Options, Task};
 use crate::error::Error;
 use crate::method::{Method, MethodOptions};
-use crate::place::DeviceKind;
+use devices::DeviceKind;
 
 pub use layers::{layered, read};
 pub use options::{

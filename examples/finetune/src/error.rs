@@ -38,16 +38,9 @@ pub enum Error {
         problem: String,
     },
 
-    /// The device's backend is not part of this build.
-    #[error(
-        "device `{0}` is not part of this build: build with `--features {0}` \
-         (`cargo run --release -p finetune --features {0} -- …`)"
-    )]
-    DeviceNotBuilt(&'static str),
-
-    /// The device is part of this build, but there is none.
-    #[error("device `{0}` could not be opened on this machine")]
-    DeviceNotFound(&'static str),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] devices::Error),
 
     /// The data.
     #[error("data: {0}")]

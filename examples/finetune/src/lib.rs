@@ -14,7 +14,6 @@ pub mod history;
 pub mod method;
 pub mod metric;
 pub mod model;
-pub mod place;
 pub mod preset;
 pub mod report;
 pub mod schedule;

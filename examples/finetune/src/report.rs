@@ -1,7 +1,6 @@
 //! Tables, curves and their numbers.
 
 mod curve;
-mod picture;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,11 +9,13 @@ use std::path::{Path, PathBuf};
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, Table, TableStyle};
 
+use curves::Chart;
+
 use crate::error::Error;
 use crate::files;
 use crate::history::{FILE, History, median};
 use crate::method::Method;
-use curve::Curve;
+use curve::MeanCurve;
 
 /// How deep below a folder runs are looked for.
 const DEPTH: usize = 4;
@@ -202,17 +203,17 @@ pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
     let names: BTreeSet<&str> = groups.iter().map(|group| group.name).collect();
     for name in names {
         let of_setup = || groups.iter().filter(|group| group.name == name);
-        let curves: [(&str, Vec<Curve>); 2] = [
+        let curves: [(&str, Vec<MeanCurve>); 2] = [
             (
                 "training-loss",
                 of_setup()
-                    .filter_map(|g| Curve::training(g.method, &g.runs))
+                    .filter_map(|g| MeanCurve::training(g.method, &g.runs))
                     .collect(),
             ),
             (
                 "validation",
                 of_setup()
-                    .filter_map(|g| Curve::validation(g.method, &g.runs))
+                    .filter_map(|g| MeanCurve::validation(g.method, &g.runs))
                     .collect(),
             ),
         ];
@@ -222,8 +223,15 @@ pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
                 "validation" => format!("validation {}", metric.as_deref().unwrap_or("metric")),
                 _ => "training loss".into(),
             };
-            let drawn = picture::draw(name, &axis, &curves, kind == "training-loss");
-            let svg = drawn.map_err(|error| Error::write(out, error))?;
+            let chart = Chart {
+                title: name.into(),
+                axis,
+                logarithmic: kind == "training-loss",
+            };
+            let drawn: Vec<_> = curves.iter().map(MeanCurve::drawn).collect();
+            let svg = chart
+                .svg(&drawn)
+                .map_err(|error| Error::write(out, error))?;
             put(format!("{name}-{kind}.svg"), svg.as_bytes())?;
             let csv = curve::csv(&curves).map_err(|error| Error::write(out, error))?;
             put(format!("{name}-{kind}.csv"), &csv)?;

@@ -6,16 +6,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The device's backend is not part of this build.
-    #[error(
-        "device `{0}` is not part of this build: build with `--features {0}` \
-         (`cargo run --release -p quickstart --features {0} -- …`)"
-    )]
-    DeviceNotBuilt(&'static str),
-
-    /// The device is part of this build, but there is none.
-    #[error("device `{0}` could not be opened on this machine")]
-    DeviceNotFound(&'static str),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] devices::Error),
 
     /// The embedded images are damaged.
     #[error("the embedded digits, line {line}: {problem}")]

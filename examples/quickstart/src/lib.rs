@@ -10,7 +10,6 @@ pub mod experiment;
 pub mod fit;
 pub mod method;
 pub mod picture;
-pub mod place;
 pub mod report;
 pub mod tune;
 pub mod vit;

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use devices::DeviceKind;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::{EPOCHS, Experiment, Run};
 use quickstart::method::Method;
-use quickstart::place::DeviceKind;
 use quickstart::{picture, report, tune};
 
 /// glibc's allocator costs up to 1.8 times the time of a step.

@@ -1,9 +1,9 @@
 //! Short fine-tuning runs of the committed model.
 
+use devices::DeviceKind;
 use quickstart::data::Split;
 use quickstart::experiment::Experiment;
 use quickstart::method::Method;
-use quickstart::place::DeviceKind;
 
 fn experiment(images: usize, epochs: usize) -> Experiment {
     let mut split = Split::load().unwrap();

@@ -122,11 +122,8 @@ pub enum Error {
     },
 
     /// The program was built without this device.
-    #[error("device `{device}` is not built in: build with `--features {device}`")]
-    DeviceNotBuilt {
-        /// Its name.
-        device: &'static str,
-    },
+    #[error(transparent)]
+    DeviceNotBuilt(#[from] devices::Error),
 
     /// The device cannot be used, or not with this dtype.
     #[error("device `{device}` cannot be used with {dtype}: {problem}")]

@@ -4,21 +4,9 @@ use std::panic::catch_unwind;
 
 use burn::tensor::{DType, Device, DeviceError, FloatDType, Tensor};
 
-use crate::error::Error;
+use devices::DeviceKind;
 
-/// The devices that the program can be built with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum DeviceKind {
-    /// Burn's CPU backend.
-    #[default]
-    Flex,
-    /// Burn's former CPU backend.
-    Ndarray,
-    /// GPUs through WebGPU.
-    Wgpu,
-    /// NVIDIA GPUs.
-    Cuda,
-}
+use crate::error::Error;
 
 /// The float type of parameters, inputs and gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -45,36 +33,6 @@ pub struct Place {
     pub device: Device,
     /// The dtype.
     pub dtype: DType,
-}
-
-impl DeviceKind {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Flex => "flex",
-            Self::Ndarray => "ndarray",
-            Self::Wgpu => "wgpu",
-            Self::Cuda => "cuda",
-        }
-    }
-
-    fn device(self) -> Result<Device, Error> {
-        match self {
-            #[cfg(feature = "flex")]
-            Self::Flex => Ok(Device::flex()),
-            #[cfg(feature = "ndarray")]
-            #[allow(deprecated)] // deprecated upstream, still supported here
-            Self::Ndarray => Ok(Device::ndarray()),
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::wgpu(Default::default())),
-            #[cfg(feature = "cuda")]
-            Self::Cuda => Ok(Device::cuda(0)),
-            #[allow(unreachable_patterns)] // with all features
-            _ => Err(Error::DeviceNotBuilt {
-                device: self.name(),
-            }),
-        }
-    }
 }
 
 impl Precision {

@@ -1,5 +1,7 @@
 //! Curves over epochs, averaged over the runs of a method.
 
+use curves::{Color, Curve};
+
 use crate::history::History;
 use crate::method::Method;
 
@@ -10,13 +12,13 @@ const POINTS: usize = 120;
 
 /// Mean over the runs of one method.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Curve {
+pub(super) struct MeanCurve {
     pub method: Method,
     /// Epochs, the mean over the runs, and its standard deviation.
     pub points: Vec<[f64; 3]>,
 }
 
-impl Curve {
+impl MeanCurve {
     /// The training loss, in bins of a part of an epoch or of several.
     pub fn training(method: Method, runs: &[&History]) -> Option<Self> {
         let steps = runs.iter().map(|run| run.losses.len()).min()?;
@@ -41,6 +43,22 @@ impl Curve {
             point(epoch as f64 + 1.0, &values.copied().collect::<Vec<_>>())
         });
         Self::some(method, points.collect())
+    }
+
+    /// As a picture shows it.
+    pub fn drawn(&self) -> Curve {
+        Curve {
+            name: self.method.title().into(),
+            color: match self.method {
+                Method::Adamw => Color::Blue,
+                Method::Sgd => Color::Grey,
+                Method::Ef => Color::Purple,
+                Method::Sf => Color::Orange,
+                Method::Ief => Color::Green,
+                Method::Adafactor => Color::Sky,
+            },
+            points: self.points.iter().map(|&[x, y, _]| [x, y]).collect(),
+        }
     }
 
     fn some(method: Method, points: Vec<[f64; 3]>) -> Option<Self> {
@@ -70,7 +88,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// The numbers behind a picture.
-pub(super) fn csv(curves: &[Curve]) -> Result<Vec<u8>, csv::Error> {
+pub(super) fn csv(curves: &[MeanCurve]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["method", "epochs", "mean", "deviation"])?;
     for curve in curves {
@@ -94,12 +112,12 @@ mod tests {
         let one = history(Method::Sgd, 1, &[(0.5, 1.0), (0.75, 0.5)]);
         let mut two = history(Method::Sgd, 2, &[(0.25, 1.0), (0.75, 0.5), (1.0, 0.1)]);
         two.losses.iter_mut().for_each(|loss| *loss += 2.0);
-        let valid = Curve::validation(Method::Sgd, &[&one, &two]).unwrap();
+        let valid = MeanCurve::validation(Method::Sgd, &[&one, &two]).unwrap();
         assert_eq!(valid.points[0][..2], [1.0, 0.375]);
         assert_eq!(valid.points[1], [2.0, 0.75, 0.0]);
         assert_eq!(valid.points.len(), 2);
         // Two steps an epoch: a point for each.
-        let training = Curve::training(Method::Sgd, &[&one, &two]).unwrap();
+        let training = MeanCurve::training(Method::Sgd, &[&one, &two]).unwrap();
         assert_eq!(training.points.len(), 4);
         assert_eq!(training.points[0][..2], [0.25, 3.0]);
         let text = String::from_utf8(csv(&[training]).unwrap()).unwrap();
@@ -111,9 +129,9 @@ mod tests {
 
     #[test]
     fn nothing_makes_no_curve() {
-        assert_eq!(Curve::training(Method::Ief, &[]), None);
+        assert_eq!(MeanCurve::training(Method::Ief, &[]), None);
         let empty = history(Method::Ief, 1, &[]);
-        assert_eq!(Curve::validation(Method::Ief, &[&empty]), None);
-        assert_eq!(Curve::training(Method::Ief, &[&empty]), None);
+        assert_eq!(MeanCurve::validation(Method::Ief, &[&empty]), None);
+        assert_eq!(MeanCurve::training(Method::Ief, &[&empty]), None);
     }
 }

@@ -7,10 +7,10 @@ use burn::module::Module;
 use burn::optim::AdamWConfig;
 use burn::train::Interrupter;
 use clap::Parser;
+use devices::DeviceKind;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::fit::{Plan, fit};
-use quickstart::place::DeviceKind;
 use quickstart::vit::{PRETRAINED_CLASSES, VitConfig};
 
 #[global_allocator]

@@ -267,7 +267,7 @@ fn requests_that_cannot_be_met() {
 fn devices_that_are_not_built_in() {
     let folder = Folder::new("devices");
     let with = |device: &'static str| [&SUPPORTED[..], &["--device", device]].concat();
-    let message = |device: &str| format!("device `{device}` is not built in");
+    let message = |device: &str| format!("device `{device}` is not part of this build");
     if cfg!(not(feature = "ndarray")) {
         folder.refuses(&golden("c_mlp"), &with("ndarray"), &[&message("ndarray")]);
     }
