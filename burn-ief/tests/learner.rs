@@ -1,8 +1,10 @@
 //! Natural-gradient methods in `burn::train` learners.
 #![cfg(feature = "train")]
 
+mod three_classes;
+
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
 use burn::data::dataloader::batcher::Batcher;
@@ -12,7 +14,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::GradientsAccumulator;
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use burn::train::metric::LossMetric;
 use burn::train::renderer::CliMetricsRenderer;
 use burn::train::{
@@ -25,34 +27,7 @@ use burn_ief::train::{EpochLoader, Natural, Reduction, SolveMetric, SolveQuantit
 use burn_ief::update::Damping;
 use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
 
-type Item = ([f32; 4], i64);
-
-/// Flex has one random state per process: tests that draw from it take turns.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-#[derive(Clone, Debug)]
-struct Batch {
-    x: Tensor<2>,
-    y: Tensor<1, Int>,
-}
-
-#[derive(Clone)]
-struct Batches;
-
-impl Batcher<Item, Batch> for Batches {
-    fn batch(&self, items: Vec<Item>, device: &Device) -> Batch {
-        let n = items.len();
-        let x: Vec<f32> = items.iter().flat_map(|(x, _)| *x).collect();
-        let y: Vec<i64> = items.iter().map(|(_, y)| *y).collect();
-        Batch {
-            x: Tensor::from_data(TensorData::new(x, [n, 4]), device),
-            y: Tensor::from_data(TensorData::new(y, [n]), device),
-        }
-    }
-}
+use three_classes::{Batch, Batches, alone, items};
 
 #[derive(Module, Debug)]
 struct Net {
@@ -98,20 +73,6 @@ impl InferenceStep for Net {
     fn step(&self, batch: Batch) -> ClassificationOutput {
         self.forward(batch)
     }
-}
-
-/// Three linearly separable classes.
-fn items(count: usize) -> Vec<Item> {
-    let value = |i: usize, k: usize| ((i * 37 + k * 101 + i * i * 7) % 199) as f32 / 99.5 - 1.0;
-    let items = (0..count).map(|i| {
-        let x = [value(i, 1), value(i, 2), value(i, 3), value(i, 5)];
-        let scores = [x[0] - x[3], x[1] + 0.2, x[2] * 0.8];
-        let best = (0..3)
-            .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
-            .unwrap();
-        (x, best as i64)
-    });
-    items.collect()
 }
 
 fn valid_loader() -> Arc<dyn DataLoader<Batch>> {
