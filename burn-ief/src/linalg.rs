@@ -4,19 +4,37 @@
 //! to the host and solved there with [faer](https://docs.rs/faer). Nothing here knows about
 //! samples or gradients.
 
+mod cholesky;
 mod row_span;
 
-use faer::linalg::solvers::{DenseSolveCore, Solve};
-use faer::{Mat, MatRef, Side};
+use std::borrow::Cow;
+
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{
+    ComputeEigenvectors, SelfAdjointEvdParams, self_adjoint_evd, self_adjoint_evd_scratch,
+};
+use faer::{Auto, Mat, MatRef, Par};
 
 use crate::error::Error;
 
+pub use cholesky::Cholesky;
 pub use row_span::RowSpan;
 
 /// Rows and columns that are mirrored at once.
 const TILE: usize = 32;
 /// Partial sums of a dot product.
 const LANES: usize = 16;
+/// Smallest system that more than one thread factorises: below, they wait for each other.
+const PARALLEL: usize = 768;
+
+/// How a system of this size is worked on.
+fn parallelism(size: usize) -> Par {
+    match size {
+        PARALLEL.. => Par::rayon(0),
+        _ => Par::Seq,
+    }
+}
 
 /// A symmetric matrix of f64 on the host, row-major.
 ///
@@ -74,6 +92,11 @@ impl Symmetric {
         &self.values
     }
 
+    /// The values, row-major, by value.
+    pub fn into_values(self) -> Vec<f64> {
+        self.values
+    }
+
     /// The diagonal.
     pub fn diagonal(&self) -> Vec<f64> {
         (0..self.size).map(|i| self.get(i, i)).collect()
@@ -93,11 +116,14 @@ impl Symmetric {
     }
 
     /// The principal submatrix of the given rows and columns.
-    pub fn principal(&self, keep: &[usize]) -> Self {
+    ///
+    /// All of them are the matrix itself, which is not copied.
+    pub fn principal(&self, keep: &[usize]) -> Cow<'_, Self> {
         if keep.iter().copied().eq(0..self.size) {
-            return self.clone();
+            return Cow::Borrowed(self);
         }
-        Self::from_fn(keep.len(), |i, j| self.get(keep[i], keep[j]))
+        let entry = |i: usize, j: usize| self.get(keep[i], keep[j]);
+        Cow::Owned(Self::from_fn(keep.len(), entry))
     }
 
     /// D A D with a diagonal D.
@@ -132,8 +158,7 @@ impl Symmetric {
     /// [`Error::Eigen`] if an entry is NaN or infinite, or the iteration does not converge.
     pub fn inverse(&self) -> Result<Self, Error> {
         if let Some(cholesky) = Cholesky::new(self) {
-            let inverse = cholesky.factor.inverse();
-            return Ok(Self::from_fn(self.size, |i, j| inverse[(i, j)]));
+            return Ok(cholesky.inverse());
         }
         let eigen = Eigen::new(self)?;
         let threshold = eigen.threshold();
@@ -166,42 +191,6 @@ pub fn norm(x: &[f64]) -> f64 {
     dot(x, x).sqrt()
 }
 
-/// A Cholesky factorisation A = L Lᵀ.
-pub struct Cholesky {
-    factor: faer::linalg::solvers::Llt<f64>,
-    condition: f64,
-}
-
-impl Cholesky {
-    /// Factorise; `None` if the matrix is not positive definite in f64.
-    pub fn new(a: &Symmetric) -> Option<Self> {
-        let factor = a.view().llt(Side::Lower).ok()?;
-        let l = factor.L();
-        let (mut low, mut high) = (f64::INFINITY, 0.0f64);
-        for i in 0..a.size {
-            low = low.min(l[(i, i)]);
-            high = high.max(l[(i, i)]);
-        }
-        let condition = if a.size == 0 {
-            1.0
-        } else {
-            (high / low).powi(2)
-        };
-        condition.is_finite().then_some(Self { factor, condition })
-    }
-
-    /// Squared ratio of the largest to the smallest pivot: a lower bound of the condition number.
-    pub fn condition(&self) -> f64 {
-        self.condition
-    }
-
-    /// Solve A x = b.
-    pub fn solve(&self, b: &[f64]) -> Vec<f64> {
-        let x = self.factor.solve(Mat::from_fn(b.len(), 1, |i, _| b[i]));
-        (0..b.len()).map(|i| x[(i, 0)]).collect()
-    }
-}
-
 /// An eigendecomposition A = U diag(σ) Uᵀ, σ ascending.
 pub struct Eigen {
     vectors: Mat<f64>,
@@ -218,15 +207,22 @@ impl Eigen {
         if a.values.iter().any(|value| !value.is_finite()) {
             return Err(Error::Eigen { size: a.size });
         }
-        let eigen = a
-            .view()
-            .self_adjoint_eigen(Side::Lower)
-            .map_err(|_| Error::Eigen { size: a.size })?;
-        let values = (0..a.size).map(|i| eigen.S()[i]).collect();
-        Ok(Self {
-            vectors: eigen.U().to_owned(),
-            values,
-        })
+        let (size, par) = (a.size, parallelism(a.size));
+        let params = <SelfAdjointEvdParams as Auto<f64>>::auto();
+        let need =
+            self_adjoint_evd_scratch::<f64>(size, ComputeEigenvectors::Yes, par, params.into());
+        let (mut vectors, mut values) = (Mat::zeros(size, size), Diag::zeros(size));
+        self_adjoint_evd(
+            a.view(),
+            values.as_mut(),
+            Some(vectors.as_mut()),
+            par,
+            MemStack::new(&mut MemBuffer::new(need)),
+            params.into(),
+        )
+        .map_err(|_| Error::Eigen { size })?;
+        let values = (0..size).map(|i| values[i]).collect();
+        Ok(Self { vectors, values })
     }
 
     /// The eigenvalues, ascending.
@@ -277,12 +273,6 @@ mod tests {
 
     fn gram(rows: &[Vec<f64>]) -> Symmetric {
         Symmetric::from_fn(rows.len(), |i, j| dot(&rows[i], &rows[j]))
-    }
-
-    #[test]
-    fn cholesky_refuses_an_indefinite_matrix() {
-        let a = Symmetric::from_fn(2, |i, j| if i == j { 1.0 } else { 2.0 });
-        assert!(Cholesky::new(&a).is_none());
     }
 
     #[test]

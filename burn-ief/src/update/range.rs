@@ -29,7 +29,7 @@ impl Range {
         let live: Vec<usize> = (0..k_hat.size())
             .filter(|&row| k_hat.get(row, row) > 0.0)
             .collect();
-        let k = k_hat.principal(&live);
+        let k = k_hat.principal(&live).into_owned();
         let scale: Vec<f64> = k.diagonal().iter().map(|d| 1.0 / d.sqrt()).collect();
         let cosines = k.clone().scaled(&scale);
         let cholesky = Cholesky::new(&cosines).filter(|c| c.condition() < ILL_CONDITIONED);

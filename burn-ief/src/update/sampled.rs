@@ -181,7 +181,7 @@ pub fn sf_small_from(
     let (lambda, floor) = damping.resolve(mean, drawn.len(), epsilon);
     let (mut update, report) = solve(&fisher, &gradient, lambda, floor)?;
     if report.route == SolveRoute::Cholesky
-        && let Some(cholesky) = Cholesky::new(&fisher.shifted(lambda))
+        && let Some(cholesky) = Cholesky::shifted(&fisher, lambda)
     {
         update = refine(update, truth, drawn, ahead, lambda, |b| cholesky.solve(b));
     }

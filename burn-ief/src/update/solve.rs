@@ -13,10 +13,11 @@ pub(super) fn solve(
     lambda: f64,
     floor: f64,
 ) -> Result<(Vec<f64>, SolveReport), Error> {
-    let damped = a.clone().shifted(lambda);
     let hopeless = 1.0 / (f64::EPSILON * a.size().max(1) as f64);
     let report = |route, condition, rank, x: &[f64]| {
-        let residual: Vec<f64> = damped.mul(x).iter().zip(b).map(|(p, q)| p - q).collect();
+        let image = a.mul(x);
+        let image = image.iter().zip(x).map(|(image, x)| image + lambda * x);
+        let residual: Vec<f64> = image.zip(b).map(|(p, q)| p - q).collect();
         let size = norm(b);
         SolveReport {
             damping: lambda,
@@ -35,7 +36,7 @@ pub(super) fn solve(
             scale: 1.0,
         }
     };
-    if let Some(cholesky) = Cholesky::new(&damped).filter(|c| c.condition() < hopeless) {
+    if let Some(cholesky) = Cholesky::shifted(a, lambda).filter(|c| c.condition() < hopeless) {
         let x = cholesky.solve(b);
         let report = report(SolveRoute::Cholesky, cholesky.condition(), b.len(), &x);
         return Ok((x, report));

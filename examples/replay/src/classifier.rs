@@ -173,7 +173,7 @@ fn sampled(
     let samples = matches.len();
     let gram = rows.gram().map_err(Error::compute("gram_sampled"))?;
     let drawn: Vec<usize> = (samples..2 * samples).collect();
-    let own: Symmetric = gram.principal(&drawn);
+    let own: Symmetric = gram.principal(&drawn).into_owned();
     results.put("gram_sampled", vec![samples; 2], own.values().to_vec());
     // No more parameters than rows: the system in the parameters is smaller, and has no 1/λ.
     let dense = (rows.columns() <= samples).then(|| rows.to_dense());
