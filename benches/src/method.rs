@@ -139,15 +139,30 @@ impl<N: Net> Training<N> {
             Method::Sf => natural(SfConfig::new().build()),
             Method::Kfac => {
                 let config = KfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(config.with_inverse_interval(REFRESH).build())
+                kronecker(
+                    config
+                        .with_inverse_interval(REFRESH)
+                        .with_warm_up(0)
+                        .build(),
+                )
             }
             Method::Ekfac => {
                 let config = EkfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(config.with_inverse_interval(REFRESH).build())
+                kronecker(
+                    config
+                        .with_inverse_interval(REFRESH)
+                        .with_warm_up(0)
+                        .build(),
+                )
             }
             Method::Iekfac => {
                 let config = IekfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(config.with_inverse_interval(REFRESH).build())
+                kronecker(
+                    config
+                        .with_inverse_interval(REFRESH)
+                        .with_warm_up(0)
+                        .build(),
+                )
             }
             Method::BySample => (applied(), Direction::BySample),
             Method::Dense => (applied(), Direction::Dense),
