@@ -141,6 +141,7 @@ fn members() -> [(&'static str, Kfac, f64); 3] {
                 .with_damping(damping)
                 .with_factor_interval(2)
                 .with_inverse_interval(5)
+                .with_warm_up(0)
                 .build(),
             1.0,
         ),
@@ -149,6 +150,7 @@ fn members() -> [(&'static str, Kfac, f64); 3] {
             KfacConfig::new()
                 .with_damping(damping)
                 .with_inverse_interval(5)
+                .with_warm_up(3)
                 .with_kl_clip(Some(0.05))
                 .build(),
             1.0,
@@ -267,6 +269,29 @@ fn accumulated_batches_make_the_update_of_all_of_them() {
     }
 }
 
+/// In the warm-up every step measures and inverts, then the intervals hold.
+#[test]
+fn the_first_steps_refresh_every_time() {
+    let _turn = alone();
+    let device = Device::flex().autodiff();
+    device.seed(9);
+    let net = Net::new(&device);
+    let mut method = IekfacConfig::new()
+        .with_inverse_interval(4)
+        .with_warm_up(2)
+        .build();
+    let refreshed = (0..6).map(|_| {
+        let tape = method.start();
+        let grads = net
+            .forward(Batches.batch(items(16), &device))
+            .loss
+            .backward();
+        method.step(tape, grads, &net).unwrap().report.refreshed
+    });
+    let refreshed: Vec<bool> = refreshed.collect();
+    assert_eq!(refreshed, [true, true, false, false, true, false]);
+}
+
 /// In steps that keep the inverses a shard of few samples forms its update by itself; a larger one
 /// leaves it to the reduced gradient, and then all do.
 #[test]
@@ -277,6 +302,7 @@ fn shards_of_any_size_make_their_mean_update() {
     let net = Net::with_width(64, &device);
     let method = IekfacConfig::new()
         .with_factor_interval(10)
+        .with_warm_up(0)
         .with_kl_clip(None)
         .build();
     let mut optim = method.optimizer();

@@ -37,6 +37,7 @@ macro_rules! builders {
                     decay: self.decay,
                     factor_interval: self.factor_interval,
                     inverse_interval: self.inverse_interval,
+                    warm_up: self.warm_up,
                     max_dimension: self.max_dimension,
                     others: self.others,
                     group: self.group.clone(),
@@ -102,6 +103,10 @@ pub struct IekfacConfig {
     /// Steps from one inversion of the factors to the next.
     #[config(default = 10)]
     pub inverse_interval: usize,
+    /// Steps at the start that measure and invert every time: the average of a few batches knows
+    /// little about the next one, and an inverse made of it takes what it does not know for flat.
+    #[config(default = 10)]
+    pub warm_up: usize,
     /// Widest factor; wider layers are treated as [`others`](Self::others).
     #[config(default = 4096)]
     pub max_dimension: usize,
@@ -155,6 +160,10 @@ pub struct EkfacConfig {
     /// Steps from one inversion of the factors to the next.
     #[config(default = 10)]
     pub inverse_interval: usize,
+    /// Steps at the start that measure and invert every time: the average of a few batches knows
+    /// little about the next one, and an inverse made of it takes what it does not know for flat.
+    #[config(default = 10)]
+    pub warm_up: usize,
     /// Widest factor; wider layers are treated as [`others`](Self::others).
     #[config(default = 4096)]
     pub max_dimension: usize,
@@ -212,6 +221,10 @@ pub struct KfacConfig {
     /// Steps from one inversion of the factors to the next.
     #[config(default = 10)]
     pub inverse_interval: usize,
+    /// Steps at the start that measure and invert every time: the average of a few batches knows
+    /// little about the next one, and an inverse made of it takes what it does not know for flat.
+    #[config(default = 10)]
+    pub warm_up: usize,
     /// Widest factor; wider layers are treated as [`others`](Self::others).
     #[config(default = 4096)]
     pub max_dimension: usize,

@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub decay: f64,
     pub factor_interval: usize,
     pub inverse_interval: usize,
+    pub warm_up: usize,
     pub max_dimension: usize,
     pub others: Others,
     pub group: Option<ParamGroup>,
@@ -37,12 +38,16 @@ pub(crate) struct Settings {
 impl Settings {
     /// Whether the factors are measured in this step.
     pub fn measures(&self, step: u64) -> bool {
-        step.is_multiple_of(self.factor_interval as u64)
+        self.warms_up(step) || step.is_multiple_of(self.factor_interval as u64)
     }
 
     /// Whether all inverses are made anew in this step.
     pub fn inverts(&self, step: u64) -> bool {
-        step.is_multiple_of(self.inverse_interval as u64)
+        self.warms_up(step) || step.is_multiple_of(self.inverse_interval as u64)
+    }
+
+    fn warms_up(&self, step: u64) -> bool {
+        step < self.warm_up as u64
     }
 
     /// The recording that a step needs.
