@@ -32,6 +32,12 @@ pub enum Color {
     Orange,
     /// Sky blue.
     Sky,
+    /// Vermillion.
+    Vermillion,
+    /// Olive, a darker form of the palette's yellow.
+    Olive,
+    /// Black.
+    Black,
     /// Grey, for what others are compared with.
     Grey,
 }
@@ -44,6 +50,9 @@ impl Color {
             Self::Purple => RGBColor(204, 121, 167),
             Self::Orange => RGBColor(230, 159, 0),
             Self::Sky => RGBColor(86, 180, 233),
+            Self::Vermillion => RGBColor(213, 94, 0),
+            Self::Olive => RGBColor(138, 129, 0),
+            Self::Black => RGBColor(0, 0, 0),
             Self::Grey => RGBColor(120, 120, 120),
         }
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use burn::lr_scheduler::LrSchedulerRecord;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::OptimizerRecord;
-use burn::store::ModuleRecord;
-use burn::store::burn_pack::{Reader, Writer};
+use burn::store::burn_pack::{Reader, Tensor as PackTensor, Writer};
+use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Tensor;
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
@@ -19,10 +19,19 @@ use burn::train::{EarlyStoppingStrategy, LearnerModel, SupervisedTraining};
 use crate::error::Error;
 use crate::files;
 use crate::log::Log;
+use crate::method::Method;
 
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optim";
 const SCHEDULER: &str = "scheduler";
+
+/// Where the model proper begins in the paths of a checkpoint.
+pub(crate) fn proper(method: Method) -> &'static str {
+    match method.is_natural() {
+        true => "model.model.",
+        false => "model.",
+    }
+}
 
 /// The checkpoints in a run's folder.
 #[derive(Debug, Clone)]
@@ -41,20 +50,25 @@ impl Checkpoints {
         self.folder.join(format!("{part}-{epoch}.bpk"))
     }
 
-    /// Epochs of which all parts are there.
-    fn complete(&self) -> BTreeSet<usize> {
+    /// Epochs of which there are parameters.
+    pub fn kept(&self) -> BTreeSet<usize> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let epochs = entries.filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let epoch = name.strip_prefix("model-")?.strip_suffix(".bpk")?;
             epoch.parse().ok()
         });
+        epochs.collect()
+    }
+
+    /// Epochs of which all parts are there.
+    fn complete(&self) -> BTreeSet<usize> {
         let whole = |epoch: &usize| {
             [MODEL, OPTIMIZER, SCHEDULER]
                 .iter()
                 .all(|part| self.file(part, *epoch).exists())
         };
-        epochs.filter(whole).collect()
+        self.kept().into_iter().filter(whole).collect()
     }
 
     /// The last epoch, up to `most`, whose checkpoint can be read; 0 if there is none. Says which
@@ -94,6 +108,38 @@ impl Checkpoints {
             .map_err(|error| Error::read(&path, error))
     }
 
+    /// The model proper with the parameters of an epoch.
+    pub fn load_proper<M: Module>(
+        &self,
+        model: M,
+        epoch: usize,
+        proper: &'static str,
+    ) -> Result<M, Error> {
+        let path = self.file(MODEL, epoch);
+        let refuse = |error: RecordError| Error::read(&path, error);
+        let record = ModuleRecord::load(&path).map_err(refuse)?;
+        let mut tensors = tensors(record).map_err(refuse)?;
+        tensors.retain_mut(|tensor| match tensor.name.strip_prefix(proper) {
+            Some(own) => {
+                tensor.name = own.into();
+                true
+            }
+            None => false,
+        });
+        let found: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let missing = paths(&model, "", |trains| trains)
+            .into_iter()
+            .find(|path| !found.contains(path.as_str()));
+        if let Some(missing) = missing {
+            let problem = format!("no parameter {missing}: it belongs to another model");
+            return Err(Error::read(&path, problem));
+        }
+        let record = record_of(tensors).map_err(refuse)?.allow_partial(true);
+        model
+            .try_load_record(record)
+            .map_err(|error| Error::read(&path, error))
+    }
+
     /// Remove them all.
     pub fn remove(&self) -> Result<(), Error> {
         match self.folder.exists() {
@@ -104,8 +150,9 @@ impl Checkpoints {
         }
     }
 
-    /// Let a training write checkpoints: the last two, that of the best epoch, of nothing but the
-    /// parameters that train and the state of the method.
+    /// Let a training write checkpoints: the last two and that of the best epoch, of nothing but the
+    /// parameters that train and the state of the method; where checkpoints are kept, of all other
+    /// epochs the parameters alone.
     pub fn attach<M: LearnerModel>(
         &self,
         training: SupervisedTraining<M>,
@@ -121,7 +168,9 @@ impl Checkpoints {
         };
         let model = ModelPart {
             part: part(MODEL),
-            frozen: frozen(model, proper),
+            frozen: paths(model, proper, |trains| !trains),
+            proper,
+            keeps: log.history().config.training.keep_checkpoints,
         };
         Ok(training
             .with_custom_checkpointers(model, part(OPTIMIZER), part(SCHEDULER))
@@ -132,15 +181,16 @@ impl Checkpoints {
     }
 }
 
-/// Paths of the parameters that do not train. State of a method has no autodiff and is not among
-/// them: it lies outside of the model proper.
-fn frozen<M: Module>(model: &M, proper: &'static str) -> HashSet<String> {
-    struct Frozen {
+/// Paths below `proper` of the parameters that train or do not train. State of a method, which has
+/// no autodiff either, lies outside of the model proper.
+fn paths<M: Module>(model: &M, proper: &'static str, wanted: fn(bool) -> bool) -> HashSet<String> {
+    struct Paths {
         path: Vec<String>,
         proper: &'static str,
+        wanted: fn(bool) -> bool,
         found: HashSet<String>,
     }
-    impl ModuleVisitor for Frozen {
+    impl ModuleVisitor for Paths {
         fn enter_module(&mut self, name: &str, _container: &str) {
             self.path.push(name.into());
         }
@@ -149,18 +199,19 @@ fn frozen<M: Module>(model: &M, proper: &'static str) -> HashSet<String> {
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let path = self.path.join(".");
-            if !param.is_require_grad() && path.starts_with(self.proper) {
+            if (self.wanted)(param.is_require_grad()) && path.starts_with(self.proper) {
                 self.found.insert(path);
             }
         }
     }
-    let mut frozen = Frozen {
+    let mut paths = Paths {
         path: Vec::new(),
         proper,
+        wanted,
         found: HashSet::new(),
     };
-    model.visit(&mut frozen);
-    frozen.found
+    model.visit(&mut paths);
+    paths.found
 }
 
 /// Writes one part of checkpoints, each file whole or not at all.
@@ -208,18 +259,46 @@ impl<R: Checkpoint> Checkpointer<R> for Part {
 struct ModelPart {
     part: Part,
     frozen: HashSet<String>,
+    /// Where the model proper begins.
+    proper: &'static str,
+    /// Whether the parameters of all epochs are kept.
+    keeps: bool,
+}
+
+impl ModelPart {
+    /// Forget what is only there to go on from an epoch.
+    fn strip(&self, epoch: usize) -> Result<(), CheckpointerError> {
+        let record: ModuleRecord = self.part.restore(epoch)?;
+        let own = |name: &str| name.starts_with(self.proper);
+        let record = filtered(record, own).map_err(CheckpointerError::Record)?;
+        let path = self.part.checkpoints.file(MODEL, epoch);
+        Checkpoint::save(record, files::beside(&path))?;
+        files::put_in_place(&path).map_err(CheckpointerError::IOError)
+    }
+}
+
+/// The entries of a record whose names fit.
+fn filtered(
+    record: ModuleRecord,
+    fits: impl Fn(&str) -> bool,
+) -> Result<ModuleRecord, RecordError> {
+    let mut tensors = tensors(record)?;
+    tensors.retain(|tensor| fits(&tensor.name));
+    record_of(tensors)
+}
+
+fn tensors(record: ModuleRecord) -> Result<Vec<PackTensor>, RecordError> {
+    Ok(Reader::from_bytes(record.into_bytes()?)?.into_tensors()?)
+}
+
+fn record_of(tensors: Vec<PackTensor>) -> Result<ModuleRecord, RecordError> {
+    ModuleRecord::from_bytes(Writer::new(tensors).into_bytes()?)
 }
 
 impl Checkpointer<ModuleRecord> for ModelPart {
     fn save(&self, epoch: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
-        let trained = || {
-            let tensors = Reader::from_bytes(record.into_bytes()?)?.into_tensors()?;
-            let kept = tensors
-                .into_iter()
-                .filter(|tensor| !self.frozen.contains(&tensor.name));
-            ModuleRecord::from_bytes(Writer::new(kept.collect()).into_bytes()?)
-        };
-        let record = trained().map_err(CheckpointerError::Record)?;
+        let trains = |name: &str| !self.frozen.contains(name);
+        let record = filtered(record, trains).map_err(CheckpointerError::Record)?;
         Checkpointer::<ModuleRecord>::save(&self.part, epoch, record)
     }
 
@@ -229,6 +308,11 @@ impl Checkpointer<ModuleRecord> for ModelPart {
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
+        if self.keeps {
+            // A file that stays as it was does no harm.
+            let _ = self.strip(epoch);
+            return Ok(());
+        }
         Checkpointer::<ModuleRecord>::delete(&self.part, epoch)
     }
 }

@@ -1,7 +1,8 @@
 //! The command line.
 
+mod method;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -9,11 +10,13 @@ use crate::config::{AdapterKind, Architecture, BiasKind, Config, Pooling, layere
 use crate::data::Task;
 use crate::error::Error;
 use crate::experiment::Flags;
-use crate::method::{DampingOn, DampingUnit, Method, MethodOptions};
+use crate::method::Method;
 use crate::preset::Preset;
-use crate::schedule::Schedule;
 use crate::tune;
 use devices::DeviceKind;
+use method::MethodFlags;
+
+pub use method::PerMethod;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///
@@ -105,7 +108,7 @@ pub struct RunArgs {
     /// Lines instead of the full screen, in a terminal too.
     #[arg(long, help_heading = "Runs")]
     plain: bool,
-    /// Keep the checkpoints of finished runs.
+    /// Keep the parameters after every epoch, in finished runs too.
     #[arg(long, help_heading = "Runs")]
     keep_checkpoints: bool,
     /// Search step sizes on the validation rows instead, with as many runs for every method; writes
@@ -166,61 +169,8 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Training")]
     patience: Option<usize>,
 
-    /// First step size: a value for all methods, or METHOD=VALUE,…
-    #[arg(
-        long,
-        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
-        value_delimiter = ','
-    )]
-    step_size: Vec<PerMethod<f64>>,
-    /// constant, linear (to 0), or drop:EPOCH (to a tenth).
-    #[arg(
-        long,
-        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
-        value_delimiter = ','
-    )]
-    schedule: Vec<PerMethod<Schedule>>,
-    /// Decoupled weight decay.
-    #[arg(
-        long,
-        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
-        value_delimiter = ','
-    )]
-    weight_decay: Vec<PerMethod<f64>>,
-    /// Momentum of SGD and of the natural-gradient methods.
-    #[arg(
-        long,
-        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
-        value_delimiter = ','
-    )]
-    momentum: Vec<PerMethod<f64>>,
-    /// Momentum inside the solve of the natural-gradient methods (SPRING).
-    #[arg(
-        long,
-        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
-        value_delimiter = ','
-    )]
-    solve_momentum: Vec<PerMethod<f64>>,
-    /// Damping of the natural-gradient methods.
-    #[arg(
-        long,
-        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
-        value_delimiter = ','
-    )]
-    damping: Vec<PerMethod<f64>>,
-    /// Norm of every update of the natural-gradient methods, 0 for as it comes.
-    #[arg(
-        long,
-        help_heading = "Method (VALUE, or METHOD=VALUE,…)",
-        value_delimiter = ','
-    )]
-    normalize: Vec<PerMethod<f64>>,
-    /// Unit of the damping.
-    #[arg(long, help_heading = "Method (VALUE, or METHOD=VALUE,…)", value_enum)]
-    damping_unit: Option<DampingUnit>,
-    /// Matrix that iEF damps.
-    #[arg(long, help_heading = "Method (VALUE, or METHOD=VALUE,…)", value_enum)]
-    damping_on: Option<DampingOn>,
+    #[command(flatten)]
+    methods: MethodFlags,
 
     /// Longest text in tokens.
     #[arg(long, help_heading = "Data")]
@@ -274,37 +224,6 @@ pub enum Switch {
     On,
     /// No.
     Off,
-}
-
-/// A value of one method, or of all.
-///
-/// ```
-/// use finetune::cli::PerMethod;
-/// use finetune::method::Method;
-///
-/// let value: PerMethod<f64> = "sgd=0.5".parse()?;
-/// assert_eq!((value.method, value.value), (Some(Method::Sgd), 0.5));
-/// # Ok::<(), String>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PerMethod<T> {
-    /// `None` for all.
-    pub method: Option<Method>,
-    /// The value.
-    pub value: T,
-}
-
-impl<T: FromStr<Err: ToString>> FromStr for PerMethod<T> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (method, value) = match text.split_once('=') {
-            Some((method, value)) => (Some(<Method as ValueEnum>::from_str(method, false)?), value),
-            None => (None, text),
-        };
-        let value = value.parse().map_err(|error: T::Err| error.to_string())?;
-        Ok(Self { method, value })
-    }
 }
 
 impl RunArgs {
@@ -395,28 +314,9 @@ impl RunArgs {
 
         for method in Method::ALL {
             let mut options = config.options(method);
-            self.over_method(method, &mut options);
+            self.methods.over(method, &mut options);
             config.method.insert(method, options);
         }
-    }
-
-    fn over_method(&self, method: Method, options: &mut MethodOptions) {
-        /// Of several values the last that fits; one for the method goes before one for all.
-        fn set<T: Copy>(flag: &[PerMethod<T>], method: Method, field: &mut T) {
-            let of = |wanted| flag.iter().rev().find(move |value| value.method == wanted);
-            if let Some(found) = of(Some(method)).or_else(|| of(None)) {
-                *field = found.value;
-            }
-        }
-        set(&self.step_size, method, &mut options.step_size);
-        set(&self.schedule, method, &mut options.schedule);
-        set(&self.weight_decay, method, &mut options.weight_decay);
-        set(&self.momentum, method, &mut options.momentum);
-        set(&self.solve_momentum, method, &mut options.solve_momentum);
-        set(&self.damping, method, &mut options.damping);
-        set(&self.normalize, method, &mut options.normalize);
-        options.damping_unit = self.damping_unit.unwrap_or(options.damping_unit);
-        options.damping_on = self.damping_on.unwrap_or(options.damping_on);
     }
 }
 
@@ -425,6 +325,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::schedule::Schedule;
 
     fn effective(flags: &[&str]) -> Config {
         let words = std::iter::once("finetune").chain(flags.iter().copied());
@@ -469,6 +370,7 @@ mod tests {
             &["--resume", "--force"],
             &["report"],
             &["--task", "trek"],
+            &["--sharing", "iekfac=split"],
         ] {
             let words = std::iter::once("finetune").chain(flags.iter().copied());
             assert!(Cli::try_parse_from(words).is_err(), "{flags:?}");

@@ -2,27 +2,30 @@
 
 mod compare;
 mod data;
+mod model;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::Device;
 use burn_peft::Peft;
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{Architecture, Config};
-use crate::data::{Dataset, ImageBatcher, Seq2SeqItem, Splits, TextItem};
+use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
 use crate::files;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
 use crate::method::Method;
-use crate::model::{
-    FineTune, ImageClassifier, Seq2Seq, TextClassifier, architecture, normalization,
-};
-use crate::run::{Loaders, Plan, run};
+use crate::model::{FineTune, architecture, normalization};
+use crate::run::{Plan, run};
 use crate::stop::Stop;
 use compare::differences;
 use data::{Data, Parts, image_size, texts};
+
+pub(crate) use data::Source;
+pub(crate) use model::WithModel;
 
 /// What to do about runs that are there already, and how to show those in progress.
 ///
@@ -156,6 +159,20 @@ impl Experiment {
         &self.notes
     }
 
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Rows for training, validation and test.
+    pub(crate) fn rows(&self) -> [usize; 3] {
+        self.rows
+    }
+
+    /// Names of the classes.
+    pub(crate) fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     /// The configuration, to be changed in what data and model do not depend on.
     pub(crate) fn config_mut(&mut self) -> &mut Config {
         &mut self.config
@@ -194,7 +211,6 @@ impl Experiment {
         if resumed == 0 {
             checkpoints.remove()?;
         }
-        self.device.seed(seed);
         let start = Start {
             experiment: self,
             method,
@@ -209,48 +225,7 @@ impl Experiment {
                 stop,
             },
         };
-        let config = &self.config;
-        let training = &config.training;
-        let classes = self.labels.len();
-        let device = &self.device;
-        let model_folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
-        let history = match &self.data {
-            Data::Text(parts, batcher) => {
-                let model = TextClassifier::load(config, model_folder, classes, device)?;
-                let length = Some(TextItem::length as fn(&_) -> _);
-                start.go(
-                    model,
-                    parts.loaders(batcher, length, training, seed, resumed),
-                )
-            }
-            Data::Words(parts, batcher) => {
-                let answers = batcher.answers();
-                let model = Seq2Seq::load(config, model_folder, answers, device)?;
-                let length = Some(Seq2SeqItem::length as fn(&_) -> _);
-                start.go(
-                    model,
-                    parts.loaders(batcher, length, training, seed, resumed),
-                )
-            }
-            Data::Image(parts, batcher, size) => {
-                let loaders = parts.loaders(batcher, None, training, seed, resumed);
-                match self.architecture {
-                    Architecture::Vit => start.go(
-                        ImageClassifier::vit(config, model_folder, classes, device)?,
-                        loaders,
-                    ),
-                    Architecture::Dinov2 => start.go(
-                        ImageClassifier::dinov2(config, model_folder, classes, device)?,
-                        loaders,
-                    ),
-                    _ => start.go(
-                        ImageClassifier::mlp(config, *size, classes, device)?,
-                        loaders,
-                    ),
-                }
-            }
-        };
-        history.map(Ended::Now)
+        self.with_model(seed, start).map(Ended::Now)
     }
 
     /// What is in a run's folder.
@@ -311,14 +286,19 @@ struct Start<'a> {
     plan: Plan<'a>,
 }
 
-impl Start<'_> {
-    fn go<M, B>(self, model: M, loaders: Loaders<B>) -> Result<History, Error>
+impl WithModel for Start<'_> {
+    type Output = History;
+    type Error = Error;
+
+    fn apply<M, I, T>(self, model: M, data: Source<'_, I, T>) -> Result<History, Error>
     where
-        M: FineTune<B>,
-        B: Send + 'static,
+        M: FineTune,
+        I: Clone + Send + Sync + 'static,
+        T: Batcher<I, M::Batch> + Clone + 'static,
     {
         let Experiment { config, .. } = self.experiment;
         let steps = self.experiment.rows[0].div_ceil(config.training.batch);
+        let loaders = data.loaders(&config.training, self.seed, self.plan.resumed);
         let trainable = model.trainable();
         let mut history = self.history.unwrap_or_else(|| History {
             status: Status::Running,
@@ -343,6 +323,7 @@ impl Start<'_> {
             stopped_early: false,
             test: None,
             peak_memory_mib: None,
+            plain_gradients: Vec::new(),
         });
         history.cut(self.plan.resumed);
         history.status = Status::Running;

@@ -175,6 +175,9 @@ pub struct History {
     pub test: Option<Scores>,
     /// Peak of resident memory in training steps, in MiB; `null` where the system does not tell.
     pub peak_memory_mib: Option<f64>,
+    /// Parameters that took their plain gradient, because the K-FAC family has no factors for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plain_gradients: Vec<String>,
 }
 
 impl History {
@@ -308,6 +311,7 @@ pub(crate) mod tests {
             stopped_early: false,
             test: None,
             peak_memory_mib: Some(100.0),
+            plain_gradients: Vec::new(),
         };
         history.best_epoch = history.best(valid.len());
         history

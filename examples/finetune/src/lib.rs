@@ -3,7 +3,7 @@
 //! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
 //! reads the [`data`], puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with one of the [`method`]s, once for each seed; a run leaves its [`history`] behind, and
-//! [`report`] makes tables and pictures of them.
+//! [`report`] makes tables and pictures of them, and [`stages`] opens it again.
 
 pub mod cli;
 pub mod config;
@@ -17,6 +17,7 @@ pub mod model;
 pub mod preset;
 pub mod report;
 pub mod schedule;
+pub mod stages;
 pub mod stop;
 pub mod tune;
 

@@ -58,6 +58,13 @@ fn runs(experiment: &Experiment, flags: Flags, stop: &Stop) -> Result<ExitCode, 
             match experiment.run(method, seed, flags, stop) {
                 Ok(ended) => {
                     println!("{}", line(&ended));
+                    let plain = &ended.history().plain_gradients;
+                    if !plain.is_empty() {
+                        println!(
+                            "  plain gradients, for want of factors: {}",
+                            plain.join(", ")
+                        );
+                    }
                     histories.push(ended.history().clone());
                 }
                 Err(error @ Error::Stopped { .. }) => {

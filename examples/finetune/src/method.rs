@@ -1,13 +1,20 @@
 //! The optimizers and their options.
 
-use burn::optim::momentum::MomentumConfig;
+mod factors;
+mod options;
+
+use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdafactorConfig, AdamWConfig, ModuleOptimizer, SgdConfig};
-use burn_ief::update::{Amount, Damping, On};
-use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig};
+use burn_ief::{
+    EfConfig, EkfacConfig, IefConfig, IekfacConfig, Kfac, KfacConfig, NaturalGradient, SfConfig,
+    train,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::schedule::Schedule;
+
+pub use factors::{DampingSplit, FactorOptions, FactorSharing, OtherParameters};
+pub use options::{DampingOn, DampingUnit, MethodOptions};
 
 /// An optimizer to fine-tune with.
 ///
@@ -38,6 +45,12 @@ pub enum Method {
     Ef,
     /// Fisher matrix from drawn labels.
     Sf,
+    /// K-FAC of the improved empirical Fisher matrix.
+    Iekfac,
+    /// K-FAC of the empirical Fisher matrix.
+    Ekfac,
+    /// K-FAC, from drawn labels.
+    Kfac,
     /// Plain stochastic gradient descent.
     Sgd,
     /// Adam with decoupled weight decay; without any it is Adam.
@@ -48,10 +61,13 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Ief,
         Self::Ef,
         Self::Sf,
+        Self::Iekfac,
+        Self::Ekfac,
+        Self::Kfac,
         Self::Sgd,
         Self::Adamw,
         Self::Adafactor,
@@ -63,6 +79,9 @@ impl Method {
             Self::Ief => "ief",
             Self::Ef => "ef",
             Self::Sf => "sf",
+            Self::Iekfac => "iekfac",
+            Self::Ekfac => "ekfac",
+            Self::Kfac => "kfac",
             Self::Sgd => "sgd",
             Self::Adamw => "adamw",
             Self::Adafactor => "adafactor",
@@ -75,6 +94,9 @@ impl Method {
             Self::Ief => "iEF",
             Self::Ef => "EF",
             Self::Sf => "SF",
+            Self::Iekfac => "ieKFAC",
+            Self::Ekfac => "eKFAC",
+            Self::Kfac => "K-FAC",
             Self::Sgd => "SGD",
             Self::Adamw => "AdamW",
             Self::Adafactor => "Adafactor",
@@ -83,7 +105,12 @@ impl Method {
 
     /// Whether it is of `burn_ief`.
     pub fn is_natural(self) -> bool {
-        matches!(self, Self::Ief | Self::Ef | Self::Sf)
+        !matches!(self, Self::Sgd | Self::Adamw | Self::Adafactor)
+    }
+
+    /// Whether it is of the K-FAC family.
+    pub fn is_kronecker(self) -> bool {
+        matches!(self, Self::Iekfac | Self::Ekfac | Self::Kfac)
     }
 
     /// The optimizer, and the natural-gradient method that it belongs to, if any.
@@ -97,45 +124,53 @@ impl Method {
         self,
         options: &MethodOptions,
         seed: u64,
-    ) -> Result<(ModuleOptimizer, Option<NaturalGradient>), Error> {
+    ) -> Result<(ModuleOptimizer, Option<train::Method>), Error> {
         options.check(self)?;
+        match self {
+            Self::Sgd | Self::Adamw | Self::Adafactor => Ok((self.first_order(options), None)),
+            Self::Ief | Self::Ef | Self::Sf => {
+                let method = self.exact(options, seed)?;
+                Ok((method.optimizer(), Some(method.into())))
+            }
+            Self::Iekfac | Self::Ekfac | Self::Kfac => {
+                let method = self.kronecker(options, seed)?;
+                Ok((method.optimizer(), Some(method.into())))
+            }
+        }
+    }
+
+    fn first_order(self, options: &MethodOptions) -> ModuleOptimizer {
+        let decay = options.weight_decay as f32;
+        match self {
+            Self::Adamw => AdamWConfig::new().with_weight_decay(decay).init(),
+            Self::Adafactor => AdafactorConfig::new()
+                .with_relative_step(false)
+                .with_scale_parameter(false)
+                .with_weight_decay(decay)
+                .init(),
+            _ => {
+                let decay = (decay > 0.0).then(|| WeightDecayConfig::new(decay));
+                SgdConfig::new()
+                    .with_momentum(options.momentum())
+                    .with_weight_decay(decay)
+                    .init()
+            }
+        }
+    }
+
+    fn exact(self, options: &MethodOptions, seed: u64) -> Result<NaturalGradient, Error> {
         let momentum = options.momentum();
         let damping = options.damping();
-        let normalize = (options.normalize != 0.0).then_some(options.normalize);
+        let normalize = options.norm();
         let decay = options.weight_decay;
-        let natural = match self {
-            Self::Adamw => {
-                let config = AdamWConfig::new().with_weight_decay(decay as f32);
-                return Ok((config.init(), None));
-            }
-            Self::Adafactor => {
-                let config = AdafactorConfig::new()
-                    .with_relative_step(false)
-                    .with_scale_parameter(false)
-                    .with_weight_decay(decay as f32);
-                return Ok((config.init(), None));
-            }
-            Self::Sgd => {
-                let config = SgdConfig::new().with_momentum(momentum);
-                let config = config.with_weight_decay(
-                    (decay > 0.0).then(|| burn::optim::decay::WeightDecayConfig::new(decay as f32)),
-                );
-                return Ok((config.init(), None));
-            }
-            Self::Ief => IefConfig::new()
-                .with_damping(damping)
-                .with_normalize(normalize)
-                .with_weight_decay(decay)
-                .with_momentum(momentum)
-                .with_solve_momentum(options.solve_momentum)
-                .try_build()?,
+        let method = match self {
             Self::Ef => EfConfig::new()
                 .with_damping(damping)
                 .with_normalize(normalize)
                 .with_weight_decay(decay)
                 .with_momentum(momentum)
                 .with_solve_momentum(options.solve_momentum)
-                .try_build()?,
+                .try_build(),
             Self::Sf => SfConfig::new()
                 .with_seed(seed)
                 .with_damping(damping)
@@ -143,152 +178,48 @@ impl Method {
                 .with_weight_decay(decay)
                 .with_momentum(momentum)
                 .with_solve_momentum(options.solve_momentum)
-                .try_build()?,
+                .try_build(),
+            _ => IefConfig::new()
+                .with_damping(damping)
+                .with_normalize(normalize)
+                .with_weight_decay(decay)
+                .with_momentum(momentum)
+                .with_solve_momentum(options.solve_momentum)
+                .try_build(),
         };
-        Ok((natural.optimizer(), Some(natural)))
-    }
-}
-
-/// The unit of a damping.
-///
-/// ```
-/// use finetune::method::{DampingUnit, Method, MethodOptions};
-///
-/// assert_eq!(MethodOptions::of(Method::Ief).damping_unit, DampingUnit::Relative);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DampingUnit {
-    /// A fraction of the mean diagonal of the damped matrix.
-    Relative,
-    /// λ itself, in sum form.
-    Absolute,
-}
-
-/// Which matrix is damped; EF and SF have one choice only and ignore it.
-///
-/// ```
-/// use finetune::method::{DampingOn, Method, MethodOptions};
-///
-/// assert_eq!(MethodOptions::of(Method::Ief).damping_on, DampingOn::Fisher);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DampingOn {
-    /// The improved Fisher matrix.
-    Fisher,
-    /// The Gram matrix of the per-sample gradients.
-    Gram,
-}
-
-/// The hyper-parameters of one method, in sum form.
-///
-/// ```
-/// use finetune::method::{Method, MethodOptions};
-///
-/// let options = MethodOptions { momentum: 0.9, ..MethodOptions::of(Method::Sgd) };
-/// let (_, natural) = Method::Sgd.build(&options, 1)?;
-/// assert!(natural.is_none());
-/// # Ok::<(), finetune::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MethodOptions {
-    /// The first step size.
-    pub step_size: f64,
-    /// How it changes.
-    pub schedule: Schedule,
-    /// Decoupled weight decay (SGD: added to the gradient, as Burn has it).
-    pub weight_decay: f64,
-    /// Momentum, 0 for none; SGD and the natural-gradient methods.
-    pub momentum: f64,
-    /// Momentum inside the solve (SPRING), 0 for none; natural-gradient methods.
-    pub solve_momentum: f64,
-    /// How much damping; natural-gradient methods.
-    pub damping: f64,
-    /// Its unit.
-    pub damping_unit: DampingUnit,
-    /// Its matrix; iEF.
-    pub damping_on: DampingOn,
-    /// Scale every update to this norm, 0 for not at all; natural-gradient methods.
-    pub normalize: f64,
-}
-
-impl Default for MethodOptions {
-    fn default() -> Self {
-        Self::of(Method::Ief)
-    }
-}
-
-impl MethodOptions {
-    /// Values to start from: falling step sizes, damping as `burn_ief` has it, and normalised
-    /// updates for EF and SF, as in the paper.
-    pub fn of(method: Method) -> Self {
-        let (step_size, weight_decay) = match method {
-            Method::Ief => (1.0, 0.0),
-            Method::Ef | Method::Sf => (0.1, 0.0),
-            Method::Sgd => (0.1, 0.0),
-            Method::Adamw => (1e-3, 0.01),
-            Method::Adafactor => (1e-3, 0.0),
-        };
-        Self {
-            step_size,
-            schedule: Schedule::Linear,
-            weight_decay,
-            momentum: 0.0,
-            solve_momentum: 0.0,
-            damping: 1e-3,
-            damping_unit: DampingUnit::Relative,
-            damping_on: DampingOn::Fisher,
-            normalize: f64::from(u8::from(matches!(method, Method::Ef | Method::Sf))),
-        }
+        Ok(method?)
     }
 
-    fn momentum(&self) -> Option<MomentumConfig> {
-        let config = MomentumConfig::new().with_momentum(self.momentum);
-        // Without dampening, as in PyTorch.
-        (self.momentum > 0.0).then(|| config.with_dampening(0.0))
-    }
-
-    fn damping(&self) -> Damping {
-        let amount = match self.damping_unit {
-            DampingUnit::Relative => Amount::Relative(self.damping),
-            DampingUnit::Absolute => Amount::Absolute(self.damping),
+    fn kronecker(self, options: &MethodOptions, seed: u64) -> Result<Kfac, Error> {
+        /// The three configurations have the same fields, but are of different types.
+        macro_rules! shared {
+            ($config:expr) => {{
+                let factors = options.factors.clone().unwrap_or_default();
+                $config
+                    .with_damping(options.factor_damping(&factors))
+                    .with_sharing(factors.sharing.into())
+                    .with_decay(factors.decay)
+                    .with_factor_interval(factors.factor_interval)
+                    .with_inverse_interval(factors.inverse_interval)
+                    .with_warm_up(factors.warm_up)
+                    .with_max_dimension(factors.max_dimension)
+                    .with_others(factors.others.into())
+                    .with_kl_clip(factors.clip())
+                    .with_normalize(options.norm())
+                    .with_weight_decay(options.weight_decay)
+                    .with_momentum(options.momentum())
+            }};
+        }
+        let method = match self {
+            Self::Kfac => {
+                let draws = options.factors.as_ref().map_or(1, |factors| factors.draws);
+                let config = KfacConfig::new().with_draws(draws).with_seed(seed);
+                shared!(config).try_build()
+            }
+            Self::Ekfac => shared!(EkfacConfig::new()).try_build(),
+            _ => shared!(IekfacConfig::new()).try_build(),
         };
-        let on = match self.damping_on {
-            DampingOn::Fisher => On::Fisher,
-            DampingOn::Gram => On::Gram,
-        };
-        Damping {
-            amount,
-            on,
-            floor: true,
-        }
-    }
-
-    fn check(&self, method: Method) -> Result<(), Error> {
-        let refuse = |field: &str, found: f64, expected: &str| {
-            let field = format!("method.{}.{field}", method.name());
-            Err(Error::config(field, found, expected))
-        };
-        if !(self.step_size.is_finite() && self.step_size > 0.0) {
-            return refuse("step_size", self.step_size, "a finite number above 0");
-        }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return refuse("weight_decay", self.weight_decay, "a finite number from 0");
-        }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return refuse("momentum", self.momentum, "at least 0 and below 1");
-        }
-        if self.momentum > 0.0 && matches!(method, Method::Adamw | Method::Adafactor) {
-            let expected = "0: this method has its own";
-            return refuse("momentum", self.momentum, expected);
-        }
-        if self.solve_momentum != 0.0 && !method.is_natural() {
-            let expected = "0: this method solves nothing";
-            return refuse("solve_momentum", self.solve_momentum, expected);
-        }
-        Ok(())
+        Ok(method?)
     }
 }
 
@@ -301,11 +232,20 @@ mod tests {
         for method in Method::ALL {
             let (_, natural) = method.build(&MethodOptions::of(method), 1).unwrap();
             assert_eq!(natural.is_some(), method.is_natural(), "{method:?}");
+            let factors = MethodOptions::of(method).factors;
+            assert_eq!(factors.is_some(), method.is_kronecker(), "{method:?}");
             assert_eq!(
                 serde_json::to_string(&method).unwrap(),
                 format!("\"{}\"", method.name())
             );
         }
+    }
+
+    #[test]
+    fn options_from_before_the_factors_are_read() {
+        let text = r#"{"step_size": 0.5, "momentum": 0.9}"#;
+        let options: MethodOptions = serde_json::from_str(text).unwrap();
+        assert_eq!((options.step_size, options.factors), (0.5, None));
     }
 
     #[test]
@@ -326,6 +266,19 @@ mod tests {
         assert!(text.contains("method.sgd.solve_momentum"), "{text}");
         let text = refused(Method::Ief, |o| o.solve_momentum = 1.0);
         assert!(text.contains("solve"), "{text}");
+        let text = refused(Method::Iekfac, |o| o.solve_momentum = 0.9);
+        assert!(text.contains("method.iekfac.solve_momentum"), "{text}");
+        let text = refused(Method::Sgd, |o| o.factors = Some(FactorOptions::default()));
+        assert!(text.contains("method.sgd.factors"), "{text}");
+        let factors = |change: fn(&mut FactorOptions)| {
+            let mut options = MethodOptions::of(Method::Kfac);
+            change(options.factors.as_mut().unwrap());
+            Method::Kfac.build(&options, 1).err().unwrap().to_string()
+        };
+        assert!(factors(|f| f.draws = 0).contains("`draws`"));
+        assert!(factors(|f| f.decay = 1.0).contains("`decay`"));
+        assert!(factors(|f| f.kl_clip = f64::NAN).contains("`kl_clip`"));
+        assert!(factors(|f| f.inverse_interval = 0).contains("`inverse_interval`"));
         assert!(refused(Method::Sf, |o| o.damping = -1.0).contains("damping"));
         assert!(refused(Method::Ef, |o| o.normalize = -1.0).contains("normalize"));
     }

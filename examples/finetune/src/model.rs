@@ -4,6 +4,7 @@ mod adapter;
 mod folder;
 mod head;
 mod image;
+mod judged;
 mod mlp;
 mod seq2seq;
 mod text;
@@ -20,19 +21,19 @@ use burn_ief::train::train_output;
 pub use adapter::Trained;
 pub use folder::{architecture, normalization};
 pub use image::{Backbone, ImageClassifier};
+pub use judged::Judged;
 pub use mlp::Mlp;
 pub use seq2seq::Seq2Seq;
 pub use text::TextClassifier;
 
 use crate::error::Error;
 
-/// A model that can be fine-tuned on batches of type `B`.
-pub trait FineTune<B>:
-    Module
+/// A model that can be fine-tuned.
+pub trait FineTune:
+    Judged
     + ModuleDisplay
-    + TrainStep<Input = B, Output = Outcome>
-    + InferenceStep<Input = B, Output = Outcome>
-    + 'static
+    + TrainStep<Input = Self::Batch, Output = Outcome>
+    + InferenceStep<Input = Self::Batch, Output = Outcome>
 {
     /// Write what was trained: a PEFT folder `adapter`, or `model` with all parameters.
     ///

@@ -17,7 +17,7 @@ use crate::schedule::Schedule;
 /// dropout (off) and alpha (8) are those of the released configurations, which differ from the
 /// paper's text; everything else follows the text. Where neither says how long or how a step size
 /// changes, the presets train for 10 epochs at a constant one. The model and data folders are
-/// yours to give.
+/// yours to give. The paper does not train with the K-FAC family: its options are the program's own.
 ///
 /// The others run on two cores and the files of `scripts/fetch-data`. Their step sizes are starting
 /// points for `--tune`.
@@ -114,6 +114,7 @@ impl Preset {
                 config.adapter.kind = AdapterKind::Prompt;
                 config.training.epochs = 4;
                 steps(&mut config, [1.0, 1.0, 1.0, 2.0, 0.03, 0.03]);
+                family(&mut config, |options| options.step_size = 1.0);
             }
             Self::MinilmLoraSentiment => minilm(&mut config, Task::Sentiment, "sentiment"),
             Self::MinilmLoraSms => minilm(&mut config, Task::Sms, "sms"),
@@ -136,10 +137,23 @@ fn fetched(name: &str) -> PathBuf {
     cache.join(name)
 }
 
-/// Set step sizes in the order of [`Method::ALL`].
+/// Set the step sizes of all methods but the K-FAC family, in the order of [`Method::ALL`].
 fn steps(config: &mut Config, sizes: [f64; 6]) {
-    for (method, step_size) in Method::ALL.into_iter().zip(sizes) {
+    let methods = Method::ALL
+        .into_iter()
+        .filter(|method| !method.is_kronecker());
+    for (method, step_size) in methods.zip(sizes) {
         change(config, method, |options| options.step_size = step_size);
+    }
+}
+
+/// Change the options of the K-FAC family.
+fn family(config: &mut Config, with: impl Fn(&mut MethodOptions)) {
+    let family = Method::ALL
+        .into_iter()
+        .filter(|method| method.is_kronecker());
+    for method in family {
+        change(config, method, &with);
     }
 }
 
@@ -149,15 +163,19 @@ fn change(config: &mut Config, method: Method, with: impl FnOnce(&mut MethodOpti
     config.method.insert(method, options);
 }
 
-/// Schedules and dampings that the paper's setups share: `lambda` and the terms N of its means.
+/// Schedules and dampings that the paper's setups share: `lambda` and the terms N of its means. The
+/// K-FAC family, which the paper does not train with, keeps its own dampings.
 fn paper(config: &mut Config, lambda: f64, terms: f64) {
     for method in Method::ALL {
         change(config, method, |options| {
             options.schedule = match method {
-                Method::Ef | Method::Sf => Schedule::Linear,
+                Method::Ef | Method::Sf | Method::Ekfac => Schedule::Linear,
                 _ => Schedule::Constant,
             };
             options.weight_decay = 0.0;
+            if method.is_kronecker() {
+                return;
+            }
             options.damping = lambda * terms * terms;
             options.damping_unit = DampingUnit::Absolute;
             options.damping_on = DampingOn::Gram;
@@ -181,6 +199,7 @@ fn t5_prompt(config: &mut Config) {
     config.training.epochs = 10;
     paper(config, 1e-7, 64.0);
     steps(config, [50.0 / 64.0, 1.0, 1.0, 50.0, 0.3, 0.3]);
+    family(config, |options| options.step_size = 1.0);
     change(config, Method::Adafactor, |options| {
         options.weight_decay = 1e-5;
     });
@@ -206,6 +225,8 @@ fn mlp(config: &mut Config) {
     config.training.epochs = 60;
     paper(config, 1e-7, 64.0);
     steps(config, [50.0 / 64.0, 0.1, 0.1, 0.1, 1e-4, 1e-4]);
+    // Its first factor has more entries a side than twenty batches have pictures.
+    family(config, |options| options.damping = 10.0);
     for method in [Method::Sgd, Method::Adamw] {
         change(config, method, |options| {
             options.schedule = Schedule::Drop { epoch: 15 };

@@ -15,7 +15,7 @@ use burn::train::{
 };
 use burn_ief::train::Natural;
 
-use crate::checkpoint::{Checkpoints, Patience};
+use crate::checkpoint::{Checkpoints, Patience, proper};
 use crate::error::Error;
 use crate::history::{History, Status};
 use crate::log::Log;
@@ -62,20 +62,17 @@ impl Plan<'_> {
 ///
 /// [`Error::Interrupted`] and [`Error::Stopped`], with the record and the checkpoints kept;
 /// [`Error::Write`] and [`Error::Adapter`] if the result could not be saved.
-pub(crate) fn run<M, B>(
+pub(crate) fn run<M: FineTune>(
     model: M,
-    loaders: Loaders<B>,
+    loaders: Loaders<M::Batch>,
     history: History,
     plan: &Plan<'_>,
-) -> Result<History, Error>
-where
-    M: FineTune<B>,
-    B: Send + 'static,
-{
+) -> Result<History, Error> {
     let stop = Interrupter::new();
     plan.stop.attach(&stop);
     let options = history.config.options(history.method);
     let (optim, natural) = history.method.build(&options, history.seed)?;
+    let proper = proper(history.method);
     let log = Log::new(history, plan.folder, plan.metrics.clone(), stop.clone());
     match natural {
         None => {
@@ -84,9 +81,9 @@ where
                 plan,
                 log,
                 stop,
-                proper: "model.",
+                proper,
             };
-            run.start(model, optim, M::save)
+            run.start(model, optim, |_| Vec::new(), M::save)
         }
         Some(natural) => {
             let model = Natural::new(model, natural).with_interrupter(stop.clone());
@@ -95,11 +92,19 @@ where
                 plan,
                 log,
                 stop,
-                proper: "model.model.",
+                proper,
             };
-            run.start(model, optim, |model, folder| model.model().save(folder))
+            run.start(model, optim, plain_gradients, |model, folder| {
+                model.model().save(folder)
+            })
         }
     }
+}
+
+/// Parameters that the K-FAC family left their plain gradient in the last step.
+fn plain_gradients<M: Module>(model: &Natural<M>) -> Vec<String> {
+    let report = model.last_kronecker_report();
+    report.map_or_else(Vec::new, |report| report.plain)
 }
 
 struct Run<'a, B> {
@@ -116,6 +121,7 @@ impl<B: Send + 'static> Run<'_, B> {
         self,
         model: W,
         optim: ModuleOptimizer,
+        plain: impl FnOnce(&W) -> Vec<String>,
         save: impl FnOnce(&W, &Path) -> Result<(), Error>,
     ) -> Result<History, Error>
     where
@@ -132,6 +138,9 @@ impl<B: Send + 'static> Run<'_, B> {
         };
         if self.has_epochs_left() {
             self.train(model.clone(), optim, &checkpoints)?;
+            // Clones of the model share the report of the last step.
+            let plain = plain(&model.model);
+            self.log.change(|history| history.plain_gradients = plain);
         }
         let history = self.log.history();
         let best = history.best_epoch.unwrap_or(history.epochs.len());

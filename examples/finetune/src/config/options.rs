@@ -253,7 +253,7 @@ pub struct TrainingOptions {
     pub epochs: usize,
     /// Stop after as many epochs without a better validation result; 0 for never.
     pub patience: usize,
-    /// Keep the checkpoints of finished runs.
+    /// Keep the parameters after every epoch, in finished runs too.
     pub keep_checkpoints: bool,
 }
 

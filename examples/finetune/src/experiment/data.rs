@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::{Dataset as Items, DatasetError};
+use burn::tensor::Device;
 use burn_ief::train::EpochLoader;
 use models::vit::ViTConfig;
 use models::vit::dinov2::Dinov2Config;
@@ -41,37 +42,64 @@ impl<I: Clone + Send + Sync> Items<I> for Shared<I> {
     }
 }
 
-impl<I: Clone + Send + Sync + 'static> Parts<I> {
-    /// Loaders of a run with this seed, after `resumed` epochs; where items have lengths, batches
-    /// hold similar ones.
-    pub fn loaders<T, B>(
-        &self,
-        batcher: &T,
-        length: Option<fn(&I) -> usize>,
-        training: &TrainingOptions,
-        seed: u64,
-        resumed: usize,
-    ) -> Loaders<B>
+/// Training, validation and test, and what makes batches of them.
+pub(crate) struct Source<'a, I, T> {
+    parts: &'a Parts<I>,
+    batcher: &'a T,
+    length: Option<fn(&I) -> usize>,
+}
+
+impl<'a, I: Clone + Send + Sync + 'static, T> Source<'a, I, T> {
+    pub(super) fn new(parts: &'a Parts<I>, batcher: &'a T) -> Self {
+        Self {
+            parts,
+            batcher,
+            length: None,
+        }
+    }
+
+    /// Of items that have lengths: batches hold similar ones.
+    pub(super) fn of_lengths(parts: &'a Parts<I>, batcher: &'a T, length: fn(&I) -> usize) -> Self {
+        Self {
+            length: Some(length),
+            ..Self::new(parts, batcher)
+        }
+    }
+
+    /// Loaders of a run with this seed, after `resumed` epochs.
+    pub fn loaders<B>(&self, training: &TrainingOptions, seed: u64, resumed: usize) -> Loaders<B>
     where
         T: Batcher<I, B> + Clone + 'static,
         B: Send + 'static,
     {
-        let Self([train, valid, test]) = self;
+        let Parts([train, valid, test]) = self.parts;
         let shared = |items: &Arc<Vec<I>>| Shared(items.clone());
-        let finish = |loader: EpochLoader<I, B>, items: &Arc<Vec<I>>| match length {
+        let finish = |loader: EpochLoader<I, B>, items: &Arc<Vec<I>>| match self.length {
             Some(length) => loader.with_lengths(items.iter().map(length).collect()),
             None => loader,
         };
         let evaluation = |items| {
-            let loader = EpochLoader::in_order(batcher.clone(), shared(items), training.eval_batch);
+            let batcher = self.batcher.clone();
+            let loader = EpochLoader::in_order(batcher, shared(items), training.eval_batch);
             finish(loader, items).build()
         };
-        let loader = EpochLoader::new(batcher.clone(), shared(train), training.batch, seed);
+        let batcher = self.batcher.clone();
+        let loader = EpochLoader::new(batcher, shared(train), training.batch, seed);
         Loaders {
             train: finish(loader, train).resume_after(resumed as u64).build(),
             valid: evaluation(valid),
             test: evaluation(test),
         }
+    }
+
+    /// A batch of training rows, which must be there.
+    pub fn training_batch<B>(&self, rows: &[usize], device: &Device) -> B
+    where
+        T: Batcher<I, B>,
+    {
+        let Parts([train, ..]) = self.parts;
+        let items = rows.iter().map(|&row| train[row].clone());
+        self.batcher.batch(items.collect(), device)
     }
 }
 

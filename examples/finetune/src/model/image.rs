@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::module::{Module, ModuleDisplay};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use burn_peft::{NameMap, Peft};
 use models::vit::dinov2::{Dinov2Config, Dinov2ForImageClassification};
@@ -12,7 +12,7 @@ use models::weights::load_named;
 
 use super::adapter::{Family, NAME, Trained, no_prompt, save_full, save_lora};
 use super::mlp::Mlp;
-use super::{FineTune, Outcome, fits, head};
+use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config};
 use crate::data::ImageBatch;
 use crate::error::Error;
@@ -196,7 +196,23 @@ impl<B: Backbone> InferenceStep for ImageClassifier<B> {
     }
 }
 
-impl<B: Backbone> FineTune<ImageBatch> for ImageClassifier<B> {
+impl<B: Backbone> Judged for ImageClassifier<B> {
+    type Batch = ImageBatch;
+
+    fn outputs(&self, batch: &ImageBatch) -> Tensor<3> {
+        fits(self.backbone.logits(batch.pixels.clone())).unsqueeze_dim(1)
+    }
+
+    fn loss(&self, batch: &ImageBatch) -> Tensor<1> {
+        self.outcome(batch.clone()).loss
+    }
+
+    fn targets(batch: &ImageBatch) -> Tensor<2, Int> {
+        batch.labels.clone().unsqueeze_dim(1)
+    }
+}
+
+impl<B: Backbone> FineTune for ImageClassifier<B> {
     fn save(&self, folder: &Path) -> Result<(), Error> {
         match &self.trained {
             Trained::Lora(settings) => save_lora(&self.backbone, settings, &B::names(), folder),

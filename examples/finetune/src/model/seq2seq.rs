@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use burn_peft::config::TaskType;
 use burn_peft::{NameMap, Peft, SoftPrompt};
@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::adapter::{Family, NAME, Size, Trained, save_full, save_lora};
-use super::{FineTune, Outcome, fits};
+use super::{FineTune, Judged, Outcome, fits};
 use crate::config::{AdapterKind, Config};
 use crate::data::Seq2SeqBatch;
 use crate::error::Error;
@@ -122,21 +122,24 @@ impl Seq2Seq {
         }
     }
 
+    /// Logits of the tokens of the true answer, `[M, U, C]`.
+    fn logits(&self, batch: &Seq2SeqBatch) -> Result<Tensor<3>, models::Error> {
+        let inputs = self.t5.config().shift_right(batch.targets.clone());
+        let input = T5Input::new(self.source(batch), inputs);
+        Ok(self.t5.forward(input)?.logits)
+    }
+
     /// The mean of the samples' losses.
-    fn loss(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1>, models::Error> {
-        let targets = batch.targets.clone();
-        let inputs = self.t5.config().shift_right(targets.clone());
-        let output = self.t5.forward(T5Input::new(self.source(batch), inputs))?;
-        let [_, length, entries] = output.logits.dims();
-        let [samples, _] = targets.dims();
-        let padding = targets.clone().lower_elem(0);
-        let real = padding.clone().bool_not().float();
+    fn mean_loss(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1>, models::Error> {
+        let logits = self.logits(batch)?;
+        let [_, length, entries] = logits.dims();
+        let real = behind_the_end(batch).bool_not().float();
+        let [samples, _] = real.dims();
         // Behind the end of an answer logits are no output: drawn labels have no gradient there.
-        let mask = burn_ief::input(real.clone()).cast(output.logits.dtype());
-        let logits = burn_ief::output(output.logits * mask.unsqueeze_dim(2));
+        let mask = burn_ief::input(real.clone()).cast(logits.dtype());
+        let logits = burn_ief::output(logits * mask.unsqueeze_dim(2));
         let logits: Tensor<2> = logits.reshape([samples * length, entries]);
-        let targets = targets.mask_fill(padding, 0);
-        let targets: Tensor<2, Int> = targets.reshape([samples * length, 1]);
+        let targets: Tensor<2, Int> = Self::targets(batch).reshape([samples * length, 1]);
         let tokens: Tensor<2> = log_softmax(logits, 1)
             .gather(1, targets)
             .neg()
@@ -166,6 +169,11 @@ impl Seq2Seq {
         let device = batch.labels.device();
         Ok(Tensor::from_data(TensorData::new(classes, shape), &device))
     }
+}
+
+/// Positions without a token of the answer, `[M, U]`.
+fn behind_the_end(batch: &Seq2SeqBatch) -> Tensor<2, Bool> {
+    batch.targets.clone().lower_elem(0)
 }
 
 fn names() -> NameMap {
@@ -219,7 +227,7 @@ impl TrainStep for Seq2Seq {
 
     fn step(&self, batch: Seq2SeqBatch) -> TrainOutput<Outcome> {
         let outcome = Outcome {
-            loss: fits(self.loss(&batch)),
+            loss: Judged::loss(self, &batch),
             predicted: None,
             labels: batch.labels,
         };
@@ -233,14 +241,35 @@ impl InferenceStep for Seq2Seq {
 
     fn step(&self, batch: Seq2SeqBatch) -> Outcome {
         Outcome {
-            loss: fits(self.loss(&batch)),
+            loss: Judged::loss(self, &batch),
             predicted: Some(fits(self.answer(&batch))),
             labels: batch.labels,
         }
     }
 }
 
-impl FineTune<Seq2SeqBatch> for Seq2Seq {
+impl Judged for Seq2Seq {
+    type Batch = Seq2SeqBatch;
+
+    fn outputs(&self, batch: &Seq2SeqBatch) -> Tensor<3> {
+        fits(self.logits(batch))
+    }
+
+    fn loss(&self, batch: &Seq2SeqBatch) -> Tensor<1> {
+        fits(self.mean_loss(batch))
+    }
+
+    fn targets(batch: &Seq2SeqBatch) -> Tensor<2, Int> {
+        let targets = batch.targets.clone();
+        targets.mask_fill(behind_the_end(batch), 0)
+    }
+
+    fn padding(batch: &Seq2SeqBatch) -> Option<Tensor<2, Bool>> {
+        Some(behind_the_end(batch))
+    }
+}
+
+impl FineTune for Seq2Seq {
     fn save(&self, folder: &Path) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
             (Trained::Lora(settings), _) => save_lora(&self.t5, settings, &names(), folder),

@@ -13,7 +13,7 @@ use models::bert::{BertConfig, BertForSequenceClassification, BertInput, BertMod
 use models::weights::load;
 
 use super::adapter::{Family, NAME, Size, Trained, save_full, save_lora};
-use super::{FineTune, Outcome, fits, head};
+use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config, Pooling};
 use crate::data::TextBatch;
 use crate::error::Error;
@@ -200,7 +200,23 @@ impl InferenceStep for TextClassifier {
     }
 }
 
-impl FineTune<TextBatch> for TextClassifier {
+impl Judged for TextClassifier {
+    type Batch = TextBatch;
+
+    fn outputs(&self, batch: &TextBatch) -> Tensor<3> {
+        fits(self.logits(batch.clone())).unsqueeze_dim(1)
+    }
+
+    fn loss(&self, batch: &TextBatch) -> Tensor<1> {
+        Outcome::classified(fits(self.logits(batch.clone())), batch.labels.clone()).loss
+    }
+
+    fn targets(batch: &TextBatch) -> Tensor<2, Int> {
+        batch.labels.clone().unsqueeze_dim(1)
+    }
+}
+
+impl FineTune for TextClassifier {
     fn save(&self, folder: &Path) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
             (Trained::Lora(settings), _) => save_lora(self, settings, &names(), folder),

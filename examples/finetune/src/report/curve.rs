@@ -56,6 +56,9 @@ impl MeanCurve {
                 Method::Sf => Color::Orange,
                 Method::Ief => Color::Green,
                 Method::Adafactor => Color::Sky,
+                Method::Iekfac => Color::Vermillion,
+                Method::Ekfac => Color::Olive,
+                Method::Kfac => Color::Black,
             },
             points: self.points.iter().map(|&[x, y, _]| [x, y]).collect(),
         }

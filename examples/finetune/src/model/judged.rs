@@ -1,0 +1,66 @@
+//! What `burn_ief::eval` needs of a model.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Int, Tensor};
+
+/// A fine-tuned model whose updates can be judged with [`burn_ief::eval`].
+///
+/// γ of the update that a method makes of a batch:
+///
+/// ```
+/// use burn_ief::eval::{Fisher, Loss, Quality, gradient};
+/// use burn_ief::{IefConfig, LossScale};
+/// use finetune::model::Judged;
+///
+/// fn quality<M: Judged>(model: &M, batch: &M::Batch) -> Result<Quality, burn_ief::Error> {
+///     let ief = IefConfig::new().build();
+///     let tape = ief.start();
+///     let update = ief.gradients(tape, model.loss(batch).backward(), model)?;
+///
+///     let scale = LossScale::Mean.factor(M::samples(batch));
+///     let sgd = gradient(model.loss(batch).backward(), model, scale);
+///     let mut fisher = Fisher::new(Loss::CrossEntropy);
+///     if let Some(padding) = M::padding(batch) {
+///         fisher = fisher.with_padding(padding);
+///     }
+///     fisher.at(model, |model| model.outputs(batch))?.quality(&update, &sgd)
+/// }
+/// ```
+pub trait Judged: Module + 'static {
+    /// M samples with their labels.
+    type Batch: Clone + Send + 'static;
+
+    /// Logits, by recorded calls.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[M, T, C]`; a classifier has one position, T = 1
+    ///
+    /// # Panics
+    ///
+    /// Panics if the batch was made for another model.
+    fn outputs(&self, batch: &Self::Batch) -> Tensor<3>;
+
+    /// The mean over the samples of their losses (each the sum over its positions), `[1]`, with the
+    /// output and the loss marked.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the batch was made for another model.
+    fn loss(&self, batch: &Self::Batch) -> Tensor<1>;
+
+    /// The true classes of the outputs, `[M, T]`; 0 where there is padding.
+    fn targets(batch: &Self::Batch) -> Tensor<2, Int>;
+
+    /// Positions without a label, `[M, T]`; `None` if all have one.
+    fn padding(batch: &Self::Batch) -> Option<Tensor<2, Bool>> {
+        let _ = batch;
+        None
+    }
+
+    /// M.
+    fn samples(batch: &Self::Batch) -> usize {
+        let [samples, _] = Self::targets(batch).dims();
+        samples
+    }
+}

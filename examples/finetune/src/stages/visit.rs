@@ -1,0 +1,119 @@
+//! Models and batches of a run that is opened again.
+
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::kept::KeptRun;
+use crate::error::Error;
+use crate::history::History;
+use crate::model::Judged;
+
+/// Something to do with the stages of a run, for every type of model.
+///
+/// See [`KeptRun`] for an example.
+pub trait Visit {
+    /// What comes of it.
+    type Output;
+    /// What can go wrong.
+    type Error: From<Error>;
+
+    /// Do it.
+    ///
+    /// # Errors
+    ///
+    /// The visitor's own.
+    fn visit<M: Judged>(self, stages: Stages<'_, M>) -> Result<Self::Output, Self::Error>;
+}
+
+/// The stages of a run: models with the parameters of its epochs, and batches of its training rows.
+///
+/// See [`KeptRun`] for an example.
+pub struct Stages<'a, M: Judged> {
+    pub(super) run: &'a KeptRun,
+    pub(super) model_at: &'a dyn Fn(usize) -> Result<M, Error>,
+    pub(super) batch: &'a dyn Fn(&[usize], &Device) -> M::Batch,
+}
+
+impl<M: Judged> Stages<'_, M> {
+    /// The run's record.
+    pub fn history(&self) -> &History {
+        self.run.history()
+    }
+
+    /// Epochs whose parameters are there, from 0, which stands for the model before training.
+    pub fn epochs(&self) -> Vec<usize> {
+        self.run.epochs()
+    }
+
+    /// The model after an epoch (0: before training), on the device and with gradients. Dropout is
+    /// off. What does not train is shared between the models of all stages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RunFolder`] if the parameters of this epoch are not there, [`Error::Read`] if they
+    /// cannot be read or belong to another model.
+    pub fn model(&self, epoch: usize) -> Result<M, Error> {
+        (self.model_at)(epoch)
+    }
+
+    /// Rows for training.
+    pub fn rows(&self) -> usize {
+        self.history().rows[0]
+    }
+
+    /// The batch of these training rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if there is none, or one that the data does not have.
+    pub fn batch(&self, rows: &[usize]) -> Result<M::Batch, Error> {
+        let count = self.rows();
+        match rows.iter().find(|row| **row >= count) {
+            Some(row) => Err(Error::config("row", row, format!("a row below {count}"))),
+            None if rows.is_empty() => Err(Error::config("rows of a batch", 0, "at least 1")),
+            None => Ok((self.batch)(rows, self.device())),
+        }
+    }
+
+    /// `count` batches of `size` training rows, each drawn anew without repetition.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if a batch would hold no row or more than there are.
+    pub fn batches(&self, count: usize, size: usize, seed: u64) -> Result<Vec<M::Batch>, Error> {
+        let rows = self.rows();
+        if size == 0 || size > rows {
+            let expected = format!("1 to {rows}, the rows for training");
+            return Err(Error::config("rows of a batch", size, expected));
+        }
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        (0..count)
+            .map(|_| self.batch(&rand::seq::index::sample(&mut generator, rows, size).into_vec()))
+            .collect()
+    }
+
+    /// Mean loss over the first `rows` training rows (all, if there are fewer).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for no rows.
+    pub fn training_loss(&self, model: &M, rows: usize) -> Result<f64, Error> {
+        let rows: Vec<usize> = (0..rows.min(self.rows())).collect();
+        if rows.is_empty() {
+            return Err(Error::config("rows for the loss", 0, "at least 1"));
+        }
+        let model = model.clone().valid();
+        let device = self.device().clone().inner();
+        let at_once = self.history().config.training.eval_batch;
+        let losses = rows.chunks(at_once).map(|chunk| {
+            let loss = model.loss(&(self.batch)(chunk, &device));
+            f64::from(loss.into_scalar::<f32>()) * chunk.len() as f64
+        });
+        Ok(losses.sum::<f64>() / rows.len() as f64)
+    }
+
+    fn device(&self) -> &Device {
+        self.run.experiment().device()
+    }
+}
