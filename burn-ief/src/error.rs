@@ -219,6 +219,35 @@ pub enum Error {
         matched: usize,
     },
 
+    /// No parameter of the module is to be pruned.
+    #[error(
+        "there is nothing to prune: no parameter of the module is in the group, or (without a \
+         group) no matrix of it requires a gradient"
+    )]
+    NothingToPrune,
+
+    /// A sparsity mask was made for another module.
+    #[error(
+        "the mask covers {expected}, the module has {found} in its place: it belongs to another \
+         module, or to one that is wrapped in another way"
+    )]
+    ForeignMask {
+        /// The parameter that the mask covers, with its shape.
+        expected: String,
+        /// What the module has at its path.
+        found: String,
+    },
+
+    /// A parameter is to be pruned by its gradients, and the Jacobian has none of it.
+    #[error(
+        "`{parameter}` is to be pruned, but there are no per-sample gradients of it: it is frozen, \
+         or outside the group of the recording; leave it out with `SparsityMask::group`"
+    )]
+    NoRows {
+        /// Path of the parameter in the module.
+        parameter: String,
+    },
+
     /// The loss does not change along a direction, so its quality is not defined.
     #[error(
         "the loss does not change along the direction: its inner product with the gradient is \

@@ -234,6 +234,14 @@ impl Jacobian {
             .collect()
     }
 
+    /// Dense rows `[M][p]` of one parameter, on the host.
+    pub(crate) fn rows_of(&self, param: &JacobianParam) -> Vec<Vec<f64>> {
+        let parts = self.parts.iter();
+        parts
+            .flat_map(|part| part.to_dense(std::slice::from_ref(param)))
+            .collect()
+    }
+
     /// A direction from its flattened entries, columns in the order of [`params`](Self::params).
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod tape;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod update;
+pub mod woodfisher;
 
 pub use error::Error;
 pub use kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig};

@@ -164,11 +164,9 @@ impl Part {
 
     pub(super) fn to_dense(&self, params: &[JacobianParam]) -> Vec<Vec<f64>> {
         let mut lines = vec![Vec::new(); self.samples];
-        let dense: Vec<_> = self
-            .blocks
-            .iter()
-            .flat_map(|block| block.to_dense())
-            .collect();
+        let covers = |block: &&Block| params.iter().any(|param| block.covers(param.id));
+        let blocks = self.blocks.iter().filter(covers);
+        let dense: Vec<_> = blocks.flat_map(Block::to_dense).collect();
         for param in params {
             let width = param.shape.num_elements();
             let shares = dense.iter().filter(|(id, _)| *id == param.id);

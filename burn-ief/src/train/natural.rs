@@ -154,7 +154,7 @@ enum Rule {
 }
 
 #[derive(Clone)]
-struct Stop(Interrupter);
+pub(super) struct Stop(pub(super) Interrupter);
 
 impl std::fmt::Debug for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -371,7 +371,8 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
             return self;
         }
         Self {
-            model: optim.step(lr, self.model, grads),
+            // The model may have steps of its own, as `Sparse` has.
+            model: self.model.optimize(optim, lr, grads),
             steps: self.steps.map(|steps| steps + 1.0),
             ..self
         }
