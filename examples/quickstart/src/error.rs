@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Errors of the two programs.
+/// Errors of the programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -32,6 +32,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// Pruning failed.
+    #[error("pruning: {0}")]
+    Pruning(#[from] burn_ief::Error),
+
     /// A file could not be written.
     #[error("cannot write {path}: {problem}")]
     Write {
@@ -43,6 +47,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// A run stopped before its end.
+    pub fn stopped(run: &str, reason: impl ToString) -> Self {
+        Self::Stopped {
+            run: run.into(),
+            reason: reason.to_string(),
+        }
+    }
+
     /// A file could not be written.
     pub fn write(path: &Path, problem: impl ToString) -> Self {
         Self::Write {

@@ -26,7 +26,7 @@ pub fn lora() -> LoraConfig {
 pub struct Experiment {
     /// The images.
     pub split: Split,
-    /// Where to train.
+    /// Where to compute.
     pub device: Device,
     /// Passes over the training images.
     pub epochs: usize,

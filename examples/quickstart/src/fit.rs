@@ -39,10 +39,7 @@ pub struct Plan {
 
 impl Plan {
     fn stopped(&self, reason: String) -> Error {
-        Error::Stopped {
-            run: self.label.clone(),
-            reason,
-        }
+        Error::stopped(&self.label, reason)
     }
 }
 

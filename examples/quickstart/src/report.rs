@@ -102,10 +102,20 @@ fn step_time(runs: &[Run], method: Method) -> f64 {
     )
 }
 
-fn with_spread(values: &[f64], digits: usize) -> String {
+/// Mean ± sample standard deviation.
+///
+/// ```
+/// use quickstart::report::with_spread;
+///
+/// assert_eq!(with_spread(&[90.0, 92.0, 94.0], 1), "92.0 ± 2.0");
+/// assert_eq!(with_spread(&[0.25], 2), "0.25");
+/// assert_eq!(with_spread(&[], 1), "–");
+/// ```
+pub fn with_spread(values: &[f64], digits: usize) -> String {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     match values.len() {
+        0 => "–".into(),
         1 => format!("{mean:.digits$}"),
         _ => {
             let squares = values.iter().map(|value| (value - mean).powi(2));
