@@ -43,7 +43,12 @@ pub enum Color {
 }
 
 impl Color {
-    fn rgb(self) -> RGBColor {
+    /// As plotters takes it, for pictures of other kinds.
+    ///
+    /// ```
+    /// assert_eq!(curves::Color::Blue.rgb(), plotters::style::RGBColor(0, 114, 178));
+    /// ```
+    pub fn rgb(self) -> RGBColor {
         match self {
             Self::Blue => RGBColor(0, 114, 178),
             Self::Green => RGBColor(0, 158, 115),

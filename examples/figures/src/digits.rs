@@ -1,0 +1,159 @@
+//! The model of the quickstart at several stages of its training.
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use quickstart::data::{Batch, Digit, DigitBatcher, Split};
+use quickstart::experiment::{CLASSES, lora};
+use quickstart::fit::BATCH;
+use quickstart::method::Method;
+use quickstart::vit::Vit;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::Error;
+use crate::survey::{Classifier, Labelled, Stage};
+
+/// Images for which losses are computed at once.
+const CHUNK: usize = 200;
+
+impl Classifier for Vit {
+    type Input = Tensor<3>;
+
+    fn logits(&self, images: Tensor<3>) -> Tensor<2> {
+        self.forward(images)
+    }
+}
+
+/// A training of the quickstart's model.
+///
+/// ```no_run
+/// use burn::tensor::Device;
+/// use figures::digits::Training;
+/// use quickstart::method::Method;
+///
+/// let device = Device::flex().autodiff();
+/// let training = Training { method: Method::Ief, epochs: 8, seed: 1 };
+/// let stages = training.stages(&device)?; // before the first epoch and after each
+/// assert_eq!(stages.len(), 9);
+/// # Ok::<(), figures::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Training {
+    /// What trains it, with the step size that the quickstart found for it.
+    pub method: Method,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Seed of adapters, head, order of the images and drawn labels.
+    pub seed: u64,
+}
+
+impl Training {
+    /// The model before the first epoch and after each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Digits`] and [`Error::Method`].
+    pub fn stages(&self, device: &Device) -> Result<Vec<Stage<Vit>>, Error> {
+        let mut images = Split::load()?.train;
+        device.seed(self.seed);
+        let mut order = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
+        let (mut optim, natural) = self.method.build(self.seed);
+        let steps = self.epochs * images.len().div_ceil(BATCH);
+        let mut step = 0;
+        let mut stages = vec![stage(0, &vit, &images, device)];
+        for epoch in 1..=self.epochs {
+            images.shuffle(&mut order);
+            for chunk in images.chunks(BATCH) {
+                let batch = DigitBatcher.batch(chunk.to_vec(), device);
+                let grads = match &natural {
+                    None => {
+                        let loss = vit.classify(batch).loss;
+                        GradientsParams::from_grads(loss.backward(), &vit)
+                    }
+                    Some(method) => {
+                        let tape = method.start();
+                        let grads = vit.classify(batch).loss.backward();
+                        let update = method.gradients(tape, grads, &vit);
+                        update.map_err(Error::method(format!("training step {step}")))?
+                    }
+                };
+                let left = 1.0 - f64::from(step) / steps as f64;
+                vit = optim.step(self.method.step_size() * left, vit, grads);
+                step += 1;
+            }
+            stages.push(stage(epoch, &vit, &images, device));
+        }
+        Ok(stages)
+    }
+}
+
+fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Vit> {
+    let losses = images.chunks(CHUNK).map(|chunk| {
+        let batch = DigitBatcher.batch(chunk.to_vec(), device);
+        let loss = vit.classify(batch).loss.into_scalar::<f32>();
+        f64::from(loss) * chunk.len() as f64
+    });
+    Stage {
+        epoch,
+        model: vit.clone(),
+        train_loss: losses.sum::<f64>() / images.len() as f64,
+    }
+}
+
+/// Batches of training images, each drawn anew without repetition.
+///
+/// # Errors
+///
+/// [`Error::Digits`]; [`Error::Option`] if a batch would hold no image or more than there are.
+pub fn batches(
+    count: usize,
+    size: usize,
+    seed: u64,
+    device: &Device,
+) -> Result<Vec<Labelled<Tensor<3>>>, Error> {
+    let images = Split::load()?.train;
+    if size == 0 || size > images.len() {
+        return Err(Error::Option {
+            option: "--batch-size",
+            found: size.to_string(),
+            expected: format!("1 to {}", images.len()),
+        });
+    }
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let batch = |_| {
+        let drawn = rand::seq::index::sample(&mut generator, images.len(), size);
+        let drawn = drawn.into_iter().map(|index| images[index].clone());
+        let Batch { images, labels } = DigitBatcher.batch(drawn.collect(), device);
+        Labelled {
+            input: images,
+            labels,
+        }
+    };
+    Ok((0..count).map(batch).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_repeat_with_the_seed_and_differ_from_one_another() {
+        let device = Device::flex();
+        let labels = |seed| -> Vec<Vec<i64>> {
+            let batches = batches(2, 16, seed, &device).unwrap().into_iter();
+            batches
+                .map(|batch| batch.labels.into_data().try_into_vec_as::<i64>().unwrap())
+                .collect()
+        };
+        assert_eq!(labels(3), labels(3));
+        assert_ne!(labels(3)[0], labels(3)[1]);
+        assert_ne!(labels(3), labels(4));
+        assert!(matches!(
+            batches(1, 5000, 1, &device),
+            Err(Error::Option { .. })
+        ));
+    }
+}

@@ -1,0 +1,68 @@
+//! What can go wrong.
+
+use std::path::{Path, PathBuf};
+
+/// Errors of the program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A method or its evaluation failed.
+    #[error("{what}: {source}")]
+    Method {
+        /// What was computed.
+        what: String,
+        /// Why it failed.
+        source: burn_ief::Error,
+    },
+
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] devices::Error),
+
+    /// The digits or their model.
+    #[error(transparent)]
+    Digits(#[from] quickstart::Error),
+
+    /// The toy problems are computed in f64.
+    #[error(
+        "the toy problems need f64, which this device does not have: choose another --device, or \
+         pictures without them by --only"
+    )]
+    NoF64,
+
+    /// An option that cannot be followed.
+    #[error("{option} is {found}: expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        found: String,
+        /// What it could have been.
+        expected: String,
+    },
+
+    /// A file could not be written.
+    #[error("cannot write {path}: {problem}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// A file could not be written.
+    pub fn write(path: &Path, problem: impl ToString) -> Self {
+        Self::Write {
+            path: path.to_path_buf(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// A method failed on what is named.
+    pub(crate) fn method(what: impl Into<String>) -> impl FnOnce(burn_ief::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Method { what, source }
+    }
+}

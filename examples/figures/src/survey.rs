@@ -1,0 +1,125 @@
+//! γ of updates at the stages of a training: what stages, batches and directions are.
+
+mod judge;
+mod kfac;
+mod picture;
+mod stages;
+mod sweep;
+
+use burn::module::Module;
+use burn::tensor::{Int, Tensor};
+
+pub use kfac::kfac;
+pub use stages::stages;
+pub use sweep::sweep;
+
+/// A model with one label per sample.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::Linear;
+/// use burn::tensor::Tensor;
+/// use burn_ief::nn::LinearRecorded;
+/// use figures::survey::Classifier;
+///
+/// #[derive(Module, Debug)]
+/// struct Regression {
+///     layer: Linear,
+/// }
+///
+/// impl Classifier for Regression {
+///     type Input = Tensor<2>;
+///
+///     fn logits(&self, input: Tensor<2>) -> Tensor<2> {
+///         self.layer.forward_recorded(input)
+///     }
+/// }
+/// ```
+pub trait Classifier: Module {
+    /// What it classifies, M samples of it.
+    type Input: Clone;
+
+    /// Logits `[M, C]`, by recorded calls.
+    fn logits(&self, input: Self::Input) -> Tensor<2>;
+}
+
+/// A batch of M samples.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use figures::survey::Labelled;
+///
+/// let device = Device::flex();
+/// let batch = Labelled {
+///     input: Tensor::<2>::zeros([2, 5], &device),
+///     labels: Tensor::from_data([0, 1], &device),
+/// };
+/// assert_eq!(batch.labels.dims(), [2]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Labelled<I> {
+    /// The samples.
+    pub input: I,
+    /// Their classes, `[M]`.
+    pub labels: Tensor<1, Int>,
+}
+
+/// A model at one moment of its training.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::Device;
+/// use figures::survey::Stage;
+///
+/// let model = LinearConfig::new(2, 3).init(&Device::flex().autodiff());
+/// let stage = Stage { epoch: 4, model, train_loss: 0.3 };
+/// # let _ = stage;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Stage<M> {
+    /// Passes over the training data before.
+    pub epoch: usize,
+    /// The model.
+    pub model: M,
+    /// Mean loss over the training data.
+    pub train_loss: f64,
+}
+
+impl<M> Stage<M> {
+    fn name(&self) -> String {
+        self.epoch.to_string()
+    }
+}
+
+/// Early, in the middle and at the end.
+fn three<M>(stages: &[Stage<M>]) -> Vec<&Stage<M>> {
+    let last = stages.len().saturating_sub(1);
+    let mut chosen: Vec<usize> = vec![1.min(last), last.div_ceil(2), last];
+    chosen.dedup();
+    chosen
+        .into_iter()
+        .filter_map(|index| stages.get(index))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_stages_are_the_first_the_middle_and_the_last_epoch() {
+        let epochs = |count: usize| -> Vec<usize> {
+            let stages: Vec<_> = (0..count)
+                .map(|epoch| Stage {
+                    epoch,
+                    model: (),
+                    train_loss: 0.0,
+                })
+                .collect();
+            three(&stages).iter().map(|stage| stage.epoch).collect()
+        };
+        assert_eq!(epochs(9), [1, 4, 8]);
+        assert_eq!(epochs(2), [1]);
+        assert_eq!(epochs(1), [0]);
+    }
+}

@@ -1,0 +1,139 @@
+//! The K-FAC family beside iEF, over stages and against the damping.
+
+use std::path::{Path, PathBuf};
+
+use burn_ief::eval::{Survey, SweepRule};
+use burn_ief::kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig, KroneckerDamping};
+use burn_ief::update::{Amount, On};
+
+use super::judge::Judge;
+use super::picture::{Curve, Plot, at_damping, look, ratio, ratios, side_by_side};
+use super::stages::over_stages;
+use super::{Classifier, Labelled, Stage};
+use crate::axis::Axis;
+use crate::error::Error;
+use crate::table;
+
+/// The default of the library.
+const DAMPING: f64 = 1e-3;
+const DAMPINGS: [f64; 9] = [1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e3];
+const FAMILY: [&str; 3] = ["ekfac", "kfac", "iekfac"];
+const EXACT: [SweepRule; 1] = [SweepRule::Ief(On::Fisher)];
+
+/// Draw γ over γ of SGD of KFAC, eKFAC, ieKFAC and iEF as `<name>_kfac.svg` in `folder`, over all
+/// stages and, at the last, against λ; the numbers are in `<name>_kfac.csv` and
+/// `<name>_kfac_sweep.csv`.
+///
+/// # Errors
+///
+/// [`Error::Method`], [`Error::Write`].
+pub fn kfac<M: Classifier>(
+    folder: &Path,
+    name: &str,
+    stages: &[Stage<M>],
+    batches: &[Labelled<M::Input>],
+) -> Result<PathBuf, Error> {
+    let mut over = [Survey::new()];
+    for stage in stages {
+        judge(stage, batches, &[DAMPING], &mut over)?;
+    }
+    let [over] = over;
+    table::write(folder, &format!("{name}_kfac.csv"), &lines(&over, DAMPING))?;
+
+    let mut surveys = DAMPINGS.map(|_| Survey::new());
+    if let Some(last) = stages.last() {
+        judge(last, batches, &DAMPINGS, &mut surveys)?;
+    }
+    let against = surveys.iter().zip(DAMPINGS);
+    let rows: Vec<_> = against
+        .clone()
+        .flat_map(|(survey, damping)| lines(survey, damping))
+        .collect();
+    table::write(folder, &format!("{name}_kfac_sweep.csv"), &rows)?;
+
+    let exact = over_stages(&over, stages, &["ief_fisher"], Some(DAMPING));
+    let mut curves = over_stages(&over, stages, &FAMILY, None);
+    curves.extend(exact);
+    let epochs = stages.last().map_or(1, |stage| stage.epoch);
+    let stage = epochs.to_string();
+    let swept: Vec<Curve> = FAMILY
+        .into_iter()
+        .chain(["ief_fisher"])
+        .map(|direction| {
+            let points = against.clone().filter_map(|(survey, damping)| {
+                let own = (direction == "ief_fisher").then_some(damping);
+                let (mean, error) = ratio(survey, &stage, direction, own)?;
+                Some((damping, mean, error))
+            });
+            (look(direction), points.collect())
+        })
+        .collect();
+    let y = ratios(curves.iter().chain(&swept));
+    let plots = [
+        Plot {
+            caption: at_damping(DAMPING),
+            x: Axis::linear("epoch", 0.0..epochs.max(1) as f64).with_labels(8),
+            y: y.clone(),
+            curves,
+            one: true,
+        },
+        Plot {
+            caption: format!("epoch {epochs}"),
+            x: Axis::log("relative λ", 1e-12..1e3),
+            y,
+            curves: swept,
+            one: true,
+        },
+    ];
+    let names = FAMILY.into_iter().chain(["ief_fisher", "sgd"]);
+    let looks: Vec<_> = names.map(look).collect();
+    side_by_side(folder, &format!("{name}_kfac.svg"), &looks, &plots)
+}
+
+/// Every member and iEF on all batches, a survey for each damping.
+fn judge<M: Classifier>(
+    stage: &Stage<M>,
+    batches: &[Labelled<M::Input>],
+    dampings: &[f64],
+    surveys: &mut [Survey],
+) -> Result<(), Error> {
+    for (seed, batch) in batches.iter().enumerate() {
+        let judge = Judge::new(stage, batch, seed as u64)?;
+        for (survey, &damping) in surveys.iter_mut().zip(dampings) {
+            for direction in FAMILY {
+                let method = member(direction, damping, seed as u64);
+                judge.push_kfac(survey, direction, method)?;
+            }
+            judge.push(survey, &EXACT, &[Amount::Relative(damping)])?;
+        }
+    }
+    Ok(())
+}
+
+/// Factors of the batch alone, as for the exact methods.
+fn member(direction: &str, damping: f64, seed: u64) -> Kfac {
+    let damping = KroneckerDamping::relative(damping);
+    match direction {
+        "ekfac" => EkfacConfig::new()
+            .with_damping(damping)
+            .with_decay(0.0)
+            .with_kl_clip(None)
+            .build(),
+        "iekfac" => IekfacConfig::new()
+            .with_damping(damping)
+            .with_decay(0.0)
+            .with_kl_clip(None)
+            .build(),
+        _ => KfacConfig::new()
+            .with_damping(damping)
+            .with_seed(seed)
+            .with_decay(0.0)
+            .with_kl_clip(None)
+            .build(),
+    }
+}
+
+fn lines(survey: &Survey, damping: f64) -> Vec<table::SurveyLine> {
+    let lines = table::lines(survey).into_iter();
+    lines.map(|line| line.with_damping(damping)).collect()
+}
