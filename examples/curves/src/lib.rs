@@ -10,8 +10,12 @@ use plotters::style::Color as _;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const SIZE: (u32, u32) = (880, 500);
-/// Room to the right of the plot for the names of the curves.
-const NAMES: u32 = 96;
+/// Least room to the right of the plot for the names of the curves.
+const NAMES: i32 = 96;
+/// Width of a letter of a name, about.
+const LETTER: i32 = 9;
+/// Between the plot and the names.
+const BESIDE: i32 = 8;
 /// Least distance between two names, in pixels.
 const APART: i32 = 19;
 /// Most numbers on the axis of the epochs.
@@ -119,7 +123,7 @@ impl Chart {
         let mut builder = ChartBuilder::on(&root);
         builder
             .margin(14)
-            .margin_right(NAMES)
+            .margin_right(room(&curves))
             .caption(&self.title, ("sans-serif", 19, &TEXT))
             .x_label_area_size(46)
             .y_label_area_size(64);
@@ -206,11 +210,18 @@ impl Chart {
                 .into_text_style(root)
                 .color(&color)
                 .pos(Pos::new(HPos::Left, VPos::Center));
-            let place = (across.end + 8, y - over);
+            let place = (across.end + BESIDE, y - over);
             root.draw(&Text::new(curve.name.as_str(), place, style))?;
         }
         Ok(())
     }
+}
+
+/// Room for the longest name.
+fn room(curves: &[Curve]) -> i32 {
+    let letters = curves.iter().map(|curve| curve.name.chars().count()).max();
+    let wanted = letters.unwrap_or(0) as i32 * LETTER + 2 * BESIDE;
+    wanted.clamp(NAMES, SIZE.0 as i32 / 3)
 }
 
 /// The range of values with some air.

@@ -114,6 +114,9 @@ impl Preset {
                 config.adapter.kind = AdapterKind::Prompt;
                 config.training.epochs = 4;
                 steps(&mut config, [1.0, 1.0, 1.0, 2.0, 0.03, 0.03]);
+                change(&mut config, Method::Ief, |options| {
+                    options.solve_momentum = 0.0;
+                });
                 family(&mut config, |options| options.step_size = 1.0);
             }
             Self::MinilmLoraSentiment => minilm(&mut config, Task::Sentiment, "sentiment"),
@@ -173,6 +176,7 @@ fn paper(config: &mut Config, lambda: f64, terms: f64) {
                 _ => Schedule::Constant,
             };
             options.weight_decay = 0.0;
+            options.solve_momentum = 0.0;
             if method.is_kronecker() {
                 return;
             }
@@ -240,7 +244,7 @@ fn minilm(config: &mut Config, task: Task, folder: &str) {
     config.data.max_length = 64;
     config.model.folder = Some(fetched("minilm"));
     config.training.epochs = 3;
-    steps(config, [1.0, 0.1, 0.1, 0.1, 4e-3, 4e-3]);
+    steps(config, [0.3, 0.1, 0.1, 0.1, 2e-3, 4e-3]);
 }
 
 fn dino(config: &mut Config) {
@@ -252,7 +256,7 @@ fn dino(config: &mut Config) {
     config.data.test_rows = Some(1000);
     config.model.folder = Some(fetched("dinov2-small"));
     config.training.epochs = 3;
-    steps(config, [1.0, 0.1, 0.1, 0.1, 1e-3, 1e-3]);
+    steps(config, [0.3, 0.1, 0.1, 0.1, 1e-3, 1e-3]);
 }
 
 /// Epochs of a GLUE task in the paper.

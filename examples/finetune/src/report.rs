@@ -1,8 +1,9 @@
 //! Tables, curves and their numbers.
 
 mod curve;
+mod group;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,8 @@ use curves::Chart;
 use crate::error::Error;
 use crate::files;
 use crate::history::{FILE, History, median};
-use crate::method::Method;
 use curve::MeanCurve;
+use group::groups;
 
 /// How deep below a folder runs are looked for.
 const DEPTH: usize = 4;
@@ -65,49 +66,6 @@ fn find(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
-/// Runs of one setup with one method.
-struct Group<'a> {
-    name: &'a str,
-    method: Method,
-    runs: Vec<&'a History>,
-}
-
-fn groups(histories: &[History]) -> Vec<Group<'_>> {
-    let mut groups: BTreeMap<(&str, Method), Vec<&History>> = BTreeMap::new();
-    for run in histories.iter().filter(|run| !run.epochs.is_empty()) {
-        groups
-            .entry((&run.config.name, run.method))
-            .or_default()
-            .push(run);
-    }
-    let groups = groups.into_iter();
-    groups
-        .map(|((name, method), runs)| Group { name, method, runs })
-        .collect()
-}
-
-impl Group<'_> {
-    fn values(&self, of: impl Fn(&History) -> Option<f64>) -> Vec<f64> {
-        self.runs.iter().filter_map(|run| of(run)).collect()
-    }
-
-    /// The step sizes of the runs.
-    fn step_sizes(&self) -> String {
-        let sizes = self
-            .runs
-            .iter()
-            .map(|run| run.config.options(run.method).step_size);
-        let sizes: BTreeSet<String> = sizes.map(|size| size.to_string()).collect();
-        sizes.into_iter().collect::<Vec<_>>().join(", ")
-    }
-
-    fn metrics(&self) -> Vec<String> {
-        self.runs
-            .first()
-            .map_or(Vec::new(), |run| run.metrics.clone())
-    }
-}
-
 const HEADER: [&str; 9] = [
     "setup",
     "method",
@@ -120,7 +78,9 @@ const HEADER: [&str; 9] = [
     "peak MiB",
 ];
 
-/// One line for each setup and method: mean ± standard deviation over the seeds. The training loss
+/// One line for each setup, method and choice of settings: mean ± standard deviation over the seeds.
+/// Beside the step size it names the settings in which lines of a method differ; runs that are not
+/// finished have a line of their own. The training loss
 /// is the mean over the last epoch; validation and test are those of the best epoch, in the task's
 /// metrics; the time is the median over steps and seeds.
 ///
@@ -145,8 +105,8 @@ fn styled(histories: &[History], style: TableStyle) -> Table {
         table.add_row([
             group.name.to_string(),
             group.method.title().into(),
-            group.step_sizes(),
-            group.runs.len().to_string(),
+            group.described(),
+            group.count(),
             spread(&group.values(|run| Some(run.final_train_loss())), 4),
             spread(&valid, 4),
             test.collect::<Vec<_>>().join("\n"),
@@ -207,13 +167,13 @@ pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
             (
                 "training-loss",
                 of_setup()
-                    .filter_map(|g| MeanCurve::training(g.method, &g.runs))
+                    .filter_map(|g| MeanCurve::training(g.title(&groups), g.method, &g.runs))
                     .collect(),
             ),
             (
                 "validation",
                 of_setup()
-                    .filter_map(|g| MeanCurve::validation(g.method, &g.runs))
+                    .filter_map(|g| MeanCurve::validation(g.title(&groups), g.method, &g.runs))
                     .collect(),
             ),
         ];
@@ -228,7 +188,7 @@ pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
                 axis,
                 logarithmic: kind == "training-loss",
             };
-            let drawn: Vec<_> = curves.iter().map(MeanCurve::drawn).collect();
+            let drawn = curve::drawn(&curves);
             let svg = chart
                 .svg(&drawn)
                 .map_err(|error| Error::write(out, error))?;
@@ -295,6 +255,7 @@ mod tests {
     use super::*;
     use crate::history::Scores;
     use crate::history::tests::history;
+    use crate::method::Method;
 
     fn run(method: Method, seed: u64, test: f64) -> History {
         let mut run = history(method, seed, &[(0.5, 1.0), (0.8, 0.4)]);
@@ -347,7 +308,7 @@ mod tests {
         );
         let rows = fs::read_to_string(&paths[0]).unwrap();
         assert!(
-            rows.contains("toy,ief,1,finished,1,2,2,0.2,0.8,0.7,0.5,10,100,1"),
+            rows.contains("toy,ief,1,finished,0.3,2,2,0.2,0.8,0.7,0.5,10,100,1"),
             "{rows}"
         );
         let svg = fs::read_to_string(&paths[4]).unwrap();

@@ -84,12 +84,13 @@ impl Default for MethodOptions {
 }
 
 impl MethodOptions {
-    /// Values to start from: falling step sizes, damping as `burn_ief` has it, and normalised
-    /// updates for EF and SF, as in the paper. The K-FAC family gets more damping: with factors that
+    /// Values to start from: falling step sizes, damping as `burn_ief` has it, momentum in the solve
+    /// for iEF (without it its step size is about 1), and normalised updates for EF and SF, as in the
+    /// paper. The K-FAC family gets more damping: with factors that
     /// are refreshed every ten steps the default of the library is too little for wide layers.
     pub fn of(method: Method) -> Self {
         let (step_size, weight_decay) = match method {
-            Method::Ief => (1.0, 0.0),
+            Method::Ief => (0.3, 0.0),
             Method::Ef | Method::Sf => (0.1, 0.0),
             Method::Iekfac | Method::Ekfac | Method::Kfac => (0.3, 0.0),
             Method::Sgd => (0.1, 0.0),
@@ -101,7 +102,10 @@ impl MethodOptions {
             schedule: Schedule::Linear,
             weight_decay,
             momentum: 0.0,
-            solve_momentum: 0.0,
+            solve_momentum: match method {
+                Method::Ief => 0.9,
+                _ => 0.0,
+            },
             damping: match method.is_kronecker() {
                 true => 1.0,
                 false => 1e-3,

@@ -13,6 +13,8 @@ const POINTS: usize = 120;
 /// Mean over the runs of one method.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MeanCurve {
+    /// What the picture calls it.
+    pub title: String,
     pub method: Method,
     /// Epochs, the mean over the runs, and its standard deviation.
     pub points: Vec<[f64; 3]>,
@@ -20,7 +22,7 @@ pub(super) struct MeanCurve {
 
 impl MeanCurve {
     /// The training loss, in bins of a part of an epoch or of several.
-    pub fn training(method: Method, runs: &[&History]) -> Option<Self> {
+    pub fn training(title: String, method: Method, runs: &[&History]) -> Option<Self> {
         let steps = runs.iter().map(|run| run.losses.len()).min()?;
         let per_epoch = runs.first()?.steps_per_epoch.max(1);
         let bin = (steps / POINTS).max(per_epoch / PER_EPOCH).max(1);
@@ -30,11 +32,11 @@ impl MeanCurve {
             let means = runs.iter().map(|run| mean(&run.losses[range.clone()]));
             point(middle / per_epoch as f64, &means.collect::<Vec<_>>())
         });
-        Self::some(method, points.collect())
+        Self::some(title, method, points.collect())
     }
 
     /// The first metric on the validation rows after each epoch.
-    pub fn validation(method: Method, runs: &[&History]) -> Option<Self> {
+    pub fn validation(title: String, method: Method, runs: &[&History]) -> Option<Self> {
         let epochs = runs.iter().map(|run| run.epochs.len()).min()?;
         let metric = runs.first()?.metrics.first()?;
         let points = (0..epochs).map(|epoch| {
@@ -42,34 +44,55 @@ impl MeanCurve {
             let values = values.filter_map(|run| run.epochs[epoch].valid.metrics.get(metric));
             point(epoch as f64 + 1.0, &values.copied().collect::<Vec<_>>())
         });
-        Self::some(method, points.collect())
+        Self::some(title, method, points.collect())
     }
 
-    /// As a picture shows it.
-    pub fn drawn(&self) -> Curve {
-        Curve {
-            name: self.method.title().into(),
-            color: match self.method {
-                Method::Adamw => Color::Blue,
-                Method::Sgd => Color::Grey,
-                Method::Ef => Color::Purple,
-                Method::Sf => Color::Orange,
-                Method::Ief => Color::Green,
-                Method::Adafactor => Color::Sky,
-                Method::Iekfac => Color::Vermillion,
-                Method::Ekfac => Color::Olive,
-                Method::Kfac => Color::Black,
-            },
-            points: self.points.iter().map(|&[x, y, _]| [x, y]).collect(),
-        }
-    }
-
-    fn some(method: Method, points: Vec<[f64; 3]>) -> Option<Self> {
+    fn some(title: String, method: Method, points: Vec<[f64; 3]>) -> Option<Self> {
         let points: Vec<_> = points
             .into_iter()
             .filter(|point| point[1].is_finite())
             .collect();
-        (!points.is_empty()).then_some(Self { method, points })
+        (!points.is_empty()).then_some(Self {
+            title,
+            method,
+            points,
+        })
+    }
+}
+
+/// As a picture shows them: each method in its colour, and a second curve of a method in one that no
+/// other has.
+pub(super) fn drawn(curves: &[MeanCurve]) -> Vec<Curve> {
+    let own: Vec<Color> = curves.iter().map(|curve| color(curve.method)).collect();
+    let mut spare = Method::ALL.map(color).into_iter().rev().collect::<Vec<_>>();
+    spare.retain(|color| !own.contains(color));
+    let mut taken = Vec::new();
+    let curves = curves.iter().zip(&own).map(|(curve, own)| {
+        let color = match taken.contains(own) {
+            true => spare.pop().unwrap_or(*own),
+            false => *own,
+        };
+        taken.push(color);
+        Curve {
+            name: curve.title.clone(),
+            color,
+            points: curve.points.iter().map(|&[x, y, _]| [x, y]).collect(),
+        }
+    });
+    curves.collect()
+}
+
+fn color(method: Method) -> Color {
+    match method {
+        Method::Adamw => Color::Blue,
+        Method::Sgd => Color::Grey,
+        Method::Ef => Color::Purple,
+        Method::Sf => Color::Orange,
+        Method::Ief => Color::Green,
+        Method::Adafactor => Color::Sky,
+        Method::Iekfac => Color::Vermillion,
+        Method::Ekfac => Color::Olive,
+        Method::Kfac => Color::Black,
     }
 }
 
@@ -93,10 +116,10 @@ fn mean(values: &[f64]) -> f64 {
 /// The numbers behind a picture.
 pub(super) fn csv(curves: &[MeanCurve]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["method", "epochs", "mean", "deviation"])?;
+    writer.write_record(["method", "curve", "epochs", "mean", "deviation"])?;
     for curve in curves {
         for numbers in &curve.points {
-            let name = [curve.method.name().to_string()];
+            let name = [curve.method.name().to_string(), curve.title.clone()];
             writer.write_record(name.into_iter().chain(numbers.map(|x| x.to_string())))?;
         }
     }
@@ -115,26 +138,43 @@ mod tests {
         let one = history(Method::Sgd, 1, &[(0.5, 1.0), (0.75, 0.5)]);
         let mut two = history(Method::Sgd, 2, &[(0.25, 1.0), (0.75, 0.5), (1.0, 0.1)]);
         two.losses.iter_mut().for_each(|loss| *loss += 2.0);
-        let valid = MeanCurve::validation(Method::Sgd, &[&one, &two]).unwrap();
+        let valid = MeanCurve::validation("SGD".into(), Method::Sgd, &[&one, &two]).unwrap();
         assert_eq!(valid.points[0][..2], [1.0, 0.375]);
         assert_eq!(valid.points[1], [2.0, 0.75, 0.0]);
         assert_eq!(valid.points.len(), 2);
         // Two steps an epoch: a point for each.
-        let training = MeanCurve::training(Method::Sgd, &[&one, &two]).unwrap();
+        let training = MeanCurve::training("SGD".into(), Method::Sgd, &[&one, &two]).unwrap();
         assert_eq!(training.points.len(), 4);
         assert_eq!(training.points[0][..2], [0.25, 3.0]);
         let text = String::from_utf8(csv(&[training]).unwrap()).unwrap();
         assert!(
-            text.starts_with("method,epochs,mean,deviation\nsgd,0.25,3,"),
+            text.starts_with("method,curve,epochs,mean,deviation\nsgd,SGD,0.25,3,"),
             "{text}"
         );
     }
 
     #[test]
     fn nothing_makes_no_curve() {
-        assert_eq!(MeanCurve::training(Method::Ief, &[]), None);
+        let title = || String::from("iEF");
+        assert_eq!(MeanCurve::training(title(), Method::Ief, &[]), None);
         let empty = history(Method::Ief, 1, &[]);
-        assert_eq!(MeanCurve::validation(Method::Ief, &[&empty]), None);
-        assert_eq!(MeanCurve::training(Method::Ief, &[&empty]), None);
+        let validation = MeanCurve::validation(title(), Method::Ief, &[&empty]);
+        assert_eq!(validation, None);
+        assert_eq!(MeanCurve::training(title(), Method::Ief, &[&empty]), None);
+    }
+
+    #[test]
+    fn curves_of_one_method_have_colours_of_their_own() {
+        let curve = |method: Method| MeanCurve {
+            title: method.title().into(),
+            method,
+            points: vec![[1.0, 0.5, 0.0]],
+        };
+        let curves = [Method::Ief, Method::Ief, Method::Ief, Method::Adamw].map(curve);
+        let drawn = drawn(&curves);
+        assert_eq!(drawn[0].color, Color::Green);
+        for (k, one) in drawn.iter().enumerate() {
+            assert!(drawn[..k].iter().all(|other| other.color != one.color));
+        }
     }
 }
