@@ -1,8 +1,10 @@
 //! The model of the quickstart at several stages of its training.
 
 use burn::data::dataloader::batcher::Batcher;
+use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
+use finetune::model::Judged;
 use quickstart::data::{Batch, Digit, DigitBatcher, Split};
 use quickstart::experiment::{CLASSES, lora};
 use quickstart::fit::BATCH;
@@ -13,16 +15,44 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::Error;
-use crate::survey::{Classifier, Labelled, Stage};
+use crate::survey::Stage;
 
 /// Images for which losses are computed at once.
 const CHUNK: usize = 200;
 
-impl Classifier for Vit {
-    type Input = Tensor<3>;
+/// The quickstart's model, to be judged.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use figures::digits::{Classifier, batches};
+/// use finetune::model::Judged;
+/// use quickstart::vit::Vit;
+///
+/// let device = Device::flex().autodiff();
+/// let model = Classifier { vit: Vit::pretrained(&device)? };
+/// let batch = &batches(1, 4, 1, &device)?[0];
+/// assert_eq!(model.outputs(batch).dims()[..2], [4, 1]);
+/// # Ok::<(), figures::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct Classifier {
+    /// The model.
+    pub vit: Vit,
+}
 
-    fn logits(&self, images: Tensor<3>) -> Tensor<2> {
-        self.forward(images)
+impl Judged for Classifier {
+    type Batch = Batch;
+
+    fn outputs(&self, batch: &Batch) -> Tensor<3> {
+        self.vit.forward(batch.images.clone()).unsqueeze_dim(1)
+    }
+
+    fn loss(&self, batch: &Batch) -> Tensor<1> {
+        self.vit.classify(batch.clone()).loss
+    }
+
+    fn targets(batch: &Batch) -> Tensor<2, Int> {
+        batch.labels.clone().unsqueeze_dim(1)
     }
 }
 
@@ -55,7 +85,7 @@ impl Training {
     /// # Errors
     ///
     /// [`Error::Digits`] and [`Error::Method`].
-    pub fn stages(&self, device: &Device) -> Result<Vec<Stage<Vit>>, Error> {
+    pub fn stages(&self, device: &Device) -> Result<Vec<Stage<Classifier>>, Error> {
         let mut images = Split::load()?.train;
         device.seed(self.seed);
         let mut order = ChaCha8Rng::seed_from_u64(self.seed);
@@ -90,7 +120,7 @@ impl Training {
     }
 }
 
-fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Vit> {
+fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Classifier> {
     let losses = images.chunks(CHUNK).map(|chunk| {
         let batch = DigitBatcher.batch(chunk.to_vec(), device);
         let loss = vit.classify(batch).loss.into_scalar::<f32>();
@@ -98,7 +128,7 @@ fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Vi
     });
     Stage {
         epoch,
-        model: vit.clone(),
+        model: Classifier { vit: vit.clone() },
         train_loss: losses.sum::<f64>() / images.len() as f64,
     }
 }
@@ -108,12 +138,7 @@ fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Vi
 /// # Errors
 ///
 /// [`Error::Digits`]; [`Error::Option`] if a batch would hold no image or more than there are.
-pub fn batches(
-    count: usize,
-    size: usize,
-    seed: u64,
-    device: &Device,
-) -> Result<Vec<Labelled<Tensor<3>>>, Error> {
+pub fn batches(count: usize, size: usize, seed: u64, device: &Device) -> Result<Vec<Batch>, Error> {
     let images = Split::load()?.train;
     if size == 0 || size > images.len() {
         return Err(Error::Option {
@@ -126,11 +151,7 @@ pub fn batches(
     let batch = |_| {
         let drawn = rand::seq::index::sample(&mut generator, images.len(), size);
         let drawn = drawn.into_iter().map(|index| images[index].clone());
-        let Batch { images, labels } = DigitBatcher.batch(drawn.collect(), device);
-        Labelled {
-            input: images,
-            labels,
-        }
+        DigitBatcher.batch(drawn.collect(), device)
     };
     Ok((0..count).map(batch).collect())
 }

@@ -23,6 +23,10 @@ pub enum Error {
     #[error(transparent)]
     Digits(#[from] quickstart::Error),
 
+    /// A run of `finetune`, its data or its model.
+    #[error("run: {0}")]
+    Run(#[from] finetune::Error),
+
     /// The toy problems are computed in f64.
     #[error(
         "the toy problems need f64, which this device does not have: choose another --device, or \

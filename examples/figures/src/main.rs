@@ -1,16 +1,18 @@
 //! All pictures into a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use devices::DeviceKind;
 use figures::Error;
 use figures::digits::{self, Training};
-use figures::survey;
+use figures::kept;
+use figures::survey::{self, Stage};
 use figures::toy::{self, Problem, Toy};
+use finetune::model::Judged;
+use finetune::stages::{KeptRun, Stages, Visit};
 use quickstart::experiment::EPOCHS;
 use quickstart::fit::BATCH;
 use quickstart::method::Method;
@@ -29,27 +31,38 @@ struct Args {
     /// Pictures to draw, separated by commas [default: all].
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Name>,
-    /// What the files about the quickstart's model are called.
-    #[arg(long, default_value = "digits")]
-    name: String,
-    /// What trains the quickstart's model, whose stages are judged.
-    #[arg(long, value_enum, default_value = "ief")]
+    /// A run of `finetune` whose stages are judged, trained with --keep-checkpoints
+    /// (OUT/METHOD-seedSEED) [default: the quickstart's model].
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// What the files about the model are called [default: digits, or the name of the run].
+    #[arg(long)]
+    name: Option<String>,
+    /// What trains the quickstart's model.
+    #[arg(long, value_enum, default_value = "ief", conflicts_with = "run")]
     trained_by: Method,
-    /// Passes over its training images.
-    #[arg(long, default_value_t = EPOCHS)]
+    /// Passes over the quickstart's training images.
+    #[arg(long, default_value_t = EPOCHS, conflicts_with = "run")]
     epochs: usize,
-    /// Seed of that training.
+    /// Epochs after which the model is judged, separated by commas; 0 is before training [default:
+    /// all there are].
+    #[arg(long, value_delimiter = ',', value_name = "EPOCHS")]
+    stages: Vec<usize>,
+    /// Seed of the batches, and of the quickstart's training.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Batches that updates are judged on, at every stage.
     #[arg(long, default_value_t = 30, value_parser = at_least_two)]
     batches: usize,
-    /// Images in each of these.
+    /// Samples in each of these.
     #[arg(long, default_value_t = BATCH)]
     batch_size: usize,
-    /// Where to compute; the toy problems need f64.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceKind,
+    /// λ from 1e-12 to 1e3 in the sweep.
+    #[arg(long, default_value_t = 31, value_parser = at_least_two)]
+    lambdas: usize,
+    /// Where to compute; the toy problems need f64 [default: flex, or what the run was trained on].
+    #[arg(long, value_enum)]
+    device: Option<DeviceKind>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,9 +77,12 @@ enum Name {
     Kfac,
 }
 
+/// Pictures of a model in training.
+const SURVEYS: [Name; 3] = [Name::Stages, Name::Sweep, Name::Kfac];
+
 fn at_least_two(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0 | 1) => Err("at least 2, for a standard error".into()),
+        Ok(0 | 1) => Err("at least 2".into()),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
     }
@@ -84,45 +100,89 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> Result<(), Error> {
     let started = Instant::now();
-    let device = args.device.open()?;
-    let names = match args.only.is_empty() {
-        true => Name::value_variants(),
-        false => &args.only,
+    let names = match (&args.only[..], &args.run) {
+        ([], None) => Name::value_variants(),
+        ([], Some(_)) => &SURVEYS,
+        (only, _) => only,
     };
-    let wants = |name| names.contains(&name);
-    if wants(Name::Toy) {
+    if names.contains(&Name::Toy) {
+        let device = args.device.unwrap_or_default().open()?;
         for problem in Problem::ALL {
             let path = toy::draw(&args.out, &Toy::new(problem, &device)?)?;
             println!("{}", path.display());
         }
     }
-    let surveyed = [Name::Stages, Name::Sweep, Name::Kfac];
-    if surveyed.into_iter().any(wants) {
-        digits(args, wants, &device)?;
+    if SURVEYS.iter().any(|name| names.contains(name)) {
+        match &args.run {
+            None => of_digits(args, names)?,
+            Some(folder) => of_run(args, names, folder)?,
+        }
     }
     println!("took {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn digits(args: &Args, wants: impl Fn(Name) -> bool, device: &Device) -> Result<(), Error> {
+fn of_digits(args: &Args, names: &[Name]) -> Result<(), Error> {
     let training = Training {
         method: args.trained_by,
         epochs: args.epochs,
         seed: args.seed,
     };
-    let batches = digits::batches(args.batches, args.batch_size, args.seed, device)?;
-    let stages = training.stages(device)?;
-    let (out, name) = (&args.out, &args.name);
-    if wants(Name::Stages) {
-        let path = survey::stages(out, name, &stages, &batches)?;
-        println!("{}", path.display());
+    if let Some(epoch) = args.stages.iter().find(|epoch| **epoch > args.epochs) {
+        return Err(Error::Option {
+            option: "--stages",
+            found: epoch.to_string(),
+            expected: format!("0 to {}, the epochs of the training", args.epochs),
+        });
     }
-    if wants(Name::Sweep) {
-        let path = survey::sweep(out, name, &stages, &batches)?;
-        println!("{}", path.display());
+    let device = args.device.unwrap_or_default().open()?;
+    let batches = digits::batches(args.batches, args.batch_size, args.seed, &device)?;
+    let mut stages = training.stages(&device)?;
+    stages.retain(|stage| args.stages.is_empty() || args.stages.contains(&stage.epoch));
+    draw(args, names, "digits", &stages, &batches)
+}
+
+fn of_run(args: &Args, names: &[Name], folder: &Path) -> Result<(), Error> {
+    let run = KeptRun::open_with(folder, |config| {
+        if let Some(device) = args.device {
+            config.device = device;
+        }
+    })?;
+    run.visit(Draw { args, names })
+}
+
+/// The pictures of a run, whose model may be of any type.
+struct Draw<'a> {
+    args: &'a Args,
+    names: &'a [Name],
+}
+
+impl Visit for Draw<'_> {
+    type Output = ();
+    type Error = Error;
+
+    fn visit<M: Judged>(self, run: Stages<'_, M>) -> Result<(), Error> {
+        let Self { args, names } = self;
+        let batches = run.batches(args.batches, args.batch_size, args.seed)?;
+        let stages = kept::stages(&run, &args.stages)?;
+        draw(args, names, &run.history().config.name, &stages, &batches)
     }
-    if wants(Name::Kfac) {
-        let path = survey::kfac(out, name, &stages, &batches)?;
+}
+
+fn draw<M: Judged>(
+    args: &Args,
+    names: &[Name],
+    default_name: &str,
+    stages: &[Stage<M>],
+    batches: &[M::Batch],
+) -> Result<(), Error> {
+    let (out, name) = (&args.out, args.name.as_deref().unwrap_or(default_name));
+    for picture in SURVEYS.iter().filter(|picture| names.contains(picture)) {
+        let path = match picture {
+            Name::Sweep => survey::sweep(out, name, stages, batches, args.lambdas)?,
+            Name::Kfac => survey::kfac(out, name, stages, batches)?,
+            _ => survey::stages(out, name, stages, batches)?,
+        };
         println!("{}", path.display());
     }
     Ok(())

@@ -6,63 +6,9 @@ mod picture;
 mod stages;
 mod sweep;
 
-use burn::module::Module;
-use burn::tensor::{Int, Tensor};
-
 pub use kfac::kfac;
 pub use stages::stages;
 pub use sweep::sweep;
-
-/// A model with one label per sample.
-///
-/// ```
-/// use burn::module::Module;
-/// use burn::nn::Linear;
-/// use burn::tensor::Tensor;
-/// use burn_ief::nn::LinearRecorded;
-/// use figures::survey::Classifier;
-///
-/// #[derive(Module, Debug)]
-/// struct Regression {
-///     layer: Linear,
-/// }
-///
-/// impl Classifier for Regression {
-///     type Input = Tensor<2>;
-///
-///     fn logits(&self, input: Tensor<2>) -> Tensor<2> {
-///         self.layer.forward_recorded(input)
-///     }
-/// }
-/// ```
-pub trait Classifier: Module {
-    /// What it classifies, M samples of it.
-    type Input: Clone;
-
-    /// Logits `[M, C]`, by recorded calls.
-    fn logits(&self, input: Self::Input) -> Tensor<2>;
-}
-
-/// A batch of M samples.
-///
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use figures::survey::Labelled;
-///
-/// let device = Device::flex();
-/// let batch = Labelled {
-///     input: Tensor::<2>::zeros([2, 5], &device),
-///     labels: Tensor::from_data([0, 1], &device),
-/// };
-/// assert_eq!(batch.labels.dims(), [2]);
-/// ```
-#[derive(Debug, Clone)]
-pub struct Labelled<I> {
-    /// The samples.
-    pub input: I,
-    /// Their classes, `[M]`.
-    pub labels: Tensor<1, Int>,
-}
 
 /// A model at one moment of its training.
 ///

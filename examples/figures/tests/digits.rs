@@ -54,7 +54,7 @@ fn surveys_hold_every_direction_at_every_stage() {
     assert!(ratios["ief_fisher"] < 1.0, "{ratios:?}");
     assert!(ratios["ief_fisher"] < ratios["ef"], "{ratios:?}");
 
-    survey::sweep(at, "digits", &stages[2..], &batches[..2]).unwrap();
+    survey::sweep(at, "digits", &stages[2..], &batches[..2], 31).unwrap();
     let found = rows(at, "digits_sweep.csv");
     assert_eq!(found.len(), 4 * 31);
     let far = found

@@ -1,42 +1,42 @@
 //! One model on one batch: recordings and γ.
 
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::GradientsParams;
 use burn_ief::eval::{Fisher, FisherAt, Loss, Quality, Survey, Sweep, SweepRule, imbalance};
 use burn_ief::jacobian::Recorded;
 use burn_ief::kfac::Kfac;
 use burn_ief::update::Amount;
 use burn_ief::{LabelDraw, Tape};
+use finetune::model::Judged;
 
-use super::{Classifier, Labelled, Stage};
+use super::Stage;
 use crate::error::Error;
 
 /// Judges the updates of one batch.
-pub(super) struct Judge<'a, M: Classifier> {
+pub(super) struct Judge<'a, M: Judged> {
     stage: &'a Stage<M>,
     name: String,
-    batch: &'a Labelled<M::Input>,
+    batch: &'a M::Batch,
     at: FisherAt<'a, M>,
     sweep: Sweep,
     imbalance: f64,
     sgd: Quality,
 }
 
-impl<'a, M: Classifier> Judge<'a, M> {
+impl<'a, M: Judged> Judge<'a, M> {
     /// Record the batch, with drawn labels that depend on the seed.
-    pub fn new(
-        stage: &'a Stage<M>,
-        batch: &'a Labelled<M::Input>,
-        seed: u64,
-    ) -> Result<Self, Error> {
+    pub fn new(stage: &'a Stage<M>, batch: &'a M::Batch, seed: u64) -> Result<Self, Error> {
         let what = || format!("epoch {}, batch {seed}", stage.epoch);
         let fail = |error| Error::method(what())(error);
         let model = &stage.model;
         let tape = Tape::with_drawn_labels(LabelDraw::sample(1, seed, 0));
-        let recorded = Recorded::collect(tape, grads(model, batch), model, None).map_err(fail)?;
-        let at = Fisher::new(Loss::CrossEntropy)
-            .at(model, |model: &M| model.logits(batch.input.clone()))
-            .map_err(fail)?;
+        let recorded =
+            Recorded::collect(tape, model.loss(batch).backward(), model, None).map_err(fail)?;
+        let mut fisher = Fisher::new(Loss::CrossEntropy);
+        if let Some(padding) = M::padding(batch) {
+            fisher = fisher.with_padding(padding);
+        }
+        let at = fisher.at(model, |model: &M| model.outputs(batch));
+        let at = at.map_err(fail)?;
         let sweep = Sweep::new(&recorded).map_err(fail)?;
         let sgd = at.quality(sweep.gradient(), sweep.gradient());
         Ok(Self {
@@ -82,7 +82,7 @@ impl<'a, M: Classifier> Judge<'a, M> {
     ) -> Result<(), Error> {
         let model = &self.stage.model;
         let tape = method.start();
-        let update = method.gradients(tape, grads(model, self.batch), model);
+        let update = method.gradients(tape, model.loss(self.batch).backward(), model);
         let update: GradientsParams = update.map_err(self.fail(direction))?;
         let quality = self.at.quality(&update, self.sweep.gradient());
         let quality = quality.map_err(self.fail(direction))?;
@@ -93,12 +93,4 @@ impl<'a, M: Classifier> Judge<'a, M> {
     fn fail(&self, what: &str) -> impl FnOnce(burn_ief::Error) -> Error {
         Error::method(format!("{what} at epoch {}", self.stage.epoch))
     }
-}
-
-/// Of the mean cross-entropy, with output and loss marked.
-fn grads<M: Classifier>(model: &M, batch: &Labelled<M::Input>) -> burn::tensor::Gradients {
-    let logits = burn_ief::output(model.logits(batch.input.clone()));
-    let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
-    let loss = cross_entropy.forward(logits, batch.labels.clone());
-    burn_ief::loss(loss).backward()
 }

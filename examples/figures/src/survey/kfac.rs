@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use burn_ief::eval::{Survey, SweepRule};
 use burn_ief::kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig, KroneckerDamping};
 use burn_ief::update::{Amount, On};
+use finetune::model::Judged;
 
+use super::Stage;
 use super::judge::Judge;
 use super::picture::{Curve, Plot, at_damping, look, ratio, ratios, side_by_side};
 use super::stages::over_stages;
-use super::{Classifier, Labelled, Stage};
 use crate::axis::Axis;
 use crate::error::Error;
 use crate::table;
@@ -27,11 +28,11 @@ const EXACT: [SweepRule; 1] = [SweepRule::Ief(On::Fisher)];
 /// # Errors
 ///
 /// [`Error::Method`], [`Error::Write`].
-pub fn kfac<M: Classifier>(
+pub fn kfac<M: Judged>(
     folder: &Path,
     name: &str,
     stages: &[Stage<M>],
-    batches: &[Labelled<M::Input>],
+    batches: &[M::Batch],
 ) -> Result<PathBuf, Error> {
     let mut over = [Survey::new()];
     for stage in stages {
@@ -91,9 +92,9 @@ pub fn kfac<M: Classifier>(
 }
 
 /// Every member and iEF on all batches, a survey for each damping.
-fn judge<M: Classifier>(
+fn judge<M: Judged>(
     stage: &Stage<M>,
-    batches: &[Labelled<M::Input>],
+    batches: &[M::Batch],
     dampings: &[f64],
     surveys: &mut [Survey],
 ) -> Result<(), Error> {

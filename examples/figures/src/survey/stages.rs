@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use burn_ief::eval::{Statistics, Survey, SweepRule};
 use burn_ief::update::Amount;
 use curves::Color;
+use finetune::model::Judged;
 use serde::Serialize;
 
+use super::Stage;
 use super::judge::Judge;
 use super::picture::{Curve, Plot, at_damping, look, ratio, ratios, side_by_side};
-use super::{Classifier, Labelled, Stage};
 use crate::axis::Axis;
 use crate::chart::Look;
 use crate::error::Error;
@@ -34,11 +35,11 @@ struct Line {
 /// # Errors
 ///
 /// [`Error::Method`], [`Error::Write`].
-pub fn stages<M: Classifier>(
+pub fn stages<M: Judged>(
     folder: &Path,
     name: &str,
     stages: &[Stage<M>],
-    batches: &[Labelled<M::Input>],
+    batches: &[M::Batch],
 ) -> Result<PathBuf, Error> {
     let mut survey = Survey::new();
     let mut lines = Vec::new();

@@ -4,37 +4,40 @@ use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Survey, SweepRule};
 use burn_ief::update::Amount;
+use finetune::model::Judged;
 
 use super::judge::Judge;
 use super::picture::{Plot, look, ratio, ratios, side_by_side};
-use super::{Classifier, Labelled, Stage, three};
+use super::{Stage, three};
 use crate::axis::Axis;
 use crate::error::Error;
 use crate::table;
 
 const SHOWN: [&str; 4] = ["ef", "sf", "ief_fisher", "ief_gram"];
 
-/// Relative λ, two to a decade.
-fn dampings() -> Vec<f64> {
-    (-24..=6)
-        .map(|half| 10f64.powf(f64::from(half) / 2.0))
+/// Relative λ from 1e-12 to 1e3, in equal ratios.
+fn dampings(count: usize) -> Vec<f64> {
+    let gaps = count.saturating_sub(1).max(1) as f64;
+    (0..count)
+        .map(|index| 10f64.powf(15.0 * index as f64 / gaps - 12.0))
         .collect()
 }
 
-/// Draw γ over γ of SGD against λ as `<name>_sweep.svg` in `folder`, with the numbers in
+/// Draw γ over γ of SGD against so many λ (31 are two to a decade) as `<name>_sweep.svg` in `folder`, with the numbers in
 /// `<name>_sweep.csv`.
 ///
 /// # Errors
 ///
 /// [`Error::Method`], [`Error::Write`].
-pub fn sweep<M: Classifier>(
+pub fn sweep<M: Judged>(
     folder: &Path,
     name: &str,
     stages: &[Stage<M>],
-    batches: &[Labelled<M::Input>],
+    batches: &[M::Batch],
+    lambdas: usize,
 ) -> Result<PathBuf, Error> {
     let stages = three(stages);
-    let dampings = dampings();
+    let dampings = dampings(lambdas);
     let amounts: Vec<_> = dampings.iter().copied().map(Amount::Relative).collect();
     let mut survey = Survey::new();
     for stage in &stages {
