@@ -140,7 +140,11 @@ fn a_recording_does_not_change_the_output() {
     let tape = Tape::start();
     let recorded = net.forward(x);
     drop(tape);
-    assert!(largest(recorded - plain) < 1e-6);
+    // Tests share the random numbers of the process: the outputs are of any size, and the products
+    // are summed in another order. Rounding is of their size.
+    let size = largest(plain.clone()).max(1.0);
+    let distance = largest(recorded - plain);
+    assert!(distance < 1e-6 * size, "{distance} of {size}");
 }
 
 #[test]
