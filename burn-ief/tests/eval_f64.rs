@@ -2,6 +2,7 @@
 //!
 //! A device takes its precision once per process, so this is a test binary of its own.
 
+mod double;
 #[allow(dead_code)]
 #[path = "properties/net.rs"]
 mod net;
@@ -9,18 +10,17 @@ mod net;
 #[path = "properties/oracle.rs"]
 mod oracle;
 
-use std::sync::Once;
-
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams, SgdConfig};
-use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 use burn_ief::eval::{Fisher, Loss, Method, Sweep, SweepRule, displacement, gradient};
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::linalg::dot;
 use burn_ief::nn::LinearRecorded;
 use burn_ief::update::{Amount, On};
 use burn_ief::{LabelDraw, LossScale, Tape, output};
+use double::device;
 use net::{Batch, Case, Net, cases};
 use oracle::{by_sample, distance, flat, values};
 use proptest::prelude::*;
@@ -35,17 +35,6 @@ const LOSSES: [Loss; 3] = [
     Loss::BinaryCrossEntropy,
     Loss::LeastSquares,
 ];
-
-fn device() -> Device {
-    static PRECISION: Once = Once::new();
-    let mut device = Device::flex();
-    PRECISION.call_once(|| {
-        device
-            .configure(FloatDType::F64)
-            .expect("before the first tensor");
-    });
-    device.autodiff()
-}
 
 /// A fixed seed: a run does not depend on luck.
 fn config(cases: u32) -> Config {

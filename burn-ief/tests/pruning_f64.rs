@@ -3,6 +3,7 @@
 //!
 //! A device takes its precision once per process, so this is a test binary of its own.
 
+mod double;
 #[allow(dead_code)]
 #[path = "properties/net.rs"]
 mod net;
@@ -10,11 +11,9 @@ mod net;
 #[path = "properties/oracle.rs"]
 mod oracle;
 
-use std::sync::Once;
-
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, FloatDType, Shape, Tensor, TensorData};
+use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric, dot};
 use burn_ief::nn::LinearRecorded;
@@ -23,23 +22,13 @@ use burn_ief::woodfisher::{
     Compensation, Curvature, Order, Scope, SparsityMask, WoodFisher, WoodFisherConfig, magnitude,
 };
 use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+use double::device;
 use net::{Reduction, cases};
 use oracle::{by_sample, distance, output_norms, record, values};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-fn device() -> Device {
-    static PRECISION: Once = Once::new();
-    let mut device = Device::flex();
-    PRECISION.call_once(|| {
-        device
-            .configure(FloatDType::F64)
-            .expect("before the first tensor");
-    });
-    device.autodiff()
-}
 
 /// A fixed seed: a run does not depend on luck.
 fn config(cases: u32) -> Config {

@@ -5,31 +5,20 @@
 //! over samples and positions, the Kronecker product and the solve are plain loops.
 
 mod dense;
+#[path = "../double/mod.rs"]
+mod double;
 mod nets;
 
-use std::sync::Once;
-
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, FloatDType};
 use burn_ief::jacobian::Recorded;
 use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, Split, layer_factors};
 use burn_ief::{EkfacConfig, IekfacConfig, Kfac, LabelDraw, Tape};
 
 use dense::{distance, entries, values};
+use double::device;
 use nets::{Net, Sample, conv_net, sequence_net};
 
 const TOLERANCE: f64 = 1e-9;
-
-fn device() -> Device {
-    static PRECISION: Once = Once::new();
-    let mut device = Device::flex();
-    PRECISION.call_once(|| {
-        device
-            .configure(FloatDType::F64)
-            .expect("before the first tensor");
-    });
-    device.autodiff()
-}
 
 /// One step of the batch's own factors.
 fn method(estimate: Estimate, sharing: Sharing, damping: KroneckerDamping, decay: f64) -> Kfac {
