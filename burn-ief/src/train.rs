@@ -10,6 +10,7 @@ mod metric;
 mod natural;
 mod scope;
 mod sparse;
+mod stop;
 
 pub use loader::EpochLoader;
 pub use metric::{SolveMetric, SolveQuantity};

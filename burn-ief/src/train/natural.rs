@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
 use super::scope::{self, Job, Outcome};
+use super::stop::Stop;
 use crate::error::Error;
 use crate::jacobian::to_host;
 use crate::kfac::{Kfac, KroneckerReport, KroneckerState, Settings};
@@ -139,7 +140,7 @@ pub struct Natural<M> {
 struct Glue {
     rule: Rule,
     reduction: Reduction,
-    interrupter: Option<Stop>,
+    stop: Stop,
     report: Arc<Mutex<Option<SolveReport>>>,
     kronecker: Arc<Mutex<Option<KroneckerReport>>>,
     /// What the next report of the K-FAC family will name.
@@ -151,15 +152,6 @@ struct Glue {
 enum Rule {
     Gradient(NaturalGradient),
     Kronecker(Box<Settings>),
-}
-
-#[derive(Clone)]
-pub(super) struct Stop(pub(super) Interrupter);
-
-impl std::fmt::Debug for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Interrupter")
-    }
 }
 
 impl<M: Module> Natural<M> {
@@ -191,7 +183,7 @@ impl<M: Module> Natural<M> {
             glue: Glue {
                 rule,
                 reduction: Reduction::default(),
-                interrupter: None,
+                stop: Stop::default(),
                 report: Arc::default(),
                 kronecker: Arc::default(),
                 unused: Arc::default(),
@@ -203,7 +195,7 @@ impl<M: Module> Natural<M> {
     ///
     /// Without it a failing step panics with the error.
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
-        self.glue.interrupter = Some(Stop(interrupter));
+        self.glue.stop = Stop::through(interrupter);
         self
     }
 
@@ -302,13 +294,6 @@ impl<M: Module> Natural<M> {
         }
         Ok(())
     }
-
-    fn fail(&self, error: &Error) {
-        match &self.glue.interrupter {
-            Some(Stop(interrupter)) => interrupter.stop(Some(&error.to_string())),
-            None => panic!("{error}"),
-        }
-    }
 }
 
 /// Nothing that could panic runs under these locks.
@@ -339,7 +324,7 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
                 }
             }
             Err(error) => {
-                self.fail(&error);
+                self.glue.stop.fail(&error);
                 output.grads = GradientsParams::new();
             }
         }
@@ -367,7 +352,7 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
             });
         }
         if let Err(error) = self.precondition(&mut grads, &natural, shards, scales / shards) {
-            self.fail(&error);
+            self.glue.stop.fail(&error);
             return self;
         }
         Self {

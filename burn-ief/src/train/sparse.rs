@@ -6,7 +6,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
-use super::natural::Stop;
+use super::stop::Stop;
 use crate::error::Error;
 use crate::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
 
@@ -71,7 +71,7 @@ pub struct Sparse<M> {
 #[derive(Debug, Clone, Default)]
 struct Glue {
     schedule: Option<(CubicSchedule, Scope)>,
-    interrupter: Option<Stop>,
+    stop: Stop,
 }
 
 impl<M: Module> Sparse<M> {
@@ -110,7 +110,7 @@ impl<M: Module> Sparse<M> {
     ///
     /// Without it a failing step panics with the error.
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
-        self.glue.interrupter = Some(Stop(interrupter));
+        self.glue.stop = Stop::through(interrupter);
         self
     }
 
@@ -154,7 +154,7 @@ impl<M: Module> Sparse<M> {
             None => mask.apply(model.clone()).map(|model| (model, mask.clone())),
         };
         let (model, mask) = masked.unwrap_or_else(|error| {
-            glue.fail(&error);
+            glue.stop.fail(&error);
             (model, mask)
         });
         Self {
@@ -162,15 +162,6 @@ impl<M: Module> Sparse<M> {
             mask,
             steps,
             glue,
-        }
-    }
-}
-
-impl Glue {
-    fn fail(&self, error: &Error) {
-        match &self.interrupter {
-            Some(Stop(interrupter)) => interrupter.stop(Some(&error.to_string())),
-            None => panic!("{error}"),
         }
     }
 }
