@@ -9,32 +9,18 @@ mod row_span;
 
 use std::borrow::Cow;
 
-use faer::diag::Diag;
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::evd::{
-    ComputeEigenvectors, SelfAdjointEvdParams, self_adjoint_evd, self_adjoint_evd_scratch,
-};
-use faer::{Auto, Mat, MatRef, Par};
+use faer::{Mat, MatRef, Side};
 
 use crate::error::Error;
 
 pub use cholesky::Cholesky;
+pub(crate) use cholesky::factorise;
 pub use row_span::RowSpan;
 
 /// Rows and columns that are mirrored at once.
 const TILE: usize = 32;
 /// Partial sums of a dot product.
 const LANES: usize = 16;
-/// Smallest system that more than one thread factorises: below, they wait for each other.
-const PARALLEL: usize = 768;
-
-/// How a system of this size is worked on.
-fn parallelism(size: usize) -> Par {
-    match size {
-        PARALLEL.. => Par::rayon(0),
-        _ => Par::Seq,
-    }
-}
 
 /// A symmetric matrix of f64 on the host, row-major.
 ///
@@ -207,21 +193,10 @@ impl Eigen {
         if a.values.iter().any(|value| !value.is_finite()) {
             return Err(Error::Eigen { size: a.size });
         }
-        let (size, par) = (a.size, parallelism(a.size));
-        let params = <SelfAdjointEvdParams as Auto<f64>>::auto();
-        let need =
-            self_adjoint_evd_scratch::<f64>(size, ComputeEigenvectors::Yes, par, params.into());
-        let (mut vectors, mut values) = (Mat::zeros(size, size), Diag::zeros(size));
-        self_adjoint_evd(
-            a.view(),
-            values.as_mut(),
-            Some(vectors.as_mut()),
-            par,
-            MemStack::new(&mut MemBuffer::new(need)),
-            params.into(),
-        )
-        .map_err(|_| Error::Eigen { size })?;
-        let values = (0..size).map(|i| values[i]).collect();
+        let decomposed = a.view().self_adjoint_eigen(Side::Lower);
+        let eigen = decomposed.map_err(|_| Error::Eigen { size: a.size })?;
+        let values = (0..a.size).map(|i| eigen.S()[i]).collect();
+        let vectors = eigen.U().to_owned();
         Ok(Self { vectors, values })
     }
 

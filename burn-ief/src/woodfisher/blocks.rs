@@ -2,17 +2,15 @@
 
 use std::ops::Range;
 
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::cholesky::llt::factor;
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{Accum, Auto, Mat, MatRef, Par};
+use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
 
 use super::Compensation;
 use crate::error::Error;
-use crate::linalg::{Cholesky, Symmetric};
+use crate::linalg::{Cholesky, Symmetric, factorise};
 
 /// Rows that are taken in at once where blocks are smaller.
 const FEWEST_ROWS: usize = 16;
@@ -122,17 +120,7 @@ impl Block {
         let transposed = rows.transpose();
         let place = system.as_mut();
         matmul(place, Accum::Add, &image, transposed, 1.0, Par::Seq);
-        // The blocks are spread over the threads already.
-        let params = <factor::LltParams as Auto<f64>>::auto();
-        let need = factor::cholesky_in_place_scratch::<f64>(count, Par::Seq, params.into());
-        factor::cholesky_in_place(
-            system.as_mut(),
-            Default::default(),
-            Par::Seq,
-            MemStack::new(&mut MemBuffer::new(need)),
-            params.into(),
-        )
-        .map_err(|_| Error::Eigen { size: count })?;
+        factorise(system.as_mut()).ok_or(Error::Eigen { size: count })?;
         solve_lower_triangular_in_place(system.as_ref(), image.as_mut(), Par::Seq);
         triangular::matmul(
             self.inverse.as_mut(),
