@@ -332,12 +332,18 @@ impl Part {
 
 /// Read a tensor to the host as f64.
 pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
+    to_host_scaled(x, 1.0)
+}
+
+/// `scale` x on the host, in one pass: a Gram matrix of a large batch is larger than the caches.
+fn to_host_scaled<const D: usize>(x: Tensor<D>, scale: f64) -> Vec<f64> {
     let data = x.into_data();
     match data.as_slice::<f32>() {
-        Ok(values) => values.iter().map(|&value| f64::from(value)).collect(),
+        Ok(values) => values.iter().map(|&x| f64::from(x) * scale).collect(),
         Err(_) => {
             let data = data.convert::<f64>();
-            data.try_into_vec().expect("converted to f64")
+            let values: Vec<f64> = data.try_into_vec().expect("converted to f64");
+            values.into_iter().map(|x| x * scale).collect()
         }
     }
 }

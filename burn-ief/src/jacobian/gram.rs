@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::{Block, Jacobian, JacobianParam, Part, to_host};
+use super::{Block, Jacobian, JacobianParam, Part, to_host_scaled};
 use crate::error::Error;
 use crate::linalg::Symmetric;
 
@@ -114,7 +114,7 @@ pub(super) fn cross(a: &Jacobian, b: &Jacobian) -> Vec<Vec<f64>> {
 impl Part {
     fn read(&self, sum: Option<Tensor<2>>, size: usize, scale: f64) -> Vec<f64> {
         match sum {
-            Some(sum) => to_host(sum).into_iter().map(|x| x * scale).collect(),
+            Some(sum) => to_host_scaled(sum, scale),
             None => vec![0.0; size],
         }
     }
@@ -154,10 +154,7 @@ impl Part {
             .map(|b| b.squared_norms(dtype))
             .reduce(|a, b| a + b);
         match sum {
-            Some(sum) => to_host(sum)
-                .into_iter()
-                .map(|x| x * self.scale * self.scale)
-                .collect(),
+            Some(sum) => to_host_scaled(sum, self.scale * self.scale),
             None => vec![0.0; self.samples],
         }
     }
@@ -173,9 +170,9 @@ impl Part {
             let rows = shares.map(|(_, rows)| rows.clone()).reduce(|a, b| a + b);
             match rows {
                 Some(rows) => {
-                    let values = to_host(rows);
+                    let values = to_host_scaled(rows, self.scale);
                     for (line, row) in lines.iter_mut().zip(values.chunks(width.max(1))) {
-                        line.extend(row.iter().map(|x| x * self.scale));
+                        line.extend(row);
                     }
                 }
                 None => lines

@@ -15,9 +15,6 @@ use rayon::prelude::*;
 
 /// Fewest multiplications of a strip: less is not worth the buffers of another thread.
 const SHARE: usize = 1 << 24;
-/// Strips for each thread: one that is held up leaves work to the others, and every strip packs
-/// the rows above it anew.
-const STRIPS: usize = 2;
 
 /// Rows whose inner products, and a constant, are a factor of a Gram share.
 #[derive(Debug, Clone)]
@@ -101,7 +98,8 @@ fn write_both<E: Element + RealField>(
 
 /// The rows cut into at most `count` strips, each with about the same share of the triangle.
 fn strips(samples: usize, count: usize) -> Vec<Range<usize>> {
-    let count = count.clamp(1, STRIPS * rayon::current_num_threads());
+    // One for each thread: every strip packs the rows above it anew.
+    let count = count.clamp(1, rayon::current_num_threads());
     let cut = |at: usize| {
         let share = at as f64 / count as f64;
         (samples as f64 * share.sqrt()).round() as usize
