@@ -242,10 +242,11 @@ mod tests {
     }
 
     #[test]
-    fn options_from_before_the_factors_are_read() {
+    fn options_of_older_records_are_read() {
         let text = r#"{"step_size": 0.5, "momentum": 0.9}"#;
         let options: MethodOptions = serde_json::from_str(text).unwrap();
         assert_eq!((options.step_size, options.factors), (0.5, None));
+        assert_eq!(options.solve_momentum, 0.0);
     }
 
     #[test]

@@ -23,8 +23,8 @@ fn dampings(count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Draw γ over γ of SGD against so many λ (31 are two to a decade) as `<name>_sweep.svg` in `folder`, with the numbers in
-/// `<name>_sweep.csv`.
+/// Draw γ over γ of SGD against so many λ (31 are two to a decade) as `<name>_sweep.svg` in
+/// `folder`, with the numbers in `<name>_sweep.csv`.
 ///
 /// # Errors
 ///

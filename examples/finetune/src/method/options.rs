@@ -63,6 +63,8 @@ pub struct MethodOptions {
     /// Momentum, 0 for none; SGD and the natural-gradient methods.
     pub momentum: f64,
     /// Momentum inside the solve (SPRING), 0 for none; iEF, EF and SF.
+    // Records from before it was there were made without.
+    #[serde(default)]
     pub solve_momentum: f64,
     /// How much damping; natural-gradient methods.
     pub damping: f64,

@@ -36,18 +36,20 @@ pub(super) fn groups(histories: &[History]) -> Vec<Group<'_>> {
     }
     let groups = methods.into_iter().flat_map(|((name, method), alike)| {
         let all: Vec<Settings> = alike.keys().map(|(settings, _)| settings.clone()).collect();
-        let names: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
-        let differs = |field: &str| all.iter().any(|one| one.get(field) != all[0].get(field));
-        let shown: Vec<String> = names
-            .into_iter()
-            .filter(|field| field.as_str() == STEP_SIZE || differs(field))
-            .cloned()
+        let names: BTreeSet<&str> = all
+            .iter()
+            .flat_map(|one| one.keys().map(String::as_str))
+            .collect();
+        let differs = |field: &&str| all.iter().any(|one| one.get(*field) != all[0].get(*field));
+        let others = names.into_iter().filter(|field| *field != STEP_SIZE);
+        let shown: Vec<&str> = std::iter::once(STEP_SIZE)
+            .chain(others.filter(differs))
             .collect();
         let groups = alike.into_iter().map(|((settings, unfinished), runs)| {
             let shown = shown.iter();
             let shown = shown.map(|field| {
-                let value = settings.get(field).cloned();
-                (field.clone(), value.unwrap_or_else(|| "–".into()))
+                let value = settings.get(*field).cloned();
+                (field.to_string(), value.unwrap_or_else(|| "–".into()))
             });
             Group {
                 name,
@@ -67,14 +69,18 @@ fn settings(run: &History) -> BTreeMap<String, String> {
     let config = &run.config;
     let options = serde_json::to_value(config.options(run.method)).unwrap_or_default();
     let adapter = serde_json::to_value(&config.adapter).unwrap_or_default();
-    let training = &config.training;
+    let (training, model, data) = (&config.training, &config.model, &config.data);
     let rest = serde_json::json!({
         "adapter": adapter,
         "batch": training.batch,
         "epochs": training.epochs,
         "patience": training.patience,
         "rows": run.rows[0],
-        "split_seed": config.data.split_seed,
+        "split_seed": data.split_seed,
+        "max_length": data.max_length,
+        "image_size": data.image_size,
+        "pooling": model.pooling,
+        "dropout": model.dropout,
         "trainable": run.model.trainable,
     });
     let mut found = BTreeMap::new();
@@ -120,19 +126,14 @@ impl Group<'_> {
 
     /// The step size and what else is shown, a line each.
     pub fn described(&self) -> String {
-        let lines = self.settings.iter().map(|(name, value)| {
-            let name = if name == STEP_SIZE { "" } else { name };
-            format!("{name} {value}").trim().to_string()
-        });
-        // The step size first.
-        let (mut first, rest): (Vec<_>, Vec<_>) = self
+        let lines = self
             .settings
             .iter()
-            .zip(lines)
-            .partition(|((name, _), _)| name == STEP_SIZE);
-        first.extend(rest);
-        let lines: Vec<String> = first.into_iter().map(|(_, line)| line).collect();
-        lines.join("\n")
+            .map(|(name, value)| match name.as_str() {
+                STEP_SIZE => value.clone(),
+                _ => format!("{name} {value}"),
+            });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Number of runs.
