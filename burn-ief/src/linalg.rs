@@ -113,14 +113,14 @@ impl Symmetric {
     }
 
     /// D A D with a diagonal D.
-    pub fn scaled(mut self, diagonal: &[f64]) -> Self {
-        let rows = self.values.chunks_mut(self.size.max(1));
+    pub fn scaled(&self, diagonal: &[f64]) -> Self {
+        let mut values = Vec::with_capacity(self.values.len());
+        let rows = self.values.chunks(self.size.max(1));
         for (row, di) in rows.zip(diagonal) {
-            for (value, dj) in row.iter_mut().zip(diagonal) {
-                *value *= di * dj;
-            }
+            let entries = row.iter().zip(diagonal);
+            values.extend(entries.map(|(value, dj)| value * (di * dj)));
         }
-        self
+        Self { values, ..*self }
     }
 
     /// Matrix-vector product.

@@ -113,9 +113,13 @@ pub(super) fn invert(
 ) -> Result<LayerInverses, Error> {
     let [a, b] = [input, error].map(on_host);
     let shifts = damping.shifts(a.mean_diagonal(), b.mean_diagonal());
+    let (input, error) = rayon::join(
+        || damped_inverse(path, a, shifts[0], input),
+        || damped_inverse(path, b, shifts[1], error),
+    );
     Ok(LayerInverses {
-        input: damped_inverse(path, a, shifts[0], input)?,
-        error: damped_inverse(path, b, shifts[1], error)?,
+        input: input?,
+        error: error?,
     })
 }
 

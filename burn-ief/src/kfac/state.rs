@@ -3,6 +3,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::factors::invert;
 use super::layout::{Form, Layout, Slot, directions};
@@ -171,9 +172,9 @@ impl KroneckerState {
         let step = self.steps();
         let mut counts = to_host(self.counts.val());
         let refresh = settings.inverts(step);
-        let mut entries = Vec::with_capacity(self.entries.len());
         let slots = layout.slots.iter().zip(self.entries).zip(curvature);
-        for (((slot, entry), measured), count) in slots.zip(&mut counts) {
+        let slots = slots.zip(&mut counts);
+        let averaged = slots.map(|(((slot, entry), measured), count)| {
             let first = *count == 0.0;
             let entry = match measured {
                 Some(measured) => {
@@ -183,12 +184,16 @@ impl KroneckerState {
                 None => entry,
             };
             // A layer that was used for the first time does not wait.
-            let due = *count > 0.0 && (refresh || first);
-            entries.push(match due {
-                true => entry.refresh(slot, settings)?,
-                false => entry,
-            });
-        }
+            (slot, entry, *count > 0.0 && (refresh || first))
+        });
+        let averaged: Vec<_> = averaged.collect();
+        // An inversion keeps one thread busy, and the layers do not wait for each other.
+        let averaged = averaged.into_par_iter();
+        let entries = averaged.map(|(slot, entry, due)| match due {
+            true => entry.refresh(slot, settings),
+            false => Ok(entry),
+        });
+        let entries = entries.collect::<Result<_, Error>>()?;
         let state = Self {
             entries,
             counts: self.counts.map(|old| {

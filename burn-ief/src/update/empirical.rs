@@ -139,7 +139,7 @@ pub fn ief_from(
         On::Fisher => {
             // (K + λS²)⁻¹ r = S⁻¹ (S⁻¹KS⁻¹ + λI)⁻¹ S⁻¹ r with S = diag(√s).
             let inverse: Vec<f64> = s.iter().map(|s| 1.0 / s.sqrt()).collect();
-            let scaled = k.into_owned().scaled(&inverse);
+            let scaled = k.scaled(&inverse);
             let (lambda, floor) = damping.resolve(scaled.mean_diagonal(), s.len(), epsilon);
             let ahead = ahead.iter().zip(&inverse).map(|(a, i)| a * i);
             let target: Vec<f64> = s.iter().zip(ahead).map(|(s, a)| s.sqrt() - a).collect();

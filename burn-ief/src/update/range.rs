@@ -31,7 +31,7 @@ impl Range {
             .collect();
         let k = k_hat.principal(&live).into_owned();
         let scale: Vec<f64> = k.diagonal().iter().map(|d| 1.0 / d.sqrt()).collect();
-        let cosines = k.clone().scaled(&scale);
+        let cosines = k.scaled(&scale);
         let cholesky = Cholesky::new(&cosines).filter(|c| c.condition() < ILL_CONDITIONED);
         let factor = match cholesky {
             Some(cholesky) => Factor::Full(cholesky),
