@@ -265,6 +265,26 @@ fn each_parameter_by_itself_has_the_same_sparsity() {
 }
 
 #[test]
+fn several_sparsities_each_start_from_the_same_weights() {
+    let _turn = alone();
+    let net = trained();
+    let dense = SparsityMask::weights(&net).unwrap();
+    let fisher = fisher(&net, &dense, Curvature::Improved);
+    let sparsities = [0.9, 0.25, 0.0];
+    let all = fisher.prune_each(&net, &sparsities).unwrap();
+    assert_eq!(all.len(), 3);
+    for (pruned, sparsity) in all.iter().zip(sparsities) {
+        let alone = fisher.prune(net.clone(), sparsity).unwrap();
+        assert_eq!(weights(&pruned.model), weights(&alone.model));
+        assert_eq!(flags(&pruned.mask), flags(&alone.mask));
+        assert_eq!(pruned.cost, alone.cost);
+    }
+    assert_eq!(all[0].mask.pruned(), 130); // of 144
+    assert_eq!(weights(&all[2].model), weights(&net));
+    assert!(fisher.prune_each(&net, &[0.5, 1.5]).is_err());
+}
+
+#[test]
 fn a_group_chooses_what_is_pruned() {
     let _turn = alone();
     let net = trained();

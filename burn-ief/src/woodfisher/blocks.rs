@@ -162,13 +162,18 @@ impl Block {
             highest = highest.max(costs[q]);
             // In order: of equal saliencies the first goes first.
             left.remove(cheapest);
-            let column: Vec<f64> = left.iter().map(|&p| inverse[(p, q)]).collect();
+            // Whole columns, which lie in one piece: at the weights that are gone the column of q is
+            // zero, and nobody looks.
+            let mut column = vec![0.0; weights.len()];
+            for &p in &left {
+                column[p] = inverse[(p, q)];
+            }
             let (weight, pivot) = (weights[q], inverse[(q, q)]);
-            for (j, &r) in left.iter().enumerate() {
-                weights[r] -= column[j] * weight / pivot;
-                for (i, &p) in left.iter().enumerate() {
-                    inverse[(p, r)] -= column[i] * column[j] / pivot;
-                }
+            for &r in &left {
+                let factor = column[r] / pivot;
+                weights[r] -= factor * weight;
+                let entries = inverse.col_as_slice_mut(r).iter_mut().zip(&column);
+                entries.for_each(|(entry, other)| *entry -= factor * other);
             }
         }
         costs

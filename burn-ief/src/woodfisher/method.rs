@@ -60,6 +60,13 @@ struct Target {
     pruned: Vec<bool>,
 }
 
+/// The weights of a module, row-major, and what removing them costs.
+struct Costs {
+    params: Vec<JacobianParam>,
+    weights: Vec<Vec<f64>>,
+    saliency: Vec<Vec<f64>>,
+}
+
 /// A pruned model.
 ///
 /// ```
@@ -253,14 +260,75 @@ impl WoodFisher {
     /// [`Error::Curvature`] if a weight or a saliency is NaN or infinite; [`Error::Eigen`] if the
     /// damping is below the precision of f64.
     pub fn prune<M: Module>(&self, module: M, sparsity: f64) -> Result<Pruned<M>, Error> {
-        let params = self.mask.locate(&module)?;
-        let weights = read(&module, &params);
+        let costs = self.costs(&module)?;
+        self.prune_by(&costs, module, sparsity)
+    }
+
+    /// Prune a module to each of several sparsities, each time from what it is now; the costs of the
+    /// removals are found once.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use burn_ief::jacobian::Jacobian;
+    /// use burn_ief::woodfisher::{SparsityMask, WoodFisher, WoodFisherConfig};
+    ///
+    /// let device = Device::flex().autodiff();
+    /// let model = LinearConfig::new(8, 1).init(&device);
+    /// let x = Tensor::<2>::random([16, 8], Distribution::Default, &device);
+    /// let rows = Jacobian::by_sample(&model, 16, |model, n| {
+    ///     model.forward(x.clone().narrow(0, n, 1)).square().sum() * 0.5
+    /// })?;
+    /// let dense = SparsityMask::weights(&model)?;
+    /// let mut fisher = WoodFisher::new(&WoodFisherConfig::new(16), &model, &dense)?;
+    /// fisher.add_rows(&rows, &[1.0; 16])?;
+    /// let pruned = fisher.prune_each(&model, &[0.25, 0.5])?;
+    /// assert_eq!((pruned[0].mask.pruned(), pruned[1].mask.pruned()), (2, 4));
+    /// # Ok::<(), burn_ief::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`prune`](Self::prune).
+    pub fn prune_each<M: Module>(
+        &self,
+        module: &M,
+        sparsities: &[f64],
+    ) -> Result<Vec<Pruned<M>>, Error> {
+        let costs = self.costs(module)?;
+        let each = sparsities.iter();
+        each.map(|&sparsity| self.prune_by(&costs, module.clone(), sparsity))
+            .collect()
+    }
+
+    fn costs<M: Module>(&self, module: &M) -> Result<Costs, Error> {
+        let params = self.mask.locate(module)?;
+        let weights = read(module, &params);
         let saliency = match self.config.selection {
-            Selection::Independent => self.saliencies(&module)?,
+            Selection::Independent => self.saliencies(module)?,
             Selection::Sequential => self.eliminations(&weights)?,
         };
+        Ok(Costs {
+            params,
+            weights,
+            saliency,
+        })
+    }
+
+    /// `costs` are those of this module.
+    fn prune_by<M: Module>(
+        &self,
+        costs: &Costs,
+        module: M,
+        sparsity: f64,
+    ) -> Result<Pruned<M>, Error> {
+        let Costs {
+            params,
+            weights,
+            saliency,
+        } = costs;
         let before = self.mask.to_host();
-        let parts = params.iter().zip(&saliency).zip(&before);
+        let parts = params.iter().zip(saliency).zip(&before);
         let candidates: Vec<Candidates<'_>> = parts
             .map(|((param, saliency), pruned)| Candidates {
                 path: &param.path,
@@ -269,13 +337,13 @@ impl WoodFisher {
             })
             .collect();
         let after = select(&candidates, sparsity, self.config.scope)?;
-        let left = self.left(weights, &after)?;
-        let model = rewrite(module, &params, |k, value| {
+        let left = self.left(weights.clone(), &after)?;
+        let model = rewrite(module, params, |k, value| {
             let size = left[k].len();
             let data = TensorData::new(left[k].clone(), [size]);
             Tensor::from_data(data, (&value.device(), value.dtype()))
         });
-        let cost = removed_cost(&saliency, &before, &after);
+        let cost = removed_cost(saliency, &before, &after);
         let mask = self.mask.with_pruned(after);
         // A compensation can round to anything but a pruned weight is zero.
         Ok(Pruned {
