@@ -1,6 +1,7 @@
 //! The command line.
 
 mod method;
+mod prune;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use devices::DeviceKind;
 use method::MethodFlags;
 
 pub use method::PerMethod;
+pub use prune::PruneArgs;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///
@@ -48,6 +50,8 @@ pub struct Cli {
 pub enum Command {
     /// Make a table and pictures of runs.
     Report(ReportArgs),
+    /// Prune the models of finished runs that trained them in full.
+    Prune(PruneArgs),
 }
 
 /// Which runs to report.

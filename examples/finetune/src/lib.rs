@@ -3,7 +3,8 @@
 //! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
 //! reads the [`data`], puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with one of the [`method`]s, once for each seed; a run leaves its [`history`] behind, and
-//! [`report`] makes tables and pictures of them, and [`stages`] opens it again.
+//! [`report`] makes tables and pictures of them, [`stages`] opens it again, and [`mod@prune`] prunes the
+//! trained model.
 
 pub mod cli;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod method;
 pub mod metric;
 pub mod model;
 pub mod preset;
+pub mod prune;
 pub mod report;
 pub mod schedule;
 pub mod stages;

@@ -29,10 +29,32 @@ struct State {
 
 /// What the model answers in validation or test.
 #[derive(Default)]
-struct Answers {
+pub(crate) struct Answers {
     pairs: Vec<(usize, usize)>,
     loss: f64,
     samples: usize,
+}
+
+impl Answers {
+    /// What it makes of a batch.
+    pub fn add(&mut self, outcome: &Outcome) {
+        let samples = outcome.samples();
+        let loss: f64 = outcome.loss.clone().into_scalar::<f32>().into();
+        self.pairs.extend(outcome.pairs());
+        self.loss += loss * samples as f64;
+        self.samples += samples;
+    }
+
+    /// Mean loss and metrics.
+    pub fn scores(&self, metrics: &[Metric]) -> Scores {
+        let metrics = metrics.iter();
+        Scores {
+            loss: self.loss / self.samples.max(1) as f64,
+            metrics: metrics
+                .map(|metric| (metric.name().to_string(), metric.score(&self.pairs)))
+                .collect(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Log {
@@ -128,26 +150,13 @@ impl Log {
 
     /// What the model makes of a batch in validation or test.
     pub fn answers(&self, outcome: &Outcome) {
-        let loss: f64 = outcome.loss.clone().into_scalar::<f32>().into();
-        let samples = outcome.samples();
-        let pairs = outcome.pairs();
-        let mut state = self.lock();
-        state.answers.pairs.extend(pairs);
-        state.answers.loss += loss * samples as f64;
-        state.answers.samples += samples;
+        self.lock().answers.add(outcome);
     }
 
     /// Scores of the answers since the last call.
     pub fn scores(&self) -> Scores {
         let mut state = self.lock();
-        let answers = std::mem::take(&mut state.answers);
-        let metrics = state.metrics.iter();
-        Scores {
-            loss: answers.loss / answers.samples.max(1) as f64,
-            metrics: metrics
-                .map(|metric| (metric.name().to_string(), metric.score(&answers.pairs)))
-                .collect(),
-        }
+        std::mem::take(&mut state.answers).scores(&state.metrics)
     }
 
     /// An epoch is over: note its scores and write the record.

@@ -1,13 +1,16 @@
 //! Fine-tune pretrained models on real data.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use finetune::Error;
-use finetune::cli::{Cli, Command, ReportArgs, RunArgs};
+use finetune::cli::{Cli, Command, PruneArgs, ReportArgs, RunArgs};
 use finetune::experiment::{Ended, Experiment, Flags};
 use finetune::history::History;
+use finetune::prune;
 use finetune::report;
+use finetune::stages::KeptRun;
 use finetune::stop::Stop;
 use finetune::tune::tune;
 
@@ -19,6 +22,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Some(Command::Report(args)) => write_report(args),
+        Some(Command::Prune(args)) => write_pruned(args),
         None => start(&cli.run),
     };
     match done {
@@ -136,6 +140,26 @@ fn write_report(args: &ReportArgs) -> Result<ExitCode, Error> {
     println!("{}", report::table(&histories));
     for path in report::write(out.map_or(".".as_ref(), |out| out.as_path()), &histories)? {
         println!("{}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_pruned(args: &PruneArgs) -> Result<ExitCode, Error> {
+    let runs = prune::open(&args.folders, &args.options)?;
+    let started = Instant::now();
+    let mut rows = Vec::new();
+    // A file that cannot be written shows before the first gradient.
+    args.write(&rows)?;
+    for folder in runs {
+        let run = KeptRun::open_with(&folder, |config| args.change(config))?;
+        let pruned = prune::prune(&run, &args.options, |row| {
+            println!("{row} [{:.0} s]", started.elapsed().as_secs_f64());
+        })?;
+        rows.extend(pruned);
+        args.write(&rows)?;
+    }
+    for (title, table) in prune::tables(&rows) {
+        println!("\n{title}\n{table}");
     }
     Ok(ExitCode::SUCCESS)
 }

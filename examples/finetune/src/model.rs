@@ -41,6 +41,16 @@ pub trait FineTune:
     ///
     /// [`Error::Adapter`] and [`Error::Write`].
     fn save(&self, folder: &Path) -> Result<(), Error>;
+
+    /// Take the parameters that [`save`](Self::save) wrote of a model that was trained in full.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] if they are not there, damaged, or those of another model.
+    fn load_full(self, folder: &Path) -> Result<Self, Error>;
+
+    /// Path of the layer that makes the logits; there is no such layer where embeddings make them.
+    fn head(&self) -> String;
 }
 
 /// What a model makes of a batch of M samples.

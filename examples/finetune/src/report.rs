@@ -28,6 +28,16 @@ const DEPTH: usize = 4;
 ///
 /// [`Error::RunFolder`] if there is none, or one that cannot be read.
 pub fn collect(folders: &[PathBuf]) -> Result<Vec<History>, Error> {
+    let runs = runs(folders)?;
+    Ok(runs.into_iter().map(|(_, history)| history).collect())
+}
+
+/// The same, each with its folder.
+///
+/// # Errors
+///
+/// As [`collect`].
+pub fn runs(folders: &[PathBuf]) -> Result<Vec<(PathBuf, History)>, Error> {
     let mut paths = BTreeSet::new();
     for folder in folders {
         let before = paths.len();
@@ -39,15 +49,12 @@ pub fn collect(folders: &[PathBuf]) -> Result<Vec<History>, Error> {
             });
         }
     }
-    let mut histories = paths
-        .iter()
-        .map(|path| History::read(path))
+    let mut runs = paths
+        .into_iter()
+        .map(|path| History::read(&path).map(|history| (path, history)))
         .collect::<Result<Vec<_>, _>>()?;
-    histories.sort_by(|a, b| {
-        let key = |run: &History| (run.config.name.clone(), run.method, run.seed);
-        key(a).cmp(&key(b))
-    });
-    Ok(histories)
+    runs.sort_by_key(|(_, run)| (run.config.name.clone(), run.method, run.seed));
+    Ok(runs)
 }
 
 fn find(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) {
@@ -124,7 +131,7 @@ fn styled(histories: &[History], style: TableStyle) -> Table {
 }
 
 /// Mean ± standard deviation.
-fn spread(values: &[f64], digits: usize) -> String {
+pub(crate) fn spread(values: &[f64], digits: usize) -> String {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     match values.len() {

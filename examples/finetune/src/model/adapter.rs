@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
 use burn_peft::config::TaskType;
 use burn_peft::{LoraSettings, NameMap, Peft, PromptSettings};
 
@@ -112,16 +112,29 @@ pub(super) fn save_lora<M: Module>(
     Ok(adapter.write(folder.join("adapter"))?)
 }
 
+/// The file that [`save_full`] writes into a folder.
+const FULL: &str = "model.safetensors";
+
 /// Write all parameters as `model/model.safetensors`, in PyTorch's layouts under the paths of the
 /// module.
 pub(super) fn save_full<M: Module>(model: &M, folder: &Path) -> Result<(), Error> {
     let folder = folder.join("model");
     fs::create_dir_all(&folder).map_err(|error| Error::write(&folder, error))?;
-    let path = folder.join("model.safetensors");
+    let path = folder.join(FULL);
     let mut store = SafetensorsStore::from_file(&path)
         .overwrite(true)
         .with_to_adapter(BurnToPyTorchAdapter);
     model
         .save_into(&mut store)
         .map_err(|error| Error::write(&path, error))
+}
+
+/// Read what [`save_full`] wrote of a model like this.
+pub(super) fn load_full<M: Module>(mut model: M, folder: &Path) -> Result<M, Error> {
+    let path = folder.join("model").join(FULL);
+    let mut store = SafetensorsStore::from_file(&path).with_from_adapter(PyTorchToBurnAdapter);
+    match model.load_from(&mut store) {
+        Ok(_) => Ok(model),
+        Err(error) => Err(Error::read(&path, error)),
+    }
 }

@@ -10,7 +10,7 @@ use models::vit::dinov2::{Dinov2Config, Dinov2ForImageClassification};
 use models::vit::{ViTConfig, ViTForImageClassification, ViTInput};
 use models::weights::load_named;
 
-use super::adapter::{Family, NAME, Trained, no_prompt, save_full, save_lora};
+use super::adapter::{Family, NAME, Trained, load_full, no_prompt, save_full, save_lora};
 use super::mlp::Mlp;
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config};
@@ -34,6 +34,9 @@ pub trait Backbone: Module + ModuleDisplay + 'static {
 
     /// Names of its modules in files.
     fn names() -> NameMap;
+
+    /// Path of the layer that makes the logits.
+    fn head(&self) -> String;
 }
 
 impl Backbone for ViTForImageClassification {
@@ -47,6 +50,10 @@ impl Backbone for ViTForImageClassification {
             .next()
             .unwrap_or_default()
     }
+
+    fn head(&self) -> String {
+        "classifier".into()
+    }
 }
 
 impl Backbone for Dinov2ForImageClassification {
@@ -59,6 +66,10 @@ impl Backbone for Dinov2ForImageClassification {
             .into_iter()
             .next()
             .unwrap_or_default()
+    }
+
+    fn head(&self) -> String {
+        "classifier".into()
     }
 }
 
@@ -218,5 +229,14 @@ impl<B: Backbone> FineTune for ImageClassifier<B> {
             Trained::Lora(settings) => save_lora(&self.backbone, settings, &B::names(), folder),
             _ => save_full(&self.backbone, folder),
         }
+    }
+
+    fn load_full(self, folder: &Path) -> Result<Self, Error> {
+        let backbone = load_full(self.backbone, folder)?;
+        Ok(Self { backbone, ..self })
+    }
+
+    fn head(&self) -> String {
+        format!("backbone.{}", self.backbone.head())
     }
 }

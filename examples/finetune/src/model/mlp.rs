@@ -59,4 +59,8 @@ impl Backbone for Mlp {
     fn names() -> NameMap {
         NameMap::default()
     }
+
+    fn head(&self) -> String {
+        format!("layers.{}", self.layers.len() - 1)
+    }
 }

@@ -14,7 +14,7 @@ use models::weights::load;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::adapter::{Family, NAME, Size, Trained, save_full, save_lora};
+use super::adapter::{Family, NAME, Size, Trained, load_full, save_full, save_lora};
 use super::{FineTune, Judged, Outcome, fits};
 use crate::config::{AdapterKind, Config};
 use crate::data::Seq2SeqBatch;
@@ -279,5 +279,14 @@ impl FineTune for Seq2Seq {
             }
             _ => save_full(&self.t5, folder),
         }
+    }
+
+    fn load_full(self, folder: &Path) -> Result<Self, Error> {
+        let t5 = load_full(self.t5, folder)?;
+        Ok(Self { t5, ..self })
+    }
+
+    fn head(&self) -> String {
+        "t5.lm_head".into()
     }
 }

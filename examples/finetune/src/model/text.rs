@@ -12,7 +12,7 @@ use burn_peft::{LinearAdapted, NameMap, Peft, SoftPrompt};
 use models::bert::{BertConfig, BertForSequenceClassification, BertInput, BertModel};
 use models::weights::load;
 
-use super::adapter::{Family, NAME, Size, Trained, save_full, save_lora};
+use super::adapter::{Family, NAME, Size, Trained, load_full, save_full, save_lora};
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config, Pooling};
 use crate::data::TextBatch;
@@ -241,6 +241,14 @@ impl FineTune for TextClassifier {
             }
             _ => save_full(self, folder),
         }
+    }
+
+    fn load_full(self, folder: &Path) -> Result<Self, Error> {
+        load_full(self, folder)
+    }
+
+    fn head(&self) -> String {
+        "classifier".into()
     }
 }
 

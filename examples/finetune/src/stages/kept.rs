@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use burn::data::dataloader::batcher::Batcher;
+use burn::train::InferenceStep;
 use burn_peft::Peft;
 
 use super::visit::{Stages, Visit};
 use crate::checkpoint::{Checkpoints, proper};
-use crate::config::Config;
+use crate::config::{AdapterKind, Config};
 use crate::error::Error;
 use crate::experiment::{Experiment, Source, WithModel};
-use crate::history::{FILE, History};
+use crate::history::{FILE, History, Status};
+use crate::log::Answers;
 use crate::model::{FineTune, Judged};
 
 /// A run that was trained before, with its data.
@@ -141,6 +143,30 @@ impl KeptRun {
     }
 }
 
+/// Refuse a run that did not leave a whole trained model behind.
+pub(crate) fn check_full(folder: &Path, history: &History) -> Result<(), Error> {
+    let refuse = |problem: String| {
+        Err(Error::RunFolder {
+            path: folder.into(),
+            problem,
+        })
+    };
+    let kind = history.config.adapter.kind;
+    if kind != AdapterKind::Full {
+        let kind = format!("{kind:?}").to_lowercase();
+        return refuse(format!(
+            "expected a model that was trained in full (`--adapter full`), found {kind}"
+        ));
+    }
+    match history.status {
+        Status::Finished => Ok(()),
+        status => {
+            let status = format!("{status:?}").to_lowercase();
+            refuse(format!("expected a finished run, this one is {status}"))
+        }
+    }
+}
+
 /// A visitor on its way to the model.
 struct Opened<'a, V> {
     run: &'a KeptRun,
@@ -169,10 +195,37 @@ impl<V: Visit> WithModel for Opened<'_, V> {
         }
         let model_at = |epoch| self.run.at(model.clone(), epoch);
         let batch = |rows: &[usize], device: &_| data.training_batch(rows, device);
+        let KeptRun {
+            folder,
+            history,
+            experiment,
+        } = self.run;
+        let trained = || {
+            check_full(folder, history)?;
+            model.clone().load_full(folder)
+        };
+        let metrics = experiment.config().task()?.metrics();
+        let device = experiment.device().clone().inner();
+        let test = |model: &M| {
+            let loaders = data.loaders::<M::Batch>(&history.config.training, history.seed, 0);
+            let model = model.valid();
+            let mut answers = Answers::default();
+            for batch in loaders.test.to_device(&device).iter() {
+                let batch = batch.map_err(|error| Error::Stopped {
+                    run: folder.display().to_string(),
+                    reason: error.to_string(),
+                })?;
+                answers.add(&InferenceStep::step(&model, batch));
+            }
+            Ok(answers.scores(&metrics))
+        };
         self.visitor.visit(Stages {
             run: self.run,
+            head: model.head(),
             model_at: &model_at,
+            trained: &trained,
             batch: &batch,
+            test: &test,
         })
     }
 }

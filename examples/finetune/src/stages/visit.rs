@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::kept::KeptRun;
 use crate::error::Error;
-use crate::history::History;
+use crate::history::{History, Scores};
 use crate::model::Judged;
 
 /// Something to do with the stages of a run, for every type of model.
@@ -31,8 +31,11 @@ pub trait Visit {
 /// See [`KeptRun`] for an example.
 pub struct Stages<'a, M: Judged> {
     pub(super) run: &'a KeptRun,
+    pub(super) head: String,
     pub(super) model_at: &'a dyn Fn(usize) -> Result<M, Error>,
+    pub(super) trained: &'a dyn Fn() -> Result<M, Error>,
     pub(super) batch: &'a dyn Fn(&[usize], &Device) -> M::Batch,
+    pub(super) test: &'a dyn Fn(&M) -> Result<Scores, Error>,
 }
 
 impl<M: Judged> Stages<'_, M> {
@@ -55,6 +58,31 @@ impl<M: Judged> Stages<'_, M> {
     /// cannot be read or belong to another model.
     pub fn model(&self, epoch: usize) -> Result<M, Error> {
         (self.model_at)(epoch)
+    }
+
+    /// The model that a finished run of `--adapter full` left behind (that of its best epoch), on the
+    /// device and with gradients. Dropout is off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RunFolder`] if the run is not finished or trained an adapter, [`Error::Read`] if the
+    /// parameters cannot be read or belong to another model.
+    pub fn trained(&self) -> Result<M, Error> {
+        (self.trained)()
+    }
+
+    /// Path of the layer that makes the logits; there is no such layer where embeddings make them.
+    pub fn head(&self) -> &str {
+        &self.head
+    }
+
+    /// Loss and metrics on the test rows, as at the end of a run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] if a batch cannot be made.
+    pub fn test(&self, model: &M) -> Result<Scores, Error> {
+        (self.test)(model)
     }
 
     /// Rows for training.
@@ -82,15 +110,34 @@ impl<M: Judged> Stages<'_, M> {
     ///
     /// [`Error::Config`] if a batch would hold no row or more than there are.
     pub fn batches(&self, count: usize, size: usize, seed: u64) -> Result<Vec<M::Batch>, Error> {
+        let drawn = self.draws("rows of a batch", count, size, seed)?;
+        drawn.iter().map(|rows| self.batch(rows)).collect()
+    }
+
+    /// `size` training rows, drawn without repetition.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for no row, or more than there are.
+    pub fn sample(&self, size: usize, seed: u64) -> Result<Vec<usize>, Error> {
+        Ok(self.draws("samples", 1, size, seed)?.concat())
+    }
+
+    fn draws(
+        &self,
+        what: &str,
+        count: usize,
+        size: usize,
+        seed: u64,
+    ) -> Result<Vec<Vec<usize>>, Error> {
         let rows = self.rows();
         if size == 0 || size > rows {
             let expected = format!("1 to {rows}, the rows for training");
-            return Err(Error::config("rows of a batch", size, expected));
+            return Err(Error::config(what, size, expected));
         }
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        (0..count)
-            .map(|_| self.batch(&rand::seq::index::sample(&mut generator, rows, size).into_vec()))
-            .collect()
+        let draw = |_| rand::seq::index::sample(&mut generator, rows, size).into_vec();
+        Ok((0..count).map(draw).collect())
     }
 
     /// Mean loss over the first `rows` training rows (all, if there are fewer).

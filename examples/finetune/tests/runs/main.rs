@@ -2,6 +2,7 @@
 
 mod kfac;
 mod place;
+mod prune;
 mod resume;
 mod stages;
 

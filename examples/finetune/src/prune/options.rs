@@ -1,0 +1,125 @@
+//! How to prune.
+
+use burn_ief::update::Amount;
+use burn_ief::woodfisher::{Curvature, WoodFisherConfig};
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// A way to prune.
+///
+/// ```
+/// use finetune::prune::Pruning;
+///
+/// assert_eq!(Pruning::Ief.title(), "WoodFisher, iEF");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pruning {
+    /// Smallest weights first.
+    Magnitude,
+    /// WoodFisher with the empirical Fisher matrix.
+    Ef,
+    /// WoodFisher with the improved empirical Fisher matrix.
+    Ief,
+}
+
+impl Pruning {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Magnitude, Self::Ef, Self::Ief];
+
+    /// Its name in tables.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Magnitude => "magnitude",
+            Self::Ef => "WoodFisher, EF",
+            Self::Ief => "WoodFisher, iEF",
+        }
+    }
+
+    /// Its Fisher matrix, if it has one.
+    pub fn curvature(self) -> Option<Curvature> {
+        match self {
+            Self::Magnitude => None,
+            Self::Ef => Some(Curvature::Empirical),
+            Self::Ief => Some(Curvature::Improved),
+        }
+    }
+}
+
+/// Ways, sparsities and the settings of the Fisher matrices.
+///
+/// ```
+/// use finetune::prune::Options;
+///
+/// let options = Options { samples: 0, ..Options::default() };
+/// assert!(options.validate().unwrap_err().to_string().contains("`gradients`"));
+/// ```
+#[derive(Debug, Clone, clap::Args, Serialize)]
+pub struct Options {
+    /// Ways to prune, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Pruning::ALL)]
+    pub methods: Vec<Pruning>,
+    /// Shares of the weights to prune, 0 to 1, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [0.5, 0.8, 0.9, 0.95], value_parser = share)]
+    pub sparsity: Vec<f64>,
+    /// Training rows whose gradients make the Fisher matrix.
+    #[arg(long, default_value_t = 512)]
+    pub samples: usize,
+    /// Weights in a block of the Fisher matrix.
+    #[arg(long, default_value_t = 64)]
+    pub block: usize,
+    /// Damping, relative to the mean diagonal of the first batch's Fisher matrix.
+    #[arg(long, default_value_t = 1e-2)]
+    pub damping: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            methods: Pruning::ALL.to_vec(),
+            sparsity: vec![0.5, 0.8, 0.9, 0.95],
+            samples: 512,
+            block: 64,
+            damping: 1e-2,
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(_) => Err("a share of the weights, 0 to 1".into()),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+impl Options {
+    /// Check the settings of the Fisher matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Method`] naming the first that is out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        Ok(self.config(Curvature::Improved).validate()?)
+    }
+
+    /// Every gradient is that of another training row.
+    pub(super) fn check_rows(&self, rows: usize) -> Result<(), Error> {
+        let wanted = self.methods.iter().any(|way| way.curvature().is_some());
+        match wanted && self.samples > rows {
+            true => {
+                let expected = format!("1 to {rows}, the rows for training");
+                Err(Error::config("samples", self.samples, expected))
+            }
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn config(&self, curvature: Curvature) -> WoodFisherConfig {
+        WoodFisherConfig::new(self.samples)
+            .with_curvature(curvature)
+            .with_block_size(self.block)
+            .with_damping(Amount::Relative(self.damping))
+    }
+}
