@@ -123,7 +123,7 @@ fn fisher<M: Judged>(
     options: &Options,
 ) -> Result<WoodFisher, Error> {
     let history = stages.history();
-    let samples = stages.sample(options.samples, history.seed)?;
+    let samples = stages.sample(options.gradients, history.seed)?;
     let mut fisher = WoodFisher::new(&options.config(curvature), model, dense)?;
     for rows in samples.chunks(history.config.training.batch) {
         let batch = stages.batch(rows)?;

@@ -15,7 +15,7 @@ use crate::prune::{Options, Row, csv, json};
 ///
 /// Pruned are the weights of all linear layers but the one that makes the logits (in BERT: attention
 /// and feed-forward), the least important of all layers together; embeddings, norms and biases stay.
-/// EF and iEF take 8·BLOCK bytes of memory for each of these weights, one after the other.
+/// EF and iEF take 8·BLOCK_SIZE bytes of memory for each of these weights, one after the other.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
     /// Run folders, or folders that hold some.

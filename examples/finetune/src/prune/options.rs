@@ -52,23 +52,23 @@ impl Pruning {
 /// ```
 /// use finetune::prune::Options;
 ///
-/// let options = Options { samples: 0, ..Options::default() };
+/// let options = Options { gradients: 0, ..Options::default() };
 /// assert!(options.validate().unwrap_err().to_string().contains("`gradients`"));
 /// ```
 #[derive(Debug, Clone, clap::Args, Serialize)]
 pub struct Options {
     /// Ways to prune, separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Pruning::ALL)]
+    #[arg(long = "method", value_enum, value_delimiter = ',', default_values_t = Pruning::ALL)]
     pub methods: Vec<Pruning>,
     /// Shares of the weights to prune, 0 to 1, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [0.5, 0.8, 0.9, 0.95], value_parser = share)]
     pub sparsity: Vec<f64>,
-    /// Training rows whose gradients make the Fisher matrix.
+    /// Per-sample gradients in the Fisher matrix, each of another training row.
     #[arg(long, default_value_t = 512)]
-    pub samples: usize,
-    /// Weights in a block of the Fisher matrix.
+    pub gradients: usize,
+    /// Weights in a block.
     #[arg(long, default_value_t = 64)]
-    pub block: usize,
+    pub block_size: usize,
     /// Damping, relative to the mean diagonal of the first batch's Fisher matrix.
     #[arg(long, default_value_t = 1e-2)]
     pub damping: f64,
@@ -79,8 +79,8 @@ impl Default for Options {
         Self {
             methods: Pruning::ALL.to_vec(),
             sparsity: vec![0.5, 0.8, 0.9, 0.95],
-            samples: 512,
-            block: 64,
+            gradients: 512,
+            block_size: 64,
             damping: 1e-2,
         }
     }
@@ -107,19 +107,19 @@ impl Options {
     /// Every gradient is that of another training row.
     pub(super) fn check_rows(&self, rows: usize) -> Result<(), Error> {
         let wanted = self.methods.iter().any(|way| way.curvature().is_some());
-        match wanted && self.samples > rows {
+        match wanted && self.gradients > rows {
             true => {
                 let expected = format!("1 to {rows}, the rows for training");
-                Err(Error::config("samples", self.samples, expected))
+                Err(Error::config("gradients", self.gradients, expected))
             }
             false => Ok(()),
         }
     }
 
     pub(super) fn config(&self, curvature: Curvature) -> WoodFisherConfig {
-        WoodFisherConfig::new(self.samples)
+        WoodFisherConfig::new(self.gradients)
             .with_curvature(curvature)
-            .with_block_size(self.block)
+            .with_block_size(self.block_size)
             .with_damping(Amount::Relative(self.damping))
     }
 }

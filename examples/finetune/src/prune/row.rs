@@ -242,7 +242,7 @@ mod tests {
         );
         let json: serde_json::Value =
             serde_json::from_slice(&json(&Options::default(), &rows).unwrap()).unwrap();
-        assert_eq!(json["options"]["samples"], 512);
+        assert_eq!(json["options"]["gradients"], 512);
         assert_eq!(json["rows"][0]["pruning"], serde_json::Value::Null);
         assert_eq!(json["rows"][3]["pruning"], "magnitude");
     }

@@ -51,8 +51,8 @@ fn tables_come_from_models_that_were_tested() {
         "prune",
         "runs",
         "--sparsity=0,0.5,1",
-        "--samples=40",
-        "--block=16",
+        "--gradients=40",
+        "--block-size=16",
         "--json=pruned.json",
         "--csv=pruned.csv",
     ];
@@ -109,7 +109,7 @@ fn tables_come_from_models_that_were_tested() {
 #[test]
 fn compensated_weights_lose_less_than_those_of_magnitude() {
     let place = trained();
-    let flags = ["prune", "runs", "--sparsity=0.9", "--samples=64"];
+    let flags = ["prune", "runs", "--sparsity=0.9", "--gradients=64"];
     place.succeed(&[&flags[..], &["--json=pruned.json"]].concat());
     let rows = rows(&place, "pruned.json");
     let loss = |pruning: &str| {
@@ -141,7 +141,7 @@ fn every_family_is_pruned_but_for_its_head() {
     ] {
         place.succeed(&[&flags[..], &same].concat());
         let file = format!("--json={out}.json");
-        let options = ["--sparsity=0.25", "--samples=12", "--block=8"];
+        let options = ["--sparsity=0.25", "--gradients=12", "--block-size=8"];
         place.succeed(&[&["prune", out, &file], &options[..]].concat());
         let rows = rows(&place, &format!("{out}.json"));
         assert_eq!(rows.len(), 4);
@@ -166,25 +166,25 @@ fn what_cannot_be_pruned_is_refused() {
         assert!(said.contains(expected), "{flags:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
     };
-    refused(2, &["runs", "--methods=sgd"], "invalid value 'sgd'");
+    refused(2, &["runs", "--method=sgd"], "invalid value 'sgd'");
     refused(
         2,
         &["runs", "--sparsity=1.5"],
         "a share of the weights, 0 to 1",
     );
-    refused(2, &["runs", "--samples=0"], "`gradients`");
-    refused(2, &["runs", "--block=0"], "`block_size`");
+    refused(2, &["runs", "--gradients=0"], "`gradients`");
+    refused(2, &["runs", "--block-size=0"], "`block_size`");
     refused(2, &["runs", "--damping=-1"], "`damping`");
-    refused(2, &["runs", "--samples=100000"], "the rows for training");
+    refused(2, &["runs", "--gradients=100000"], "the rows for training");
     refused(2, &["nowhere"], "no run here");
     refused(
         2,
-        &["runs", "--samples=40", "--data=nowhere.csv"],
+        &["runs", "--gradients=40", "--data=nowhere.csv"],
         "nowhere.csv",
     );
     refused(
         1,
-        &["runs", "--samples=40", "--json=no/where.json"],
+        &["runs", "--gradients=40", "--json=no/where.json"],
         "no/where.json",
     );
 
@@ -194,13 +194,13 @@ fn what_cannot_be_pruned_is_refused() {
     fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
     refused(
         2,
-        &["runs/adamw-seed2", "--samples=40"],
+        &["runs/adamw-seed2", "--gradients=40"],
         "model.safetensors",
     );
     fs::remove_file(&weights).unwrap();
     refused(
         2,
-        &["runs/adamw-seed2", "--samples=40"],
+        &["runs/adamw-seed2", "--gradients=40"],
         "model.safetensors",
     );
 
