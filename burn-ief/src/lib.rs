@@ -2,6 +2,8 @@
 
 pub mod error;
 pub mod eval;
+#[cfg(feature = "flex")]
+pub mod flex;
 pub mod jacobian;
 pub mod kfac;
 pub mod linalg;

@@ -5,6 +5,7 @@
 //! cost alone, see [`Outer`].
 
 mod dense;
+#[cfg(feature = "flex")]
 mod host;
 mod lookup;
 mod outer;
@@ -188,6 +189,15 @@ impl Rows {
 }
 
 /// Cast only where it changes something.
+/// `a b`, the faster way where the device has two.
+fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if let Some(product) = crate::flex::product(&a, &b) {
+        return product;
+    }
+    a.matmul(b)
+}
+
 fn to_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
 }

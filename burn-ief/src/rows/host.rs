@@ -5,13 +5,19 @@
 
 use std::ops::Range;
 
-use burn::tensor::{DType, Device, Element, Tensor, TensorData};
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, Element, Tensor, TensorData};
+use bytemuck::Pod;
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::traits::RealField;
 use faer::traits::math_utils::{one, zero};
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, Par};
 use rayon::prelude::*;
+
+use crate::flex;
 
 /// Fewest multiplications of a strip: less is not worth the buffers of another thread.
 const SHARE: usize = 1 << 24;
@@ -28,40 +34,25 @@ pub(super) struct Factor {
 /// The lower triangle of `(L Lᵀ) ∘ (R Rᵀ)`, with the constants, accumulated in `dtype`; `None` on
 /// other devices and in other precisions. What lies above the diagonal is undefined.
 pub(super) fn gram(left: Factor, right: Factor, dtype: DType) -> Option<Tensor<2>> {
-    let device = left.rows.device();
-    if !is_host(&device) {
-        return None;
-    }
     match dtype {
-        DType::F32 => Some(hadamard::<f32>(left, right, &device)),
-        DType::F64 => Some(hadamard::<f64>(left, right, &device)),
+        DType::F32 => hadamard::<f32>(left, right),
+        DType::F64 => hadamard::<f64>(left, right),
         _ => None,
     }
 }
 
-#[cfg(feature = "flex")]
-fn is_host(device: &Device) -> bool {
-    *device == Device::flex()
-}
-
-#[cfg(not(feature = "flex"))]
-fn is_host(_: &Device) -> bool {
-    false
-}
-
-fn hadamard<E: Element + RealField>(left: Factor, right: Factor, device: &Device) -> Tensor<2> {
-    let ([samples, width], [others, other_width]) = (left.rows.dims(), right.rows.dims());
+fn hadamard<E: Element + Pod + RealField>(left: Factor, right: Factor) -> Option<Tensor<2>> {
+    let device = left.rows.device();
+    let [samples, width] = left.rows.dims();
+    let [others, other_width] = right.rows.dims();
     assert_eq!(samples, others, "samples of both factors");
+    let (left, right) = (Products::<E>::new(left)?, Products::<E>::new(right)?);
     let mut sum = vec![E::default(); samples * samples];
     let work = samples * samples / 2 * (width + other_width);
     match strips(samples, work / SHARE).as_slice() {
         // Every thread that multiplies keeps packing buffers of its own.
-        [] | [_] => {
-            let (left, right) = (Products::new(left), Products::new(right));
-            write_both(&left, &right, 0..samples, &mut sum);
-        }
+        [] | [_] => write_both(&left, &right, 0..samples, &mut sum),
         strips => {
-            let (left, right) = rayon::join(|| Products::new(left), || Products::new(right));
             let mut rest = sum.as_mut_slice();
             let mut parts = Vec::with_capacity(strips.len());
             for strip in strips {
@@ -74,11 +65,11 @@ fn hadamard<E: Element + RealField>(left: Factor, right: Factor, device: &Device
         }
     }
     let data = TensorData::new(sum, [samples, samples]);
-    Tensor::from_data(data, (device, E::dtype()))
+    Some(Tensor::from_data(data, (&device, E::dtype())))
 }
 
 /// The strip's share of the product of both.
-fn write_both<E: Element + RealField>(
+fn write_both<E: Element + Pod + RealField>(
     left: &Products<E>,
     right: &Products<E>,
     strip: Range<usize>,
@@ -108,36 +99,34 @@ fn strips(samples: usize, count: usize) -> Vec<Range<usize>> {
     strips.filter(|strip| !strip.is_empty()).collect()
 }
 
-/// A factor on the host.
+/// A factor, read where it lies.
 struct Products<E> {
-    rows: TensorData,
+    rows: FlexTensor,
     samples: usize,
-    width: usize,
     constant: E,
 }
 
-impl<E: Element + RealField> Products<E> {
-    fn new(factor: Factor) -> Self {
-        let [samples, width] = factor.rows.dims();
-        // A tensor of its own, which is read as it is: Flex copies a shared one twice.
-        let own = match factor.rows.dtype() == E::dtype() {
-            true => factor.rows.mul_scalar(1.0),
-            false => factor.rows.cast(E::dtype()),
+impl<E: Element + Pod + RealField> Products<E> {
+    /// `None` on other devices.
+    fn new(factor: Factor) -> Option<Self> {
+        let [samples, _] = factor.rows.dims();
+        let rows = factor.rows.try_into_primitive::<Flex>().ok()?;
+        let rows = match rows.dtype() == E::dtype() {
+            true => rows,
+            false => Flex::float_cast(rows, E::dtype().into()),
         };
-        Self {
-            rows: own.into_data(),
+        Some(Self {
+            rows: flex::straight(&rows),
             samples,
-            width,
             constant: if factor.constant { one() } else { zero() },
-        }
+        })
     }
 
     /// The strip's share of the triangle, a rectangle up to the diagonal and a triangle at it, to
     /// row-major `entries` of `width` columns.
     fn write(&self, strip: &Range<usize>, entries: &mut [E], width: usize) {
         entries.fill(self.constant);
-        let rows = self.rows.as_slice::<E>().expect("read in this precision");
-        let rows = MatRef::from_row_major_slice(rows, self.samples, self.width);
+        let rows = flex::view::<E>(&self.rows);
         let own = rows.subrows(strip.start, strip.len());
         let entries = MatMut::from_row_major_slice_mut(entries, strip.len(), width);
         let (before, entries) = entries.split_at_col_mut(strip.start);
@@ -157,10 +146,10 @@ impl<E: Element + RealField> Products<E> {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Distribution;
+    use burn::tensor::{Device, Distribution};
     use proptest::prelude::*;
 
     /// Largest distance from plain products, of entries of size 1.

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor};
 
-use super::{TEMPORARY, dense, host, to_dtype, triangular};
+#[cfg(feature = "flex")]
+use super::host;
+use super::{TEMPORARY, dense, matmul, to_dtype, triangular};
 
 /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`; optionally with the
 /// rows `Σ_t right[n, t]` of a bias of shape `[o]` beside it.
@@ -191,7 +193,8 @@ impl Outer {
         self.add_bias(self, shares.reduce(|a, b| a + b), dtype)
     }
 
-    /// The factored form for one position per sample, on the host.
+    /// The factored form for one position per sample, where the device's memory is the host's.
+    #[cfg(feature = "flex")]
     fn host_gram(&self, dtype: DType) -> Option<Tensor<2>> {
         let [_, positions, _] = self.left.dims();
         if positions != 1 {
@@ -206,6 +209,11 @@ impl Outer {
             factor(&self.right, self.constant_input(Side::Right)),
             dtype,
         )
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn host_gram(&self, _: DType) -> Option<Tensor<2>> {
+        None
     }
 
     fn add_bias(&self, other: &Self, weight: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {
@@ -239,7 +247,7 @@ impl Outer {
     pub(super) fn matvec(&self, v: Tensor<1>) -> Tensor<1> {
         let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
         let image = self.left.clone().reshape([m * t, i]);
-        let image = image.matmul(v.reshape([i, o])).reshape([m, t, o]);
+        let image = matmul(image, v.reshape([i, o])).reshape([m, t, o]);
         (image * self.right.clone())
             .reshape([m, t * o])
             .sum_dim(1)
@@ -261,7 +269,7 @@ impl Outer {
             false => (self.left.clone(), self.right.clone() * c),
         };
         let left = left.reshape([m * t, i]).transpose();
-        left.matmul(right.reshape([m * t, o])).reshape([i * o])
+        matmul(left, right.reshape([m * t, o])).reshape([i * o])
     }
 
     /// The bias's share of `Jᵀc`, `[o]`.
