@@ -8,6 +8,7 @@ pub(crate) mod edit;
 mod embedding;
 mod init;
 mod linear;
+mod product;
 mod replace;
 
 pub use adapter::Adapter;

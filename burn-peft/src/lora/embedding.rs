@@ -58,7 +58,7 @@ impl EmbeddingAdapted for Embedding {
                 weight: adapter.a.clone(),
             };
             let hidden = read.forward_recorded(ids.clone());
-            let delta = super::linear::product(&adapter.b, hidden) * (adapter.scale * factor);
+            let delta = super::linear::without_bias(&adapter.b, hidden) * (adapter.scale * factor);
             vectors = vectors.clone() + at(delta, vectors.dtype());
         }
         vectors

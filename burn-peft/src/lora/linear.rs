@@ -9,6 +9,7 @@ use burn_ief::{Recorder, Rows, recorder};
 
 use super::adapter::{Adapter, at, beside, column_norms};
 use super::adapters::{Adapters, bare};
+use super::product::{self, Update};
 use super::replace::replace;
 
 /// The adapters that take part, with the factors on their updates.
@@ -156,25 +157,28 @@ fn forward<const D: usize>(base: &Linear, parts: &Parts<'_>, input: Tensor<D>) -
 
 /// Outside a recording, on `[M * T, d_input]`.
 fn plain(base: &Linear, parts: &Parts<'_>, x: Tensor<2>) -> Tensor<2> {
-    let mut y = x.clone().matmul(dense(&base.weight, x.dtype()));
-    if let Some(bias) = &base.bias {
-        y = y + bias.val().unsqueeze();
+    let weight = dense(base.weight.val(), x.dtype());
+    let update = |&(adapter, factor): &(&Adapter<2>, f64)| Update {
+        entering: drops(adapter).then(|| adapter.dropout.forward(x.clone())),
+        a: adapter.a.val(),
+        b: adapter.b.val(),
+        scale: adapter.scale * factor,
+    };
+    let updates: Vec<Update> = parts.iter().map(update).collect();
+    let y = product::of(x, weight, &updates);
+    match &base.bias {
+        Some(bias) => y + bias.val().unsqueeze(),
+        None => y,
     }
-    for (adapter, factor) in parts {
-        let entering = at(x.clone(), adapter.a.val().dtype());
-        let hidden = adapter.dropout.forward(entering).matmul(adapter.a.val());
-        // Scaled where it is narrow.
-        let delta = (hidden * (adapter.scale * factor)).matmul(adapter.b.val());
-        // No second owner of `y`, so that devices can add in place.
-        let dtype = y.dtype();
-        y = y + at(delta, dtype);
-    }
-    y
+}
+
+/// Whether the dropout of an adapter changes its input.
+fn drops(adapter: &Adapter<2>) -> bool {
+    adapter.dropout.prob > 0.0 && adapter.dropout.training.is_enabled()
 }
 
 /// The weight, unpacked to the dtype of its input where it is quantised.
-fn dense(weight: &Param<Tensor<2>>, dtype: DType) -> Tensor<2> {
-    let weight = weight.val();
+fn dense(weight: Tensor<2>, dtype: DType) -> Tensor<2> {
     match weight.dtype().is_float() {
         true => weight,
         false => at(weight, dtype),
@@ -184,21 +188,20 @@ fn dense(weight: &Param<Tensor<2>>, dtype: DType) -> Tensor<2> {
 /// With DoRA, on `[M, T, d_input]`, recorded or not: `(m / ‖W + s A B‖) (x (W + s A B)) + b`.
 fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
     let [batch, _, _] = x.dims();
-    let through = product(&base.weight, x.clone());
+    let through = without_bias(&base.weight, x.clone());
     let mut y = through.clone();
     for (adapter, factor) in parts {
         let scale = adapter.scale * factor;
-        let drops = adapter.dropout.prob > 0.0 && adapter.dropout.training.is_enabled();
         let entering = adapter
             .dropout
             .forward_recorded(at(x.clone(), adapter.a.val().dtype()));
-        let hidden = product(&adapter.a, entering.clone());
-        let delta = at(product(&adapter.b, hidden) * scale, y.dtype());
+        let hidden = without_bias(&adapter.a, entering.clone());
+        let delta = at(without_bias(&adapter.b, hidden) * scale, y.dtype());
         let Some(magnitude) = &adapter.magnitude else {
             y = y + delta;
             continue;
         };
-        let weight = dense(&base.weight, adapter.a.val().dtype());
+        let weight = dense(base.weight.val(), adapter.a.val().dtype());
         let factors = [adapter.a.val(), adapter.b.val()].map(Tensor::inner);
         let [a, b] = factors;
         let composed = at(weight.inner(), a.dtype()) + a.matmul(b) * scale;
@@ -210,8 +213,8 @@ fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
             .reshape([batch, 1, width]);
         let norms = beside(norms.reshape([1, 1, width]), &magnitudes);
         let ratio = at(magnitudes / norms, y.dtype());
-        let base_part = match drops {
-            true => product(&base.weight, at(entering, x.dtype())),
+        let base_part = match drops(adapter) {
+            true => without_bias(&base.weight, at(entering, x.dtype())),
             false => through.clone(),
         };
         y = y - base_part.clone() + (base_part + delta) * ratio;
@@ -223,7 +226,7 @@ fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
 }
 
 /// `x W` without a bias, folded to 2-D.
-pub(super) fn product(weight: &Param<Tensor<2>>, x: Tensor<3>) -> Tensor<3> {
+pub(super) fn without_bias(weight: &Param<Tensor<2>>, x: Tensor<3>) -> Tensor<3> {
     let packed = !weight.base().dtype().is_float();
     if recorder().is_some() && !packed {
         let layer = Linear {
@@ -236,7 +239,7 @@ pub(super) fn product(weight: &Param<Tensor<2>>, x: Tensor<3>) -> Tensor<3> {
     let dtype = x.dtype();
     let y = x
         .reshape([batch * positions, d_input])
-        .matmul(dense(weight, dtype));
+        .matmul(dense(weight.val(), dtype));
     let [_, width] = y.dims();
     y.reshape([batch, positions, width])
 }
@@ -255,44 +258,36 @@ impl Call {
         let [_, _, d_input] = x.dims();
         let [_, d_output] = base.weight.lazy_shape().dims();
         let folded: Tensor<2> = x.clone().reshape([batch * positions, d_input]);
+        // The factors are constants: their rows come from inputs and output errors.
+        let update = |&(adapter, factor): &(&Adapter<2>, f64)| Update {
+            entering: drops(adapter).then(|| adapter.dropout.forward_recorded(folded.clone())),
+            a: adapter.a.val().inner(),
+            b: adapter.b.val().inner(),
+            scale: adapter.scale * factor,
+        };
+        let updates: Vec<Update> = parts.iter().map(update).collect();
 
         let trains = |bias: &Param<Tensor<1>>| bias.is_require_grad();
         let base_trains = base.weight.is_require_grad() || base.bias.as_ref().is_some_and(trains);
-        let mut y = match base_trains {
+        let y = match base_trains {
             // The base records its own parameters.
-            true => base
-                .forward_recorded(x)
-                .reshape([batch * positions, d_output]),
+            true => {
+                let y = base
+                    .forward_recorded(x)
+                    .reshape([batch * positions, d_output]);
+                product::add(y, folded.clone(), &updates)
+            }
             false => {
-                let dtype = folded.dtype();
-                folded
-                    .clone()
-                    .matmul(at_input(base.weight.val().inner(), dtype))
+                let weight = dense(base.weight.val().inner(), folded.dtype());
+                product::of(folded.clone(), weight, &updates)
             }
         };
-        let mut uses = Vec::new();
-        for (adapter, factor) in parts {
-            let entering = at(folded.clone(), adapter.a.val().dtype());
-            let dropped = adapter.dropout.forward_recorded(entering);
-            let mut hidden = dropped.clone().matmul(adapter.a.val().inner());
-            if adapter.a.is_require_grad() {
-                let (tapped, tap) = self.recorder.tap(hidden, &adapter.a);
-                hidden = tapped;
-                self.record(&adapter.a, dropped, tap);
-            }
-            // Scaled where it is narrow.
-            let hidden = hidden * (adapter.scale * factor);
-            let delta = hidden.clone().matmul(adapter.b.val().inner());
-            // No second owner of `y`, so that devices can add in place.
-            let dtype = y.dtype();
-            y = y + at(delta, dtype);
-            if adapter.b.is_require_grad() {
-                uses.push((&adapter.b, hidden));
-            }
-        }
         let frozen_bias = base.bias.as_ref().filter(|_| !base_trains);
         let frozen_bias = frozen_bias.map(|bias| bias.val().inner().unsqueeze::<2>());
-        let Some((first, _)) = uses.first() else {
+        let factors = parts
+            .iter()
+            .flat_map(|(adapter, _)| [&adapter.a, &adapter.b]);
+        let Some(first) = factors.into_iter().find(|factor| factor.is_require_grad()) else {
             return match frozen_bias {
                 Some(bias) => y + bias,
                 None => y,
@@ -306,36 +301,51 @@ impl Call {
                 (y + tap.value(), tap)
             }
         };
-        for (factor, hidden) in uses {
-            self.record(factor, hidden, tap.clone());
+        for ((adapter, _), update) in parts.iter().zip(updates) {
+            self.record(adapter, update, folded.clone(), tap.clone());
         }
         y
     }
 
-    /// Rows of a factor: its input times the error behind it.
-    fn record(&self, factor: &Param<Tensor<2>>, input: Tensor<2>, tap: Tap<2>) {
+    /// Rows of both factors, from what enters the adapter and the error e at the layer's output:
+    /// that of A is its input times `s e Bᵀ`, that of B is `s (x A)` times e.
+    fn record(&self, adapter: &Adapter<2>, update: Update, x: Tensor<2>, tap: Tap<2>) {
+        let Update {
+            entering,
+            a,
+            b,
+            scale,
+        } = update;
         let (batch, positions) = self.dims;
-        let input = input.inner();
-        // Rows are kept in f32 or f64: products of f16 rows overflow.
-        let input = match input.dtype() {
-            DType::F32 | DType::F64 => input,
-            _ => input.cast(DType::F32),
-        };
         let positioned = move |x: Tensor<2>| {
             let [_, width] = x.dims();
             x.reshape([batch, positions, width])
         };
-        let left = positioned(input);
-        self.recorder.record(factor, batch, move |grads| {
-            Some(Rows::outer(left, positioned(tap.error(grads)?)))
-        });
+        let input = at_least_f32(entering.unwrap_or(x).inner());
+        if adapter.a.is_require_grad() {
+            let (input, tap) = (input.clone(), tap.clone());
+            self.recorder.record(&adapter.a, batch, move |grads| {
+                let error = tap.error(grads)?;
+                let b = at(b, error.dtype());
+                let error = error.matmul(b.transpose()) * scale;
+                Some(Rows::outer(positioned(input), positioned(error)))
+            });
+        }
+        if adapter.b.is_require_grad() {
+            self.recorder.record(&adapter.b, batch, move |grads| {
+                let error = tap.error(grads)?;
+                let a = at(a, input.dtype());
+                let input = input.matmul(a) * scale;
+                Some(Rows::outer(positioned(input), positioned(error)))
+            });
+        }
     }
 }
 
-/// A quantised weight unpacked for an input of `dtype`.
-fn at_input(weight: Tensor<2>, dtype: DType) -> Tensor<2> {
-    match weight.dtype().is_float() {
-        true => weight,
-        false => at(weight, dtype),
+/// Per-sample rows are kept in f32 or f64: products of f16 rows overflow.
+fn at_least_f32(x: Tensor<2>) -> Tensor<2> {
+    match x.dtype() {
+        DType::F32 | DType::F64 => x,
+        _ => x.cast(DType::F32),
     }
 }
