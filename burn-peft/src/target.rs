@@ -100,7 +100,7 @@ impl Targets {
     ///
     /// - [`Error::Config`] if `target_modules` is not given ([`default_targets`] knows PEFT's
     ///   choice for some kinds of model)
-    /// - [`Error::Pattern`] for what is not a regular expression
+    /// - [`Error::Pattern`] for what is not a regular expression, or cannot be decided
     /// - [`Error::NoTarget`] if nothing matches, with near names
     /// - [`Error::AllExcluded`] if everything that matches is excluded again
     /// - [`Error::TargetKind`] if a target is neither a linear, embedding nor convolution layer
@@ -139,7 +139,7 @@ impl Targets {
         let mut targets = Vec::new();
         let mut excluded = false;
         for (name, kind) in modules.iter().filter(|(name, _)| !name.is_empty()) {
-            match rules.choose(name) {
+            match rules.choose(name)? {
                 Choice::Unmatched => continue,
                 Choice::Excluded => {
                     excluded = true;
@@ -155,9 +155,9 @@ impl Targets {
             targets.push(Target {
                 module: name.clone(),
                 kind: *kind,
-                rank: scales.rank_of(name),
-                alpha: scales.alpha_of(name),
-                scale: scales.scale_of(name),
+                rank: scales.rank_of(name)?,
+                alpha: scales.alpha_of(name)?,
+                scale: scales.scale_of(name)?,
             });
         }
         if !targets.is_empty() {

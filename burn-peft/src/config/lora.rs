@@ -255,7 +255,7 @@ impl LoraSettings {
     ///
     /// [`Error::Pattern`] for a pattern that is not a regular expression.
     pub fn rank_of(&self, module: &str) -> Result<usize, Error> {
-        Ok(self.scales()?.rank_of(module))
+        self.scales()?.rank_of(module)
     }
 
     /// The alpha at `module`; [`scales`](Self::scales) is faster for many modules.
@@ -264,7 +264,7 @@ impl LoraSettings {
     ///
     /// [`Error::Pattern`] for a pattern that is not a regular expression.
     pub fn alpha_of(&self, module: &str) -> Result<f64, Error> {
-        Ok(self.scales()?.alpha_of(module))
+        self.scales()?.alpha_of(module)
     }
 
     /// The scale at `module`; [`scales`](Self::scales) is faster for many modules.
@@ -273,7 +273,7 @@ impl LoraSettings {
     ///
     /// [`Error::Pattern`] for a pattern that is not a regular expression.
     pub fn scale_of(&self, module: &str) -> Result<f64, Error> {
-        Ok(self.scales()?.scale_of(module))
+        self.scales()?.scale_of(module)
     }
 }
 

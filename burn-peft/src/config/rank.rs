@@ -19,9 +19,9 @@ use crate::error::Error;
 ///     .with_rank_pattern([("q_proj", 4)])
 ///     .with_alpha_pattern([(r"layers\.0\..*", 2.0)]);
 /// let scales = settings.scales()?;
-/// assert_eq!(scales.rank_of("model.layers.1.q_proj"), 4);
-/// assert_eq!(scales.alpha_of("model.layers.1.q_proj"), 16.0);
-/// assert_eq!(scales.scale_of("model.layers.0.v_proj"), 0.25);
+/// assert_eq!(scales.rank_of("model.layers.1.q_proj")?, 4);
+/// assert_eq!(scales.alpha_of("model.layers.1.q_proj")?, 16.0);
+/// assert_eq!(scales.scale_of("model.layers.0.v_proj")?, 0.25);
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -50,22 +50,34 @@ impl Scales {
     }
 
     /// The rank r of the factors at `module`.
-    pub fn rank_of(&self, module: &str) -> usize {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pattern`] for a pattern that takes too many attempts to match.
+    pub fn rank_of(&self, module: &str) -> Result<usize, Error> {
         self.rank.of(module)
     }
 
     /// The numerator of the scale at `module`.
-    pub fn alpha_of(&self, module: &str) -> f64 {
+    ///
+    /// # Errors
+    ///
+    /// As [`rank_of`](Self::rank_of).
+    pub fn alpha_of(&self, module: &str) -> Result<f64, Error> {
         self.alpha.of(module)
     }
 
     /// The factor of the product at `module`: `alpha / r`, with rsLoRA `alpha / √r`.
-    pub fn scale_of(&self, module: &str) -> f64 {
-        let rank = self.rank_of(module) as f64;
-        match self.rank_stabilized {
-            true => self.alpha_of(module) / rank.sqrt(),
-            false => self.alpha_of(module) / rank,
-        }
+    ///
+    /// # Errors
+    ///
+    /// As [`rank_of`](Self::rank_of).
+    pub fn scale_of(&self, module: &str) -> Result<f64, Error> {
+        let (rank, alpha) = (self.rank_of(module)? as f64, self.alpha_of(module)?);
+        Ok(match self.rank_stabilized {
+            true => alpha / rank.sqrt(),
+            false => alpha / rank,
+        })
     }
 }
 
@@ -90,12 +102,13 @@ impl<T: Copy> Lookup<T> {
         })
     }
 
-    fn of(&self, module: &str) -> T {
-        let matching = self.entries.iter().find(|(key, _)| key.matches(module));
-        if let Some((_, value)) = matching {
-            return *value;
+    fn of(&self, module: &str) -> Result<T, Error> {
+        for (pattern, value) in &self.entries {
+            if pattern.matches(module)? {
+                return Ok(*value);
+            }
         }
         let named = self.names.iter().find(|(key, _)| key == module);
-        named.map_or(self.default, |(_, value)| *value)
+        Ok(named.map_or(self.default, |(_, value)| *value))
     }
 }

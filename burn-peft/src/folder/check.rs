@@ -103,7 +103,7 @@ impl Module<'_> {
             true => embedding,
             false => layer,
         };
-        let rank = scales.rank_of(self.name);
+        let rank = scales.rank_of(self.name)?;
         let width = self.factors((a, self.part(a)?), (b, self.part(b)?), rank)?;
         let magnitude = self.parts.get(&LoraPart::Magnitude);
         match (settings.use_dora, magnitude) {

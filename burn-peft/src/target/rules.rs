@@ -44,26 +44,33 @@ impl Rules {
         })
     }
 
-    pub(super) fn choose(&self, name: &str) -> Choice {
-        if !self.targets.matches(name) {
-            return Choice::Unmatched;
+    pub(super) fn choose(&self, name: &str) -> Result<Choice, Error> {
+        if !self.targets.matches(name)? {
+            return Ok(Choice::Unmatched);
         }
-        let excluded = self.excluded.as_ref();
-        let excluded = excluded.is_some_and(|excluded| excluded.matches(name));
-        let saved = || self.saved.iter().any(|saved| saved.matches(name));
-        match excluded || saved() || !self.in_layers(name) {
-            true => Choice::Excluded,
-            false => Choice::Target,
+        if let Some(excluded) = &self.excluded
+            && excluded.matches(name)?
+        {
+            return Ok(Choice::Excluded);
         }
+        for saved in &self.saved {
+            if saved.matches(name)? {
+                return Ok(Choice::Excluded);
+            }
+        }
+        Ok(match self.in_layers(name)? {
+            true => Choice::Target,
+            false => Choice::Excluded,
+        })
     }
 
     /// A module that `target_modules` lists with its full name is adapted in any layer.
-    fn in_layers(&self, name: &str) -> bool {
+    fn in_layers(&self, name: &str) -> Result<bool, Error> {
         match (&self.layers, &self.targets) {
-            (Some(layers), Matcher::Names { exact, .. }) => {
-                exact.contains(name) || layers.contain(name)
+            (Some(layers), Matcher::Names { exact, .. }) if !exact.contains(name) => {
+                layers.contain(name)
             }
-            _ => true,
+            _ => Ok(true),
         }
     }
 }
@@ -93,11 +100,11 @@ impl Matcher {
         })
     }
 
-    fn matches(&self, name: &str) -> bool {
+    fn matches(&self, name: &str) -> Result<bool, Error> {
         match self {
             Self::Expression(pattern) => pattern.matches(name),
             Self::Names { exact, ends } => {
-                exact.contains(name) || ends.iter().any(|end| ends_in(name, end))
+                Ok(exact.contains(name) || ends.iter().any(|end| ends_in(name, end)))
             }
         }
     }
@@ -137,10 +144,12 @@ impl Layers {
     }
 
     /// The first pattern that matches decides, whether its index is in the list or not.
-    fn contain(&self, name: &str) -> bool {
-        let index = self.patterns.iter().find_map(|pattern| pattern.index(name));
-        index
-            .flatten()
-            .is_some_and(|index| self.indices.contains(&index))
+    fn contain(&self, name: &str) -> Result<bool, Error> {
+        for pattern in &self.patterns {
+            if let Some(index) = pattern.index(name)? {
+                return Ok(index.is_some_and(|index| self.indices.contains(&index)));
+            }
+        }
+        Ok(false)
     }
 }

@@ -82,9 +82,17 @@ fn ranks_are_those_of_peft() {
         let expected = case["ranks"].as_array().unwrap();
         for (name, expected) in names.iter().zip(expected) {
             let expected = expected.as_u64().unwrap();
-            assert_eq!(scales.rank_of(name) as u64, expected, "{name}: {case}");
-            assert_eq!(scales.alpha_of(name), expected as f64, "{name}: {case}");
-            assert_eq!(scales.scale_of(name), 1.0);
+            assert_eq!(
+                scales.rank_of(name).unwrap() as u64,
+                expected,
+                "{name}: {case}"
+            );
+            assert_eq!(
+                scales.alpha_of(name).unwrap(),
+                expected as f64,
+                "{name}: {case}"
+            );
+            assert_eq!(scales.scale_of(name).unwrap(), 1.0);
         }
     }
 }
@@ -127,7 +135,7 @@ fn what_cannot_be_resolved_is_a_typed_error() {
     let module = "a.norm".to_string();
     assert_eq!(kind, Error::TargetKind { module });
     for settings in [
-        LoraSettings::new().with_target_modules(Modules::pattern("(?!a).*")),
+        LoraSettings::new().with_target_modules(Modules::pattern("a)")),
         query().with_exclude_modules(Modules::pattern("(")),
         query().with_modules_to_save(["("]),
         query()
