@@ -190,7 +190,7 @@ impl Rows {
 
 /// Cast only where it changes something.
 /// `a b`, the faster way where the device has two.
-fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+pub(crate) fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
     if let Some(product) = crate::flex::product(&a, &b) {
         return product;

@@ -7,7 +7,7 @@ use super::options::{Estimate, KroneckerDamping, Sharing};
 use crate::error::Error;
 use crate::jacobian::{Block, Part, Recorded, to_host};
 use crate::linalg::{RowSpan, Symmetric};
-use crate::rows::{Outer, Rows, Side};
+use crate::rows::{Outer, Rows, Side, matmul};
 
 /// The factors A and B of one layer, means over a batch.
 ///
@@ -100,8 +100,7 @@ impl LayerFactors {
 impl LayerInverses {
     /// The update of a gradient `[i (+ 1), o]`: `(A + d_A I)⁻¹ G (B + d_B I)⁻¹`.
     pub fn apply(&self, gradient: Tensor<2>) -> Tensor<2> {
-        let product = self.input.clone().matmul(gradient);
-        product.matmul(self.error.clone())
+        matmul(matmul(self.input.clone(), gradient), self.error.clone())
     }
 }
 
@@ -352,11 +351,9 @@ impl<'a> Uses<'a> {
         }
         let times = |x: Tensor<2>, inverse: Tensor<2>| {
             let inverse = inverse.to_device(&x.device()).cast(x.dtype());
-            x.matmul(inverse)
+            matmul(x, inverse)
         };
-        let product = times(inputs, input)
-            .transpose()
-            .matmul(times(errors, error));
+        let product = matmul(times(inputs, input).transpose(), times(errors, error));
         Some(product * (scale / samples as f64))
     }
 
@@ -383,7 +380,7 @@ fn total(x: Tensor<3>) -> Tensor<2> {
 
 /// `XᵀX`.
 fn second_moment(x: Tensor<2>) -> Tensor<2> {
-    x.clone().transpose().matmul(x)
+    matmul(x.clone().transpose(), x)
 }
 
 fn sum(terms: impl Iterator<Item = Tensor<2>>) -> Tensor<2> {
