@@ -21,12 +21,12 @@ use rayon::prelude::*;
 const SHARE: usize = 1 << 22;
 /// Fewest rows and columns of an output that [`product`] takes.
 const NARROW: usize = 32;
-/// Inner sizes up to which [`product`] pays: with AVX-512 in Burn's own products the deeper ones are
-/// as fast, and need no second copy of the left factor.
-const DEEP: usize = if cfg!(feature = "x86-v4") {
-    256
+/// Largest inner size for which [`product`] pays: with AVX-512 in Burn's own products the deeper ones
+/// are as fast, and need no second copy of the left factor.
+const DEEPEST: Option<usize> = if cfg!(feature = "x86-v4") {
+    Some(256)
 } else {
-    usize::MAX
+    None
 };
 /// Inner sizes up to which a left factor is read across its lines.
 const SHALLOW: usize = 128;
@@ -68,14 +68,18 @@ pub fn sum_of_products(products: &[[FlexTensor; 2]]) -> FlexTensor {
 /// as good.
 pub(crate) fn product(a: &Tensor<2>, b: &Tensor<2>) -> Option<Tensor<2>> {
     let wide = a.dims()[0].min(b.dims()[1]) >= NARROW;
-    let shallow = a.dims()[1] <= DEEP;
+    let shallow = DEEPEST.is_none_or(|deepest| a.dims()[1] <= deepest);
     let exact = matches!(a.dtype(), DType::F32 | DType::F64) && a.dtype() == b.dtype();
     if !wide || !shallow || !exact {
         return None;
     }
-    let a = a.clone().try_into_primitive::<Flex>().ok()?;
-    let b = b.clone().try_into_primitive::<Flex>().ok()?;
-    Some(Tensor::from_primitive::<Flex>(sum_of_products(&[[a, b]])))
+    let product = sum_of_products(&[[primitive(a)?, primitive(b)?]]);
+    Some(Tensor::from_primitive::<Flex>(product))
+}
+
+/// A tensor off the tape without a copy; `None` on other devices.
+pub(crate) fn primitive<const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
+    x.clone().try_into_primitive::<Flex>().ok()
 }
 
 fn sum<E: Element + Pod + RealField>(products: &[[FlexTensor; 2]]) -> FlexTensor {
@@ -248,10 +252,7 @@ mod tests {
 
     /// Largest distance from Burn's products in f64, added up.
     fn distance(products: &[[Tensor<2>; 2]]) -> f64 {
-        let primitive = |factor: &Tensor<2>| {
-            let primitive = factor.clone().try_into_primitive::<Flex>();
-            primitive.expect("on Flex")
-        };
+        let primitive = |factor: &Tensor<2>| primitive(factor).expect("on Flex");
         let primitives: Vec<_> = products
             .iter()
             .map(|pair| pair.each_ref().map(primitive))
@@ -317,8 +318,8 @@ mod tests {
     #[should_panic(expected = "sizes of products")]
     fn sizes_must_agree() {
         let [a, b] = [[2, 3], [4, 5]].map(|shape| {
-            let matrix = matrix(shape, 0, DType::F32).try_into_primitive::<Flex>();
-            matrix.expect("on Flex")
+            let matrix = matrix(shape, 0, DType::F32);
+            primitive(&matrix).expect("on Flex")
         });
         sum_of_products(&[[a, b]]);
     }

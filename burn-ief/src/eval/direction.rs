@@ -6,6 +6,8 @@ use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::error::Error;
+#[cfg(feature = "flex")]
+use crate::flex;
 use crate::jacobian::{Direction, JacobianParam};
 use crate::linalg::dot;
 use crate::optim::map_gradients;
@@ -146,20 +148,38 @@ const CHUNK: usize = 1 << 16;
 
 /// Inner product, accumulated in f64 without a copy in f64: directions are as large as models.
 fn inner(a: Tensor<1>, b: Tensor<1>) -> f64 {
+    #[cfg(feature = "flex")]
+    if let [Some(a), Some(b)] = [&a, &b].map(flex::primitive)
+        && let [Some(a), Some(b)] = [&a, &b].map(|entries| entries.as_slice::<f32>())
+    {
+        return inner_f32(a, b);
+    }
     host_inner(&a.into_data(), &b.into_data())
 }
 
 /// The inner product with itself.
 fn square(a: Tensor<1>) -> f64 {
+    #[cfg(feature = "flex")]
+    if let Some(a) = flex::primitive(&a)
+        && let Some(a) = a.as_slice::<f32>()
+    {
+        return inner_f32(a, a);
+    }
     let a = a.into_data();
     host_inner(&a, &a)
 }
 
 fn host_inner(a: &TensorData, b: &TensorData) -> f64 {
-    let (Ok(a), Ok(b)) = (a.as_slice::<f32>(), b.as_slice::<f32>()) else {
-        let [a, b] = [a, b].map(|data| data.iter::<f64>().collect::<Vec<_>>());
-        return dot(&a, &b);
-    };
+    match (a.as_slice::<f32>(), b.as_slice::<f32>()) {
+        (Ok(a), Ok(b)) => inner_f32(a, b),
+        _ => {
+            let [a, b] = [a, b].map(|data| data.iter::<f64>().collect::<Vec<_>>());
+            dot(&a, &b)
+        }
+    }
+}
+
+fn inner_f32(a: &[f32], b: &[f32]) -> f64 {
     let chunks = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
     // Added in their order: the sum does not depend on the threads.
     let sums: Vec<f64> = chunks.map(|(a, b)| dot_f32(a, b)).collect();

@@ -110,7 +110,7 @@ impl<E: Element + Pod + RealField> Products<E> {
     /// `None` on other devices.
     fn new(factor: Factor) -> Option<Self> {
         let [samples, _] = factor.rows.dims();
-        let rows = factor.rows.try_into_primitive::<Flex>().ok()?;
+        let rows = flex::primitive(&factor.rows)?;
         let rows = match rows.dtype() == E::dtype() {
             true => rows,
             false => Flex::float_cast(rows, E::dtype().into()),
