@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
-use burn::tensor::{DType, Device, Distribution, Int, Tensor};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
 use burn_peft::config::{Bias, InitLoraWeights};
 use burn_peft::{
     AdapterFolder, Adapters, Conv2dAdapted, EmbeddingAdapted, Error, LinearAdapted, LoraSettings,
@@ -191,8 +191,11 @@ fn dora_and_pissa_folders_belong_to_the_same_base() {
     let device = Device::flex().autodiff();
     device.seed(3);
     let base = Net::new(&device);
+    let everywhere = ["words", "conv", "self.query", "value"];
     for settings in [
-        settings().with_use_dora(true),
+        settings()
+            .with_target_modules(everywhere)
+            .with_use_dora(true),
         settings().with_init_lora_weights(InitLoraWeights::Pissa),
         settings().with_init_lora_weights(InitLoraWeights::Olora),
     ] {
@@ -206,6 +209,37 @@ fn dora_and_pissa_folders_belong_to_the_same_base() {
         let difference = loaded.forward(ids(&device)) - net.forward(ids(&device));
         assert!(largest(difference) < 1e-5);
     }
+}
+
+#[test]
+fn magnitudes_have_the_shapes_of_peft() {
+    let device = Device::flex().autodiff();
+    let settings = LoraSettings::new()
+        .with_r(1)
+        .with_target_modules(["words", "conv", "blocks.0.value"])
+        .with_use_dora(true);
+    let net = Net::new(&device);
+    let net = net.adapt("mine", &settings, &NameMap::default()).unwrap();
+    let folder = net.save_adapter("mine", &settings, &NameMap::default());
+    let folder = folder.unwrap();
+    for (module, expected) in [
+        ("words", [6].as_slice()),
+        ("conv", &[1, 1, 1, 1]),
+        ("blocks.0.value", &[6]),
+    ] {
+        let key = format!("base_model.model.{module}.lora_magnitude_vector");
+        assert_eq!(folder.tensors[&key].shape().as_slice(), expected);
+    }
+    let mut flat = folder.clone();
+    let key = "base_model.model.conv.lora_magnitude_vector";
+    let wrong = TensorData::from([1.0f32]);
+    flat.tensors.insert(key.into(), wrong);
+    let base = Net::new(&device);
+    let error = base.load_adapter("mine", &flat, &[NameMap::default()]);
+    let Error::Shape { key: found, .. } = error.unwrap_err() else {
+        panic!("another error");
+    };
+    assert_eq!(found, key);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Dropout;
 use burn::tensor::{DType, Tensor};
+use burn_ief::nn::ParamRecorded;
 
 /// A low-rank adapter of a weight of rank `D`.
 ///
@@ -32,7 +33,8 @@ pub struct Adapter<const D: usize> {
     pub a: Param<Tensor<D>>,
     /// The factor at the output.
     pub b: Param<Tensor<D>>,
-    /// Lengths m of the weight's columns (DoRA, Liu et al. 2024, arXiv 2402.09353), `[d_out]`.
+    /// Lengths m of the weight's columns (DoRA, Liu et al. 2024, arXiv 2402.09353), `[d_out]`: of an
+    /// embedding's dimensions over all entries, of a convolution's kernels.
     pub magnitude: Option<Param<Tensor<1>>>,
     /// Scale s: `alpha / r`, or `alpha / √r` with rsLoRA.
     pub scale: f64,
@@ -66,6 +68,24 @@ impl<const D: usize> Adapter<D> {
                 sum * over_columns(ratio)
             }
         }
+    }
+
+    /// Whether the adapter's dropout changes its input.
+    pub(super) fn drops(&self) -> bool {
+        self.dropout.prob > 0.0 && self.dropout.training.is_enabled()
+    }
+
+    /// DoRA's ratios `m / ‖W + s A B‖` for the samples of a batch, `[M, d_out]`, with one copy of
+    /// the magnitudes per sample, so that their use is recorded, and the norms as constants; `None`
+    /// without magnitudes. `base` is W.
+    pub(super) fn ratios(&self, base: Tensor<D>, factor: f64, batch: usize) -> Option<Tensor<2>> {
+        let magnitude = self.magnitude.as_ref()?;
+        let [a, b] = [self.a.val(), self.b.val()].map(Tensor::inner);
+        let base = at(base.inner(), a.dtype());
+        let norms = column_norms(base + delta(a, b) * (self.scale * factor));
+        let magnitudes = magnitude.expand_batch::<2>(batch);
+        let norms = beside(norms.unsqueeze(), &magnitudes);
+        Some(magnitudes / norms)
     }
 
     /// DoRA's ratios of magnitudes to column norms over `base`; `None` without magnitudes.

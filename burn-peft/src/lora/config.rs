@@ -175,10 +175,18 @@ impl LoraConfig {
         let sizes = self.sizes(d_in, d_out);
         let (device, dtype) = place(weight);
         let factors = init::factors(self.init, sizes, &device.clone().inner(), dtype)?;
-        let magnitude = self
-            .dora
-            .then(|| column_norms(at(bare(weight).val().inner(), dtype)));
+        let magnitude = self.magnitude(weight, dtype);
         Ok(self.assemble(factors, magnitude, &device))
+    }
+
+    /// The magnitudes that DoRA starts from: the lengths in the weight as it is.
+    fn magnitude<const D: usize>(
+        &self,
+        weight: &Param<Tensor<D>>,
+        dtype: DType,
+    ) -> Option<Tensor<1>> {
+        let lengths = || column_norms(at(bare(weight).val().inner(), dtype));
+        self.dora.then(lengths)
     }
 
     /// A new adapter for an embedding table `[entries, d]`: A starts at zero and B normal,
@@ -186,25 +194,26 @@ impl LoraConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] naming the field that is out of range; DoRA and initialisations from the
-    /// weight are for linear layers.
+    /// [`Error::Config`] naming the field that is out of range; initialisations from the weight are
+    /// for linear layers.
     pub fn embedding_adapter(&self, table: &Param<Tensor<2>>) -> Result<Adapter<2>, Error> {
         self.validate()?;
-        self.only_linear("embeddings take LoRA without DoRA, PiSSA and OLoRA")?;
+        self.keeps_weight("embeddings take LoRA without PiSSA and OLoRA")?;
         let [entries, width] = table.lazy_shape().dims();
         let (device, dtype) = place(table);
         let zeros = Tensor::zeros([entries, self.rank], (&device.clone().inner(), dtype));
         let unit = Distribution::Normal(0.0, 1.0);
         let normal = Tensor::<2>::random([self.rank, width], unit, &device.clone().inner());
-        Ok(self.assemble([zeros, normal.cast(dtype)], None, &device))
+        let magnitude = self.magnitude(table, dtype);
+        Ok(self.assemble([zeros, normal.cast(dtype)], magnitude, &device))
     }
 
     /// A new adapter for the kernels of a convolution.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] naming the field that is out of range; DoRA, initialisations from the
-    /// weight and convolutions in groups are not supported.
+    /// [`Error::Config`] naming the field that is out of range; initialisations from the weight and
+    /// convolutions in groups are not supported.
     pub fn conv2d_adapter(&self, conv: &Conv2d) -> Result<Adapter<4>, Error> {
         if conv.groups != 1 {
             return Err(Error::Config {
@@ -219,14 +228,15 @@ impl LoraConfig {
     /// As [`conv2d_adapter`](Self::conv2d_adapter), for kernels `[out, in, k1, k2]`.
     pub(crate) fn kernel_adapter(&self, kernels: &Param<Tensor<4>>) -> Result<Adapter<4>, Error> {
         self.validate()?;
-        self.only_linear("convolutions take LoRA without DoRA, PiSSA and OLoRA")?;
+        self.keeps_weight("convolutions take LoRA without PiSSA and OLoRA")?;
         let [out, channels, k1, k2] = kernels.lazy_shape().dims();
         let (device, dtype) = place(kernels);
         let sizes = self.sizes(channels * k1 * k2, out);
         let [a, b] = init::factors(self.init, sizes, &device.clone().inner(), dtype)?;
         let a = a.transpose().reshape([self.rank, channels, k1, k2]);
         let b = b.transpose().reshape([out, self.rank, 1, 1]);
-        Ok(self.assemble([a, b], None, &device))
+        let magnitude = self.magnitude(kernels, dtype);
+        Ok(self.assemble([a, b], magnitude, &device))
     }
 
     /// The frozen weight and a new adapter; with PiSSA and OLoRA part of the one moves into the
@@ -264,19 +274,15 @@ impl LoraConfig {
         }
     }
 
-    fn only_linear(&self, expected: &'static str) -> Result<(), Error> {
-        if self.dora || self.init.splits_weight() {
-            let (field, value) = match self.dora {
-                true => ("dora", "true".into()),
-                false => ("init", self.init.to_string()),
-            };
-            return Err(Error::Config {
-                field,
-                value,
+    fn keeps_weight(&self, expected: &'static str) -> Result<(), Error> {
+        match self.init.splits_weight() {
+            true => Err(Error::Config {
+                field: "init",
+                value: self.init.to_string(),
                 expected,
-            });
+            }),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Plain tensors as trainable parameters on the weight's device.

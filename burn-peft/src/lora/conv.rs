@@ -3,13 +3,14 @@
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn_ief::nn::{Conv2dRecorded, DropoutRecorded};
+use burn_ief::nn::{Conv2dRecorded, DropoutRecorded, ParamRecorded};
 
 use super::adapter::{Adapter, at};
 use super::adapters::{Adapters, bare};
 
 /// A [`Conv2d`] with the adapters on its kernels: a convolution to `r` channels with the layer's
-/// own kernel size, stride and padding (A), then a 1 × 1 convolution (B).
+/// own kernel size, stride and padding (A), then a 1 × 1 convolution (B). With DoRA, output channels
+/// are scaled by the ratio of their magnitudes to the norms of the composed kernels, the bias apart.
 ///
 /// Without adapters this is [`Conv2dRecorded::forward_recorded`].
 ///
@@ -50,16 +51,50 @@ impl Conv2dAdapted for Conv2d {
             weight: bare(&self.weight),
             ..self.clone()
         };
+        let parts = adapters.parts();
+        if parts.iter().any(|(adapter, _)| adapter.magnitude.is_some()) {
+            return decomposed(base, &parts, input);
+        }
         let mut y = base.forward_recorded(input.clone());
-        for (adapter, factor) in adapters.parts() {
-            let delta = through(adapter, &base, input.clone()) * (adapter.scale * factor);
-            y = y.clone() + at(delta, y.dtype());
+        for (adapter, factor) in parts {
+            let entering = adapter.dropout.forward_recorded(input.clone());
+            y = y.clone() + at(through(adapter, &base, entering, factor), y.dtype());
         }
         y
     }
 }
 
-fn through(adapter: &Adapter<4>, base: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+/// With DoRA, recorded or not: `(m / ‖W + s B A‖) (W + s B A) ∗ x + b`.
+fn decomposed(base: Conv2d, parts: &[(&Adapter<4>, f64)], input: Tensor<4>) -> Tensor<4> {
+    let bias = base.bias.clone();
+    let base = Conv2d { bias: None, ..base };
+    let convolved = base.forward_recorded(input.clone());
+    let [batch, channels, ..] = convolved.dims();
+    let over_channels = |x: Tensor<2>| x.reshape([batch, channels, 1, 1]);
+    let mut y = convolved.clone();
+    for &(adapter, factor) in parts {
+        let entering = adapter.dropout.forward_recorded(input.clone());
+        let delta = through(adapter, &base, entering.clone(), factor);
+        let delta = at(delta, y.dtype());
+        let Some(ratios) = adapter.ratios(base.weight.val(), factor, batch) else {
+            y = y + delta;
+            continue;
+        };
+        let ratios = at(over_channels(ratios), y.dtype());
+        let base_part = match adapter.drops() {
+            true => base.forward_recorded(entering),
+            false => convolved.clone(),
+        };
+        y = y - base_part.clone() + (base_part + delta) * ratios;
+    }
+    match bias {
+        Some(bias) => y + over_channels(bias.expand_batch::<2>(batch)),
+        None => y,
+    }
+}
+
+/// `s B ∗ (A ∗ x)`.
+fn through(adapter: &Adapter<4>, base: &Conv2d, entering: Tensor<4>, factor: f64) -> Tensor<4> {
     let first = Conv2d {
         weight: adapter.a.clone(),
         bias: None,
@@ -74,7 +109,6 @@ fn through(adapter: &Adapter<4>, base: &Conv2d, input: Tensor<4>) -> Tensor<4> {
         groups: 1,
         padding: PaddingConfig2d::Valid,
     };
-    let entering = at(input, adapter.a.val().dtype());
-    let hidden = first.forward_recorded(adapter.dropout.forward_recorded(entering));
-    second.forward_recorded(hidden)
+    let entering = at(entering, adapter.a.val().dtype());
+    second.forward_recorded(first.forward_recorded(entering)) * (adapter.scale * factor)
 }

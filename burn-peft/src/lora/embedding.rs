@@ -7,7 +7,8 @@ use burn_ief::nn::EmbeddingRecorded;
 use super::adapter::at;
 use super::adapters::{Adapters, bare};
 
-/// An [`Embedding`] with the adapters on its table, `W[ids] + s A[ids] B`.
+/// An [`Embedding`] with the adapters on its table, `W[ids] + s A[ids] B`; with DoRA,
+/// `(m / ‖W + s A B‖) (W[ids] + s A[ids] B)`.
 ///
 /// Without adapters this is [`EmbeddingRecorded::forward_recorded`]. Dropout is not applied, as in
 /// PEFT.
@@ -52,14 +53,23 @@ impl EmbeddingAdapted for Embedding {
         let base = Embedding {
             weight: bare(&self.weight),
         };
-        let mut vectors = base.forward_recorded(ids.clone());
+        let looked_up = base.forward_recorded(ids.clone());
+        let [batch, ..] = looked_up.dims();
+        let mut vectors = looked_up.clone();
         for (adapter, factor) in adapters.parts() {
             let read = Embedding {
                 weight: adapter.a.clone(),
             };
             let hidden = read.forward_recorded(ids.clone());
             let delta = super::linear::without_bias(&adapter.b, hidden) * (adapter.scale * factor);
-            vectors = vectors.clone() + at(delta, vectors.dtype());
+            let delta = at(delta, vectors.dtype());
+            vectors = match adapter.ratios(base.weight.val(), factor, batch) {
+                None => vectors + delta,
+                Some(ratios) => {
+                    let ratios = at(ratios.unsqueeze_dim(1), delta.dtype());
+                    vectors - looked_up.clone() + (looked_up.clone() + delta) * ratios
+                }
+            };
         }
         vectors
     }

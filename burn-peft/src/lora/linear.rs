@@ -7,7 +7,7 @@ use burn_ief::nn::{DropoutRecorded, LinearRecorded, ParamRecorded};
 use burn_ief::tape::Tap;
 use burn_ief::{Recorder, Rows, recorder};
 
-use super::adapter::{Adapter, at, beside, column_norms};
+use super::adapter::{Adapter, at};
 use super::adapters::{Adapters, bare};
 use super::product::{self, Update};
 use super::replace::replace;
@@ -159,7 +159,7 @@ fn forward<const D: usize>(base: &Linear, parts: &Parts<'_>, input: Tensor<D>) -
 fn plain(base: &Linear, parts: &Parts<'_>, x: Tensor<2>) -> Tensor<2> {
     let weight = dense(base.weight.val(), x.dtype());
     let update = |&(adapter, factor): &(&Adapter<2>, f64)| Update {
-        entering: drops(adapter).then(|| adapter.dropout.forward(x.clone())),
+        entering: adapter.drops().then(|| adapter.dropout.forward(x.clone())),
         a: adapter.a.val(),
         b: adapter.b.val(),
         scale: adapter.scale * factor,
@@ -170,11 +170,6 @@ fn plain(base: &Linear, parts: &Parts<'_>, x: Tensor<2>) -> Tensor<2> {
         Some(bias) => y + bias.val().unsqueeze(),
         None => y,
     }
-}
-
-/// Whether the dropout of an adapter changes its input.
-fn drops(adapter: &Adapter<2>) -> bool {
-    adapter.dropout.prob > 0.0 && adapter.dropout.training.is_enabled()
 }
 
 /// The weight, unpacked to the dtype of its input where it is quantised.
@@ -197,27 +192,16 @@ fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
             .forward_recorded(at(x.clone(), adapter.a.val().dtype()));
         let hidden = without_bias(&adapter.a, entering.clone());
         let delta = at(without_bias(&adapter.b, hidden) * scale, y.dtype());
-        let Some(magnitude) = &adapter.magnitude else {
+        let Some(ratios) = adapter.ratios(base.weight.val(), *factor, batch) else {
             y = y + delta;
             continue;
         };
-        let weight = dense(base.weight.val(), adapter.a.val().dtype());
-        let factors = [adapter.a.val(), adapter.b.val()].map(Tensor::inner);
-        let [a, b] = factors;
-        let composed = at(weight.inner(), a.dtype()) + a.matmul(b) * scale;
-        let norms = column_norms(composed);
-        let [width] = norms.dims();
-        // One copy of the magnitudes per sample, so that their use is recorded.
-        let magnitudes = magnitude
-            .expand_batch::<2>(batch)
-            .reshape([batch, 1, width]);
-        let norms = beside(norms.reshape([1, 1, width]), &magnitudes);
-        let ratio = at(magnitudes / norms, y.dtype());
-        let base_part = match drops(adapter) {
+        let ratios = at(ratios.unsqueeze_dim(1), y.dtype());
+        let base_part = match adapter.drops() {
             true => without_bias(&base.weight, at(entering, x.dtype())),
             false => through.clone(),
         };
-        y = y - base_part.clone() + (base_part + delta) * ratio;
+        y = y - base_part.clone() + (base_part + delta) * ratios;
     }
     match &base.bias {
         Some(bias) => y + bias.expand_batch::<2>(batch).unsqueeze_dim(1),
@@ -260,7 +244,9 @@ impl Call {
         let folded: Tensor<2> = x.clone().reshape([batch * positions, d_input]);
         // The factors are constants: their rows come from inputs and output errors.
         let update = |&(adapter, factor): &(&Adapter<2>, f64)| Update {
-            entering: drops(adapter).then(|| adapter.dropout.forward_recorded(folded.clone())),
+            entering: adapter
+                .drops()
+                .then(|| adapter.dropout.forward_recorded(folded.clone())),
             a: adapter.a.val().inner(),
             b: adapter.b.val().inner(),
             scale: adapter.scale * factor,

@@ -256,14 +256,14 @@ impl Factors<'_> {
         let rank = self.config.rank;
         match &layer.weight {
             Weight::Two(table, ModuleKind::Embedding) => {
-                self.without_magnitudes()?;
                 let [entries, width] = table.lazy_shape().dims();
                 let (device, dtype) = place(table);
                 let plain = device.clone().inner();
                 let a = self.tensor::<2>(LoraPart::EmbeddingA, [rank, entries])?;
                 let b = self.tensor::<2>(LoraPart::EmbeddingB, [width, rank])?;
+                let magnitude = self.magnitude([width], width, &plain, dtype)?;
                 let factors = [a, b].map(|data| at::<2>(data, &plain, dtype).transpose());
-                Ok(Box::new(self.config.assemble(factors, None, &device)))
+                Ok(Box::new(self.config.assemble(factors, magnitude, &device)))
             }
             Weight::Two(weight, _) => {
                 let [d_in, d_out] = weight.lazy_shape().dims();
@@ -271,23 +271,19 @@ impl Factors<'_> {
                 let plain = device.clone().inner();
                 let a = self.tensor::<2>(LoraPart::A, [rank, d_in])?;
                 let b = self.tensor::<2>(LoraPart::B, [d_out, rank])?;
-                let magnitude = match self.config.dora {
-                    true => Some(self.tensor::<1>(LoraPart::Magnitude, [d_out])?),
-                    false => None,
-                };
+                let magnitude = self.magnitude([d_out], d_out, &plain, dtype)?;
                 let factors = [a, b].map(|data| at::<2>(data, &plain, dtype).transpose());
-                let magnitude = magnitude.map(|data| at::<1>(data, &plain, dtype));
                 Ok(Box::new(self.config.assemble(factors, magnitude, &device)))
             }
             Weight::Four(kernels) => {
-                self.without_magnitudes()?;
                 let [out, channels, k1, k2] = kernels.lazy_shape().dims();
                 let (device, dtype) = place(kernels);
                 let plain = device.clone().inner();
                 let a = self.tensor::<4>(LoraPart::A, [rank, channels, k1, k2])?;
                 let b = self.tensor::<4>(LoraPart::B, [out, rank, 1, 1])?;
+                let magnitude = self.magnitude([1, out, 1, 1], out, &plain, dtype)?;
                 let factors = [a, b].map(|data| at::<4>(data, &plain, dtype));
-                Ok(Box::new(self.config.assemble(factors, None, &device)))
+                Ok(Box::new(self.config.assemble(factors, magnitude, &device)))
             }
         }
     }
@@ -316,17 +312,18 @@ impl Factors<'_> {
         }
     }
 
-    /// DoRA is there for linear layers.
-    fn without_magnitudes(&self) -> Result<(), Error> {
-        match self.config.dora {
-            false => Ok(()),
-            true => Err(Error::Unsupported {
-                field: "use_dora",
-                value: format!(
-                    "true, for `{}`, which is no linear layer",
-                    self.target.module
-                ),
-            }),
+    /// DoRA's magnitudes, of this shape in the file, as `[width]`.
+    fn magnitude<const D: usize>(
+        &self,
+        shape: [usize; D],
+        width: usize,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Option<Tensor<1>>, Error> {
+        if !self.config.dora {
+            return Ok(None);
         }
+        let data = self.tensor::<D>(LoraPart::Magnitude, shape)?;
+        Ok(Some(at::<D>(data, device, dtype).reshape([width])))
     }
 }

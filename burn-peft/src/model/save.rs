@@ -167,7 +167,15 @@ impl Values {
         };
         let (_, read) = factors.iter().find(|(factor, _)| factor == wanted)?;
         // PEFT keeps the transposes of the 2-D factors.
-        Some(read(matches!(layer.weight, Weight::Two(..))))
+        let data = read(matches!(layer.weight, Weight::Two(..)));
+        Some(match (&layer.weight, part) {
+            // At the rank of the kernels, along the channels of the output.
+            (Weight::Four(_), LoraPart::Magnitude) => {
+                let (bytes, shape, dtype) = data.into_parts();
+                TensorData::from_bytes(bytes, [1, shape.num_elements(), 1, 1], dtype)
+            }
+            _ => data,
+        })
     }
 
     fn parameter(&self, key: &str, census: &Census) -> Option<TensorData> {

@@ -4,8 +4,9 @@ use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, Initializer};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::{Conv2dRecorded, DropoutRecorded, ParamRecorded};
+use burn_ief::nn::{DropoutRecorded, ParamRecorded};
 use burn_ief::recorder;
+use burn_peft::Conv2dAdapted;
 
 use super::positions::resizing;
 use crate::encoder::initial_normal;
@@ -71,7 +72,7 @@ impl ViTEmbeddings {
     /// - output: `[M, 1 + patches, d]`
     pub(super) fn forward(&self, pixels: Tensor<4>, interpolate: bool) -> Result<Tensor<3>, Error> {
         let grid = self.check(&pixels, interpolate)?;
-        let patches = self.patch_embeddings.projection.forward_recorded(pixels);
+        let patches = self.patch_embeddings.projection.forward_adapted(pixels);
         let [batch, d, rows, columns] = patches.dims();
         let patches = patches.reshape([batch, d, rows * columns]).swap_dims(1, 2);
         let class = self.cls_token.expand_batch::<3>(batch);

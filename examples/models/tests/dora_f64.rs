@@ -1,0 +1,104 @@
+//! DoRA on convolutions and embeddings against PEFT, in f64. A process of its own: the precision of
+//! a device is set once.
+
+mod reference;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Tensor};
+use burn_ief::jacobian::Jacobian;
+use burn_ief::{LossScale, Tape};
+use burn_peft::{AdapterFolder, NameMap, Peft};
+use models::llama::{LlamaForCausalLM, LlamaInput};
+use models::vit::{ViTForImageClassification, ViTInput};
+use reference::{Tensors, device_f64, folder, relative};
+
+/// The bar of the reference vectors, relative to the largest entry of each.
+const TOLERANCE: f64 = 1e-9;
+const CASE: &str = "dora_everywhere";
+
+/// Gives trainable parameters the values of a direction.
+struct Put<'a>(&'a GradientsParams);
+
+impl ModuleMapper for Put<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.0.get::<D>(param.id) {
+            Some(value) => param.map(|_| value.autodiff().require_grad()),
+            None => param,
+        }
+    }
+}
+
+/// The folder of a model, its logits `[M, …, C]`, and which of them count.
+fn check<M: Module, const D: usize>(
+    name: &str,
+    base: M,
+    names: &[NameMap],
+    weights: Tensor<D>,
+    logits: impl Fn(&M) -> Tensor<D>,
+) {
+    let mut peft = AdapterFolder::read(folder(&format!("{name}/{CASE}"))).unwrap();
+    // Gradients are compared in f64.
+    for data in peft.tensors.values_mut() {
+        *data = data.clone().convert_dtype(DType::F64);
+    }
+    let expected = Tensors::read(&format!("{name}/{CASE}.safetensors"));
+    let model = base.load_adapter("default", &peft, names).unwrap();
+
+    let found = logits(&model);
+    expected.compare(&found, &format!("{CASE}.logits.f64"), TOLERANCE);
+    let merged = logits(&model.clone().merge_and_unload());
+    expected.compare(&merged, &format!("{CASE}.merged.logits.f64"), TOLERANCE);
+
+    let near = |direction: &GradientsParams| {
+        // It takes the place of the parameters and goes through the writer, so that keys and
+        // layouts are PEFT's.
+        let moved = model.clone().map(&mut Put(direction));
+        let written = moved.update_folder("default", &peft, names).unwrap();
+        let gradients = expected.under("gradient");
+        assert_eq!(gradients.len(), direction.len());
+        for (key, expected) in gradients {
+            let found = written.tensors[&key].clone().try_into_vec::<f64>();
+            let error = relative(&found.unwrap(), &expected);
+            assert!(error < TOLERANCE, "{name}, {key}: {error:e}");
+        }
+    };
+    let loss = |logits: Tensor<D>| (logits.square() * weights.clone()).sum();
+    let grads = loss(found).backward();
+    near(&GradientsParams::from_grads(grads, &model));
+
+    let tape = Tape::start().with_loss_scale(LossScale::Sum);
+    let grads = loss(logits(&model)).backward();
+    let jacobian = Jacobian::from_tape(tape, grads, &model).unwrap();
+    near(&jacobian.t_matvec(&vec![1.0; jacobian.samples()]).unwrap());
+}
+
+#[test]
+fn patch_convolutions_are_those_of_peft() {
+    let device: Device = device_f64().autodiff();
+    let golden = Tensors::golden("vit");
+    let images = golden.floats::<4>("input.pixel_values", &device);
+    let options = ViTForImageClassification::load_options();
+    let model = ViTForImageClassification::load(&folder("vit"), &options, &device).unwrap();
+    let all = Tensor::ones([1, 1], &device);
+    let names = ViTForImageClassification::names();
+    check("vit", model, &names, all, |model| {
+        model.forward(ViTInput::new(images.clone())).unwrap().logits
+    });
+}
+
+#[test]
+fn embeddings_are_those_of_peft() {
+    let device = device_f64().autodiff();
+    let golden = Tensors::golden("llama");
+    let ids = golden.ids("input.input_ids", &device);
+    let mask = golden.ids::<2>("input.attention_mask", &device);
+    // PyTorch gives the table's row for padding no gradient.
+    let real = mask.clone().float().unsqueeze_dim::<3>(2);
+    let model = LlamaForCausalLM::load(&folder("llama"), &device).unwrap();
+    let names = LlamaForCausalLM::names();
+    check("llama", model, &names, real, |model| {
+        let input = LlamaInput::new(ids.clone()).with_attention_mask(mask.clone());
+        model.forward(input).unwrap().logits
+    });
+}
