@@ -188,7 +188,6 @@ impl Rows {
     }
 }
 
-/// Cast only where it changes something.
 /// `a b`, the faster way where the device has two.
 pub(crate) fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
@@ -198,6 +197,7 @@ pub(crate) fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     a.matmul(b)
 }
 
+/// Cast only where it changes something.
 fn to_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
 }
