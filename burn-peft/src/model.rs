@@ -166,13 +166,14 @@ pub trait Peft: Module {
     /// [`unmerge_adapters`](Self::unmerge_adapters); the output stays, up to rounding and without
     /// the adapters' dropout.
     ///
-    /// The sum is taken in the wider of both types and rounded once. A quantised weight becomes
-    /// dense.
+    /// The sum is taken in the adapters' type and rounded once to the weight's. A quantised weight
+    /// becomes dense.
     fn merge_adapters(self) -> Self {
         operate::fold(self, true)
     }
 
-    /// Take merged adapters out of the weights again, up to rounding.
+    /// Take merged adapters out of the weights again, which are then what they were before to the
+    /// bit, plus what has been added to them since.
     fn unmerge_adapters(self) -> Self {
         operate::fold(self, false)
     }

@@ -87,14 +87,6 @@ impl<const D: usize> Adapter<D> {
         let norms = beside(norms.unsqueeze(), &magnitudes);
         Some(magnitudes / norms)
     }
-
-    /// DoRA's ratios of magnitudes to column norms over `base`; `None` without magnitudes.
-    pub(crate) fn ratio(&self, base: Tensor<D>, factor: f64) -> Option<Tensor<D>> {
-        let magnitude = self.magnitude.as_ref()?;
-        let delta = self.delta() * factor;
-        let norms = column_norms(at(base, delta.dtype()) + delta);
-        Some(over_columns(magnitude.val() / norms))
-    }
 }
 
 fn delta<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {

@@ -54,12 +54,14 @@ struct Entry<const D: usize> {
     adapter: Adapter<D>,
 }
 
-/// What is needed to take merged adapters out again: `W' = W ∘ ratio + shift`.
+/// What is needed to take merged adapters out again. A difference would lose the weight where
+/// DoRA's ratios are small.
 #[derive(Debug, Clone)]
 struct Merged<const D: usize> {
-    /// Of DoRA, along the outputs.
-    ratio: Option<Tensor<D>>,
-    shift: Tensor<D>,
+    /// The weight without them.
+    base: Tensor<D>,
+    /// The weight with them: the same memory as the parameter's value, unless that has changed.
+    sum: Tensor<D>,
 }
 
 impl<const D: usize> Merged<D> {
@@ -67,10 +69,10 @@ impl<const D: usize> Merged<D> {
     fn moved(&self, device: &Device) -> Self {
         // Plain tensors stay plain, whatever the device's autodiff.
         let device = device.clone().inner();
-        let ratio = self.ratio.clone();
+        let moved = |tensor: &Tensor<D>| tensor.clone().to_device(&device);
         Self {
-            ratio: ratio.map(|ratio| ratio.to_device(&device)),
-            shift: self.shift.clone().to_device(&device),
+            base: moved(&self.base),
+            sum: moved(&self.sum),
         }
     }
 }
@@ -178,52 +180,30 @@ impl<const D: usize> Adapters<D> {
     pub(crate) fn merge(self, weight: Tensor<D>) -> (Self, Tensor<D>) {
         let plain = self.valid();
         let parts = plain.parts();
-        let Some((first, _)) = parts.first() else {
+        if parts.is_empty() {
             return (self, weight);
-        };
-        // In the wider type, rounded once.
-        let (own, wide) = (weight.dtype(), first.a.val().dtype());
-        let weight = at(weight, wide);
-        let mut shift = weight.zeros_like();
-        let mut ratio = None;
-        for (adapter, factor) in parts {
-            let delta = at(adapter.delta() * factor, wide);
-            match adapter.ratio(weight.clone(), factor) {
-                None => shift = shift + delta,
-                Some(own) => {
-                    shift = shift + delta * own.clone();
-                    ratio = Some(match ratio {
-                        None => own,
-                        Some(others) => others + own - 1.0,
-                    });
-                }
-            }
         }
-        let scaled = match &ratio {
-            None => weight,
-            Some(ratio) => weight * ratio.clone(),
+        // In the factors' type, rounded once; a packed weight becomes dense.
+        let sum = composed(&parts, weight.clone());
+        let own = match weight.dtype() {
+            own if own.is_float() => own,
+            _ => sum.dtype(),
         };
-        let sum = scaled + shift.clone();
-        let sum = match own.is_float() {
-            true => at(sum, own),
-            false => sum,
-        };
-        let merged = Some(Merged { ratio, shift });
+        let (base, sum) = (at(weight, own), at(sum, own));
+        let merged = Some(Merged {
+            base,
+            sum: sum.clone(),
+        });
         (Self { merged, ..self }, sum)
     }
 
-    /// Take merged adapters out of a plain `weight` again.
+    /// Take merged adapters out of a plain `weight` again: what it was, and what has been added to
+    /// it since.
     pub(crate) fn unmerge(mut self, weight: Tensor<D>) -> (Self, Tensor<D>) {
-        let Some(Merged { ratio, shift }) = self.merged.take() else {
+        let Some(Merged { base, sum }) = self.merged.take() else {
             return (self, weight);
         };
-        let dtype = weight.dtype();
-        let base = at(weight, shift.dtype()) - shift;
-        let base = match ratio {
-            None => base,
-            Some(ratio) => base / ratio,
-        };
-        (self, at(base, dtype))
+        (self, base + (weight - sum))
     }
 
     fn each(self, f: impl Fn(Adapter<D>) -> Adapter<D>) -> Self {
@@ -268,17 +248,20 @@ impl<const D: usize> Reparameterization for Adapters<D> {
         // The hook is generic over the rank; these adapters were attached at `D`.
         let shape = base.shape();
         let base: Tensor<D> = base.reshape(shape.clone());
-        let parts = self.parts();
-        let sum = match parts.as_slice() {
-            [] => base,
-            [(adapter, factor)] => adapter.compose(base, *factor),
-            parts => parts.iter().fold(base.clone(), |sum, (adapter, factor)| {
-                let own = adapter.compose(base.clone(), *factor);
-                let change = own.clone() - at(base.clone(), own.dtype());
-                at(sum, change.dtype()) + change
-            }),
-        };
-        sum.reshape(shape)
+        composed(&self.parts(), base).reshape(shape)
+    }
+}
+
+/// The weight that these adapters make of `base`, in the factors' type.
+fn composed<const D: usize>(parts: &[(&Adapter<D>, f64)], base: Tensor<D>) -> Tensor<D> {
+    match parts {
+        [] => base,
+        [(adapter, factor)] => adapter.compose(base, *factor),
+        parts => parts.iter().fold(base.clone(), |sum, (adapter, factor)| {
+            let own = adapter.compose(base.clone(), *factor);
+            let change = own.clone() - at(base.clone(), own.dtype());
+            at(sum, change.dtype()) + change
+        }),
     }
 }
 
