@@ -31,7 +31,9 @@ const DEEPEST: Option<usize> = if cfg!(feature = "x86-v4") {
 /// Inner sizes up to which a left factor is read across its lines.
 const SHALLOW: usize = 128;
 /// Largest block of a left factor that is turned at once, in rows and columns.
-const TURNED: [usize; 2] = [512, 1024];
+const TURNED: [usize; 2] = [1536, 512];
+/// Fewest columns that [`multiply`] cuts a wide output into.
+const NARROWEST: usize = 256;
 /// Lines of a block that are turned together.
 const TILE: usize = 16;
 
@@ -124,7 +126,7 @@ fn sum<E: Element + Pod + RealField>(products: &[[FlexTensor; 2]]) -> FlexTensor
     FlexTensor::from_data(TensorData::new(out, [rows, columns]))
 }
 
-/// `out = a b` or `out += a b`.
+/// `out = a b` or `out += a b`, in one strip.
 fn add_product<E: Element + RealField>(
     mut out: MatMut<'_, E>,
     accum: Accum,
@@ -133,7 +135,7 @@ fn add_product<E: Element + RealField>(
 ) {
     let depth = a.ncols();
     if depth <= SHALLOW || a.col_stride() == 1 {
-        return matmul(out, accum, a, b, one::<E>(), Par::Seq);
+        return multiply(out, accum, a, b);
     }
     // Down its columns, a large left factor misses the cache at every entry.
     let mut turned = Vec::new();
@@ -145,9 +147,27 @@ fn add_product<E: Element + RealField>(
             turn(a.submatrix(row, at, rows, deep), &mut turned);
             let block = MatRef::from_row_major_slice(&turned, rows, deep);
             let out = out.rb_mut().subrows_mut(row, rows);
-            matmul(out, accum, block, b.subrows(at, deep), one::<E>(), Par::Seq);
+            multiply(out, accum, block, b.subrows(at, deep));
             accum = Accum::Add;
         }
+    }
+}
+
+/// `out = a b` or `out += a b` on this thread, for a row-major output. An output that is much wider
+/// than high is cut: faer packs the narrow factor too then, which takes longer than it saves.
+pub(crate) fn multiply<E: RealField>(
+    mut out: MatMut<'_, E>,
+    accum: Accum,
+    a: MatRef<'_, E>,
+    b: MatRef<'_, E>,
+) {
+    let (rows, columns) = (a.nrows(), b.ncols());
+    let widest = (rows * 4 / 3).max(NARROWEST);
+    let width = columns.div_ceil(columns.div_ceil(widest).max(1)).max(1);
+    for at in (0..columns).step_by(width) {
+        let width = width.min(columns - at);
+        let out = out.rb_mut().subcols_mut(at, width);
+        matmul(out, accum, a, b.subcols(at, width), one::<E>(), Par::Seq);
     }
 }
 
@@ -291,6 +311,13 @@ mod tests {
         let shapes = [[1031, 96], [96, 130], [1031, 4], [4, 130]];
         let [x, w, h, b] = [0, 1, 2, 3].map(|at| matrix(shapes[at], at as u8, DType::F64));
         assert!(distance(&[[x, w], [h, b]]) < 1e-11);
+    }
+
+    #[test]
+    fn wide_outputs_in_several_pieces_agree() {
+        let columns = 3 * NARROWEST + 5;
+        let [a, b] = [[70, 9], [9, columns]].map(|shape| matrix(shape, 2, DType::F64));
+        assert!(distance(&[[a.clone(), b.clone()], [a, b]]) < 1e-11);
     }
 
     #[test]

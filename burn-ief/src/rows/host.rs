@@ -10,7 +10,6 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Element, Tensor, TensorData};
 use bytemuck::Pod;
-use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::traits::RealField;
 use faer::traits::math_utils::{one, zero};
@@ -131,7 +130,7 @@ impl<E: Element + Pod + RealField> Products<E> {
         let entries = MatMut::from_row_major_slice_mut(entries, strip.len(), width);
         let (before, entries) = entries.split_at_col_mut(strip.start);
         let above = rows.subrows(0, strip.start).transpose();
-        matmul(before, Accum::Add, own, above, one::<E>(), Par::Seq);
+        flex::multiply(before, Accum::Add, own, above);
         triangular::matmul(
             entries.subcols_mut(0, strip.len()),
             BlockStructure::TriangularLower,
