@@ -167,6 +167,24 @@ fn a_wrong_loss_scale_is_an_error() {
 }
 
 #[test]
+fn classes_that_share_a_weight_do_not_contradict_the_loss_scale() {
+    let device = double::device();
+    let model = Mlp::new(&device);
+    let (x, _) = batch(&device);
+    // A batch without the class that is common and weighs less.
+    let labels = Tensor::from_data([1, 2, 1, 1, 2, 2, 2], &device);
+    let total = 5.0 * 7.0;
+    let ief = IefConfig::new().build();
+    let scale = LossScale::Factor(1.0 / total);
+    let tape = ief.start().with_loss_scale(scale);
+    let loss = CrossEntropyLossConfig::new()
+        .with_weights(Some(vec![1.0, 5.0, 5.0]))
+        .init(&device)
+        .forward(output(model.forward(x)), labels);
+    assert!(ief.gradients(tape, loss.backward(), &model).is_ok());
+}
+
+#[test]
 fn a_nested_recording_poisons_both() {
     let outer = Tape::start();
     let device = double::device();
