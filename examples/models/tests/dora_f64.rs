@@ -3,7 +3,7 @@
 
 mod reference;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 use burn_ief::jacobian::Jacobian;
@@ -11,23 +11,11 @@ use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, NameMap, Peft};
 use models::llama::{LlamaForCausalLM, LlamaInput};
 use models::vit::{ViTForImageClassification, ViTInput};
-use reference::{Tensors, device_f64, folder, relative};
+use reference::{Put, Tensors, device_f64, folder, relative};
 
 /// The bar of the reference vectors, relative to the largest entry of each.
 const TOLERANCE: f64 = 1e-9;
 const CASE: &str = "dora_everywhere";
-
-/// Gives trainable parameters the values of a direction.
-struct Put<'a>(&'a GradientsParams);
-
-impl ModuleMapper for Put<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.0.get::<D>(param.id) {
-            Some(value) => param.map(|_| value.autodiff().require_grad()),
-            None => param,
-        }
-    }
-}
 
 /// The folder of a model, its logits `[M, …, C]`, and which of them count.
 fn check<M: Module, const D: usize>(

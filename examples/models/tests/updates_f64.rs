@@ -3,7 +3,7 @@
 
 mod reference;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor};
@@ -13,7 +13,7 @@ use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, Peft};
 use models::bert::{BertForSequenceClassification, BertInput};
 use models::vit::{ViTForImageClassification, ViTInput};
-use reference::{Tensors, device_f64, folder};
+use reference::{Put, Tensors, device_f64, folder};
 
 /// The bar of the reference vectors, relative to the length of each.
 const TOLERANCE: f64 = 1e-9;
@@ -114,18 +114,6 @@ fn distance(expected: &[f64], found: &[f64]) -> f64 {
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
     let difference = norm(&mut expected.iter().zip(found).map(|(a, b)| a - b));
     difference / norm(&mut expected.iter().copied())
-}
-
-/// Gives trainable parameters the values of a direction.
-struct Put<'a>(&'a GradientsParams);
-
-impl ModuleMapper for Put<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.0.get::<D>(param.id) {
-            Some(value) => param.map(|_| value.autodiff().require_grad()),
-            None => param,
-        }
-    }
 }
 
 fn adapter(path: &str) -> AdapterFolder {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use burn::module::{ModuleMapper, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
@@ -128,4 +129,16 @@ pub fn relative(found: &[f64], expected: &[f64]) -> f64 {
 fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
     let (chunks, _) = bytes.as_chunks::<N>();
     chunks.iter().map(|&chunk| number(chunk)).collect()
+}
+
+/// Gives trainable parameters the values of a direction.
+pub struct Put<'a>(pub &'a GradientsParams);
+
+impl ModuleMapper for Put<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.0.get::<D>(param.id) {
+            Some(value) => param.map(|_| value.autodiff().require_grad()),
+            None => param,
+        }
+    }
 }
