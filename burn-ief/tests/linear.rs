@@ -167,6 +167,25 @@ fn a_wrong_loss_scale_is_an_error() {
 }
 
 #[test]
+fn four_of_many_labels_show_a_wrong_loss_scale() {
+    let device = double::device();
+    let model = LinearConfig::new(6, 6).init(&device);
+    let error = |labels: [i64; 7]| {
+        let x = Tensor::<2>::random([7, 6], Distribution::Normal(0.0, 1.0), &device);
+        let ief = IefConfig::new().build();
+        let tape = ief.start().with_loss_scale(LossScale::Sum);
+        let labels = Tensor::from_data(labels, &device);
+        let loss = cross_entropy(output(model.forward_recorded(x)), labels);
+        ief.gradients(tape, loss.backward(), &model).err()
+    };
+    assert!(matches!(
+        error([0, 2, 1, 4, 0, 2, 2]),
+        Some(Error::LossScale { .. })
+    ));
+    assert_eq!(error([0, 2, 1, 1, 0, 2, 2]), None);
+}
+
+#[test]
 fn classes_that_share_a_weight_do_not_contradict_the_loss_scale() {
     let device = double::device();
     let model = Mlp::new(&device);

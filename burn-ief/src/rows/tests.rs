@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Entries of one sign and about size 1: the products of two rows do not cancel, so that their
-/// rounding in f32 is small beside themselves.
+/// Entries of one sign and about size 1: the terms of a product of two rows do not cancel, so that its
+/// rounding in f32 is small beside itself.
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(0.5, 1.5), &Device::flex())
 }
@@ -80,8 +80,9 @@ fn check_cross(a: &Rows, b: &Rows) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A weight's rows are negative, a bias's positive.
 fn outer(m: usize, t: usize, i: usize, o: usize, bias: bool) -> Rows {
-    let rows = Outer::new(random([m, t, i]), random([m, t, o]));
+    let rows = Outer::new(-random([m, t, i]), random([m, t, o]));
     Rows::Outer(if bias { rows.with_bias() } else { rows })
 }
 
