@@ -172,8 +172,8 @@ pub trait Peft: Module {
         operate::fold(self, true)
     }
 
-    /// Take merged adapters out of the weights again, which are then what they were before to the
-    /// bit, plus what has been added to them since.
+    /// Take merged adapters out of the weights again, which are then exactly what they were before,
+    /// plus what has been added to them since.
     fn unmerge_adapters(self) -> Self {
         operate::fold(self, false)
     }

@@ -222,7 +222,7 @@ fn merging_and_unmerging_keep_the_output_and_the_weights() {
 
         let unmerged = merged.clone().unmerge_adapters();
         assert!(largest(unmerged.forward(ids.clone()) - adapted.clone()) < 1e-5);
-        // To the bit, whatever DoRA's ratios are.
+        // Exactly, whatever DoRA's ratios are.
         let off = unmerged.first.weight.base() - net.first.weight.base();
         assert_eq!(largest(off), 0.0);
         // What has been added to a merged weight stays.
