@@ -1,0 +1,89 @@
+//! Products of blocks, each on one thread.
+
+use burn::tensor::Element;
+use faer::linalg::matmul::matmul;
+use faer::reborrow::ReborrowMut;
+use faer::traits::RealField;
+use faer::traits::math_utils::one;
+use faer::{Accum, MatMut, MatRef, Par};
+
+/// Inner sizes up to which a left factor is read across its lines.
+pub(super) const SHALLOW: usize = 128;
+/// Largest block of a left factor that is turned at once, in rows and columns.
+pub(super) const TURNED: [usize; 2] = [1536, 512];
+/// Fewest columns that [`multiply`] cuts a wide output into.
+pub(super) const NARROWEST: usize = 256;
+/// Lines of a block that are turned together.
+const TILE: usize = 16;
+
+/// Whether [`add_product`] copies this left factor: down its columns, a large one misses the cache at
+/// every entry.
+pub(super) fn is_turned<E>(a: MatRef<'_, E>) -> bool {
+    a.ncols() > SHALLOW && a.col_stride() != 1
+}
+
+/// `out = a b` or `out += a b`, in one strip.
+pub(super) fn add_product<E: Element + RealField>(
+    mut out: MatMut<'_, E>,
+    accum: Accum,
+    a: MatRef<'_, E>,
+    b: MatRef<'_, E>,
+) {
+    if !is_turned(a) {
+        return multiply(out, accum, a, b);
+    }
+    let depth = a.ncols();
+    let mut turned = Vec::new();
+    for row in (0..a.nrows()).step_by(TURNED[0]) {
+        let rows = TURNED[0].min(a.nrows() - row);
+        let mut accum = accum;
+        for at in (0..depth).step_by(TURNED[1]) {
+            let deep = TURNED[1].min(depth - at);
+            turn(a.submatrix(row, at, rows, deep), &mut turned);
+            let block = MatRef::from_row_major_slice(&turned, rows, deep);
+            let out = out.rb_mut().subrows_mut(row, rows);
+            multiply(out, accum, block, b.subrows(at, deep));
+            accum = Accum::Add;
+        }
+    }
+}
+
+/// `out = a b` or `out += a b` on this thread, for a row-major output. An output that is much wider
+/// than high is cut: faer packs the narrow factor too then, which takes longer than it saves.
+pub(crate) fn multiply<E: RealField>(
+    mut out: MatMut<'_, E>,
+    accum: Accum,
+    a: MatRef<'_, E>,
+    b: MatRef<'_, E>,
+) {
+    let (rows, columns) = (a.nrows(), b.ncols());
+    let widest = (rows * 4 / 3).max(NARROWEST);
+    let width = columns.div_ceil(columns.div_ceil(widest).max(1)).max(1);
+    for at in (0..columns).step_by(width) {
+        let width = width.min(columns - at);
+        let out = out.rb_mut().subcols_mut(at, width);
+        matmul(out, accum, a, b.subcols(at, width), one::<E>(), Par::Seq);
+    }
+}
+
+/// The entries of a matrix whose columns lie in one piece each, row by row.
+fn turn<E: Element + RealField>(block: MatRef<'_, E>, entries: &mut Vec<E>) {
+    let (rows, columns) = (block.nrows(), block.ncols());
+    entries.clear();
+    entries.resize(rows * columns, E::default());
+    for start in (0..columns).step_by(TILE) {
+        let tile = start..(start + TILE).min(columns);
+        let lines: Vec<&[E]> = tile
+            .clone()
+            .map(|at| {
+                let column = block.col(at).try_as_col_major();
+                column.expect("columns in one piece").as_slice()
+            })
+            .collect();
+        for (row, entries) in entries.chunks_mut(columns).enumerate() {
+            for (entry, line) in entries[tile.clone()].iter_mut().zip(&lines) {
+                *entry = line[row];
+            }
+        }
+    }
+}
