@@ -6,7 +6,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::quantization::{Calibration, QuantValue};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LinearRecorded};
 use burn_ief::{Tape, output};
@@ -241,6 +241,27 @@ fn merging_and_unmerging_keep_the_output_and_the_weights() {
         assert!(Adapters::of(&unloaded.conv.weight).is_none());
         assert!(largest(unloaded.forward(ids) - base) < 1e-6);
     }
+}
+
+#[test]
+fn unmerging_gives_back_what_merging_took_out_of_range() {
+    let device = Device::flex().autodiff();
+    device.seed(7);
+    let layer = LinearConfig::new(3, 2).init(&device);
+    let layer = Linear {
+        weight: layer.weight.map(|w| w.cast(DType::F16).detach()),
+        ..layer
+    };
+    let config = LoraConfig::new().with_rank(2).with_alpha(1e6);
+    // B is 0 at first.
+    let layer = config.linear("one", layer).unwrap().map(&mut Lift);
+    let before = layer.weight.base().to_data();
+    let merged = layer.merge_adapters();
+    let sum = merged.weight.base().cast(DType::F32);
+    // f16 ends at 65,504.
+    assert!(sum.is_inf().all().into_scalar::<bool>());
+    let unmerged = merged.unmerge_adapters();
+    assert_eq!(unmerged.weight.base().to_data(), before);
 }
 
 #[test]

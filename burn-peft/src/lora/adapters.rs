@@ -203,7 +203,9 @@ impl<const D: usize> Adapters<D> {
         let Some(Merged { base, sum }) = self.merged.take() else {
             return (self, weight);
         };
-        (self, base + (weight - sum))
+        // Where the sum was too large for its type, the difference of it and itself is none.
+        let same = weight.clone().equal(sum.clone());
+        (self, base + (weight - sum).mask_fill(same, 0.0))
     }
 
     fn each(self, f: impl Fn(Adapter<D>) -> Adapter<D>) -> Self {
