@@ -45,12 +45,8 @@ pub(super) fn of<E: Element + Pod + RealField>(products: Vec<[FlexTensor; 2]>) -
         .collect();
     let write = |first: usize, lines: &mut [E]| {
         let count = lines.len() / columns.max(1);
-        let mut out = MatMut::from_row_major_slice_mut(lines, count, columns);
-        let mut accum = Accum::Replace;
-        for [a, b] in &products {
-            add_product(out.rb_mut(), accum, a.subrows(first, count), *b);
-            accum = Accum::Add;
-        }
+        let out = MatMut::from_row_major_slice_mut(lines, count, columns);
+        write_rows(out, Accum::Replace, &products, first);
     };
     let mut out;
     match strips {
@@ -59,7 +55,7 @@ pub(super) fn of<E: Element + Pod + RealField>(products: Vec<[FlexTensor; 2]>) -
             write(0, &mut out);
         }
         _ => {
-            // Cleared by all threads: an allocator that keeps memory has one clear it.
+            // By all threads: what an allocator has kept, it clears on this one alone.
             let entries = (0..rows * columns).into_par_iter().with_min_len(CLEARED);
             out = entries.map(|_| E::default()).collect();
             let lines = out.par_chunks_mut(height * columns).enumerate();
@@ -68,6 +64,20 @@ pub(super) fn of<E: Element + Pod + RealField>(products: Vec<[FlexTensor; 2]>) -
         }
     }
     FlexTensor::from_data(TensorData::new(out, [rows, columns]))
+}
+
+/// The rows of the sum from `first` on, as many as `out` has, or their sum with what it holds.
+fn write_rows<E: Element + RealField>(
+    mut out: MatMut<'_, E>,
+    mut accum: Accum,
+    products: &[[MatRef<'_, E>; 2]],
+    first: usize,
+) {
+    let count = out.nrows();
+    for [a, b] in products {
+        add_product(out.rb_mut(), accum, a.subrows(first, count), *b);
+        accum = Accum::Add;
+    }
 }
 
 /// Rows and columns of the sum, and the terms of an entry.
@@ -111,9 +121,7 @@ fn overwrite<E: Element + Pod + RealField>(
         let mut out = MatMut::from_row_major_slice_mut(block, count, columns);
         let own = MatRef::from_row_major_slice(lines, count, columns);
         add_product(out.rb_mut(), Accum::Replace, own, weight);
-        for [a, b] in &others {
-            add_product(out.rb_mut(), Accum::Add, a.subrows(at * height, count), *b);
-        }
+        write_rows(out, Accum::Add, &others, at * height);
         lines.copy_from_slice(block);
     });
     first

@@ -1,6 +1,7 @@
 //! Products against Burn's own in f64.
 
 use super::block::{NARROWEST, SHALLOW, TURNED};
+use super::factor::size;
 use super::sum::{HEIGHT, SHARE};
 use super::*;
 use burn::tensor::{Device, Distribution};
@@ -23,6 +24,12 @@ fn matrix([rows, columns]: [usize; 2], form: u8, dtype: DType) -> Tensor<2> {
         5 => random([rows, 1]).expand([rows, columns]),
         _ => random([rows, columns]).flip([0, 1]),
     }
+}
+
+/// On a machine of one core there is one strip.
+fn on_two_threads(test: impl FnOnce() + Send) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
+    pool.expect("two threads").install(test);
 }
 
 /// Largest distance from Burn's products in f64, added up.
@@ -86,34 +93,51 @@ proptest! {
 
 #[test]
 fn products_of_several_strips_agree() {
-    // More work than one strip is made of, and rows that do not divide by the threads.
-    const { assert!(1031 * 96 * 130 > 2 * SHARE) };
-    let shapes = [[1031, 96], [96, 130], [1031, 4], [4, 130]];
-    let [x, w, h, b] = [0, 1, 2, 3].map(|at| matrix(shapes[at], at as u8, DType::F64));
-    assert!(distance(&[[x, w], [h, b]]) < 1e-11);
+    on_two_threads(|| {
+        // More work than one strip is made of, and rows that do not divide by the threads.
+        const { assert!(1031 * 96 * 130 > 2 * SHARE) };
+        let shapes = [[1031, 96], [96, 130], [1031, 4], [4, 130]];
+        let [x, w, h, b] = [0, 1, 2, 3].map(|at| matrix(shapes[at], at as u8, DType::F64));
+        assert!(distance(&[[x, w], [h, b]]) < 1e-11);
+    });
 }
 
 #[test]
 fn long_sums_in_low_strips_agree() {
-    let depth = SHALLOW + 12;
-    assert!(1031 * depth * 130 > 2 * SHARE && 1031 / HEIGHT > 2);
-    let [x, w] = [[1031, depth], [depth, 130]].map(|shape| matrix(shape, 0, DType::F64));
-    assert!(distance(&[[x, w]]) < 1e-11);
+    on_two_threads(|| {
+        let depth = SHALLOW + 12;
+        assert!(1031 * depth * 130 > 2 * SHARE && 1031 / HEIGHT > 2);
+        let [x, w] = [[1031, depth], [depth, 130]].map(|shape| matrix(shape, 0, DType::F64));
+        assert!(distance(&[[x, w]]) < 1e-11);
+    });
 }
 
 #[test]
 fn transposed_products_of_several_strips_agree() {
-    let terms = 8200;
-    assert!(terms * 8 * 130 > 2 * SHARE);
-    for widths in [[8, 130], [130, 8]] {
-        let [a, b] = widths.map(|width| matrix([terms, width], 0, DType::F64));
-        let [left, right] = [&a, &b].map(|factor| primitive(factor).expect("on Flex"));
-        let found = transposed_product(&left, &right);
-        assert!(apart(found, exact(&[[a.transpose(), b]])) < 1e-10);
-    }
+    on_two_threads(|| {
+        let terms = 8200;
+        assert!(terms * 8 * 130 > 2 * SHARE);
+        for widths in [[8, 130], [130, 8]] {
+            let [a, b] = widths.map(|width| matrix([terms, width], 0, DType::F64));
+            let [left, right] = [&a, &b].map(|factor| primitive(factor).expect("on Flex"));
+            let found = transposed_product(&left, &right);
+            assert!(apart(found, exact(&[[a.transpose(), b]])) < 1e-10);
+        }
+    });
 }
 
-/// Its own memory, or a copy of it.
+#[test]
+fn empty_sums_are_zero() {
+    let empty = |shape: [usize; 2]| owned(Tensor::<2>::zeros(shape, &Device::flex()));
+    let found = sum_of_products(vec![[empty([0, 3]), empty([3, 4])]]);
+    assert_eq!(size(&found), [0, 4]);
+    let found = sum_of_products(vec![[empty([2, 0]), empty([0, 3])]]);
+    assert_eq!(found.storage::<f32>(), [0.0; 6]);
+    let found = transposed_product(&empty([0, 2]), &empty([0, 3]));
+    assert_eq!(found.storage::<f32>(), [0.0; 6]);
+}
+
+/// Its own memory, if nothing else holds it.
 fn owned(x: Tensor<2>) -> FlexTensor {
     x.try_into_primitive::<Flex>().expect("on Flex")
 }
@@ -125,29 +149,31 @@ fn place(x: &FlexTensor) -> *const f64 {
 
 #[test]
 fn memory_of_one_owner_is_used_again_and_shared_memory_is_left() {
-    // In one strip, and in several that do not divide the rows.
-    for (rows, width) in [(7, 3), (1031, 140)] {
-        let shapes = [[rows, width], [width, width], [rows, 2], [2, width]];
-        let [x, w, h, b] = shapes.map(|shape| matrix(shape, 0, DType::F64));
-        let expected = exact(&[[x.clone(), w.clone()], [h.clone(), b.clone()]]);
-        let before = x.to_data();
-        let rest = || {
-            let [w, h, b] = [&w, &h, &b].map(|factor| primitive(factor).expect("on Flex"));
-            (w, [h, b])
-        };
-        let (factor, other) = rest();
-        let shared = primitive(&x).expect("on Flex");
-        let found = sum_of_products(vec![[shared, factor], other]);
-        assert_ne!(place(&found), place(&primitive(&x).expect("on Flex")));
-        assert!(apart(found, expected.clone()) < 1e-11);
-        assert_eq!(x.to_data(), before);
-        let (factor, other) = rest();
-        let alone = owned(x);
-        let memory = place(&alone);
-        let found = sum_of_products(vec![[alone, factor], other]);
-        assert_eq!(place(&found), memory);
-        assert!(apart(found, expected) < 1e-11);
-    }
+    on_two_threads(|| {
+        // In one strip, and in several that do not divide the rows.
+        for (rows, width) in [(7, 3), (1031, 140)] {
+            let shapes = [[rows, width], [width, width], [rows, 2], [2, width]];
+            let [x, w, h, b] = shapes.map(|shape| matrix(shape, 0, DType::F64));
+            let expected = exact(&[[x.clone(), w.clone()], [h.clone(), b.clone()]]);
+            let before = x.to_data();
+            let rest = || {
+                let [w, h, b] = [&w, &h, &b].map(|factor| primitive(factor).expect("on Flex"));
+                (w, [h, b])
+            };
+            let (factor, other) = rest();
+            let shared = primitive(&x).expect("on Flex");
+            let found = sum_of_products(vec![[shared, factor], other]);
+            assert_ne!(place(&found), place(&primitive(&x).expect("on Flex")));
+            assert!(apart(found, expected.clone()) < 1e-11);
+            assert_eq!(x.to_data(), before);
+            let (factor, other) = rest();
+            let alone = owned(x);
+            let memory = place(&alone);
+            let found = sum_of_products(vec![[alone, factor], other]);
+            assert_eq!(place(&found), memory);
+            assert!(apart(found, expected) < 1e-11);
+        }
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, Scalar, backend_extension};
 use burn::tensor::{DType, Device, Tensor};
-use burn_ief::flex::{sum_of_products, transposed_product};
+use burn_ief::flex;
 
 use super::Update;
 
@@ -42,8 +42,8 @@ trait LowRank: Backend {
         Self::float_add(Self::float_matmul(x, w), Self::float_matmul(h, b))
     }
 
-    /// `aᵀ b` for a narrow factor.
-    fn gradient(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+    /// `aᵀ b`, one of them narrow: the gradient of A or B.
+    fn transposed_product(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::float_matmul(Self::float_transpose(a), b)
     }
 
@@ -68,11 +68,11 @@ impl LowRank for Flex {
         h: FloatTensor<Self>,
         b: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        sum_of_products(vec![[x, w], [h, b]])
+        flex::sum_of_products(vec![[x, w], [h, b]])
     }
 
-    fn gradient(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        transposed_product(&a, &b)
+    fn transposed_product(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        flex::transposed_product(&a, &b)
     }
 }
 
@@ -147,7 +147,7 @@ impl<B: LowRank> Backward<B, 3> for LowRankBackward {
         let error = grads.consume::<B>(&ops.node);
         let [of_x, of_a, of_b] = ops.parents;
         if let Some(node) = of_b {
-            grads.register::<B>(node.id, B::gradient(h, error.clone()));
+            grads.register::<B>(node.id, B::transposed_product(h, error.clone()));
         }
         if of_x.is_none() && of_a.is_none() {
             return;
@@ -157,7 +157,7 @@ impl<B: LowRank> Backward<B, 3> for LowRankBackward {
         let inner = B::float_mul_scalar(inner, Scalar::from(scale));
         if let (Some(node), Some(x)) = (of_a, x) {
             let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
-            grads.register::<B>(node.id, B::gradient(x, inner.clone()));
+            grads.register::<B>(node.id, B::transposed_product(x, inner.clone()));
         }
         if let Some(node) = of_x {
             let [w, a] = [w, a].map(B::float_transpose);
