@@ -70,9 +70,10 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 impl Args {
     /// The batch sizes asked for, or the setting's own.
     pub fn batches(&self) -> Vec<usize> {
-        match self.batch.is_empty() {
-            true => vec![self.setting.batch()],
-            false => self.batch.clone(),
+        if self.batch.is_empty() {
+            vec![self.setting.batch()]
+        } else {
+            self.batch.clone()
         }
     }
 

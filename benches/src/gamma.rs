@@ -133,9 +133,10 @@ struct Row {
 /// written.
 pub fn run(args: &Args) -> Result<(), String> {
     let device = args.device.device().map_err(|error| error.to_string())?;
-    let settings = match args.settings.is_empty() {
-        true => Setting::value_variants(),
-        false => &args.settings,
+    let settings = if args.settings.is_empty() {
+        Setting::value_variants()
+    } else {
+        &args.settings
     };
     let mut rows = Vec::new();
     for &setting in settings {

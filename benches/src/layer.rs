@@ -173,9 +173,10 @@ impl Pass {
                 .unwrap_or_else(|error| panic!("{error}")),
         };
         let input = Tensor::random(INPUT, Distribution::Normal(0.0, 1.0), device);
-        let input = match input_gradient {
-            true => input.require_grad(),
-            false => input,
+        let input = if input_gradient {
+            input.require_grad()
+        } else {
+            input
         };
         let pass = Self {
             variant,
@@ -245,12 +246,13 @@ fn measure_child(
         .stdin(Stdio::null())
         .output()
         .map_err(|error| error.to_string())?;
-    match child.status.success() {
-        true => Ok(String::from_utf8_lossy(&child.stdout).trim().parse().ok()),
-        false => Err(format!(
+    if child.status.success() {
+        Ok(String::from_utf8_lossy(&child.stdout).trim().parse().ok())
+    } else {
+        Err(format!(
             "{variant}: {}",
             String::from_utf8_lossy(&child.stderr)
-        )),
+        ))
     }
 }
 

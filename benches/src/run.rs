@@ -55,9 +55,12 @@ fn measure(
             "{} M = {batch} {place}: peak memory of {method}",
             args.setting
         );
-        let peak = fits(args, method, batch).and_then(|()| match args.no_memory {
-            true => Ok(None),
-            false => memory::measure_child(args.setting, method, batch, place),
+        let peak = fits(args, method, batch).and_then(|()| {
+            if args.no_memory {
+                Ok(None)
+            } else {
+                memory::measure_child(args.setting, method, batch, place)
+            }
         });
         rows.push(Row {
             setting: args.setting,

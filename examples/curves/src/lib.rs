@@ -127,22 +127,19 @@ impl Chart {
             .caption(&self.title, ("sans-serif", 19, &TEXT))
             .x_label_area_size(46)
             .y_label_area_size(64);
-        match self.logarithmic {
-            true => {
-                let range = around(values(), |low, high| (low / 1.3, high * 1.3));
-                let ticks = ticks(&range);
-                let range = range.log_scale().with_key_points(ticks);
-                let chart = builder.build_cartesian_2d(0.0..epochs, range)?;
-                self.fill(chart, &root, epochs, &curves)?;
-            }
-            false => {
-                let range = around(values(), |low, high| {
-                    let air = 0.05 * (high - low).max(0.01);
-                    (low - air, high + air)
-                });
-                let chart = builder.build_cartesian_2d(0.0..epochs, range)?;
-                self.fill(chart, &root, epochs, &curves)?;
-            }
+        if self.logarithmic {
+            let range = around(values(), |low, high| (low / 1.3, high * 1.3));
+            let ticks = ticks(&range);
+            let range = range.log_scale().with_key_points(ticks);
+            let chart = builder.build_cartesian_2d(0.0..epochs, range)?;
+            self.fill(chart, &root, epochs, &curves)?;
+        } else {
+            let range = around(values(), |low, high| {
+                let air = 0.05 * (high - low).max(0.01);
+                (low - air, high + air)
+            });
+            let chart = builder.build_cartesian_2d(0.0..epochs, range)?;
+            self.fill(chart, &root, epochs, &curves)?;
         }
         root.present()?;
         drop(root);
@@ -228,12 +225,11 @@ fn room(curves: &[Curve]) -> i32 {
 fn around(values: impl Iterator<Item = f64>, air: impl Fn(f64, f64) -> (f64, f64)) -> Range<f64> {
     let ends = (f64::INFINITY, f64::NEG_INFINITY);
     let (low, high) = values.fold(ends, |(low, high), value| (low.min(value), high.max(value)));
-    match low <= high {
-        true => {
-            let (low, high) = air(low, high);
-            low..high
-        }
-        false => 0.1..1.0,
+    if low <= high {
+        let (low, high) = air(low, high);
+        low..high
+    } else {
+        0.1..1.0
     }
 }
 
@@ -242,9 +238,12 @@ fn ticks(range: &Range<f64>) -> Vec<f64> {
     let first = range.start.log10().floor() as i32;
     let last = range.end.log10().ceil() as i32;
     // Divided where the power is negative, so that the numbers are the nearest to their names.
-    let tick = |mantissa: f64, power: i32| match power < 0 {
-        true => mantissa / 10f64.powi(-power),
-        false => mantissa * 10f64.powi(power),
+    let tick = |mantissa: f64, power: i32| {
+        if power < 0 {
+            mantissa / 10f64.powi(-power)
+        } else {
+            mantissa * 10f64.powi(power)
+        }
     };
     let decades = (first..=last).flat_map(|power| [1.0, 2.0, 5.0].map(|m| tick(m, power)));
     decades.filter(|tick| range.contains(tick)).collect()

@@ -47,9 +47,10 @@ impl Axis {
         let (low, high) = shown.fold((f64::INFINITY, 0f64), |(low, high), v| {
             (low.min(v), high.max(v))
         });
-        match low <= high {
-            true => Self::log(title, low / 1.25..high * 1.25),
-            false => Self::log(title, 0.1..10.0),
+        if low <= high {
+            Self::log(title, low / 1.25..high * 1.25)
+        } else {
+            Self::log(title, 0.1..10.0)
         }
     }
 
@@ -60,10 +61,7 @@ impl Axis {
 
     /// Where a value lies, in units of the drawing.
     pub fn place(&self, value: f64) -> f64 {
-        match self.log {
-            true => value.log10(),
-            false => value,
-        }
+        if self.log { value.log10() } else { value }
     }
 
     /// First and last place.

@@ -49,9 +49,10 @@ impl Ranged for Places {
     }
 
     fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
-        match hint.weight().allow_light_points() {
-            true => Vec::new(),
-            false => self.ticks.clone(),
+        if hint.weight().allow_light_points() {
+            Vec::new()
+        } else {
+            self.ticks.clone()
         }
     }
 
@@ -215,14 +216,12 @@ impl<'a, 'b> Panel<'a, 'b> {
             .map(|(x, y, _)| self.place((*x, *y)))
             .collect();
         let style = color.stroke_width(px(2));
-        match look.dashed {
-            true => {
-                let dashes = DashedLineSeries::new(places.iter().copied(), px(5), px(4), style);
-                self.chart.draw_series(dashes)?
-            }
-            false => self
-                .chart
-                .draw_series(LineSeries::new(places.iter().copied(), style))?,
+        if look.dashed {
+            let dashes = DashedLineSeries::new(places.iter().copied(), px(5), px(4), style);
+            self.chart.draw_series(dashes)?
+        } else {
+            self.chart
+                .draw_series(LineSeries::new(places.iter().copied(), style))?
         };
         let bars: Vec<_> = points
             .iter()
@@ -231,9 +230,10 @@ impl<'a, 'b> Panel<'a, 'b> {
                 // On a logarithmic axis a bar that reaches zero has no end.
                 let [low, high] = [y - error, y + error].map(|end| {
                     let place = self.y.place(end);
-                    match place.is_nan() {
-                        true => self.y.range().start,
-                        false => self.y.clamp(place),
+                    if place.is_nan() {
+                        self.y.range().start
+                    } else {
+                        self.y.clamp(place)
                     }
                 });
                 let x = self.x.place(x);
@@ -310,9 +310,10 @@ pub fn legend(area: &Area<'_>, looks: &[Look], left: u32) -> Drawn {
     let y = px(12) as i32;
     for look in looks {
         let style = look.color.rgb().stroke_width(px(3));
-        let dashes = match look.dashed {
-            true => vec![(0, 9), (14, 23)],
-            false => vec![(0, 23)],
+        let dashes = if look.dashed {
+            vec![(0, 9), (14, 23)]
+        } else {
+            vec![(0, 23)]
         };
         for (from, to) in dashes {
             let ends = [from, to].map(|at| (x + at * UNITS as i32, y));

@@ -27,9 +27,10 @@ const SCHEDULER: &str = "scheduler";
 
 /// Where the model proper begins in the paths of a checkpoint.
 pub(crate) fn proper(method: Method) -> &'static str {
-    match method.is_natural() {
-        true => "model.model.",
-        false => "model.",
+    if method.is_natural() {
+        "model.model."
+    } else {
+        "model."
     }
 }
 
@@ -142,11 +143,10 @@ impl Checkpoints {
 
     /// Remove them all.
     pub fn remove(&self) -> Result<(), Error> {
-        match self.folder.exists() {
-            true => {
-                fs::remove_dir_all(&self.folder).map_err(|error| Error::write(&self.folder, error))
-            }
-            false => Ok(()),
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder).map_err(|error| Error::write(&self.folder, error))
+        } else {
+            Ok(())
         }
     }
 

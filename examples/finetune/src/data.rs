@@ -173,9 +173,10 @@ impl fmt::Display for LeftOut {
         let parts: Vec<String> = parts
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        match parts.is_empty() {
-            true => write!(f, "nothing was left out"),
-            false => write!(f, "left out: {}", parts.join(", ")),
+        if parts.is_empty() {
+            write!(f, "nothing was left out")
+        } else {
+            write!(f, "left out: {}", parts.join(", "))
         }
     }
 }

@@ -102,9 +102,10 @@ impl Experiment {
             Architecture::Vit | Architecture::Dinov2 | Architecture::Mlp
         );
         if pictures != task.is_image() {
-            let expected = match pictures {
-                true => "a task of pictures for this model",
-                false => "a task of texts for this model",
+            let expected = if pictures {
+                "a task of pictures for this model"
+            } else {
+                "a task of texts for this model"
             };
             let found = serde_json::to_string(&task).unwrap_or_default();
             return Err(Error::config("task", found, expected));

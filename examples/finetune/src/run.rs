@@ -235,19 +235,21 @@ impl<B: Send + 'static> Run<'_, B> {
             _ => return Err(self.interrupted(label)),
         };
         self.close(
-            match can_go_on {
-                true => Status::Interrupted,
-                false => Status::Failed,
+            if can_go_on {
+                Status::Interrupted
+            } else {
+                Status::Failed
             },
             &reason,
         );
         let run = label.into();
-        Err(match can_go_on {
-            true => Error::Interrupted {
+        Err(if can_go_on {
+            Error::Interrupted {
                 run,
                 reason: format!("{reason}; {}", self.kept()),
-            },
-            false => Error::Stopped { run, reason },
+            }
+        } else {
+            Error::Stopped { run, reason }
         })
     }
 

@@ -125,9 +125,10 @@ pub fn tune(
 
 /// As a folder's name.
 fn short(step_size: f64) -> String {
-    match (1e-5..1e5).contains(&step_size) {
-        true => step_size.to_string(),
-        false => format!("{step_size:e}"),
+    if (1e-5..1e5).contains(&step_size) {
+        step_size.to_string()
+    } else {
+        format!("{step_size:e}")
     }
 }
 

@@ -145,11 +145,14 @@ pub fn pick(
     let values = logits.try_to_vec_as::<f64>();
     let values = values.map_err(|error| unusable(error.to_string()))?;
     let rows = values.chunks_exact(entries).zip(finished).enumerate();
-    rows.map(|(row, (logits, finished))| match finished {
-        true => Ok(sampling.filler()),
-        false => choose::next(logits, sampling, rng)
-            .map(|id| id as i64)
-            .map_err(|reason| unusable(format!("row {row} {reason}"))),
+    rows.map(|(row, (logits, finished))| {
+        if finished {
+            Ok(sampling.filler())
+        } else {
+            choose::next(logits, sampling, rng)
+                .map(|id| id as i64)
+                .map_err(|reason| unusable(format!("row {row} {reason}")))
+        }
     })
     .collect()
 }

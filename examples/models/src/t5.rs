@@ -328,12 +328,13 @@ fn not_empty(name: &'static str, ids: &Tensor<2, Int>) -> Result<(), Error> {
 }
 
 fn fits(name: &'static str, axis: &str, found: usize, expected: usize) -> Result<(), Error> {
-    match found == expected {
-        true => Ok(()),
-        false => Err(Error::Input {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::Input {
             name,
             reason: format!("has {found} {axis}, expected {expected}"),
-        }),
+        })
     }
 }
 

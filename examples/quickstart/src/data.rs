@@ -28,9 +28,10 @@ impl Digit {
         let inside = |x: isize| (0..SIDE as isize).contains(&x);
         let pixels = std::array::from_fn(|index| {
             let (y, x) = ((index / SIDE) as isize - dy, (index % SIDE) as isize - dx);
-            match inside(y) && inside(x) {
-                true => self.pixels[y as usize * SIDE + x as usize],
-                false => 0,
+            if inside(y) && inside(x) {
+                self.pixels[y as usize * SIDE + x as usize]
+            } else {
+                0
             }
         });
         Self { pixels, ..*self }

@@ -71,9 +71,10 @@ fn start(args: Args) -> Result<(), Error> {
         device: args.device.open()?,
         epochs: args.epochs,
     };
-    let methods = match args.method.is_empty() {
-        true => Method::ALL.to_vec(),
-        false => args.method,
+    let methods = if args.method.is_empty() {
+        Method::ALL.to_vec()
+    } else {
+        args.method
     };
     if args.tune {
         return search(&experiment, &methods);

@@ -92,23 +92,24 @@ impl Options {
 
     fn config(&self, curvature: Curvature) -> WoodFisherConfig {
         // The best of `--tune` and of `--tune --as-published`, for EF and iEF alike.
-        let damping = self.damping.unwrap_or(match self.as_published {
-            false => 1e-2,
-            true => 1e2,
-        });
+        let damping = self
+            .damping
+            .unwrap_or(if self.as_published { 1e2 } else { 1e-2 });
         let config = WoodFisherConfig::new(self.gradients)
             .with_curvature(curvature)
             .with_block_size(self.block_size)
-            .with_order(match self.row_major {
-                true => Order::RowMajor,
-                false => Order::ColumnMajor,
+            .with_order(if self.row_major {
+                Order::RowMajor
+            } else {
+                Order::ColumnMajor
             })
             .with_damping(Amount::Relative(damping));
-        match self.as_published {
-            true => config
+        if self.as_published {
+            config
                 .with_selection(Selection::Independent)
-                .with_compensation(Compensation::Summed),
-            false => config,
+                .with_compensation(Compensation::Summed)
+        } else {
+            config
         }
     }
 }

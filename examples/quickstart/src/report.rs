@@ -73,9 +73,10 @@ pub fn table(runs: &[Run]) -> Table {
         }
         let accuracies = of(|run| 100.0 * run.history.test_accuracy());
         let time = step_time(runs, method);
-        let ratio = match sgd.is_nan() {
-            true => "–".to_string(),
-            false => format!("{:.2}", time / sgd),
+        let ratio = if sgd.is_nan() {
+            "–".to_string()
+        } else {
+            format!("{:.2}", time / sgd)
         };
         table.add_row([
             method.title().to_string(),

@@ -54,12 +54,11 @@ pub fn classifier<N: Network>(
             .order
             .iter()
             .any(|p| results.wants(&format!("fvp.Fv.{p}")));
-    let judge = match products || results.selection().wants_gamma(case) {
-        true => {
-            let forward = |network: &N| network.logits(input.clone());
-            Some(Judge::new(Loss::CrossEntropy, &network, forward)?)
-        }
-        false => None,
+    let judge = if products || results.selection().wants_gamma(case) {
+        let forward = |network: &N| network.logits(input.clone());
+        Some(Judge::new(Loss::CrossEntropy, &network, forward)?)
+    } else {
+        None
     };
     if let Some(judge) = judge.as_ref().filter(|_| products) {
         judge.put_product(case, place, &parameters, results)?;
@@ -113,9 +112,10 @@ pub fn classifier<N: Network>(
         return Ok(());
     }
     kronecker(case, &parameters, results, |drawn, group| {
-        let labels = match drawn {
-            true => labels(case, "labels_sampled", network.classes())?,
-            false => truth,
+        let labels = if drawn {
+            labels(case, "labels_sampled", network.classes())?
+        } else {
+            truth
         };
         record_group(&network, input.clone(), labels, place, group)
     })

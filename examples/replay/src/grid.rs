@@ -125,9 +125,10 @@ impl Input {
         let x = case.floats("input.x", &[None])?;
         let labels = case.floats("labels", &[Some(x.len())])?;
         let shape = [Some(axes[0]), Some(axes[1]), Some(x.len())];
-        let drawn = match needs_drawn(case, results) {
-            true => case.floats("labels_sampled", &shape)?,
-            false => &[],
+        let drawn = if needs_drawn(case, results) {
+            case.floats("labels_sampled", &shape)?
+        } else {
+            &[]
         };
         if x.is_empty() || theta.is_empty() {
             return Err(Error::Value {
@@ -196,9 +197,10 @@ impl At<'_> {
         fields.push("grad_norms", &[samples], &jacobian.row_norms());
         let grad = self.combine(&jacobian, &vec![1.0; samples], "grad")?;
         fields.push("grad", &[2], &grad);
-        let judge = match results.selection().wants_gamma(self.case) {
-            true => Some(self.judge()?),
-            false => None,
+        let judge = if results.selection().wants_gamma(self.case) {
+            Some(self.judge()?)
+        } else {
+            None
         };
         let judge = Gamma {
             judge,

@@ -47,9 +47,10 @@ pub fn kronecker(
         let gradient = truth.jacobian().t_matvec(&vec![mean; truth.samples()]);
         let gradient = gradient.map_err(Error::compute("the mean gradient"))?;
         for (name, estimate) in asked {
-            let factors = match name.starts_with("kfac") {
-                true => layer_factors(&record(true, group)?.recorded, estimate, Sharing::Expand),
-                false => layer_factors(&truth, estimate, Sharing::Expand),
+            let factors = if name.starts_with("kfac") {
+                layer_factors(&record(true, group)?.recorded, estimate, Sharing::Expand)
+            } else {
+                layer_factors(&truth, estimate, Sharing::Expand)
             };
             for layer in factors.map_err(Error::compute(&name))? {
                 put(case, parameters, &name, &layer, &gradient, results)?;

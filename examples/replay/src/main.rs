@@ -151,8 +151,9 @@ fn check_out(case: &Path, out: &Path) -> Result<(), Error> {
         return Err(failed(std::io::ErrorKind::NotFound.into()));
     }
     let same = out.exists() && out.canonicalize().ok() == case.canonicalize().ok();
-    match same {
-        true => Err(Error::SameFile { path: out.into() }),
-        false => Ok(()),
+    if same {
+        Err(Error::SameFile { path: out.into() })
+    } else {
+        Ok(())
     }
 }

@@ -25,9 +25,10 @@ const EXACT: f64 = 1e-9;
 /// with 1e-16 of rounding, and ieKFAC scales them up to the size of all others: 1.79e-9 in fc3 at
 /// λ = 1e-7. There the exact updates count, and the reference to its own noise.
 fn reference_noise(name: &str) -> f64 {
-    match name.contains("lam_1e-12") {
-        true => 1.15e-5,
-        false => 1.8e-9,
+    if name.contains("lam_1e-12") {
+        1.15e-5
+    } else {
+        1.8e-9
     }
 }
 

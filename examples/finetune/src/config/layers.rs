@@ -25,18 +25,15 @@ pub fn read(path: &Path) -> Result<Value, Error> {
     };
     // The file is read twice: into its type, for errors that name the place, and as it is, for
     // the fields that are set.
-    match path
+    if path
         .extension()
         .is_some_and(|extension| extension == "json")
     {
-        true => {
-            serde_json::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
-            serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))
-        }
-        false => {
-            toml::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
-            toml::from_str(&text).map_err(|error| refuse(error.to_string()))
-        }
+        serde_json::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))
+    } else {
+        toml::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| refuse(error.to_string()))
     }
 }
 

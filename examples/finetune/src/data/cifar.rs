@@ -69,15 +69,14 @@ pub(super) fn load_100(options: &Options) -> Result<Splits<ImageExample>, Error>
     let folder = root(&options.folder, "cifar-100-binary");
     let part = |name: &str| binary(&folder.join(name), 2, CLASSES, FILES_100);
     let names = folder.join("fine_label_names.txt");
-    let labels = match names.exists() {
-        true => {
-            let text = read(&names, Encoding::Utf8, FILES_100)?;
-            let lines = text.lines().map(str::trim).filter(|name| !name.is_empty());
-            lines.map(str::to_string).collect()
-        }
-        false => (0..CLASSES)
+    let labels = if names.exists() {
+        let text = read(&names, Encoding::Utf8, FILES_100)?;
+        let lines = text.lines().map(str::trim).filter(|name| !name.is_empty());
+        lines.map(str::to_string).collect()
+    } else {
+        (0..CLASSES)
             .map(|class| class.to_string())
-            .collect::<Vec<_>>(),
+            .collect::<Vec<_>>()
     };
     if labels.len() != CLASSES {
         let problem = format!("expected {CLASSES} names, found {}", labels.len());

@@ -195,9 +195,10 @@ impl Format {
                 Row::Wrong(problem) => return Err(Error::line(path, line, problem)),
             }
         }
-        match rows.is_empty() {
-            true => Err(Error::file(path, "no rows")),
-            false => Ok(rows),
+        if rows.is_empty() {
+            Err(Error::file(path, "no rows"))
+        } else {
+            Ok(rows)
         }
     }
 

@@ -34,9 +34,12 @@ pub(super) fn load(options: &Options) -> Result<Splits<ImageExample>, Error> {
         return Err(Error::file(&train, problem));
     }
     let read = |path: &Path| pictures(path, &labels, options.image_size);
-    let held = |names: &[&str]| match inside {
-        true => part(names).map(|path| read(&path)).transpose(),
-        false => Ok(None),
+    let held = |names: &[&str]| {
+        if inside {
+            part(names).map(|path| read(&path)).transpose()
+        } else {
+            Ok(None)
+        }
     };
     let parts = Parts {
         train: read(&train)?,

@@ -78,12 +78,11 @@ pub(super) fn load(classes: Classes, options: &Options) -> Result<Splits<TextExa
     let folder = &options.folder;
     let path = locate(folder, &[POOL, TRAIN], FILES)?;
     let train = rows(&path, classes, &labels, &mut left_out)?;
-    let test = match path.ends_with(TRAIN) && folder.is_dir() {
-        true => {
-            let path = locate(folder, &[TEST], FILES)?;
-            Some(rows(&path, classes, &labels, &mut left_out)?)
-        }
-        false => None,
+    let test = if path.ends_with(TRAIN) && folder.is_dir() {
+        let path = locate(folder, &[TEST], FILES)?;
+        Some(rows(&path, classes, &labels, &mut left_out)?)
+    } else {
+        None
     };
     let parts = Parts {
         test,

@@ -91,9 +91,10 @@ pub(super) fn arrange<E: Example>(
     let given = [test, valid];
     let absent = given.each_ref().map(Option::is_none);
     let [test, valid] = given.map(Option::unwrap_or_default);
-    let repeats = match absent.contains(&true) {
-        true => Repeats::Drop,
-        false => repeats,
+    let repeats = if absent.contains(&true) {
+        Repeats::Drop
+    } else {
+        repeats
     };
     let [test, valid, train] = unique([test, valid, train], repeats, &mut splits.left_out);
     let order = |rows, stream| stratified(rows, options.seed, stream);

@@ -98,9 +98,10 @@ impl Format {
         if let Some(row) = rows.iter().find(|row| row.label.is_empty()) {
             return Err(Error::line(path, row.line, "the label is empty"));
         }
-        match rows.is_empty() {
-            true => Err(Error::file(path, "no rows with text")),
-            false => Ok(rows),
+        if rows.is_empty() {
+            Err(Error::file(path, "no rows with text"))
+        } else {
+            Ok(rows)
         }
     }
 
@@ -184,12 +185,13 @@ pub(super) fn load(format: Format, options: &Options) -> Result<Splits<TextExamp
     let mut left_out = LeftOut::default();
     let folder = &options.folder;
     let part = |names: &[&str]| format.part(folder, names);
-    let train = match folder.is_file() {
-        true => folder.clone(),
-        false => part(&["train"]).ok_or_else(|| {
+    let train = if folder.is_file() {
+        folder.clone()
+    } else {
+        part(&["train"]).ok_or_else(|| {
             let name = format!("train.{}", format.extensions()[0]);
             Error::missing(&folder.join(name), format.files())
-        })?,
+        })?
     };
     let rows = format.rows(&train, &columns, &mut left_out)?;
     let labels = match &options.labels {

@@ -109,9 +109,10 @@ impl<I> std::fmt::Display for Encoded<I> {
         let parts: Vec<_> = parts
             .map(|(some, what)| format!("{some} of {count} texts {what}"))
             .collect();
-        match parts.is_empty() {
-            true => write!(f, "{count} texts fit"),
-            false => f.write_str(&parts.join(", ")),
+        if parts.is_empty() {
+            write!(f, "{count} texts fit")
+        } else {
+            f.write_str(&parts.join(", "))
         }
     }
 }

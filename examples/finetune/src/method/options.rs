@@ -108,10 +108,7 @@ impl MethodOptions {
                 Method::Ief => 0.9,
                 _ => 0.0,
             },
-            damping: match method.is_kronecker() {
-                true => 1.0,
-                false => 1e-3,
-            },
+            damping: if method.is_kronecker() { 1.0 } else { 1e-3 },
             damping_unit: DampingUnit::Relative,
             damping_on: DampingOn::Fisher,
             normalize: f64::from(u8::from(matches!(method, Method::Ef | Method::Sf))),

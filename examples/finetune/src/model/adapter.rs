@@ -39,9 +39,10 @@ impl Family<'_> {
     /// Settings of the configured LoRA.
     pub fn lora(&self, config: &Config) -> LoraSettings {
         let options: &AdapterOptions = &config.adapter;
-        let targets: Vec<&str> = match options.targets.is_empty() {
-            true => self.targets.to_vec(),
-            false => options.targets.iter().map(String::as_str).collect(),
+        let targets: Vec<&str> = if options.targets.is_empty() {
+            self.targets.to_vec()
+        } else {
+            options.targets.iter().map(String::as_str).collect()
         };
         let mut settings = LoraSettings::new()
             .with_r(options.rank)

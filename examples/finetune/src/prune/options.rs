@@ -107,12 +107,11 @@ impl Options {
     /// Every gradient is that of another training row.
     pub(super) fn check_rows(&self, rows: usize) -> Result<(), Error> {
         let wanted = self.methods.iter().any(|way| way.curvature().is_some());
-        match wanted && self.gradients > rows {
-            true => {
-                let expected = format!("1 to {rows}, the rows for training");
-                Err(Error::config("gradients", self.gradients, expected))
-            }
-            false => Ok(()),
+        if wanted && self.gradients > rows {
+            let expected = format!("1 to {rows}, the rows for training");
+            Err(Error::config("gradients", self.gradients, expected))
+        } else {
+            Ok(())
         }
     }
 

@@ -68,9 +68,10 @@ pub(super) fn drawn(curves: &[MeanCurve]) -> Vec<Curve> {
     spare.retain(|color| !own.contains(color));
     let mut taken = Vec::new();
     let curves = curves.iter().zip(&own).map(|(curve, own)| {
-        let color = match taken.contains(own) {
-            true => spare.pop().unwrap_or(*own),
-            false => *own,
+        let color = if taken.contains(own) {
+            spare.pop().unwrap_or(*own)
+        } else {
+            *own
         };
         taken.push(color);
         Curve {

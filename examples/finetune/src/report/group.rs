@@ -139,9 +139,10 @@ impl Group<'_> {
     /// Number of runs.
     pub fn count(&self) -> String {
         let count = self.runs.len();
-        match self.finished {
-            true => count.to_string(),
-            false => format!("{count} unfinished"),
+        if self.finished {
+            count.to_string()
+        } else {
+            format!("{count} unfinished")
         }
     }
 

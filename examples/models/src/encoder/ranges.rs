@@ -34,29 +34,32 @@ pub(crate) fn check_size(field: &'static str, value: usize) -> Result<(), Error>
 /// Heads that divide the width.
 pub(crate) fn check_heads(width: usize, heads: usize) -> Result<(), Error> {
     check_size("hidden_size", width)?;
-    match heads > 0 && width.is_multiple_of(heads) {
-        true => Ok(()),
-        false => refuse(
+    if heads > 0 && width.is_multiple_of(heads) {
+        Ok(())
+    } else {
+        refuse(
             "num_attention_heads",
             heads,
             &format!("a divisor of the hidden size {width}"),
-        ),
+        )
     }
 }
 
 /// A dropout probability.
 pub(crate) fn check_probability(field: &'static str, value: f64) -> Result<(), Error> {
-    match (0.0..1.0).contains(&value) {
-        true => Ok(()),
-        false => refuse(field, value, "0 or more and less than 1"),
+    if (0.0..1.0).contains(&value) {
+        Ok(())
+    } else {
+        refuse(field, value, "0 or more and less than 1")
     }
 }
 
 /// A finite number above zero.
 pub(crate) fn check_positive(field: &'static str, value: f64) -> Result<(), Error> {
-    match value.is_finite() && value > 0.0 {
-        true => Ok(()),
-        false => refuse(field, value, "a number above 0"),
+    if value.is_finite() && value > 0.0 {
+        Ok(())
+    } else {
+        refuse(field, value, "a number above 0")
     }
 }
 

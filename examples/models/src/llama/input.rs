@@ -162,15 +162,14 @@ fn shaped(
     rows: &[usize],
     length: usize,
 ) -> Result<(), Error> {
-    match rows.contains(&found[0]) && found[1] == length {
-        true => Ok(()),
-        false => {
-            let expected = [rows[0], length];
-            refuse(
-                name,
-                format!("has the shape {found:?}, expected {expected:?}"),
-            )
-        }
+    if rows.contains(&found[0]) && found[1] == length {
+        Ok(())
+    } else {
+        let expected = [rows[0], length];
+        refuse(
+            name,
+            format!("has the shape {found:?}, expected {expected:?}"),
+        )
     }
 }
 

@@ -19,13 +19,12 @@ pub(super) struct Buckets {
 impl Buckets {
     /// The bucket of a key seen from a query.
     fn bucket(&self, query: usize, key: usize) -> usize {
-        let (count, first, distance) = match self.bidirectional {
-            true => {
-                let count = self.count / 2;
-                let first = if key > query { count } else { 0 };
-                (count, first, query.abs_diff(key))
-            }
-            false => (self.count, 0, query.saturating_sub(key)),
+        let (count, first, distance) = if self.bidirectional {
+            let count = self.count / 2;
+            let first = if key > query { count } else { 0 };
+            (count, first, query.abs_diff(key))
+        } else {
+            (self.count, 0, query.saturating_sub(key))
         };
         let exact = count / 2;
         if distance < exact {

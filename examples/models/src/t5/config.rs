@@ -313,12 +313,13 @@ fn refuse_unless(
     value: impl ToString,
     expected: &str,
 ) -> Result<(), Error> {
-    match fits {
-        true => Ok(()),
-        false => Err(Error::Config {
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::Config {
             field,
             value: value.to_string(),
             expected: expected.into(),
-        }),
+        })
     }
 }

@@ -77,9 +77,10 @@ fn start(args: &Args) -> Result<(), Error> {
     if args.tune {
         return search(&experiment, args);
     }
-    let methods = match args.method.is_empty() {
-        true => Method::ALL.to_vec(),
-        false => args.method.clone(),
+    let methods = if args.method.is_empty() {
+        Method::ALL.to_vec()
+    } else {
+        args.method.clone()
     };
     let started = Instant::now();
     let (mut rows, mut dense) = (Vec::new(), Vec::new());

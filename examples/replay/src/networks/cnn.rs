@@ -59,13 +59,14 @@ impl Network for Cnn {
         let x = case.floats("input.x", &shape)?;
         let mut own = [0; 4];
         own.copy_from_slice(case.shape("input.x")?);
-        match own[2] >= SMALLEST && own[3] >= SMALLEST {
-            true => Ok(place.tensor(x, own)),
-            false => Err(Error::Shape {
+        if own[2] >= SMALLEST && own[3] >= SMALLEST {
+            Ok(place.tensor(x, own))
+        } else {
+            Err(Error::Shape {
                 tensor: "input.x".into(),
                 expected: format!("images of at least {SMALLEST} x {SMALLEST}"),
                 found: own.into(),
-            }),
+            })
         }
     }
 

@@ -59,9 +59,10 @@ impl Network for Transformer {
     fn build(weights: &mut Weights<'_>, case: &Case) -> Result<Self, Error> {
         let emb = weights.embedding("emb")?;
         let [_, d] = emb.weight.dims();
-        let prompt = match weights.has("prompt") {
-            true => Some(weights.prompt("prompt", d)?),
-            false => None,
+        let prompt = if weights.has("prompt") {
+            Some(weights.prompt("prompt", d)?)
+        } else {
+            None
         };
         let mut blocks = vec![Block::build(weights, "blocks.0", d, case.heads)?];
         while weights.has(&format!("blocks.{}.ln1.weight", blocks.len())) {

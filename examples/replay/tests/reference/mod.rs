@@ -61,9 +61,10 @@ pub fn replay(case: &str, place: &Place) -> Replayed {
 #[allow(dead_code)] // f64 only
 pub fn exact(case: &str) -> BTreeMap<String, Tensor> {
     let path = path(&format!("{case}_exact"));
-    match path.exists() {
-        true => tensors(&path, |_| true),
-        false => BTreeMap::new(),
+    if path.exists() {
+        tensors(&path, |_| true)
+    } else {
+        BTreeMap::new()
     }
 }
 
@@ -91,17 +92,17 @@ pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let (mut difference, mut size) = (0.0f64, 0.0f64);
     for (a, b) in a.iter().zip(b) {
-        match b.is_finite() {
-            true => {
-                difference += (a - b).powi(2);
-                size += b.powi(2);
-            }
-            false => assert!(!a.is_finite(), "{a} in the place of {b}"),
+        if b.is_finite() {
+            difference += (a - b).powi(2);
+            size += b.powi(2);
+        } else {
+            assert!(!a.is_finite(), "{a} in the place of {b}")
         }
     }
-    match difference == 0.0 {
-        true => 0.0,
-        false => (difference / size).sqrt(),
+    if difference == 0.0 {
+        0.0
+    } else {
+        (difference / size).sqrt()
     }
 }
 
@@ -131,9 +132,10 @@ impl Replayed {
 
     /// Number of points of the grid; 1 for other cases.
     pub fn points(&self) -> usize {
-        match self.case.kind.is_grid() {
-            true => self.expected["losses"].shape[..2].iter().product(),
-            false => 1,
+        if self.case.kind.is_grid() {
+            self.expected["losses"].shape[..2].iter().product()
+        } else {
+            1
         }
     }
 }
