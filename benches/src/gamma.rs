@@ -12,12 +12,12 @@ use burn::tensor::{Device, Int, Tensor};
 use burn_ief::LossScale;
 use burn_ief::eval::{Cost, Fisher, Loss, Method, gradient};
 use clap::{Parser, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use programs::table::{Style, Table, number, table};
+use programs::{DeviceKind, files};
 
 use crate::call::Call;
 use crate::measure::{Effort, interleave, median};
 use crate::method::Step;
-use devices::DeviceKind;
 use nets::{Classifier, Judged, Tokens};
 
 /// Outputs of a sample up to which a pass for each is worth waiting for.
@@ -146,12 +146,10 @@ pub fn run(args: &Args) -> Result<(), String> {
             Setting::Tokens => measure::<Tokens>(args, setting, &device),
         });
         if let Some(path) = &args.json {
-            let text = serde_json::to_string_pretty(&rows).map_err(|error| error.to_string())?;
-            std::fs::write(path, text + "\n")
-                .map_err(|error| format!("{}: {error}", path.display()))?;
+            files::write_json(path, &rows).map_err(|error| error.to_string())?;
         }
     }
-    println!("{}", table(&rows));
+    println!("{}", report(&rows));
     Ok(())
 }
 
@@ -287,36 +285,27 @@ impl<N: Judged> Step for Timed<'_, N> {
     }
 }
 
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
+fn report(rows: &[Row]) -> Table {
+    let header = [
         "setting",
         "way",
         "forward",
         "and backward",
         "median ms",
         "x pass",
-    ]);
-    for row in rows {
+    ];
+    let lines = rows.iter().map(|row| {
         let setting = row.setting.to_possible_value().expect("none is skipped");
-        let number = |value: Option<f64>, digits: usize| match value {
-            Some(value) => format!("{value:.digits$}"),
-            None => "-".into(),
-        };
-        table.add_row([
+        [
             setting.get_name().to_string(),
             row.way.to_string(),
             row.forward.to_string(),
             row.backward.to_string(),
             number(row.median_ms, 1),
             number(row.ratio_to_pass, 2),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+        ]
+    });
+    table(Style::Markdown, header, &[0, 1], lines)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table, presets};
+use programs::files;
+use programs::table::{self, Style, Table, number};
 
 use crate::method::Method;
 use crate::settings::Setting;
@@ -48,8 +49,7 @@ pub fn relate(rows: &mut [Row]) {
 ///
 /// Says what could not be written.
 pub fn write_json(rows: &[Row], path: &Path) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(rows).map_err(|error| error.to_string())?;
-    std::fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))
+    files::write_json(path, &rows).map_err(|error| error.to_string())
 }
 
 /// A line per batch size and method, the devices side by side.
@@ -64,38 +64,29 @@ pub fn table(rows: &[Row]) -> Table {
             lines.push((row.batch, row.method));
         }
     }
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    let head = ["M".to_string(), "method".to_string()].into_iter();
-    table.set_header(head.chain(devices.iter().flat_map(|device| {
-        ["median ms", "min ms", "x SGD", "peak MiB"].map(|column| format!("{device} {column}"))
-    })));
+    let mut header = vec!["M".to_string(), "method".to_string()];
+    for device in &devices {
+        let columns = ["median ms", "min ms", "x SGD", "peak MiB"];
+        header.extend(columns.map(|column| format!("{device} {column}")));
+    }
+    let mut cells = Vec::new();
     for (batch, method) in lines {
-        let mut cells = vec![batch.to_string(), method.to_string()];
+        let mut line = vec![batch.to_string(), method.to_string()];
         for device in &devices {
             let mut same = rows.iter();
             let row = same.find(|row| {
                 (row.batch, row.method, row.device.as_str()) == (batch, method, device)
             });
-            cells.extend(cells_of(row));
+            line.extend(cells_of(row));
         }
-        table.add_row(cells);
+        cells.push(line);
     }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        if at != 1 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
+    table::table(Style::Markdown, header, &[1], cells)
 }
 
 fn cells_of(row: Option<&Row>) -> [String; 4] {
     let Some(row) = row else {
         return Default::default();
-    };
-    let number = |value: Option<f64>, digits: usize| match value {
-        Some(value) => format!("{value:.digits$}"),
-        None => "-".to_string(),
     };
     let median = match &row.error {
         Some(error) => error.clone(),

@@ -15,9 +15,9 @@ use burn::train::checkpoint::{
 };
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{EarlyStoppingStrategy, LearnerModel, SupervisedTraining};
+use programs::files;
 
 use crate::error::Error;
-use crate::files;
 use crate::log::Log;
 use crate::method::Method;
 
@@ -228,7 +228,7 @@ impl Part {
         save: impl FnOnce(PathBuf) -> Result<(), CheckpointerError>,
     ) -> Result<(), CheckpointerError> {
         let path = self.checkpoints.file(self.name, epoch);
-        let part = files::beside(&path);
+        let part = files::unfinished(&path);
         let put = || files::put_in_place(&path).map_err(CheckpointerError::IOError);
         save(part.clone()).and_then(|()| put()).map_err(|error| {
             let _ = fs::remove_file(&part);
@@ -272,7 +272,7 @@ impl ModelPart {
         let own = |name: &str| name.starts_with(self.proper);
         let record = filtered(record, own).map_err(CheckpointerError::Record)?;
         let path = self.part.checkpoints.file(MODEL, epoch);
-        Checkpoint::save(record, files::beside(&path))?;
+        Checkpoint::save(record, files::unfinished(&path))?;
         files::put_in_place(&path).map_err(CheckpointerError::IOError)
     }
 }

@@ -6,6 +6,7 @@ mod prune;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use programs::DeviceKind;
 
 use crate::config::{AdapterKind, Architecture, BiasKind, Config, Pooling, layered, read};
 use crate::data::Task;
@@ -14,7 +15,6 @@ use crate::experiment::Flags;
 use crate::method::Method;
 use crate::preset::Preset;
 use crate::tune;
-use devices::DeviceKind;
 use method::MethodFlags;
 
 pub use method::PerMethod;

@@ -6,12 +6,12 @@ mod options;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use programs::DeviceKind;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Options, Task};
 use crate::error::Error;
 use crate::method::{Method, MethodOptions};
-use devices::DeviceKind;
 
 pub use layers::{layered, read};
 pub use options::{

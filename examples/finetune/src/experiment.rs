@@ -10,12 +10,12 @@ use std::sync::Arc;
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::Device;
 use burn_peft::Peft;
+use programs::files;
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{Architecture, Config};
 use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
-use crate::files;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
 use crate::method::Method;
 use crate::model::{FineTune, architecture, normalization};
@@ -92,7 +92,7 @@ impl Experiment {
     /// # Errors
     ///
     /// [`Error::Config`], [`Error::Data`], [`Error::Model`] and the errors of
-    /// [`DeviceKind::open`](devices::DeviceKind::open).
+    /// [`DeviceKind::open`](programs::DeviceKind::open).
     pub fn open(config: Config) -> Result<Self, Error> {
         config.validate()?;
         let task = config.task()?;

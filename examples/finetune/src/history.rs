@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use programs::files;
+use programs::statistics::median;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Architecture, Config};
 use crate::error::Error;
-use crate::files;
 use crate::method::Method;
 
 /// The file in a run's folder.
@@ -203,7 +204,7 @@ impl History {
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(FILE);
         let text = serde_json::to_string(self).map_err(|error| Error::write(&path, error))?;
-        files::write(&path, (text + "\n").as_bytes())
+        Ok(files::write(&path, text + "\n")?)
     }
 
     /// Forget everything after this many epochs.
@@ -253,23 +254,6 @@ impl History {
     /// Median time of a step, in milliseconds.
     pub fn ms_per_step(&self) -> f64 {
         median(&self.milliseconds)
-    }
-}
-
-/// The middle value; NaN if there is none.
-///
-/// ```
-/// use finetune::history::median;
-///
-/// assert_eq!(median(&[5.0, 1.0, 2.0, 3.0]), 2.5);
-/// assert!(median(&[]).is_nan());
-/// ```
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
     }
 }
 

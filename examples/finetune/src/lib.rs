@@ -24,11 +24,8 @@ pub mod stop;
 pub mod tune;
 
 mod checkpoint;
-mod files;
+mod display;
 mod log;
-mod memory;
-mod progress;
 mod run;
-mod watched;
 
 pub use error::Error;

@@ -17,6 +17,7 @@ use burn::tensor::{ExecutionError, Int, Tensor};
 use burn::train::metric::{AccuracyInput, Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_ief::train::train_output;
+use programs::training::WithLoss;
 
 pub use adapter::Trained;
 pub use folder::{architecture, normalization};
@@ -114,6 +115,12 @@ impl Outcome {
     fn trained<M: Module>(self, module: &M) -> TrainOutput<Self> {
         let grads = self.loss.backward();
         train_output(module, grads, self)
+    }
+}
+
+impl WithLoss for Outcome {
+    fn loss(&self) -> Tensor<1> {
+        self.loss.clone()
     }
 }
 

@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED};
-use comfy_table::{CellAlignment, Table, TableStyle};
-
-use curves::Chart;
+use programs::files;
+use programs::plot::Chart;
+use programs::statistics::{median, with_spread};
+use programs::table::{self, Style, Table};
 
 use crate::error::Error;
-use crate::files;
-use crate::history::{FILE, History, median};
+use crate::history::{FILE, History};
 use curve::MeanCurve;
 use group::groups;
 
@@ -95,54 +94,32 @@ const HEADER: [&str; 9] = [
 /// assert!(finetune::report::table(&[]).to_string().contains("training loss"));
 /// ```
 pub fn table(histories: &[History]) -> Table {
-    styled(histories, UTF8_FULL_CONDENSED)
+    styled(histories, Style::Lines)
 }
 
-fn styled(histories: &[History], style: TableStyle) -> Table {
-    let mut table = Table::new();
-    table.load_style(style);
-    table.set_header(HEADER);
+fn styled(histories: &[History], style: Style) -> Table {
+    let mut rows = Vec::new();
     for group in groups(histories) {
         let metrics = group.metrics();
         let valid = group.values(|run| Some(run.best_valid()));
         let test = metrics.iter().map(|metric| {
             let of = |run: &History| run.test.as_ref()?.metrics.get(metric).copied();
-            format!("{metric} {}", spread(&group.values(of), 4))
+            format!("{metric} {}", with_spread(&group.values(of), 4))
         });
-        table.add_row([
+        let time = median(&group.values(|run| Some(run.ms_per_step())));
+        rows.push([
             group.name.to_string(),
             group.method.title().into(),
             group.described(),
             group.count(),
-            spread(&group.values(|run| Some(run.final_train_loss())), 4),
-            spread(&valid, 4),
+            with_spread(&group.values(|run| Some(run.final_train_loss())), 4),
+            with_spread(&valid, 4),
             test.collect::<Vec<_>>().join("\n"),
-            format!(
-                "{:.1}",
-                median(&group.values(|run| Some(run.ms_per_step())))
-            ),
-            spread(&group.values(|run| run.peak_memory_mib), 0),
+            table::number(Some(time), 1),
+            with_spread(&group.values(|run| run.peak_memory_mib), 0),
         ]);
     }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// Mean ± standard deviation.
-pub(crate) fn spread(values: &[f64], digits: usize) -> String {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    match values.len() {
-        0 => "–".into(),
-        1 => format!("{mean:.digits$}"),
-        _ => {
-            let squares = values.iter().map(|value| (value - mean).powi(2));
-            let deviation = (squares.sum::<f64>() / (n - 1.0)).sqrt();
-            format!("{mean:.digits$} ± {deviation:.digits$}")
-        }
-    }
+    table::table(style, HEADER, &[0, 1], rows)
 }
 
 /// Write `runs.csv` (a line for each run), `table.md`, and for every setup the curves of training
@@ -164,7 +141,7 @@ pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
         "runs.csv".into(),
         &rows(histories).map_err(|error| Error::write(out, error))?,
     )?;
-    let markdown = styled(histories, ASCII_MARKDOWN).to_string();
+    let markdown = styled(histories, Style::Markdown).to_string();
     put("table.md".into(), (markdown + "\n").as_bytes())?;
     let groups = groups(histories);
     let names: BTreeSet<&str> = groups.iter().map(|group| group.name).collect();

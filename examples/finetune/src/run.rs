@@ -14,16 +14,16 @@ use burn::train::{
     ExecutionStrategy, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep,
 };
 use burn_ief::train::Natural;
+use programs::training::Watched;
 
 use crate::checkpoint::{Checkpoints, Patience, proper};
+use crate::display::display;
 use crate::error::Error;
 use crate::history::{History, Status};
 use crate::log::Log;
 use crate::metric::Metric;
 use crate::model::{FineTune, Outcome};
-use crate::progress::display;
 use crate::stop::Stop;
-use crate::watched::Watched;
 
 /// What the TUI says when its user stops the training.
 const STOPPED_IN_TUI: &str = "Stopping training from user input.";
@@ -132,10 +132,7 @@ impl<B: Send + 'static> Run<'_, B> {
             + 'static,
     {
         let checkpoints = Checkpoints::of(self.plan.folder);
-        let model = Watched {
-            model,
-            log: self.log.clone(),
-        };
+        let model = Watched::new(model, self.log.clone());
         if self.has_epochs_left() {
             self.train(model.clone(), optim, &checkpoints)?;
             // Clones of the model share the report of the last step.
@@ -163,7 +160,7 @@ impl<B: Send + 'static> Run<'_, B> {
 
     fn train<W>(
         &self,
-        model: Watched<W>,
+        model: Watched<W, Log>,
         optim: ModuleOptimizer,
         checkpoints: &Checkpoints,
     ) -> Result<(), Error>
@@ -283,7 +280,7 @@ impl<B: Send + 'static> Run<'_, B> {
         }
     }
 
-    fn test<W>(&self, model: &Watched<W>) -> Result<(), Error>
+    fn test<W>(&self, model: &Watched<W, Log>) -> Result<(), Error>
     where
         W: Module + InferenceStep<Input = B, Output = Outcome>,
     {

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use programs::files;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::experiment::{Experiment, Flags};
-use crate::files;
 use crate::history::History;
 use crate::method::Method;
 use crate::stop::Stop;
@@ -116,10 +116,9 @@ pub fn tune(
     }
     files::make_folder(&config.out)?;
     let path = config.out.join("tune.json");
-    let text = serde_json::to_string_pretty(&all).map_err(|error| Error::write(&path, error))?;
-    files::write(&path, (text + "\n").as_bytes())?;
+    files::write_json(&path, &all)?;
     let path = config.out.join("tuned.toml");
-    files::write(&path, tuned.to_toml()?.as_bytes())?;
+    files::write(&path, tuned.to_toml()?)?;
     Ok((tuned, path))
 }
 

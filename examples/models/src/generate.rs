@@ -146,7 +146,7 @@ pub fn pick(
     let values = values.map_err(|error| unusable(error.to_string()))?;
     let rows = values.chunks_exact(entries).zip(finished).enumerate();
     rows.map(|(row, (logits, finished))| {
-        if finished {
+        if *finished {
             Ok(sampling.filler())
         } else {
             choose::next(logits, sampling, rng)

@@ -1,25 +1,25 @@
 //! One training run in a `burn::train` learner.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use burn::data::dataset::InMemDataset;
 use burn::lr_scheduler::composed::ComposedLrSchedulerConfig;
 use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
-use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ModuleDisplay};
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor};
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{
     ClassificationOutput, ExecutionStrategy, InferenceStep, Interrupter, Learner,
-    SupervisedTraining, TrainOutput, TrainStep,
+    SupervisedTraining, TrainStep,
 };
 use burn_ief::train::EpochLoader;
+use programs::statistics::{mean, median};
+use programs::training::{Progress, StepLog, Watched};
 
 use crate::data::{Batch, DigitBatcher, Split};
 use crate::error::Error;
-use crate::progress::Progress;
 
 /// Images in a batch.
 pub const BATCH: usize = 32;
@@ -59,8 +59,7 @@ impl History {
     /// Mean training loss over the last of `epochs` epochs.
     pub fn final_train_loss(&self, epochs: usize) -> f64 {
         let steps = self.losses.len() / epochs.max(1);
-        let last = &self.losses[self.losses.len() - steps..];
-        last.iter().sum::<f64>() / last.len() as f64
+        mean(&self.losses[self.losses.len() - steps..])
     }
 
     /// Test accuracy after the last epoch.
@@ -68,19 +67,14 @@ impl History {
         self.accuracies.last().copied().unwrap_or(f64::NAN)
     }
 
+    fn last_step(&self) -> Option<(f64, f64)> {
+        let loss = self.losses.last().copied();
+        loss.zip(self.milliseconds.last().copied())
+    }
+
     /// Median time of a step, in milliseconds.
     pub fn ms_per_step(&self) -> f64 {
         median(&self.milliseconds)
-    }
-}
-
-/// The middle value; NaN if there is none.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
     }
 }
 
@@ -116,6 +110,10 @@ where
     let steps = plan.epochs * split.train.len().div_ceil(BATCH);
 
     let log = Log::default();
+    let progress = {
+        let log = log.clone();
+        Progress::new(&plan.label, move || log.lock().last_step())
+    };
     let training = SupervisedTraining::new("", train, test)
         .num_epochs(plan.epochs)
         .with_training_strategy(ExecutionStrategy::SingleDevice(device.clone()).into())
@@ -123,11 +121,8 @@ where
         // Nothing goes to files: the history is the record.
         .with_metric_logger(InMemoryMetricLogger::new())
         .with_application_logger(None)
-        .renderer(Box::new(Progress::new(&plan.label, log.clone())));
-    let model = Watched {
-        model,
-        log: log.clone(),
-    };
+        .renderer(Box::new(progress));
+    let model = Watched::new(model, log.clone());
     // A factor from 1 to 0: Burn's linear schedule starts at 1 at most, iEF can start above.
     let schedule = ComposedLrSchedulerConfig::new()
         .constant(plan.step_size)
@@ -163,73 +158,36 @@ impl<M> Classifier for M where
 
 /// A history that the model, the program and the progress display share.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<History>>);
+struct Log(Arc<Mutex<History>>);
 
 impl Log {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, History> {
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> MutexGuard<'_, History> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Notes loss, time and accuracy of a model's steps.
-///
-/// Metrics of `burn::train` run on a thread of their own; here the clock covers the step and the
-/// update alone.
-#[derive(Module, Debug)]
-struct Watched<M> {
-    model: M,
-    #[module(skip)]
-    log: Log,
-}
-
-impl<M: Module + ModuleDisplay + Classifier> TrainStep for Watched<M> {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
-        self.log.lock().started = Some(Instant::now());
-        let output = TrainStep::step(&self.model, batch);
-        let loss = scalar(output.item.loss.clone());
-        self.log.lock().losses.push(loss);
-        output
+impl StepLog<ClassificationOutput> for Log {
+    fn start_step(&self) {
+        self.lock().started = Some(Instant::now());
     }
 
-    fn optimize(
-        self,
-        optim: &mut ModuleOptimizer,
-        lr: ModuleLearningRate,
-        grads: GradientsParams,
-    ) -> Self {
-        let model = self.model.optimize(optim, lr, grads);
-        for device in model.devices() {
-            // Work that is still queued belongs to the step; a failed device fails the next one.
-            let _ = device.sync();
-        }
-        let mut log = self.log.lock();
-        if let Some(started) = log.started.take() {
-            log.milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
-        }
-        drop(log);
-        Self {
-            model,
-            log: self.log,
+    fn loss(&self, loss: f64) {
+        self.lock().losses.push(loss);
+    }
+
+    fn end_step(&self) {
+        let mut history = self.lock();
+        if let Some(started) = history.started.take() {
+            let elapsed = started.elapsed().as_secs_f64() * 1e3;
+            history.milliseconds.push(elapsed);
         }
     }
-}
-
-impl<M: Module + Classifier> InferenceStep for Watched<M> {
-    type Input = Batch;
-    type Output = ClassificationOutput;
 
     /// The test images come as one batch.
-    fn step(&self, batch: Batch) -> ClassificationOutput {
-        let output = InferenceStep::step(&self.model, batch);
+    fn evaluated(&self, output: &ClassificationOutput) {
         let found = output.output.clone().argmax(1).squeeze_dim::<1>(1);
         let right = found.equal(output.targets.clone()).float();
-        self.log.lock().accuracies.push(scalar(right.mean()));
-        output
+        self.lock().accuracies.push(scalar(right.mean()));
     }
 }
 

@@ -16,6 +16,4 @@ pub mod report;
 pub mod tune;
 pub mod vit;
 
-mod progress;
-
 pub use error::Error;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use devices::DeviceKind;
+use programs::DeviceKind;
+use programs::command::at_least;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::{EPOCHS, Experiment, Run};
@@ -34,7 +35,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seed: Vec<u64>,
     /// Passes over the 1,198 training images.
-    #[arg(long, default_value_t = EPOCHS, value_parser = at_least_one)]
+    #[arg(long, default_value_t = EPOCHS, value_parser = at_least::<1>)]
     epochs: usize,
     /// Folder for the picture, quickstart.svg.
     #[arg(long, value_name = "DIR", default_value = "target/quickstart")]
@@ -47,50 +48,53 @@ struct Args {
     tune: bool,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".into()),
-        Ok(epochs) => Ok(epochs),
-        Err(error) => Err(format!("{error}")),
-    }
+fn main() -> ExitCode {
+    programs::command::end(start(Args::parse()), 1)
 }
 
-fn main() -> ExitCode {
-    match start(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
+/// What to try next, printed at the end.
+const NEXT: &str = "\
+next:
+  cargo run --release -p quickstart -- --method ief,adamw --epochs 20   two methods, longer
+  cargo run --release -p quickstart -- --tune                           search the step sizes again
+  cargo run --release -p quickstart --bin prune                         prune a perceptron
+  cargo run --release -p finetune -- --help                             your own data and model
+  docs/src/SUMMARY.md                                                   the book";
 
 fn start(args: Args) -> Result<(), Error> {
-    let experiment = Experiment {
-        split: Split::load()?,
-        device: args.device.open()?,
-        epochs: args.epochs,
-    };
+    let started = Instant::now();
     let methods = if args.method.is_empty() {
         Method::ALL.to_vec()
     } else {
         args.method
     };
+    println!("Fine-tune a small vision transformer on the UCI digits, by LoRA and a new head");
+    let experiment = Experiment {
+        split: Split::load()?,
+        device: args.device.open()?,
+        epochs: args.epochs,
+    };
     if args.tune {
         return search(&experiment, &methods);
     }
-    let started = Instant::now();
+    let (seeds, count) = (args.seed.len(), args.seed.len() * methods.len());
+    println!(
+        "{count} runs ({} method(s), {seeds} seed(s)) of {} epochs on {}",
+        methods.len(),
+        args.epochs,
+        args.device,
+    );
     let mut runs = Vec::new();
     // Methods take turns, so that a busy machine slows all of them.
     for &seed in &args.seed {
         for &method in &methods {
             let run = experiment.run(method, seed, method.step_size())?;
-            println!("{}", line(&run));
+            let number = runs.len() + 1;
+            println!("{number:>2}/{count} {}", line(&run));
             runs.push(run);
         }
     }
     println!("\n{}", report::table(&runs));
-    let seeds = args.seed.len();
     println!(
         "mean ± standard deviation over {seeds} seed(s), {} epochs, {} training and {} test images",
         experiment.epochs,
@@ -103,7 +107,7 @@ fn start(args: Args) -> Result<(), Error> {
         report::write_json(path, &runs)?;
         println!("rows: {}", path.display());
     }
-    println!("took {:.0} s", started.elapsed().as_secs_f64());
+    println!("took {:.0} s\n\n{NEXT}", started.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use curves::{Chart, Color, Curve};
+use programs::WriteError;
+use programs::files;
+use programs::plot::{Chart, Color, Curve, loss_curve};
 
 use crate::error::Error;
 use crate::experiment::Run;
@@ -19,7 +21,7 @@ const PER_EPOCH: usize = 2;
 ///
 /// [`Error::Write`].
 pub fn draw(directory: &Path, runs: &[Run], epochs: usize) -> Result<PathBuf, Error> {
-    std::fs::create_dir_all(directory).map_err(|error| Error::write(directory, error))?;
+    files::make_folder(directory)?;
     let path = directory.join("quickstart.svg");
     let seeds: BTreeSet<u64> = runs.iter().map(|run| run.seed).collect();
     let note = match seeds.len() {
@@ -32,35 +34,32 @@ pub fn draw(directory: &Path, runs: &[Run], epochs: usize) -> Result<PathBuf, Er
         logarithmic: true,
     };
     let text = chart.svg(&means(runs, epochs));
-    let text = text.map_err(|error| Error::write(&path, error))?;
-    std::fs::write(&path, text).map_err(|error| Error::write(&path, error))?;
+    let text = text.map_err(|error| WriteError::new(&path, error))?;
+    files::write(&path, text)?;
     Ok(path)
 }
 
 /// The training loss of every method, averaged over its runs.
 fn means(runs: &[Run], epochs: usize) -> Vec<Curve> {
-    let curve = |method| {
+    let mut curves = Vec::new();
+    for method in Method::ALL {
         let losses: Vec<&[f64]> = runs
             .iter()
             .filter(|run| run.method == method)
             .map(|run| &run.history.losses[..])
             .collect();
-        let steps = losses.iter().map(|losses| losses.len()).min()?;
-        let bins = (epochs * PER_EPOCH).clamp(1, steps.max(1));
-        let point = |bin: usize| {
-            let range = bin * steps / bins..(bin + 1) * steps / bins;
-            let middle = (range.start + range.end) as f64 / 2.0;
-            let values = losses.iter().flat_map(|losses| &losses[range.clone()]);
-            let mean = values.sum::<f64>() / (losses.len() * range.len()) as f64;
-            [middle * epochs as f64 / steps as f64, mean]
-        };
-        Some(Curve {
-            name: method.title().into(),
-            color: color(method),
-            points: (0..bins).map(point).collect(),
-        })
-    };
-    Method::ALL.into_iter().filter_map(curve).collect()
+        let steps = losses.iter().map(|losses| losses.len()).min().unwrap_or(0);
+        let per_epoch = steps / epochs.max(1);
+        let points = loss_curve(&losses, per_epoch, per_epoch / PER_EPOCH);
+        if !points.is_empty() {
+            curves.push(Curve {
+                name: method.title().into(),
+                color: color(method),
+                points: points.iter().map(|&[x, y, _]| [x, y]).collect(),
+            });
+        }
+    }
+    curves
 }
 
 fn color(method: Method) -> Color {

@@ -7,14 +7,13 @@ use burn_ief::woodfisher::{
     Compensation, Curvature, Order, Pruned, Scope, Selection, SparsityMask, WoodFisher,
     WoodFisherConfig, magnitude,
 };
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use programs::statistics::with_spread;
+use programs::table::{self, Style, Table};
 
 use crate::data::DigitBatcher;
 use crate::error::Error;
 use crate::experiment::Experiment;
 use crate::mlp::{Mlp, Training};
-use crate::report::with_spread;
 
 /// The shares of the weights to prune.
 pub const SPARSITIES: [f64; 4] = [0.5, 0.8, 0.9, 0.95];
@@ -215,12 +214,6 @@ impl Experiment {
 /// Test accuracy in per cent for each method and sparsity, mean ± sample standard deviation over
 /// the seeds.
 pub fn table(rows: &[Row], sparsities: &[f64]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    let header = sparsities
-        .iter()
-        .map(|share| format!("{:.0} %", 100.0 * share));
-    table.set_header(std::iter::once("pruned".to_string()).chain(header));
     let cell = |method: Option<Method>, sparsity: f64| {
         let chosen = rows
             .iter()
@@ -228,14 +221,19 @@ pub fn table(rows: &[Row], sparsities: &[f64]) -> Table {
         let values: Vec<f64> = chosen.map(|row| 100.0 * row.test_accuracy).collect();
         with_spread(&values, 1)
     };
+    let mut header = vec!["pruned".to_string()];
+    header.extend(
+        sparsities
+            .iter()
+            .map(|share| format!("{:.0} %", 100.0 * share)),
+    );
+    let mut lines = Vec::new();
     for method in Method::ALL {
         if rows.iter().any(|row| row.method == Some(method)) {
-            let cells = sparsities.iter().map(|&share| cell(Some(method), share));
-            table.add_row(std::iter::once(method.title().to_string()).chain(cells));
+            let mut line = vec![method.title().to_string()];
+            line.extend(sparsities.iter().map(|&share| cell(Some(method), share)));
+            lines.push(line);
         }
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table::table(Style::Lines, header, &[0], lines)
 }

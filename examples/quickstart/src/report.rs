@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use programs::files;
+use programs::statistics::{median, with_spread};
+use programs::table::{self, Style, Table};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::experiment::Run;
-use crate::fit::median;
 use crate::method::Method;
 
 /// One run, as written by `--json`.
@@ -45,23 +45,22 @@ impl From<&Run> for Row {
 /// [`Error::Write`].
 pub fn write_json(path: &Path, runs: &[Run]) -> Result<(), Error> {
     let rows: Vec<Row> = runs.iter().map(Row::from).collect();
-    let text = serde_json::to_string_pretty(&rows).map_err(|e| Error::write(path, e))?;
-    std::fs::write(path, text + "\n").map_err(|error| Error::write(path, error))
+    Ok(files::write_json(path, &rows)?)
 }
+
+const HEADER: [&str; 6] = [
+    "method",
+    "step size",
+    "final training loss",
+    "test accuracy %",
+    "ms per step",
+    "time / SGD",
+];
 
 /// One line for each method, over its seeds: mean ± sample standard deviation.
 pub fn table(runs: &[Run]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header([
-        "method",
-        "step size",
-        "final training loss",
-        "test accuracy %",
-        "ms per step",
-        "time / SGD",
-    ]);
     let sgd = step_time(runs, Method::Sgd);
+    let mut rows = Vec::new();
     for method in Method::ALL {
         let of = |value: fn(&Run) -> f64| -> Vec<f64> {
             let runs = runs.iter().filter(|run| run.method == method);
@@ -73,24 +72,17 @@ pub fn table(runs: &[Run]) -> Table {
         }
         let accuracies = of(|run| 100.0 * run.history.test_accuracy());
         let time = step_time(runs, method);
-        let ratio = if sgd.is_nan() {
-            "–".to_string()
-        } else {
-            format!("{:.2}", time / sgd)
-        };
-        table.add_row([
+        let ratio = Some(time / sgd).filter(|ratio| !ratio.is_nan());
+        rows.push([
             method.title().to_string(),
             method.step_size().to_string(),
             with_spread(&losses, 4),
             with_spread(&accuracies, 1),
-            format!("{time:.1}"),
-            ratio,
+            table::number(Some(time), 1),
+            table::number(ratio, 2),
         ]);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table::table(Style::Lines, HEADER, &[0], rows)
 }
 
 /// Median over the seeds of the median times.
@@ -101,29 +93,6 @@ fn step_time(runs: &[Run], method: Method) -> f64 {
             .map(|run| run.history.ms_per_step())
             .collect::<Vec<_>>(),
     )
-}
-
-/// Mean ± sample standard deviation.
-///
-/// ```
-/// use quickstart::report::with_spread;
-///
-/// assert_eq!(with_spread(&[90.0, 92.0, 94.0], 1), "92.0 ± 2.0");
-/// assert_eq!(with_spread(&[0.25], 2), "0.25");
-/// assert_eq!(with_spread(&[], 1), "–");
-/// ```
-pub fn with_spread(values: &[f64], digits: usize) -> String {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    match values.len() {
-        0 => "–".into(),
-        1 => format!("{mean:.digits$}"),
-        _ => {
-            let squares = values.iter().map(|value| (value - mean).powi(2));
-            let deviation = (squares.sum::<f64>() / (n - 1.0)).sqrt();
-            format!("{mean:.digits$} ± {deviation:.digits$}")
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Short fine-tuning runs of the committed model.
 
-use devices::DeviceKind;
+use programs::DeviceKind;
 use quickstart::data::Split;
 use quickstart::experiment::Experiment;
 use quickstart::method::Method;

@@ -31,10 +31,10 @@ mod weights;
 
 pub use adapter::{AdapterCase, adapter, roundtrip};
 pub use case::{Array, Case, Kind, Lambda, Values};
-pub use devices::DeviceKind;
 pub use error::Error;
 pub use golden::golden;
 pub use inputs::Inputs;
 pub use place::{Place, Precision};
+pub use programs::DeviceKind;
 pub use results::{Output, Results, write};
 pub use selection::Selection;

@@ -7,10 +7,12 @@ use reference::{CASES, distance, exact, replay};
 
 /// Whole vectors agree to 1e-10, updates of the K-FAC family to 1e-9, and to 1e-5 at λ = 1e-12.
 fn tolerance(name: &str) -> f64 {
-    match name.contains("kfac") {
-        true if name.contains("lam_1e-12") => 1e-5,
-        true => 1e-9,
-        false => 1e-10,
+    if !name.contains("kfac") {
+        1e-10
+    } else if name.contains("lam_1e-12") {
+        1e-5
+    } else {
+        1e-9
     }
 }
 

@@ -6,12 +6,12 @@ use burn_ief::eval::{Survey, SweepRule};
 use burn_ief::kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig, KroneckerDamping};
 use burn_ief::update::{Amount, On};
 use finetune::model::Judged;
+use programs::plot::Axis;
 
 use super::Stage;
 use super::judge::Judge;
 use super::picture::{Curve, Plot, at_damping, look, ratio, ratios, side_by_side};
 use super::stages::over_stages;
-use crate::axis::Axis;
 use crate::error::Error;
 use crate::table;
 

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use burn_ief::eval::Survey;
 use burn_ief::update::Amount;
-use curves::Color;
+use programs::plot::{Axis, Color};
 
-use crate::axis::Axis;
 use crate::chart::{Drawn, Look, Panel, legend, picture, px};
 use crate::error::Error;
 

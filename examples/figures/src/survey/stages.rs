@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Statistics, Survey, SweepRule};
 use burn_ief::update::Amount;
-use curves::Color;
 use finetune::model::Judged;
+use programs::plot::{Axis, Color};
 use serde::Serialize;
 
 use super::Stage;
 use super::judge::Judge;
 use super::picture::{Curve, Plot, at_damping, look, ratio, ratios, side_by_side};
-use crate::axis::Axis;
 use crate::chart::Look;
 use crate::error::Error;
 use crate::table;

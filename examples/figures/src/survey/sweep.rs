@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use burn_ief::eval::{Survey, SweepRule};
 use burn_ief::update::Amount;
 use finetune::model::Judged;
+use programs::plot::Axis;
 
 use super::judge::Judge;
 use super::picture::{Plot, look, ratio, ratios, side_by_side};
 use super::{Stage, three};
-use crate::axis::Axis;
 use crate::error::Error;
 use crate::table;
 

@@ -11,7 +11,7 @@ use burn_ief::update::Damping;
 use burn_ief::{
     EfConfig, IefConfig, Likelihood, LossScale, NaturalGradient, NgdConfig, output, output_with,
 };
-use curves::Color;
+use programs::plot::Color;
 
 use super::Problem;
 use crate::chart::Look;

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use devices::DeviceKind;
+use programs::{DeviceKind, files};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::files;
 use crate::prune::{Options, Row, csv, json};
 
 /// Prune the models of finished runs that trained them in full (`--adapter full`), once and without

@@ -61,7 +61,7 @@ pub struct Options {
     #[arg(long = "method", value_enum, value_delimiter = ',', default_values_t = Pruning::ALL)]
     pub methods: Vec<Pruning>,
     /// Shares of the weights to prune, 0 to 1, separated by commas.
-    #[arg(long, value_delimiter = ',', default_values_t = [0.5, 0.8, 0.9, 0.95], value_parser = share)]
+    #[arg(long, value_delimiter = ',', default_values_t = [0.5, 0.8, 0.9, 0.95], value_parser = programs::command::share)]
     pub sparsity: Vec<f64>,
     /// Per-sample gradients in the Fisher matrix, each of another training row.
     #[arg(long, default_value_t = 512)]
@@ -83,14 +83,6 @@ impl Default for Options {
             block_size: 64,
             damping: 1e-2,
         }
-    }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        Ok(_) => Err("a share of the weights, 0 to 1".into()),
-        Err(error) => Err(format!("{error}")),
     }
 }
 

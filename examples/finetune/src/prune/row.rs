@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use programs::statistics::with_spread;
+use programs::table::{self, Style, Table};
 use serde::Serialize;
 
 use super::{Options, Pruning};
 use crate::method::Method;
-use crate::report::spread;
 
 /// One pruned model.
 ///
@@ -94,7 +93,7 @@ pub fn tables(rows: &[Row]) -> Vec<(String, Table)> {
         }
     }
     let groups = groups.iter();
-    groups.map(|rows| (title(rows), table(rows))).collect()
+    groups.map(|rows| (title(rows), table_of(rows))).collect()
 }
 
 fn title(rows: &[&Row]) -> String {
@@ -111,11 +110,11 @@ fn title(rows: &[&Row]) -> String {
         first.metric,
         dense.len(),
         first.weights,
-        spread(&dense, 1)
+        with_spread(&dense, 1)
     )
 }
 
-fn table(rows: &[&Row]) -> Table {
+fn table_of(rows: &[&Row]) -> Table {
     let methods = Pruning::ALL
         .into_iter()
         .filter(|&method| rows.iter().any(|row| row.pruning == Some(method)));
@@ -127,25 +126,21 @@ fn table(rows: &[&Row]) -> Table {
         .collect();
     sparsities.sort_by(f64::total_cmp);
     sparsities.dedup();
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    let titles = methods.iter().map(|method| method.title());
-    table.set_header(std::iter::once("pruned").chain(titles));
+    let mut header = vec!["pruned"];
+    header.extend(methods.iter().map(|method| method.title()));
+    let mut lines = Vec::new();
     for sparsity in sparsities {
-        let cell = |&method: &Pruning| {
+        let mut line = vec![format!("{} %", percent(sparsity))];
+        for &method in &methods {
             let chosen = rows
                 .iter()
                 .filter(|row| row.pruning == Some(method) && row.sparsity == sparsity);
             let values: Vec<f64> = chosen.map(|row| 100.0 * row.test).collect();
-            spread(&values, 1)
-        };
-        let label = format!("{} %", percent(sparsity));
-        table.add_row(std::iter::once(label).chain(methods.iter().map(cell)));
+            line.push(with_spread(&values, 1));
+        }
+        lines.push(line);
     }
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table::table(Style::Lines, header, &[], lines)
 }
 
 /// Settings and rows.

@@ -1,6 +1,7 @@
 //! Curves over epochs, averaged over the runs of a method.
 
-use curves::{Color, Curve};
+use programs::plot::{Color, Curve, loss_curve};
+use programs::statistics::{deviation, mean};
 
 use crate::history::History;
 use crate::method::Method;
@@ -26,13 +27,8 @@ impl MeanCurve {
         let steps = runs.iter().map(|run| run.losses.len()).min()?;
         let per_epoch = runs.first()?.steps_per_epoch.max(1);
         let bin = (steps / POINTS).max(per_epoch / PER_EPOCH).max(1);
-        let points = (0..steps / bin).map(|index| {
-            let range = index * bin..(index + 1) * bin;
-            let middle = (range.start + range.end) as f64 / 2.0;
-            let means = runs.iter().map(|run| mean(&run.losses[range.clone()]));
-            point(middle / per_epoch as f64, &means.collect::<Vec<_>>())
-        });
-        Self::some(title, method, points.collect())
+        let losses: Vec<&[f64]> = runs.iter().map(|run| &run.losses[..]).collect();
+        Self::some(title, method, loss_curve(&losses, per_epoch, bin))
     }
 
     /// The first metric on the validation rows after each epoch.
@@ -40,9 +36,9 @@ impl MeanCurve {
         let epochs = runs.iter().map(|run| run.epochs.len()).min()?;
         let metric = runs.first()?.metrics.first()?;
         let points = (0..epochs).map(|epoch| {
-            let values = runs.iter();
-            let values = values.filter_map(|run| run.epochs[epoch].valid.metrics.get(metric));
-            point(epoch as f64 + 1.0, &values.copied().collect::<Vec<_>>())
+            let of = |run: &&History| run.epochs[epoch].valid.metrics.get(metric).copied();
+            let values: Vec<f64> = runs.iter().filter_map(of).collect();
+            [epoch as f64 + 1.0, mean(&values), deviation(&values)]
         });
         Self::some(title, method, points.collect())
     }
@@ -95,23 +91,6 @@ fn color(method: Method) -> Color {
         Method::Ekfac => Color::Olive,
         Method::Kfac => Color::Black,
     }
-}
-
-fn point(epochs: f64, values: &[f64]) -> [f64; 3] {
-    let mean = mean(values);
-    let squares = values
-        .iter()
-        .map(|value| (value - mean).powi(2))
-        .sum::<f64>();
-    let deviation = match values.len() {
-        0 | 1 => 0.0,
-        n => (squares / (n - 1) as f64).sqrt(),
-    };
-    [epochs, mean, deviation]
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The numbers behind a picture.

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::optim::AdamWConfig;
 use burn::train::Interrupter;
 use clap::Parser;
-use devices::DeviceKind;
+use programs::DeviceKind;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::fit::{Plan, fit};
@@ -42,13 +42,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match start(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    programs::command::end(start(&Args::parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {

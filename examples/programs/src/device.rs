@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 ///
 /// ```
 /// use clap::ValueEnum;
-/// use devices::DeviceKind;
+/// use programs::DeviceKind;
 ///
 /// let kind = DeviceKind::from_str("flex", false)?;
 /// assert!(kind.open()?.is_autodiff());
@@ -39,21 +39,21 @@ pub enum DeviceKind {
     Cuda,
 }
 
-/// A device that is not there.
+/// A device that the program cannot use.
 ///
 /// ```
 /// assert_eq!(
-///     devices::Error::NotBuilt("cuda").to_string(),
+///     programs::DeviceError::NotBuilt("cuda").to_string(),
 ///     "device `cuda` is not part of this build: build with `--features cuda`"
 /// );
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The program was built without it.
+pub enum DeviceError {
+    /// The program was built without this device.
     #[error("device `{0}` is not part of this build: build with `--features {0}`")]
     NotBuilt(&'static str),
 
-    /// It is part of the program, but this machine has none.
+    /// The program knows the device, but this machine does not have it.
     #[error("device `{0}` could not be opened on this machine")]
     NotFound(&'static str),
 }
@@ -69,13 +69,13 @@ impl DeviceKind {
         }
     }
 
-    /// The device, not opened yet: Burn does that with its first tensor, and panics if there is
-    /// none.
+    /// The device, not opened yet. Burn opens it with its first tensor, and panics if it is not
+    /// there.
     ///
     /// # Errors
     ///
-    /// [`Error::NotBuilt`].
-    pub fn device(self) -> Result<Device, Error> {
+    /// [`DeviceError::NotBuilt`].
+    pub fn device(self) -> Result<Device, DeviceError> {
         match self {
             #[cfg(feature = "flex")]
             Self::Flex => Ok(Device::flex()),
@@ -87,7 +87,7 @@ impl DeviceKind {
             #[cfg(feature = "cuda")]
             Self::Cuda => Ok(Device::cuda(0)),
             #[allow(unreachable_patterns)] // with all features
-            _ => Err(Error::NotBuilt(self.name())),
+            _ => Err(DeviceError::NotBuilt(self.name())),
         }
     }
 
@@ -95,14 +95,14 @@ impl DeviceKind {
     ///
     /// # Errors
     ///
-    /// [`Error::NotBuilt`] and [`Error::NotFound`].
-    pub fn open(self) -> Result<Device, Error> {
+    /// [`DeviceError::NotBuilt`] and [`DeviceError::NotFound`].
+    pub fn open(self) -> Result<Device, DeviceError> {
         let device = self.device()?;
         let opened = catch_unwind(move || {
             Tensor::<1>::zeros([1], &device).into_data();
             device.autodiff()
         });
-        opened.map_err(|_| Error::NotFound(self.name()))
+        opened.map_err(|_| DeviceError::NotFound(self.name()))
     }
 }
 
@@ -127,8 +127,8 @@ mod tests {
         for (kind, built) in kinds {
             match kind.open() {
                 Ok(device) => assert!(built && device.is_autodiff()),
-                Err(Error::NotFound(name)) => assert!(built && name == kind.to_string()),
-                Err(error) => assert!(!built && error == Error::NotBuilt(kind.name())),
+                Err(DeviceError::NotFound(name)) => assert!(built && name == kind.to_string()),
+                Err(error) => assert!(!built && error == DeviceError::NotBuilt(kind.name())),
             }
         }
     }

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::coord::types::RangedCoordf64;
+
 /// A linear or logarithmic axis.
 ///
 /// ```
-/// use figures::axis::Axis;
+/// use programs::plot::Axis;
 ///
 /// let axis = Axis::log("λ", 1e-6..1e3);
 /// assert_eq!(axis.place(1e-4), -4.0);
@@ -54,6 +57,20 @@ impl Axis {
         }
     }
 
+    /// A linear axis that holds all finite values, with some air.
+    pub fn linear_around(title: &str, values: impl IntoIterator<Item = f64>) -> Self {
+        let shown = values.into_iter().filter(|value| value.is_finite());
+        let (low, high) = shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+        if low <= high {
+            let air = 0.05 * (high - low).max(0.01);
+            Self::linear(title, low - air..high + air)
+        } else {
+            Self::linear(title, 0.0..1.0)
+        }
+    }
+
     /// At most this many labels.
     pub fn with_labels(self, labels: usize) -> Self {
         Self { labels, ..self }
@@ -98,14 +115,50 @@ impl Axis {
 
     /// The label of a place.
     pub fn label(&self, place: f64) -> String {
-        match self.log {
-            false => plain(place),
-            true if (-3.0..=3.0).contains(&place) => plain(10f64.powf(place)),
-            true => {
-                let digits = format!("{place:.0}");
-                format!("10{}", digits.chars().map(raised).collect::<String>())
-            }
+        if !self.log {
+            plain(place)
+        } else if (-3.0..=3.0).contains(&place) {
+            plain(10f64.powf(place))
+        } else {
+            let digits = format!("{place:.0}");
+            format!("10{}", digits.chars().map(raised).collect::<String>())
         }
+    }
+}
+
+/// Places along an axis for the drawing library, with the labels of the axis.
+pub struct Places {
+    all: RangedCoordf64,
+    ticks: Vec<f64>,
+}
+
+impl From<&Axis> for Places {
+    fn from(axis: &Axis) -> Self {
+        Self {
+            all: axis.range().into(),
+            ticks: axis.ticks(),
+        }
+    }
+}
+
+impl Ranged for Places {
+    type ValueType = f64;
+    type FormatOption = DefaultFormatting;
+
+    fn map(&self, place: &f64, pixels: (i32, i32)) -> i32 {
+        self.all.map(place, pixels)
+    }
+
+    fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
+        if hint.weight().allow_light_points() {
+            Vec::new()
+        } else {
+            self.ticks.clone()
+        }
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.all.range()
     }
 }
 
@@ -177,5 +230,9 @@ mod tests {
         assert!((10f64.powf(range.start) - 0.8).abs() < 1e-12);
         assert!((10f64.powf(range.end) - 125.0).abs() < 1e-9);
         assert_eq!(axis.clamp(9.0), range.end);
+        let axis = Axis::linear_around("", [f64::NAN, 1.0, 3.0]);
+        let range = axis.range();
+        assert!((range.start - 0.9).abs() < 1e-12 && (range.end - 3.1).abs() < 1e-12);
+        assert_eq!(Axis::linear_around("", []).range(), 0.0..1.0);
     }
 }

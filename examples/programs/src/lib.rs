@@ -1,0 +1,22 @@
+//! What the programs of this workspace have in common.
+//!
+//! - [`device`]: the devices, by the names of the command line
+//! - [`command`]: parsers of arguments, and the end of a program
+//! - [`training`]: progress, losses and times of `burn::train` learners
+//! - [`table`] and [`statistics`]: tables of results
+//! - [`plot`]: colours, axes, and curves as pictures
+//! - [`files`] and [`memory`]: results that are written as a whole, and the memory of a process
+
+pub mod command;
+pub mod device;
+pub mod files;
+pub mod memory;
+#[cfg(feature = "plot")]
+pub mod plot;
+pub mod statistics;
+pub mod table;
+#[cfg(feature = "training")]
+pub mod training;
+
+pub use device::{DeviceError, DeviceKind};
+pub use files::WriteError;
