@@ -171,6 +171,15 @@ impl Block {
     }
 }
 
+impl InferenceStep for Vit {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> ClassificationOutput {
+        self.classify(batch)
+    }
+}
+
 impl TrainStep for Vit {
     type Input = Batch;
     type Output = ClassificationOutput;
@@ -180,15 +189,6 @@ impl TrainStep for Vit {
         let grads = output.loss.backward();
         // Instead of `TrainOutput::new`, which it is unless a natural-gradient method trains.
         train_output(self, grads, output)
-    }
-}
-
-impl InferenceStep for Vit {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.classify(batch)
     }
 }
 

@@ -6,7 +6,7 @@ mod layer;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::LayerNormRecorded;
 use burn_peft::{LinearAdapted, NameMap};
@@ -14,7 +14,7 @@ use burn_peft::{LinearAdapted, NameMap};
 use super::ViTEmbeddings;
 use super::attention::projections;
 use super::embeddings::Sizes;
-use crate::encoder::initial_linear;
+use crate::encoder::{initial_linear, initial_norm};
 use crate::error::Error;
 use crate::weights::{LoadOptions, load_named};
 
@@ -118,9 +118,7 @@ impl Dinov2Config {
         Ok(Dinov2Model {
             embeddings: ViTEmbeddings::new(&sizes, device),
             encoder: Dinov2Encoder::new(self, device)?,
-            layernorm: LayerNormConfig::new(self.hidden_size)
-                .with_epsilon(self.layer_norm_eps)
-                .init(device),
+            layernorm: initial_norm(self.hidden_size, self.layer_norm_eps, device),
         })
     }
 

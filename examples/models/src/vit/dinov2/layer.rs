@@ -2,13 +2,13 @@
 
 use burn::module::{Module, Param};
 use burn::nn::activation::Activation;
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{Initializer, LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::{LayerNormRecorded, ParamRecorded};
 use burn_peft::LinearAdapted;
 
 use super::Dinov2Config;
-use crate::encoder::{activation, initial_linear};
+use crate::encoder::{activation, initial_linear, initial_norm};
 use crate::error::Error;
 use crate::vit::ViTAttention;
 use crate::vit::attention::Sizes;
@@ -80,11 +80,7 @@ impl Dinov2Layer {
             initializer_range: config.initializer_range,
         };
         let linear = |dims| initial_linear(dims, true, config.initializer_range, device);
-        let norm = || {
-            LayerNormConfig::new(d)
-                .with_epsilon(config.layer_norm_eps)
-                .init(device)
-        };
+        let norm = || initial_norm(d, config.layer_norm_eps, device);
         let scale = || {
             let value = config.layerscale_value;
             LayerScale {
