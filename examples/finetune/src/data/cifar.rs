@@ -7,7 +7,7 @@ use image::{ImageReader, Limits};
 use super::error::Error;
 use super::lines::{Encoding, read};
 use super::split::{Parts, Repeats, arrange};
-use super::{ImageExample, LeftOut, Options, Splits};
+use super::{DataSource, ImageExample, LeftOut, Splits};
 
 pub(super) const FILES_10: &str = "a folder with CIFAR-10's `data_batch_1.bin` to \
     `data_batch_5.bin` and `test_batch.bin`, or the same as `.png` sheets with \
@@ -31,7 +31,7 @@ const NAMES_10: [&str; 10] = [
     "truck",
 ];
 
-pub(super) fn load_10(options: &Options) -> Result<Splits<ImageExample>, Error> {
+pub(super) fn load_10(options: &DataSource) -> Result<Splits<ImageExample>, Error> {
     let folder = root(&options.folder, "cifar-10-batches-bin");
     let file = |name: &str| folder.join(name);
     let train = |end: &str| [1, 2, 3, 4, 5].map(|i| file(&format!("data_batch_{i}.{end}")));
@@ -64,7 +64,7 @@ pub(super) fn load_10(options: &Options) -> Result<Splits<ImageExample>, Error> 
     split(train, test, NAMES_10.map(String::from).to_vec(), options)
 }
 
-pub(super) fn load_100(options: &Options) -> Result<Splits<ImageExample>, Error> {
+pub(super) fn load_100(options: &DataSource) -> Result<Splits<ImageExample>, Error> {
     const CLASSES: usize = 100;
     let folder = root(&options.folder, "cifar-100-binary");
     let part = |name: &str| binary(&folder.join(name), 2, CLASSES, FILES_100);
@@ -97,7 +97,7 @@ fn split(
     train: Vec<ImageExample>,
     test: Vec<ImageExample>,
     labels: Vec<String>,
-    options: &Options,
+    options: &DataSource,
 ) -> Result<Splits<ImageExample>, Error> {
     let parts = Parts {
         test: Some(test),

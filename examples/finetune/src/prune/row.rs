@@ -6,7 +6,7 @@ use programs::statistics::with_spread;
 use programs::table::{self, Style, Table};
 use serde::Serialize;
 
-use super::{Options, Pruning};
+use super::{PruneOptions, Pruning};
 use crate::method::Method;
 
 /// One pruned model.
@@ -148,10 +148,10 @@ fn table_of(rows: &[&Row]) -> Table {
 /// # Errors
 ///
 /// None that is known; those of the format.
-pub fn json(options: &Options, rows: &[Row]) -> Result<Vec<u8>, serde_json::Error> {
+pub fn json(options: &PruneOptions, rows: &[Row]) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
     struct File<'a> {
-        options: &'a Options,
+        options: &'a PruneOptions,
         rows: &'a [Row],
     }
     let mut content = serde_json::to_vec_pretty(&File { options, rows })?;
@@ -236,7 +236,7 @@ mod tests {
             "{csv}"
         );
         let json: serde_json::Value =
-            serde_json::from_slice(&json(&Options::default(), &rows).unwrap()).unwrap();
+            serde_json::from_slice(&json(&PruneOptions::default(), &rows).unwrap()).unwrap();
         assert_eq!(json["options"]["gradients"], 512);
         assert_eq!(json["rows"][0]["pruning"], serde_json::Value::Null);
         assert_eq!(json["rows"][3]["pruning"], "magnitude");

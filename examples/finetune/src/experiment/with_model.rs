@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::data::dataloader::batcher::Batcher;
 
 use super::Experiment;
-use super::data::{Data, Source};
+use super::batches::{Data, Source};
 use crate::config::Architecture;
 use crate::data::{Seq2SeqItem, TextItem};
 use crate::error::Error;

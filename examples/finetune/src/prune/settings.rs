@@ -50,13 +50,13 @@ impl Pruning {
 /// Ways, sparsities and the settings of the Fisher matrices.
 ///
 /// ```
-/// use finetune::prune::Options;
+/// use finetune::prune::PruneOptions;
 ///
-/// let options = Options { gradients: 0, ..Options::default() };
+/// let options = PruneOptions { gradients: 0, ..PruneOptions::default() };
 /// assert!(options.validate().unwrap_err().to_string().contains("`gradients`"));
 /// ```
 #[derive(Debug, Clone, clap::Args, Serialize)]
-pub struct Options {
+pub struct PruneOptions {
     /// Ways to prune, separated by commas.
     #[arg(long = "method", value_enum, value_delimiter = ',', default_values_t = Pruning::ALL)]
     pub methods: Vec<Pruning>,
@@ -74,7 +74,7 @@ pub struct Options {
     pub damping: f64,
 }
 
-impl Default for Options {
+impl Default for PruneOptions {
     fn default() -> Self {
         Self {
             methods: Pruning::ALL.to_vec(),
@@ -86,7 +86,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl PruneOptions {
     /// Check the settings of the Fisher matrices.
     ///
     /// # Errors

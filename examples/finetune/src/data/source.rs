@@ -11,13 +11,13 @@ use super::error::Error;
 /// the files alone.
 ///
 /// ```
-/// use finetune::data::Options;
+/// use finetune::data::DataSource;
 ///
-/// let options = Options { test_rows: Some(300), ..Options::new("data/trec") };
+/// let options = DataSource { test_rows: Some(300), ..DataSource::new("data/trec") };
 /// assert_eq!((options.seed, options.valid_share, options.test_share), (0, 0.1, 0.1));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
+pub struct DataSource {
     /// The folder, or for `csv` and `jsonl` the file.
     pub folder: PathBuf,
     /// Seed of the split.
@@ -45,7 +45,7 @@ pub struct Options {
     pub image_size: usize,
 }
 
-impl Options {
+impl DataSource {
     /// A tenth for validation, a tenth for the test, columns `text` and `label`, seed 0, pictures
     /// of 224 pixels.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
@@ -101,21 +101,21 @@ mod tests {
 
     #[test]
     fn options_that_leave_nothing_are_refused_by_name() {
-        let refused = |options: Options| match options.validate().unwrap_err() {
+        let refused = |options: DataSource| match options.validate().unwrap_err() {
             Error::Option { option, .. } => option,
             other => panic!("{other}"),
         };
-        let options = || Options::new("folder");
+        let options = || DataSource::new("folder");
         assert!(options().validate().is_ok());
         assert_eq!(
-            refused(Options {
+            refused(DataSource {
                 test_share: f64::NAN,
                 ..options()
             }),
             "test_share"
         );
         assert_eq!(
-            refused(Options {
+            refused(DataSource {
                 valid_share: 0.5,
                 test_share: 0.5,
                 ..options()
@@ -123,14 +123,14 @@ mod tests {
             "valid_share"
         );
         assert_eq!(
-            refused(Options {
+            refused(DataSource {
                 train_rows: Some(0),
                 ..options()
             }),
             "train_rows"
         );
         assert_eq!(
-            refused(Options {
+            refused(DataSource {
                 image_size: 0,
                 ..options()
             }),

@@ -1,7 +1,7 @@
 //! What a run is made of: the configuration file.
 
 mod layers;
-mod options;
+mod sections;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use programs::DeviceKind;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Options, Task};
+use crate::data::{DataSource, Task};
 use crate::error::Error;
 use crate::method::{Method, MethodOptions};
 
 pub use layers::{layered, read};
-pub use options::{
+pub use sections::{
     AdapterKind, AdapterOptions, Architecture, BiasKind, DataOptions, ModelOptions, Pooling,
     TrainingOptions,
 };
@@ -123,7 +123,7 @@ impl Config {
     /// # Errors
     ///
     /// [`Error::Config`] if no folder is set.
-    pub fn data_options(&self, image_size: usize) -> Result<Options, Error> {
+    pub fn data_source(&self, image_size: usize) -> Result<DataSource, Error> {
         let Some(folder) = &self.data.folder else {
             return Err(Error::config(
                 "data.folder",
@@ -132,7 +132,7 @@ impl Config {
             ));
         };
         let data = &self.data;
-        Ok(Options {
+        Ok(DataSource {
             folder: folder.clone(),
             seed: data.split_seed,
             train_rows: data.train_rows,
@@ -159,7 +159,7 @@ impl Config {
             _ => Ok(()),
         };
         self.task()?;
-        self.data_options(32)?.validate()?;
+        self.data_source(32)?.validate()?;
         at_least_one("training.batch", self.training.batch)?;
         at_least_one("training.eval_batch", self.training.eval_batch)?;
         at_least_one("training.epochs", self.training.epochs)?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::split::{Parts, Repeats, arrange};
-use super::{LeftOut, Options, Splits, TextExample};
+use super::{DataSource, LeftOut, Splits, TextExample};
 
 /// More classes than this, with hardly two rows each, are no classes.
 const MANY: usize = 20;
@@ -176,7 +176,7 @@ impl Labels {
     }
 }
 
-pub(super) fn load(format: Format, options: &Options) -> Result<Splits<TextExample>, Error> {
+pub(super) fn load(format: Format, options: &DataSource) -> Result<Splits<TextExample>, Error> {
     let columns = Columns {
         text: &options.text_column,
         second: options.second_column.as_deref(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn_peft::config::Bias;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Options;
+use crate::data::DataSource;
 
 /// A family of models.
 ///
@@ -217,7 +217,7 @@ pub struct DataOptions {
 
 impl Default for DataOptions {
     fn default() -> Self {
-        let options = Options::new("");
+        let options = DataSource::new("");
         Self {
             folder: None,
             split_seed: options.seed,

@@ -1,8 +1,8 @@
 //! Runs of one configuration: data, model, method and seed.
 
+mod batches;
 mod compare;
-mod data;
-mod model;
+mod with_model;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::method::Method;
 use crate::model::{FineTune, architecture, normalization};
 use crate::run::{Plan, run};
 use crate::stop::Stop;
+use batches::{Data, Parts, image_size, texts};
 use compare::differences;
-use data::{Data, Parts, image_size, texts};
 
-pub(crate) use data::Source;
-pub(crate) use model::WithModel;
+pub(crate) use batches::Source;
+pub(crate) use with_model::WithModel;
 
 /// What to do about runs that are there already, and how to show those in progress.
 ///
@@ -112,7 +112,7 @@ impl Experiment {
         }
         let device = config.device.open()?;
         let size = image_size(&config, architecture)?;
-        let dataset = task.load(&config.data_options(size)?)?;
+        let dataset = task.load(&config.data_source(size)?)?;
         let rows = dataset.sizes();
         for (part, rows) in ["train", "valid", "test"].into_iter().zip(rows) {
             if rows == 0 {

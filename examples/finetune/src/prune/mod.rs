@@ -3,8 +3,8 @@
 //! One-shot: nothing is trained afterwards. Pruned are the weights of linear layers, but not those of
 //! the layer that makes the logits.
 
-mod options;
 mod row;
+mod settings;
 mod weights;
 
 use std::path::PathBuf;
@@ -19,8 +19,8 @@ use crate::report;
 use crate::stages::{KeptRun, Stages, Visit, check_full};
 use weights::inner_weights;
 
-pub use options::{Options, Pruning};
 pub use row::{Row, csv, json, tables};
+pub use settings::{PruneOptions, Pruning};
 
 /// The folders of the runs in and below folders, all of which can be pruned.
 ///
@@ -29,7 +29,7 @@ pub use row::{Row, csv, json, tables};
 /// [`Error::Method`] for an option that is out of range, [`Error::Config`] for more gradients than
 /// training rows; [`Error::RunFolder`] if there is no run, or one that is not finished or trained an
 /// adapter.
-pub fn open(folders: &[PathBuf], options: &Options) -> Result<Vec<PathBuf>, Error> {
+pub fn open(folders: &[PathBuf], options: &PruneOptions) -> Result<Vec<PathBuf>, Error> {
     options.validate()?;
     let runs = report::runs(folders)?;
     for (folder, history) in &runs {
@@ -46,11 +46,11 @@ pub fn open(folders: &[PathBuf], options: &Options) -> Result<Vec<PathBuf>, Erro
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use finetune::prune::{Options, prune};
+/// use finetune::prune::{PruneOptions, prune};
 /// use finetune::stages::KeptRun;
 ///
 /// let run = KeptRun::open(Path::new("runs/full/adamw-seed1"))?;
-/// let rows = prune(&run, &Options::default(), |row| println!("{row}"))?;
+/// let rows = prune(&run, &PruneOptions::default(), |row| println!("{row}"))?;
 /// assert_eq!(rows[0].pruned, 0);
 /// # Ok::<(), finetune::Error>(())
 /// ```
@@ -60,12 +60,16 @@ pub fn open(folders: &[PathBuf], options: &Options) -> Result<Vec<PathBuf>, Erro
 /// The errors of [`KeptRun::visit`] and [`Stages::trained`]; [`Error::Config`] for more gradients
 /// than training rows; [`Error::Method`] if the model has nothing to prune; [`Error::Stopped`] if
 /// the Fisher matrix cannot be inverted.
-pub fn prune(run: &KeptRun, options: &Options, each: impl FnMut(&Row)) -> Result<Vec<Row>, Error> {
+pub fn prune(
+    run: &KeptRun,
+    options: &PruneOptions,
+    each: impl FnMut(&Row),
+) -> Result<Vec<Row>, Error> {
     run.visit(Visitor { options, each })
 }
 
 struct Visitor<'a, F> {
-    options: &'a Options,
+    options: &'a PruneOptions,
     each: F,
 }
 
@@ -105,7 +109,7 @@ fn by_magnitude<M: Judged>(
     stages: &Stages<'_, M>,
     model: &M,
     dense: &SparsityMask,
-    options: &Options,
+    options: &PruneOptions,
 ) -> Result<Vec<Pruned<M>>, Error> {
     let pruned = options.sparsity.iter().map(|&sparsity| {
         let pruned = magnitude(model.clone(), dense, sparsity, Scope::Global);
@@ -120,7 +124,7 @@ fn fisher<M: Judged>(
     model: &M,
     dense: &SparsityMask,
     curvature: Curvature,
-    options: &Options,
+    options: &PruneOptions,
 ) -> Result<WoodFisher, Error> {
     let history = stages.history();
     let samples = stages.sample(options.gradients, history.seed)?;

@@ -7,7 +7,7 @@ use programs::{DeviceKind, files};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::prune::{Options, Row, csv, json};
+use crate::prune::{PruneOptions, Row, csv, json};
 
 /// Prune the models of finished runs that trained them in full (`--adapter full`), once and without
 /// training them on, and test them; ends with a table of the runs' test metric.
@@ -22,7 +22,7 @@ pub struct PruneArgs {
     pub folders: Vec<PathBuf>,
     /// How to prune.
     #[command(flatten)]
-    pub options: Options,
+    pub options: PruneOptions,
     /// File for the results with their settings.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,

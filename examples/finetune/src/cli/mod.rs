@@ -1,7 +1,7 @@
 //! The command line.
 
 mod method;
-mod prune;
+mod prune_flags;
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::tune;
 use method::MethodFlags;
 
 pub use method::PerMethod;
-pub use prune::PruneArgs;
+pub use prune_flags::PruneArgs;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///

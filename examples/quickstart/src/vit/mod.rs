@@ -26,7 +26,7 @@ const PATCHES: usize = (SIDE / PATCH) * (SIDE / PATCH);
 /// Digits 0 to 4.
 pub const PRETRAINED_CLASSES: usize = 5;
 
-static PRETRAINED: &[u8] = include_bytes!("../data/vit.bpk");
+static PRETRAINED: &[u8] = include_bytes!("../../data/vit.bpk");
 
 /// Sizes of a [`Vit`].
 #[derive(Config, Debug)]
