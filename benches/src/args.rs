@@ -27,7 +27,7 @@ pub struct Args {
     pub batch: Vec<usize>,
 
     /// Methods, comma-separated [default: all that the setting has].
-    #[arg(long, value_delimiter = ',', value_enum)]
+    #[arg(long, value_delimiter = ',')]
     pub methods: Vec<Method>,
 
     /// Devices, comma-separated; others than flex need the feature of that name.

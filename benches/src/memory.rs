@@ -27,18 +27,18 @@ pub fn predicted_bytes(setting: Setting, method: Method, batch: usize) -> f64 {
         batch,
     ]
     .map(|n| n as f64);
-    let state = match method {
+    let state = match method.name() {
         // Two moments.
-        Method::AdamW => 4.0 * trainable,
+        "adamw" => 4.0 * trainable,
         // The previous update.
-        Method::IefMomentum => 3.0 * trainable,
+        "ief_momentum" => 3.0 * trainable,
         // 2 (i² + o²) for a layer of i x o: five times its parameters where it is nearly square.
-        Method::Kfac | Method::Ekfac | Method::Iekfac => 7.0 * trainable,
+        "kfac" | "ekfac" | "iekfac" => 7.0 * trainable,
         _ => 2.0 * trainable,
     };
-    let kept = match method {
-        Method::Sf | Method::Kfac => 2.0 * m * activations,
-        Method::BySample => activations,
+    let kept = match method.name() {
+        "sf" | "kfac" => 2.0 * m * activations,
+        "by_sample" => activations,
         _ => m * activations,
     };
     let rows = match method {
@@ -133,6 +133,7 @@ pub fn measure_child(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use programs::optimizer::optimizer;
 
     const GIB: f64 = 1024.0 * MIB;
 
@@ -153,14 +154,14 @@ mod tests {
         assert!(check(predicted, Some(24.0 * GIB)).is_ok());
         assert!(check(predicted, None).is_ok());
         // A recorded step does not grow with M times P.
-        let recorded = predicted_bytes(Setting::Mlp, Method::Ief, 512);
+        let recorded = predicted_bytes(Setting::Mlp, Method::Optimizer(optimizer("ief")), 512);
         assert!(recorded < 0.25 * GIB, "{}", recorded / GIB);
     }
 
     #[test]
     fn two_label_sets_keep_two_sets_of_activations() {
-        let one = predicted_bytes(Setting::Lora, Method::Ief, 1024);
-        let two = predicted_bytes(Setting::Lora, Method::Sf, 1024);
+        let one = predicted_bytes(Setting::Lora, Method::Optimizer(optimizer("ief")), 1024);
+        let two = predicted_bytes(Setting::Lora, Method::Optimizer(optimizer("sf")), 1024);
         assert!((1.9..2.0).contains(&(two / one)), "{}", two / one);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::str::FromStr;
 
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::optim::{AdafactorConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
@@ -15,7 +16,8 @@ use burn_ief::{
     EfConfig, EkfacConfig, IefConfig, IekfacConfig, Kfac, KfacConfig, NaturalGradient, SfConfig,
     loss, output,
 };
-use clap::ValueEnum;
+use programs::optimizer::OptimizerName;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
 use crate::settings::{Batch, Mlp, Net, Setting, Transformer};
@@ -27,32 +29,14 @@ const STEP_SIZE: f64 = 1e-7;
 const REFRESH: usize = 10;
 
 /// How the update is formed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// Plain layers, sequences folded to 2-D, Burn's SGD. What the others are compared with.
-    Sgd,
-    /// The same with Burn's AdamW.
-    #[value(name = "adamw")]
-    #[serde(rename = "adamw")]
-    AdamW,
-    /// Empirical Fisher, recorded.
-    Ef,
-    /// Improved empirical Fisher, recorded.
-    Ief,
-    /// Improved empirical Fisher with momentum in the solve, recorded.
+    /// An optimizer. The natural-gradient methods record; those of Burn use plain layers, with
+    /// sequences folded to 2-D. iEF is without momentum in the solve; the K-FAC family measures and
+    /// inverts its factors every ten steps.
+    Optimizer(OptimizerName),
+    /// iEF with momentum in the solve, recorded.
     IefMomentum,
-    /// Fisher matrix from one drawn label per sample, recorded.
-    Sf,
-    /// K-FAC, factors and inverses every ten steps.
-    Kfac,
-    /// eKFAC, likewise.
-    Ekfac,
-    /// ieKFAC, likewise.
-    Iekfac,
     /// iEF from one backward pass per sample.
     BySample,
     /// iEF from per-sample gradients [M, P] kept in memory, the naive way.
@@ -64,20 +48,68 @@ pub enum Method {
 }
 
 impl Method {
+    /// SGD, which the others are compared with.
+    pub const SGD: Self = Self::Optimizer(OptimizerName::SGD);
+
     /// All methods of a setting, in the order of the table.
     pub fn of(setting: Setting) -> Vec<Self> {
-        let all = Self::value_variants().iter().copied();
-        all.filter(|method| {
-            setting == Setting::Lora || !matches!(method, Self::SgdUnfolded | Self::ApplyLora)
-        })
-        .collect()
+        let (natural, first_order): (Vec<_>, Vec<_>) = OptimizerName::all()
+            .iter()
+            .partition(|optimizer| optimizer.is_natural());
+        let mut all: Vec<Self> = first_order.into_iter().map(Self::Optimizer).collect();
+        all.extend(natural.into_iter().map(Self::Optimizer));
+        all.extend([Self::IefMomentum, Self::BySample, Self::Dense]);
+        if setting == Setting::Lora {
+            all.extend([Self::SgdUnfolded, Self::ApplyLora]);
+        }
+        all
+    }
+
+    /// The name on the command line and in the rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Optimizer(optimizer) => optimizer.name(),
+            Self::IefMomentum => "ief_momentum",
+            Self::BySample => "by_sample",
+            Self::Dense => "dense",
+            Self::SgdUnfolded => "sgd_unfolded",
+            Self::ApplyLora => "apply_lora",
+        }
     }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no method is skipped");
-        f.write_str(value.get_name())
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = Self::of(Setting::Lora);
+        let found = all.iter().find(|method| method.name() == text);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|method| method.name()).collect();
+            format!(
+                "unknown method `{text}`: expected one of {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -129,41 +161,41 @@ impl<N: Net> Training<N> {
         let kronecker = |method: Kfac| (method.optimizer(), Direction::Kronecker(method.into()));
         let applied = || IefConfig::new().build().optimizer();
         let (optimizer, direction) = match method {
-            Method::Sgd => (sgd(), Direction::Plain(Call::Folded)),
-            Method::AdamW => (AdamWConfig::new().init(), Direction::Plain(Call::Folded)),
+            Method::Optimizer(name) => match name.name() {
+                "sgd" => (sgd(), Direction::Plain(Call::Folded)),
+                "adamw" => (AdamWConfig::new().init(), Direction::Plain(Call::Folded)),
+                "adafactor" => (
+                    AdafactorConfig::new().init(),
+                    Direction::Plain(Call::Folded),
+                ),
+                "ef" => natural(EfConfig::new().build()),
+                "sf" => natural(SfConfig::new().build()),
+                "kfac" => kronecker(
+                    KfacConfig::new()
+                        .with_factor_interval(REFRESH)
+                        .with_inverse_interval(REFRESH)
+                        .with_warm_up(0)
+                        .build(),
+                ),
+                "ekfac" => kronecker(
+                    EkfacConfig::new()
+                        .with_factor_interval(REFRESH)
+                        .with_inverse_interval(REFRESH)
+                        .with_warm_up(0)
+                        .build(),
+                ),
+                "iekfac" => kronecker(
+                    IekfacConfig::new()
+                        .with_factor_interval(REFRESH)
+                        .with_inverse_interval(REFRESH)
+                        .with_warm_up(0)
+                        .build(),
+                ),
+                _ => natural(IefConfig::new().build()),
+            },
             Method::SgdUnfolded => (sgd(), Direction::Plain(Call::Unfolded)),
             Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),
-            Method::Ef => natural(EfConfig::new().build()),
-            Method::Ief => natural(IefConfig::new().build()),
             Method::IefMomentum => natural(IefConfig::new().with_solve_momentum(0.9).build()),
-            Method::Sf => natural(SfConfig::new().build()),
-            Method::Kfac => {
-                let config = KfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(
-                    config
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                )
-            }
-            Method::Ekfac => {
-                let config = EkfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(
-                    config
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                )
-            }
-            Method::Iekfac => {
-                let config = IekfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(
-                    config
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                )
-            }
             Method::BySample => (applied(), Direction::BySample),
             Method::Dense => (applied(), Direction::Dense),
         };
@@ -301,6 +333,7 @@ mod tests {
     use super::*;
     use crate::settings::random_state;
     use burn::module::{ModuleVisitor, Param};
+    use programs::optimizer::optimizer;
 
     /// The flattened update.
     struct Flatten<'a> {
@@ -324,7 +357,7 @@ mod tests {
         // input so near zero that rounding decides whether the unit is on, and the update then
         // moves by a per cent.
         device.seed(1);
-        let mut training = Training::<N>::new(Method::Sgd, batch, device.clone());
+        let mut training = Training::<N>::new(Method::SGD, batch, device.clone());
         let model = training.model.take().expect("a new model");
         let flattened = methods.iter().map(|&method| {
             training.direction = Training::<N>::new(method, 1, device.clone()).direction;
@@ -347,7 +380,11 @@ mod tests {
 
     #[test]
     fn every_way_to_form_the_ief_update_gives_the_same_one() {
-        let methods = [Method::BySample, Method::Ief, Method::Dense];
+        let methods = [
+            Method::BySample,
+            Method::Optimizer(optimizer("ief")),
+            Method::Dense,
+        ];
         for updates in [
             updates::<Mlp>(3, &methods),
             updates::<Transformer>(3, &methods),
@@ -362,7 +399,7 @@ mod tests {
 
     #[test]
     fn every_way_to_form_the_gradient_of_lora_gives_the_same_one() {
-        let methods = [Method::Sgd, Method::SgdUnfolded, Method::ApplyLora];
+        let methods = [Method::SGD, Method::SgdUnfolded, Method::ApplyLora];
         let updates = updates::<Transformer>(2, &methods);
         for (update, method) in updates.iter().zip(methods) {
             let distance = distance(update, &updates[0]);

@@ -34,7 +34,7 @@ pub struct Row {
 
 /// Fill in the ratios of rows of one setting, batch size and device.
 pub fn relate(rows: &mut [Row]) {
-    let sgd = rows.iter().find(|row| row.method == Method::Sgd);
+    let sgd = rows.iter().find(|row| row.method == Method::SGD);
     let Some(sgd) = sgd.and_then(|row| row.median_ms) else {
         return;
     };
@@ -103,6 +103,7 @@ fn cells_of(row: Option<&Row>) -> [String; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use programs::optimizer::{OptimizerName, optimizer};
 
     fn row(method: Method, device: &str, median_ms: Option<f64>) -> Row {
         Row {
@@ -121,22 +122,27 @@ mod tests {
     #[test]
     fn ratios_are_those_of_the_medians() {
         let mut rows = [
-            row(Method::Ief, "flex", Some(33.0)),
-            row(Method::Sgd, "flex", Some(30.0)),
+            row(Method::Optimizer(optimizer("ief")), "flex", Some(33.0)),
+            row(Method::SGD, "flex", Some(30.0)),
             row(Method::Dense, "flex", None),
         ];
         relate(&mut rows);
         let ratios = rows.map(|row| row.ratio_to_sgd);
         assert_eq!(ratios, [Some(1.1), Some(1.0), None]);
 
-        let mut alone = [row(Method::Ief, "flex", Some(33.0))];
+        let mut alone = [row(Method::Optimizer(optimizer("ief")), "flex", Some(33.0))];
         relate(&mut alone);
         assert_eq!(alone[0].ratio_to_sgd, None);
     }
 
     #[test]
     fn json_has_the_documented_fields_where_they_are_null_too() {
-        let value = serde_json::to_value(row(Method::AdamW, "flex", Some(1.5))).unwrap();
+        let value = serde_json::to_value(row(
+            Method::Optimizer(OptimizerName::ADAMW),
+            "flex",
+            Some(1.5),
+        ))
+        .unwrap();
         let expected = serde_json::json!({
             "setting": "mlp", "method": "adamw", "batch": 64, "device": "flex",
             "median_ms": 1.5, "min_ms": 1.5, "ratio_to_sgd": null, "peak_mib": null,
@@ -147,18 +153,20 @@ mod tests {
         assert_eq!(value["error"], "out of memory");
         assert!(value["median_ms"].is_null());
         // Names on the command line are those of the rows.
-        for &method in clap::ValueEnum::value_variants() {
-            let method: Method = method;
-            assert_eq!(serde_json::to_value(method).unwrap(), method.to_string());
+        for method in Method::of(Setting::Lora) {
+            assert_eq!(method.to_string().parse(), Ok(method));
+            let name = serde_json::to_value(method).unwrap();
+            assert_eq!(name, method.to_string());
+            assert_eq!(serde_json::from_value::<Method>(name).unwrap(), method);
         }
     }
 
     #[test]
-    fn devices_stand_side_by_side() {
+    fn devices_are_side_by_side() {
         let rows = [
-            row(Method::Sgd, "flex", Some(30.0)),
+            row(Method::SGD, "flex", Some(30.0)),
             row(Method::Dense, "flex", None),
-            row(Method::Sgd, "ndarray", Some(45.0)),
+            row(Method::SGD, "ndarray", Some(45.0)),
         ];
         let text = table(&rows).to_string();
         let line = text.lines().find(|line| line.contains("sgd")).unwrap();

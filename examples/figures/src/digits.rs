@@ -8,7 +8,7 @@ use finetune::model::Judged;
 use quickstart::data::{Batch, Digit, DigitBatcher, Split};
 use quickstart::experiment::{CLASSES, lora};
 use quickstart::fit::BATCH;
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 use quickstart::vit::Vit;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -61,10 +61,10 @@ impl Judged for Classifier {
 /// ```no_run
 /// use burn::tensor::Device;
 /// use figures::digits::Training;
-/// use quickstart::method::Method;
+/// use quickstart::tuned::Tuned;
 ///
 /// let device = Device::flex().autodiff();
-/// let training = Training { method: Method::Ief, epochs: 8, seed: 1 };
+/// let training = Training { by: Tuned::named("ief").unwrap(), epochs: 8, seed: 1 };
 /// let stages = training.stages(&device)?; // before the first epoch and after each
 /// assert_eq!(stages.len(), 9);
 /// # Ok::<(), figures::Error>(())
@@ -72,7 +72,7 @@ impl Judged for Classifier {
 #[derive(Debug, Clone, Copy)]
 pub struct Training {
     /// What trains it, with the step size that the quickstart found for it.
-    pub method: Method,
+    pub by: Tuned,
     /// Passes over the training images.
     pub epochs: usize,
     /// Seed of adapters, head, order of the images and drawn labels.
@@ -90,7 +90,7 @@ impl Training {
         device.seed(self.seed);
         let mut order = ChaCha8Rng::seed_from_u64(self.seed);
         let mut vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
-        let (mut optim, natural) = self.method.build(self.seed);
+        let (mut optim, natural) = self.by.build(self.seed);
         let steps = self.epochs * images.len().div_ceil(BATCH);
         let mut step = 0;
         let mut stages = vec![stage(0, &vit, &images, device)];
@@ -111,7 +111,7 @@ impl Training {
                     }
                 };
                 let left = 1.0 - f64::from(step) / steps as f64;
-                vit = optim.step(self.method.step_size() * left, vit, grads);
+                vit = optim.step(self.by.step_size * left, vit, grads);
                 step += 1;
             }
             stages.push(stage(epoch, &vit, &images, device));

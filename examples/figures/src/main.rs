@@ -16,7 +16,7 @@ use programs::DeviceKind;
 use programs::command::at_least;
 use quickstart::experiment::EPOCHS;
 use quickstart::fit::BATCH;
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 
 /// glibc's allocator costs up to 1.8 times the time of a step.
 #[global_allocator]
@@ -39,9 +39,9 @@ struct Args {
     /// What the files about the model are called [default: digits, or the name of the run].
     #[arg(long)]
     name: Option<String>,
-    /// What trains the quickstart's model.
-    #[arg(long, value_enum, default_value = "ief", conflicts_with = "run")]
-    trained_by: Method,
+    /// What trains the quickstart's model: adamw, sgd, ef, sf or ief.
+    #[arg(long, default_value = "ief", conflicts_with = "run", value_parser = Tuned::named)]
+    trained_by: Tuned,
     /// Passes over the quickstart's training images.
     #[arg(long, default_value_t = EPOCHS, conflicts_with = "run")]
     epochs: usize,
@@ -111,7 +111,7 @@ fn start(args: &Args) -> Result<(), Error> {
 
 fn of_digits(args: &Args, names: &[Name]) -> Result<(), Error> {
     let training = Training {
-        method: args.trained_by,
+        by: args.trained_by,
         epochs: args.epochs,
         seed: args.seed,
     };

@@ -16,17 +16,17 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{EarlyStoppingStrategy, LearnerModel, SupervisedTraining};
 use programs::files;
+use programs::optimizer::OptimizerName;
 
 use crate::error::Error;
 use crate::log::Log;
-use crate::method::Method;
 
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optim";
 const SCHEDULER: &str = "scheduler";
 
 /// Where the model proper begins in the paths of a checkpoint.
-pub(crate) fn proper(method: Method) -> &'static str {
+pub(crate) fn proper(method: OptimizerName) -> &'static str {
     if method.is_natural() {
         "model.model."
     } else {

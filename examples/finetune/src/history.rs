@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use programs::files;
+use programs::optimizer::OptimizerName;
 use programs::statistics::median;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Architecture, Config};
 use crate::error::Error;
-use crate::method::Method;
 
 /// The file in a run's folder.
 pub const FILE: &str = "run.json";
@@ -145,7 +145,7 @@ pub struct History {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The optimizer.
-    pub method: Method,
+    pub method: OptimizerName,
     /// The seed.
     pub seed: u64,
     /// All settings.
@@ -260,9 +260,10 @@ impl History {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use programs::optimizer::optimizer;
 
     /// A run of two steps an epoch with these validation results (accuracy, loss).
-    pub(crate) fn history(method: Method, seed: u64, valid: &[(f64, f64)]) -> History {
+    pub(crate) fn history(method: OptimizerName, seed: u64, valid: &[(f64, f64)]) -> History {
         let epochs = valid.iter().map(|&(accuracy, loss)| Epoch {
             train_loss: loss / 2.0,
             valid: Scores {
@@ -303,7 +304,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_best_epoch_has_the_best_metric_then_the_lowest_loss() {
-        let best = |valid: &[(f64, f64)]| history(Method::Ief, 1, valid).best_epoch;
+        let best = |valid: &[(f64, f64)]| history(optimizer("ief"), 1, valid).best_epoch;
         assert_eq!(best(&[]), None);
         assert_eq!(best(&[(0.5, 1.0), (0.7, 2.0), (0.6, 0.1)]), Some(2));
         assert_eq!(best(&[(0.5, 1.0), (0.5, 0.5), (0.5, 0.5)]), Some(2));
@@ -311,7 +312,7 @@ pub(crate) mod tests {
 
     #[test]
     fn cutting_forgets_later_epochs() {
-        let mut run = history(Method::Ief, 1, &[(0.5, 1.0), (0.7, 2.0), (0.9, 0.1)]);
+        let mut run = history(optimizer("ief"), 1, &[(0.5, 1.0), (0.7, 2.0), (0.9, 0.1)]);
         run.cut(2);
         assert_eq!(
             (run.losses.len(), run.epochs.len(), run.best_epoch),
@@ -324,7 +325,7 @@ pub(crate) mod tests {
     #[test]
     fn the_record_reads_back() {
         let folder = tempfile::tempdir().unwrap();
-        let run = history(Method::Sgd, 3, &[(0.5, 1.0)]);
+        let run = history(OptimizerName::SGD, 3, &[(0.5, 1.0)]);
         run.write(folder.path()).unwrap();
         assert_eq!(History::read(folder.path()).unwrap(), run);
         fs::write(folder.path().join(FILE), "{").unwrap();

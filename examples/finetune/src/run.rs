@@ -21,6 +21,7 @@ use crate::display::display;
 use crate::error::Error;
 use crate::history::{History, Status};
 use crate::log::Log;
+use crate::method::build;
 use crate::metric::Metric;
 use crate::model::{FineTune, Outcome};
 use crate::stop::Stop;
@@ -71,7 +72,7 @@ pub(crate) fn run<M: FineTune>(
     let stop = Interrupter::new();
     plan.stop.attach(&stop);
     let options = history.config.options(history.method);
-    let (optim, natural) = history.method.build(&options, history.seed)?;
+    let (optim, natural) = build(history.method, &options, history.seed)?;
     let proper = proper(history.method);
     let log = Log::new(history, plan.folder, plan.metrics.clone(), stop.clone());
     match natural {

@@ -1,6 +1,7 @@
 //! What the programs of this workspace have in common.
 //!
 //! - [`device`]: the devices, by the names of the command line
+//! - [`optimizer`]: the optimizers, by name
 //! - [`command`]: parsers of arguments, and the end of a program
 //! - [`training`]: progress, losses and times of `burn::train` learners
 //! - [`table`] and [`statistics`]: tables of results
@@ -11,6 +12,7 @@ pub mod command;
 pub mod device;
 pub mod files;
 pub mod memory;
+pub mod optimizer;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod statistics;

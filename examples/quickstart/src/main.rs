@@ -10,7 +10,7 @@ use programs::command::at_least;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::{EPOCHS, Experiment, Run};
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 use quickstart::{picture, report, tune};
 
 /// glibc's allocator costs up to 1.8 times the time of a step.
@@ -28,9 +28,9 @@ struct Args {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
-    /// Methods to run, separated by commas [default: all].
-    #[arg(long, value_enum, value_delimiter = ',')]
-    method: Vec<Method>,
+    /// Methods to run, separated by commas: adamw, sgd, ef, sf, ief [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = Tuned::named)]
+    method: Vec<Tuned>,
     /// Seeds to run every method with, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seed: Vec<u64>,
@@ -64,7 +64,7 @@ next:
 fn start(args: Args) -> Result<(), Error> {
     let started = Instant::now();
     let methods = if args.method.is_empty() {
-        Method::ALL.to_vec()
+        Tuned::all().to_vec()
     } else {
         args.method
     };
@@ -87,8 +87,8 @@ fn start(args: Args) -> Result<(), Error> {
     let mut runs = Vec::new();
     // Methods take turns, so that a busy machine slows all of them.
     for &seed in &args.seed {
-        for &method in &methods {
-            let run = experiment.run(method, seed, method.step_size())?;
+        for tuned in &methods {
+            let run = experiment.run(tuned, seed, tuned.step_size)?;
             let number = runs.len() + 1;
             println!("{number:>2}/{count} {}", line(&run));
             runs.push(run);
@@ -122,18 +122,17 @@ fn line(run: &Run) -> String {
     )
 }
 
-fn search(experiment: &Experiment, methods: &[Method]) -> Result<(), Error> {
-    for &method in methods {
-        let trials = tune::tune(experiment, method, |trial| {
+fn search(experiment: &Experiment, methods: &[Tuned]) -> Result<(), Error> {
+    for tuned in methods {
+        let title = tuned.method.title();
+        let trials = tune::tune(experiment, tuned, |trial| {
             println!(
-                "{:<5} step size {:<7} final training loss {:.4}",
-                method.title(),
-                trial.step_size,
-                trial.final_train_loss
+                "{title:<5} step size {:<7} final training loss {:.4}",
+                trial.step_size, trial.final_train_loss
             );
         })?;
         if let Some(best) = tune::best(&trials) {
-            println!("{:<5} best: {}\n", method.title(), best.step_size);
+            println!("{title:<5} best: {}\n", best.step_size);
         }
     }
     Ok(())

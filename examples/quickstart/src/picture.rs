@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use programs::WriteError;
 use programs::files;
-use programs::plot::{Chart, Color, Curve, loss_curve};
+use programs::plot::{Chart, Curve, loss_curve};
 
 use crate::error::Error;
 use crate::experiment::Run;
 use crate::fit::BATCH;
-use crate::method::Method;
+use crate::tuned::Tuned;
 
 /// Points of a curve in an epoch.
 const PER_EPOCH: usize = 2;
@@ -42,7 +42,7 @@ pub fn draw(directory: &Path, runs: &[Run], epochs: usize) -> Result<PathBuf, Er
 /// The training loss of every method, averaged over its runs.
 fn means(runs: &[Run], epochs: usize) -> Vec<Curve> {
     let mut curves = Vec::new();
-    for method in Method::ALL {
+    for Tuned { method, .. } in Tuned::all() {
         let losses: Vec<&[f64]> = runs
             .iter()
             .filter(|run| run.method == method)
@@ -54,7 +54,7 @@ fn means(runs: &[Run], epochs: usize) -> Vec<Curve> {
         if !points.is_empty() {
             curves.push(Curve {
                 name: method.title().into(),
-                color: color(method),
+                color: method.color(),
                 points: points.iter().map(|&[x, y, _]| [x, y]).collect(),
             });
         }
@@ -62,22 +62,13 @@ fn means(runs: &[Run], epochs: usize) -> Vec<Curve> {
     curves
 }
 
-fn color(method: Method) -> Color {
-    match method {
-        Method::Adamw => Color::Blue,
-        Method::Sgd => Color::Grey,
-        Method::Ef => Color::Purple,
-        Method::Sf => Color::Orange,
-        Method::Ief => Color::Green,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fit::History;
+    use programs::optimizer::OptimizerName;
 
-    fn run(method: Method, seed: u64, losses: Vec<f64>) -> Run {
+    fn run(method: OptimizerName, seed: u64, losses: Vec<f64>) -> Run {
         let history = History {
             losses,
             ..History::default()
@@ -93,8 +84,12 @@ mod tests {
     #[test]
     fn curves_are_means_over_runs_and_bins() {
         let runs = [
-            run(Method::Sgd, 1, (0..8).map(f64::from).collect()),
-            run(Method::Sgd, 2, (0..8).map(|i| f64::from(i) + 2.0).collect()),
+            run(OptimizerName::SGD, 1, (0..8).map(f64::from).collect()),
+            run(
+                OptimizerName::SGD,
+                2,
+                (0..8).map(|i| f64::from(i) + 2.0).collect(),
+            ),
         ];
         let curves = means(&runs, 1);
         // The other methods have no runs.
@@ -105,13 +100,16 @@ mod tests {
     #[test]
     fn the_picture_names_every_curve() {
         let directory = std::env::temp_dir().join(format!("quickstart-{}", std::process::id()));
-        let runs = Method::ALL.map(|method| run(method, 1, vec![2.0, 1.0, 0.5, 0.25]));
+        let runs = Tuned::all().map(|tuned| run(tuned.method, 1, vec![2.0, 1.0, 0.5, 0.25]));
         let path = draw(&directory, &runs, 1).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
-        for method in Method::ALL {
+        for Tuned { method, .. } in Tuned::all() {
             assert!(svg.contains(method.title()), "{method:?}");
         }
-        assert_eq!(svg.matches("stroke-width=\"3\"").count(), Method::ALL.len());
+        assert_eq!(
+            svg.matches("stroke-width=\"3\"").count(),
+            Tuned::all().len()
+        );
     }
 }

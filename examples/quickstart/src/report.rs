@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use programs::files;
+use programs::optimizer::OptimizerName;
 use programs::statistics::{median, with_spread};
 use programs::table::{self, Style, Table};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::experiment::Run;
-use crate::method::Method;
+use crate::tuned::Tuned;
 
 /// One run, as written by `--json`.
 #[derive(Debug, Clone, Serialize)]
@@ -59,9 +60,12 @@ const HEADER: [&str; 6] = [
 
 /// One line for each method, over its seeds: mean ± sample standard deviation.
 pub fn table(runs: &[Run]) -> Table {
-    let sgd = step_time(runs, Method::Sgd);
+    let sgd = step_time(runs, OptimizerName::SGD);
     let mut rows = Vec::new();
-    for method in Method::ALL {
+    for Tuned {
+        method, step_size, ..
+    } in Tuned::all()
+    {
         let of = |value: fn(&Run) -> f64| -> Vec<f64> {
             let runs = runs.iter().filter(|run| run.method == method);
             runs.map(value).collect()
@@ -75,7 +79,7 @@ pub fn table(runs: &[Run]) -> Table {
         let ratio = Some(time / sgd).filter(|ratio| !ratio.is_nan());
         rows.push([
             method.title().to_string(),
-            method.step_size().to_string(),
+            step_size.to_string(),
             with_spread(&losses, 4),
             with_spread(&accuracies, 1),
             table::number(Some(time), 1),
@@ -86,7 +90,7 @@ pub fn table(runs: &[Run]) -> Table {
 }
 
 /// Median over the seeds of the median times.
-fn step_time(runs: &[Run], method: Method) -> f64 {
+fn step_time(runs: &[Run], method: OptimizerName) -> f64 {
     let runs = runs.iter().filter(|run| run.method == method);
     median(
         &runs
@@ -99,8 +103,9 @@ fn step_time(runs: &[Run], method: Method) -> f64 {
 mod tests {
     use super::*;
     use crate::fit::History;
+    use programs::optimizer::optimizer;
 
-    fn run(method: Method, seed: u64, ms: f64) -> Run {
+    fn run(method: OptimizerName, seed: u64, ms: f64) -> Run {
         let history = History {
             losses: vec![1.0, 0.5],
             milliseconds: vec![ms; 2],
@@ -119,7 +124,7 @@ mod tests {
     fn rows_have_the_documented_fields() {
         let path =
             std::env::temp_dir().join(format!("quickstart-rows-{}.json", std::process::id()));
-        write_json(&path, &[run(Method::Ief, 2, 7.0)]).unwrap();
+        write_json(&path, &[run(optimizer("ief"), 2, 7.0)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -136,9 +141,9 @@ mod tests {
     #[test]
     fn the_table_compares_with_sgd() {
         let runs = [
-            run(Method::Sgd, 1, 10.0),
-            run(Method::Sgd, 3, 10.0),
-            run(Method::Sf, 1, 17.0),
+            run(OptimizerName::SGD, 1, 10.0),
+            run(OptimizerName::SGD, 3, 10.0),
+            run(optimizer("sf"), 1, 17.0),
         ];
         let text = table(&runs).to_string();
         assert!(text.contains("92.0 ± 1.4"), "{text}");

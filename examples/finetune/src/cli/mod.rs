@@ -1,6 +1,6 @@
 //! The command line.
 
-mod method;
+mod method_flags;
 mod prune_flags;
 
 use std::path::PathBuf;
@@ -12,12 +12,12 @@ use crate::config::{AdapterKind, Architecture, BiasKind, Config, Pooling, layere
 use crate::data::Task;
 use crate::error::Error;
 use crate::experiment::Flags;
-use crate::method::Method;
 use crate::preset::Preset;
 use crate::tune;
-use method::MethodFlags;
+use method_flags::MethodFlags;
+use programs::optimizer::OptimizerName;
 
-pub use method::PerMethod;
+pub use method_flags::PerMethod;
 pub use prune_flags::PruneArgs;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
@@ -98,7 +98,7 @@ pub struct RunArgs {
     device: Option<DeviceKind>,
     /// Optimizers, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',')]
-    method: Vec<Method>,
+    method: Vec<OptimizerName>,
     /// Seeds, separated by commas; one run for each method and seed.
     #[arg(long, value_delimiter = ',')]
     seed: Vec<u64>,
@@ -316,7 +316,7 @@ impl RunArgs {
         set(&self.label_column, &mut data.label_column);
         list(&self.labels, &mut data.labels);
 
-        for method in Method::ALL {
+        for &method in OptimizerName::all() {
             let mut options = config.options(method);
             self.methods.over(method, &mut options);
             config.method.insert(method, options);
@@ -330,6 +330,7 @@ mod tests {
 
     use super::*;
     use crate::schedule::Schedule;
+    use programs::optimizer::optimizer;
 
     fn effective(flags: &[&str]) -> Config {
         let words = std::iter::once("finetune").chain(flags.iter().copied());
@@ -353,12 +354,12 @@ mod tests {
             "--schedule=drop:3",
             "--dropout=on",
         ]);
-        assert_eq!(config.methods, [Method::Sgd, Method::Ief]);
+        assert_eq!(config.methods, [OptimizerName::SGD, optimizer("ief")]);
         assert_eq!(config.seeds, [1, 2]);
-        assert_eq!(config.options(Method::Sgd).step_size, 0.25);
-        assert_eq!(config.options(Method::Ief).step_size, 0.5);
+        assert_eq!(config.options(OptimizerName::SGD).step_size, 0.25);
+        assert_eq!(config.options(optimizer("ief")).step_size, 0.5);
         assert_eq!(
-            config.options(Method::Ef).schedule,
+            config.options(optimizer("ef")).schedule,
             Schedule::Drop { epoch: 3 }
         );
         assert!(config.model.dropout && !preset.model.dropout);

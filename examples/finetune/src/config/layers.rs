@@ -112,7 +112,7 @@ fn merge(value: &mut Value, over: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::Method;
+    use programs::optimizer::OptimizerName;
 
     fn file(name: &str, text: &str) -> Result<Config, Error> {
         let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,11 @@ mod tests {
         let config = config.unwrap();
         let mut expected = Config::default();
         expected.training.batch = 7;
-        expected.method.get_mut(&Method::Sgd).unwrap().step_size = 0.5;
+        expected
+            .method
+            .get_mut(&OptimizerName::SGD)
+            .unwrap()
+            .step_size = 0.5;
         assert_eq!(config, expected);
         let json = r#"{"preset": "mlp-cifar10", "training": {"batch": 7}}"#;
         let config = file("a.json", json).unwrap();

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use programs::DeviceKind;
+use programs::optimizer::{OptimizerName, optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataSource, Task};
 use crate::error::Error;
-use crate::method::{Method, MethodOptions};
+use crate::method::{MethodOptions, build};
 
 pub use layers::{layered, read};
 pub use sections::{
@@ -42,7 +43,7 @@ pub struct Config {
     /// Where to compute.
     pub device: DeviceKind,
     /// Optimizers, one run of each for every seed.
-    pub methods: Vec<Method>,
+    pub methods: Vec<OptimizerName>,
     /// Seeds of new parameters, order, dropout and drawn labels.
     pub seeds: Vec<u64>,
     /// The pretrained model.
@@ -54,7 +55,7 @@ pub struct Config {
     /// The run.
     pub training: TrainingOptions,
     /// Options of the methods.
-    pub method: BTreeMap<Method, MethodOptions>,
+    pub method: BTreeMap<OptimizerName, MethodOptions>,
 }
 
 impl Default for Config {
@@ -65,13 +66,13 @@ impl Default for Config {
             task: None,
             out: "target/finetune".into(),
             device: DeviceKind::default(),
-            methods: vec![Method::Ief],
+            methods: vec![optimizer("ief")],
             seeds: vec![1],
             model: ModelOptions::default(),
             adapter: AdapterOptions::default(),
             data: DataOptions::default(),
             training: TrainingOptions::default(),
-            method: Method::ALL.map(options).into_iter().collect(),
+            method: OptimizerName::all().iter().copied().map(options).collect(),
         }
     }
 }
@@ -87,19 +88,19 @@ impl Config {
     }
 
     /// Options of a method; those it has by default if there are none.
-    pub fn options(&self, method: Method) -> MethodOptions {
+    pub fn options(&self, method: OptimizerName) -> MethodOptions {
         let options = self.method.get(&method).cloned();
         options.unwrap_or_else(|| MethodOptions::of(method))
     }
 
     /// The same with a method's options changed.
-    pub fn with_options(mut self, method: Method, options: MethodOptions) -> Self {
+    pub fn with_options(mut self, method: OptimizerName, options: MethodOptions) -> Self {
         self.method.insert(method, options);
         self
     }
 
     /// What one run depends on: the configuration with its method and seed alone.
-    pub fn of_run(&self, method: Method, seed: u64) -> Self {
+    pub fn of_run(&self, method: OptimizerName, seed: u64) -> Self {
         Self {
             methods: vec![method],
             seeds: vec![seed],
@@ -188,7 +189,7 @@ impl Config {
             return Err(Error::config("adapter.alpha", self.adapter.alpha, expected));
         }
         for method in &self.methods {
-            method.build(&self.options(*method), 0)?;
+            build(*method, &self.options(*method), 0)?;
         }
         Ok(())
     }
@@ -235,9 +236,9 @@ mod tests {
         assert_eq!(refused(|c| c.adapter.alpha = f64::NAN), "adapter.alpha");
         assert!(refused(|c| c.data.valid_share = 2.0).contains("valid_share"));
         let step_size = refused(|c| {
-            let mut options = c.options(Method::Ief);
+            let mut options = c.options(optimizer("ief"));
             options.step_size = -1.0;
-            c.method.insert(Method::Ief, options);
+            c.method.insert(optimizer("ief"), options);
         });
         assert_eq!(step_size, "method.ief.step_size");
     }
@@ -245,10 +246,10 @@ mod tests {
     #[test]
     fn a_run_depends_on_its_own_method_alone() {
         let config = complete();
-        let run = config.of_run(Method::Sgd, 3);
+        let run = config.of_run(OptimizerName::SGD, 3);
         assert_eq!(
             (run.methods.as_slice(), run.seeds.as_slice()),
-            (&[Method::Sgd][..], &[3][..])
+            (&[OptimizerName::SGD][..], &[3][..])
         );
         assert_eq!(run.method.len(), 1);
     }

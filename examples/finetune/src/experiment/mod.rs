@@ -17,12 +17,12 @@ use crate::config::{Architecture, Config};
 use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
-use crate::method::Method;
 use crate::model::{FineTune, architecture, normalization};
 use crate::run::{Plan, run};
 use crate::stop::Stop;
 use batches::{Data, Parts, image_size, texts};
 use compare::differences;
+use programs::optimizer::OptimizerName;
 
 pub(crate) use batches::Source;
 pub(crate) use with_model::WithModel;
@@ -67,12 +67,12 @@ impl Ended {
 ///
 /// ```no_run
 /// use finetune::experiment::{Experiment, Flags};
-/// use finetune::method::Method;
+/// use programs::optimizer::optimizer;
 /// use finetune::preset::Preset;
 /// use finetune::stop::Stop;
 ///
 /// let experiment = Experiment::open(Preset::MinilmLoraTrec.config())?;
-/// let ended = experiment.run(Method::Ief, 1, Flags::default(), &Stop::default())?;
+/// let ended = experiment.run(optimizer("ief"), 1, Flags::default(), &Stop::default())?;
 /// println!("{:?}", ended.history().test);
 /// # Ok::<(), finetune::Error>(())
 /// ```
@@ -180,7 +180,7 @@ impl Experiment {
     }
 
     /// Where a run is kept.
-    pub fn folder(&self, method: Method, seed: u64) -> PathBuf {
+    pub fn folder(&self, method: OptimizerName, seed: u64) -> PathBuf {
         self.config
             .out
             .join(format!("{}-seed{seed}", method.name()))
@@ -194,7 +194,7 @@ impl Experiment {
     /// [`Error::Interrupted`] if this one breaks off, and the errors of models and adapters.
     pub fn run(
         &self,
-        method: Method,
+        method: OptimizerName,
         seed: u64,
         flags: Flags,
         stop: &Stop,
@@ -233,7 +233,7 @@ impl Experiment {
     fn there(
         &self,
         folder: &Path,
-        method: Method,
+        method: OptimizerName,
         seed: u64,
         flags: Flags,
     ) -> Result<There, Error> {
@@ -281,7 +281,7 @@ enum There {
 /// A run that is about to begin.
 struct Start<'a> {
     experiment: &'a Experiment,
-    method: Method,
+    method: OptimizerName,
     seed: u64,
     history: Option<History>,
     plan: Plan<'a>,

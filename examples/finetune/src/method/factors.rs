@@ -84,11 +84,12 @@ impl From<OtherParameters> for Others {
 /// Options of the K-FAC family beside those that all methods have.
 ///
 /// ```
-/// use finetune::method::{Method, MethodOptions};
+/// use finetune::method::{MethodOptions, build};
+/// use programs::optimizer::{OptimizerName, optimizer};
 ///
-/// let mut options = MethodOptions::of(Method::Iekfac);
+/// let mut options = MethodOptions::of(optimizer("iekfac"));
 /// options.factors.get_or_insert_default().factor_interval = 10;
-/// let (_, natural) = Method::Iekfac.build(&options, 1)?;
+/// let (_, natural) = build(optimizer("iekfac"), &options, 1)?;
 /// assert!(natural.is_some());
 /// # Ok::<(), finetune::Error>(())
 /// ```

@@ -3,18 +3,20 @@
 use burn::optim::momentum::MomentumConfig;
 use burn_ief::kfac::KroneckerDamping;
 use burn_ief::update::{Amount, Damping, On};
+use programs::optimizer::{OptimizerName, optimizer};
 use serde::{Deserialize, Serialize};
 
-use super::{FactorOptions, Method};
+use super::{FactorOptions, is_kronecker};
 use crate::error::Error;
 use crate::schedule::Schedule;
 
 /// The unit of a damping.
 ///
 /// ```
-/// use finetune::method::{DampingUnit, Method, MethodOptions};
+/// use finetune::method::{DampingUnit, MethodOptions};
+/// use programs::optimizer::optimizer;
 ///
-/// assert_eq!(MethodOptions::of(Method::Ief).damping_unit, DampingUnit::Relative);
+/// assert_eq!(MethodOptions::of(optimizer("ief")).damping_unit, DampingUnit::Relative);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -28,9 +30,10 @@ pub enum DampingUnit {
 /// Which matrix is damped; all methods but iEF have one choice only and ignore it.
 ///
 /// ```
-/// use finetune::method::{DampingOn, Method, MethodOptions};
+/// use finetune::method::{DampingOn, MethodOptions};
+/// use programs::optimizer::optimizer;
 ///
-/// assert_eq!(MethodOptions::of(Method::Ief).damping_on, DampingOn::Fisher);
+/// assert_eq!(MethodOptions::of(optimizer("ief")).damping_on, DampingOn::Fisher);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,10 +47,11 @@ pub enum DampingOn {
 /// The hyper-parameters of one method, in sum form.
 ///
 /// ```
-/// use finetune::method::{Method, MethodOptions};
+/// use finetune::method::{MethodOptions, build};
+/// use programs::optimizer::{OptimizerName, optimizer};
 ///
-/// let options = MethodOptions { momentum: 0.9, ..MethodOptions::of(Method::Sgd) };
-/// let (_, natural) = Method::Sgd.build(&options, 1)?;
+/// let options = MethodOptions { momentum: 0.9, ..MethodOptions::of(OptimizerName::SGD) };
+/// let (_, natural) = build(OptimizerName::SGD, &options, 1)?;
 /// assert!(natural.is_none());
 /// # Ok::<(), finetune::Error>(())
 /// ```
@@ -81,7 +85,7 @@ pub struct MethodOptions {
 
 impl Default for MethodOptions {
     fn default() -> Self {
-        Self::of(Method::Ief)
+        Self::of(optimizer("ief"))
     }
 }
 
@@ -90,29 +94,27 @@ impl MethodOptions {
     /// for iEF (without it its step size is about 1), and normalised updates for EF and SF, as in the
     /// paper. The K-FAC family gets more damping: with factors that
     /// are refreshed every ten steps the default of the library is too little for wide layers.
-    pub fn of(method: Method) -> Self {
-        let (step_size, weight_decay) = match method {
-            Method::Ief => (0.3, 0.0),
-            Method::Ef | Method::Sf => (0.1, 0.0),
-            Method::Iekfac | Method::Ekfac | Method::Kfac => (0.3, 0.0),
-            Method::Sgd => (0.1, 0.0),
-            Method::Adamw => (1e-3, 0.01),
-            Method::Adafactor => (1e-3, 0.0),
+    pub fn of(method: OptimizerName) -> Self {
+        let (step_size, weight_decay) = match method.name() {
+            "ef" | "sf" | "sgd" => (0.1, 0.0),
+            "adamw" => (1e-3, 0.01),
+            "adafactor" => (1e-3, 0.0),
+            _ => (0.3, 0.0),
         };
         Self {
             step_size,
             schedule: Schedule::Linear,
             weight_decay,
             momentum: 0.0,
-            solve_momentum: match method {
-                Method::Ief => 0.9,
+            solve_momentum: match method.name() {
+                "ief" => 0.9,
                 _ => 0.0,
             },
-            damping: if method.is_kronecker() { 1.0 } else { 1e-3 },
+            damping: if is_kronecker(method) { 1.0 } else { 1e-3 },
             damping_unit: DampingUnit::Relative,
             damping_on: DampingOn::Fisher,
-            normalize: f64::from(u8::from(matches!(method, Method::Ef | Method::Sf))),
-            factors: method.is_kronecker().then(FactorOptions::default),
+            normalize: f64::from(u8::from(matches!(method.name(), "ef" | "sf"))),
+            factors: is_kronecker(method).then(FactorOptions::default),
         }
     }
 
@@ -153,7 +155,7 @@ impl MethodOptions {
         }
     }
 
-    pub(super) fn check(&self, method: Method) -> Result<(), Error> {
+    pub(super) fn check(&self, method: OptimizerName) -> Result<(), Error> {
         let refuse = |field: &str, found: f64, expected: &str| {
             let field = format!("method.{}.{field}", method.name());
             Err(Error::config(field, found, expected))
@@ -167,16 +169,17 @@ impl MethodOptions {
         if !(0.0..1.0).contains(&self.momentum) {
             return refuse("momentum", self.momentum, "at least 0 and below 1");
         }
-        if self.momentum > 0.0 && matches!(method, Method::Adamw | Method::Adafactor) {
+        if self.momentum > 0.0 && [OptimizerName::ADAMW, OptimizerName::ADAFACTOR].contains(&method)
+        {
             let expected = "0: this method has its own";
             return refuse("momentum", self.momentum, expected);
         }
-        let solves = method.is_natural() && !method.is_kronecker();
+        let solves = method.is_natural() && !is_kronecker(method);
         if self.solve_momentum != 0.0 && !solves {
             let expected = "0: this method solves nothing";
             return refuse("solve_momentum", self.solve_momentum, expected);
         }
-        if self.factors.is_some() && !method.is_kronecker() {
+        if self.factors.is_some() && !is_kronecker(method) {
             let field = format!("method.{}.factors", method.name());
             let expected = "nothing: this method has no Kronecker factors";
             return Err(Error::config(field, "set", expected));

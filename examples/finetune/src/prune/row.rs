@@ -2,22 +2,22 @@
 
 use std::fmt;
 
+use programs::optimizer::OptimizerName;
 use programs::statistics::with_spread;
 use programs::table::{self, Style, Table};
 use serde::Serialize;
 
 use super::{PruneOptions, Pruning};
-use crate::method::Method;
 
 /// One pruned model.
 ///
 /// ```
-/// use finetune::method::Method;
+/// use programs::optimizer::optimizer;
 /// use finetune::prune::{Pruning, Row};
 ///
 /// let row = Row {
 ///     setup: "trec".into(),
-///     trained_by: Method::Adamw,
+///     trained_by: OptimizerName::ADAMW,
 ///     seed: 1,
 ///     pruning: Some(Pruning::Ief),
 ///     sparsity: 0.5,
@@ -36,7 +36,7 @@ pub struct Row {
     /// What the run calls its setup.
     pub setup: String,
     /// The optimizer that trained the model.
-    pub trained_by: Method,
+    pub trained_by: OptimizerName,
     /// Seed of the run.
     pub seed: u64,
     /// How it was pruned; `None` for the dense model.
@@ -175,11 +175,12 @@ pub fn csv(rows: &[Row]) -> Result<Vec<u8>, csv::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use programs::optimizer::optimizer;
 
     fn row(seed: u64, pruning: Option<Pruning>, sparsity: f64, test: f64) -> Row {
         Row {
             setup: "toy".into(),
-            trained_by: Method::Adamw,
+            trained_by: OptimizerName::ADAMW,
             seed,
             pruning,
             sparsity,
@@ -206,7 +207,7 @@ mod tests {
     fn a_table_holds_means_over_the_runs() {
         let mut all = rows();
         all.push(Row {
-            trained_by: Method::Ief,
+            trained_by: optimizer("ief"),
             ..row(1, None, 0.0, 0.5)
         });
         let tables = tables(&all);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use programs::optimizer::OptimizerName;
 use serde_json::Value;
 
 use crate::history::{History, Status};
-use crate::method::Method;
 
 /// The setting that every row shows.
 const STEP_SIZE: &str = "step_size";
@@ -16,7 +16,7 @@ const SOLVE_MOMENTUM: &str = "solve_momentum";
 /// finished are a group of their own.
 pub(super) struct Group<'a> {
     pub name: &'a str,
-    pub method: Method,
+    pub method: OptimizerName,
     pub finished: bool,
     /// The step size, and what tells this group from others of its setup and method.
     pub settings: Vec<(String, String)>,
@@ -27,7 +27,7 @@ pub(super) struct Group<'a> {
 pub(super) fn groups(histories: &[History]) -> Vec<Group<'_>> {
     type Settings = BTreeMap<String, String>;
     type Alike<'a> = BTreeMap<(Settings, bool), Vec<&'a History>>;
-    let mut methods: BTreeMap<(&str, Method), Alike<'_>> = BTreeMap::new();
+    let mut methods: BTreeMap<(&str, OptimizerName), Alike<'_>> = BTreeMap::new();
     for run in histories.iter().filter(|run| !run.epochs.is_empty()) {
         let alike = methods.entry((&run.config.name, run.method)).or_default();
         // What runs first does not matter: finished ones come first.
@@ -175,12 +175,13 @@ impl Group<'_> {
 mod tests {
     use super::*;
     use crate::history::tests::history;
+    use programs::optimizer::optimizer;
 
     fn run(seed: u64, step_size: f64, solve_momentum: f64) -> History {
-        let mut run = history(Method::Ief, seed, &[(0.5, 1.0)]);
-        let mut options = run.config.options(Method::Ief);
+        let mut run = history(optimizer("ief"), seed, &[(0.5, 1.0)]);
+        let mut options = run.config.options(optimizer("ief"));
         (options.step_size, options.solve_momentum) = (step_size, solve_momentum);
-        run.config.method.insert(Method::Ief, options);
+        run.config.method.insert(optimizer("ief"), options);
         run
     }
 

@@ -239,9 +239,9 @@ mod tests {
     use super::*;
     use crate::history::Scores;
     use crate::history::tests::history;
-    use crate::method::Method;
+    use programs::optimizer::{OptimizerName, optimizer};
 
-    fn run(method: Method, seed: u64, test: f64) -> History {
+    fn run(method: OptimizerName, seed: u64, test: f64) -> History {
         let mut run = history(method, seed, &[(0.5, 1.0), (0.8, 0.4)]);
         run.config.name = "toy".into();
         run.test = Some(Scores {
@@ -254,9 +254,9 @@ mod tests {
     #[test]
     fn the_table_has_means_and_deviations() {
         let runs = [
-            run(Method::Ief, 1, 0.7),
-            run(Method::Ief, 2, 0.9),
-            run(Method::Sgd, 1, 0.6),
+            run(optimizer("ief"), 1, 0.7),
+            run(optimizer("ief"), 2, 0.9),
+            run(OptimizerName::SGD, 1, 0.6),
         ];
         let text = table(&runs).to_string();
         assert!(text.contains("accuracy 0.8000 ± 0.1414"), "{text}");
@@ -267,14 +267,17 @@ mod tests {
     #[test]
     fn a_report_is_made_of_folders() {
         let folder = tempfile::tempdir().unwrap();
-        for run in [run(Method::Ief, 1, 0.7), run(Method::Sgd, 1, 0.9)] {
+        for run in [
+            run(optimizer("ief"), 1, 0.7),
+            run(OptimizerName::SGD, 1, 0.9),
+        ] {
             let own = folder.path().join("toy").join(run.method.name());
             fs::create_dir_all(&own).unwrap();
             run.write(&own).unwrap();
         }
         let tuned = folder.path().join("toy/tune/ief");
         fs::create_dir_all(&tuned).unwrap();
-        run(Method::Ief, 100, 0.1).write(&tuned).unwrap();
+        run(optimizer("ief"), 100, 0.1).write(&tuned).unwrap();
         let histories = collect(&[folder.path().into()]).unwrap();
         assert_eq!(histories.len(), 2);
         let paths = write(folder.path(), &histories).unwrap();

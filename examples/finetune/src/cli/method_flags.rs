@@ -3,9 +3,11 @@
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use programs::optimizer::OptimizerName;
 
 use crate::method::{
-    DampingOn, DampingSplit, DampingUnit, FactorSharing, Method, MethodOptions, OtherParameters,
+    DampingOn, DampingSplit, DampingUnit, FactorSharing, MethodOptions, OtherParameters,
+    is_kronecker,
 };
 use crate::schedule::Schedule;
 
@@ -16,16 +18,16 @@ const FACTORS: &str = "K-FAC family (VALUE, or METHOD=VALUE,…)";
 ///
 /// ```
 /// use finetune::cli::PerMethod;
-/// use finetune::method::Method;
+/// use programs::optimizer::optimizer;
 ///
 /// let value: PerMethod<f64> = "sgd=0.5".parse()?;
-/// assert_eq!((value.method, value.value), (Some(Method::Sgd), 0.5));
+/// assert_eq!((value.method, value.value), (Some(OptimizerName::SGD), 0.5));
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PerMethod<T> {
     /// `None` for all.
-    pub method: Option<Method>,
+    pub method: Option<OptimizerName>,
     /// The value.
     pub value: T,
 }
@@ -35,7 +37,10 @@ impl<T: FromStr<Err: ToString>> FromStr for PerMethod<T> {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (method, value) = match text.split_once('=') {
-            Some((method, value)) => (Some(<Method as ValueEnum>::from_str(method, false)?), value),
+            Some((method, value)) => (
+                Some(<OptimizerName as ValueEnum>::from_str(method, false)?),
+                value,
+            ),
             None => (None, text),
         };
         let value = value.parse().map_err(|error: T::Err| error.to_string())?;
@@ -108,9 +113,9 @@ pub(super) struct MethodFlags {
 
 impl MethodFlags {
     /// Put what is set over the options of a method.
-    pub fn over(&self, method: Method, options: &mut MethodOptions) {
+    pub fn over(&self, method: OptimizerName, options: &mut MethodOptions) {
         /// Of several values the last that fits; one for the method goes before one for all.
-        fn set<T: Copy>(flag: &[PerMethod<T>], method: Method, field: &mut T) {
+        fn set<T: Copy>(flag: &[PerMethod<T>], method: OptimizerName, field: &mut T) {
             let of = |wanted| flag.iter().rev().find(move |value| value.method == wanted);
             if let Some(found) = of(Some(method)).or_else(|| of(None)) {
                 *field = found.value;
@@ -128,7 +133,7 @@ impl MethodFlags {
         set(&self.normalize, method, &mut options.normalize);
         choose(self.damping_unit, &mut options.damping_unit);
         choose(self.damping_on, &mut options.damping_on);
-        if !method.is_kronecker() {
+        if !is_kronecker(method) {
             return;
         }
         let factors = options.factors.get_or_insert_default();
@@ -154,6 +159,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use programs::optimizer::optimizer;
 
     #[derive(Parser)]
     struct Program {
@@ -161,7 +167,7 @@ mod tests {
         flags: MethodFlags,
     }
 
-    fn options(method: Method, flags: &[&str]) -> MethodOptions {
+    fn options(method: OptimizerName, flags: &[&str]) -> MethodOptions {
         let words = std::iter::once("program").chain(flags.iter().copied());
         let program = Program::try_parse_from(words).unwrap();
         let mut options = MethodOptions::of(method);
@@ -177,15 +183,18 @@ mod tests {
             "--sharing=reduce",
         ];
         let factors = |method| options(method, &flags).factors.unwrap();
-        assert_eq!(factors(Method::Iekfac).factor_interval, 5);
-        assert_eq!(factors(Method::Kfac).factor_interval, 20);
-        assert_eq!(factors(Method::Ekfac).kl_clip, 0.0);
-        assert_eq!(factors(Method::Ekfac).sharing, FactorSharing::Reduce);
+        assert_eq!(factors(optimizer("iekfac")).factor_interval, 5);
+        assert_eq!(factors(optimizer("kfac")).factor_interval, 20);
+        assert_eq!(factors(optimizer("ekfac")).kl_clip, 0.0);
+        assert_eq!(factors(optimizer("ekfac")).sharing, FactorSharing::Reduce);
     }
 
     #[test]
     fn methods_without_factors_ignore_their_flags() {
         let flags = ["--factor-decay=0.5", "--draws=4"];
-        assert_eq!(options(Method::Ief, &flags), MethodOptions::of(Method::Ief));
+        assert_eq!(
+            options(optimizer("ief"), &flags),
+            MethodOptions::of(optimizer("ief"))
+        );
     }
 }
