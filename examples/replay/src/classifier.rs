@@ -1,4 +1,6 @@
-//! The results of a classifier: one recording with the true labels, one with the drawn ones.
+//! The results of a classifier: recordings of the shards with the true labels, and with the drawn ones.
+
+use std::ops::Range;
 
 use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
@@ -13,10 +15,12 @@ use crate::case::{Case, Kind};
 use crate::cross_entropy::cross_entropy;
 use crate::error::Error;
 use crate::kronecker::kronecker;
+use crate::measured::{Measured, Pass};
 use crate::networks::{Network, build};
 use crate::place::Place;
 use crate::quality::Judge;
 use crate::results::Results;
+use crate::shards::Shards;
 use crate::weights::Parameter;
 
 /// Compute what `results` asks for.
@@ -27,21 +31,27 @@ use crate::weights::Parameter;
 pub fn classifier<N: Network>(
     case: &Case,
     place: &Place,
+    shards: &Shards,
     results: &mut Results,
 ) -> Result<(), Error> {
     let (network, parameters) = build::<N>(case, place)?;
     let truth = labels(case, "labels", network.classes())?;
     let samples = truth.len();
     let input = network.input(case, place, samples)?;
-    let pass = record(&network, input.clone(), truth, place)?;
+    let batch = Batch {
+        network: &network,
+        input: &input,
+        shards: shards.ranges(samples)?,
+        place,
+    };
+    let pass = batch.measure(truth)?;
 
     results.put("logits", vec![samples, network.classes()], pass.logits);
     results.put("losses", vec![samples], pass.losses);
-    let s = pass.recorded.output_norms();
-    let s = s.map_err(Error::compute("s"))?;
+    let s = pass.output_norms;
     results.put("s", vec![samples], s.clone());
 
-    let jacobian = pass.recorded.jacobian();
+    let jacobian = pass.jacobian;
     let imbalance = imbalance(&jacobian).map_err(Error::compute("imbalance"))?;
     results.put("imbalance", vec![1], vec![imbalance]);
     results.put("grad_norms", vec![samples], jacobian.row_norms());
@@ -99,8 +109,7 @@ pub fn classifier<N: Network>(
     if results.wants("gram_sampled") || wants_sf.contains(&true) {
         let drawn = labels(case, "labels_sampled", network.classes())?;
         let matches: Vec<bool> = truth.iter().zip(drawn).map(|(a, b)| a == b).collect();
-        let pass = record(&network, input.clone(), drawn, place)?;
-        let rows = Jacobian::stack([jacobian, pass.recorded.jacobian()]);
+        let rows = Jacobian::stack([jacobian, batch.measure(drawn)?.jacobian]);
         let rows = rows.map_err(Error::compute("sf"))?;
         let put = |name: &str, delta: &GradientsParams, results: &mut Results| {
             put_direction(results, name, &parameters, delta);
@@ -111,36 +120,63 @@ pub fn classifier<N: Network>(
     if case.kind != Kind::Mlp {
         return Ok(());
     }
+    if shards.divides() {
+        let rules = [
+            "ekfac",
+            "iekfac",
+            "kfac",
+            "ekfac_bias",
+            "iekfac_bias",
+            "kfac_bias",
+        ];
+        let asked = rules
+            .iter()
+            .find(|rule| results.selection().wants_rule(case, rule));
+        return match asked {
+            None => Ok(()),
+            Some(rule) => Err(Error::Arguments {
+                problem: format!(
+                    "--shards: {rule} is not joined over shards; leave it out by --only"
+                ),
+            }),
+        };
+    }
     kronecker(case, &parameters, results, |drawn, group| {
         let labels = if drawn {
             labels(case, "labels_sampled", network.classes())?
         } else {
             truth
         };
-        record_group(&network, input.clone(), labels, place, group)
+        record(&network, input.clone(), labels, place, group)
     })
 }
 
-/// What one forward and backward pass gives.
-pub struct Pass {
-    logits: Vec<f64>,
-    losses: Vec<f64>,
-    /// The recording.
-    pub recorded: Recorded,
+/// A network with its inputs, and how they are divided.
+struct Batch<'a, N: Network> {
+    network: &'a N,
+    input: &'a N::Input,
+    shards: Vec<Range<usize>>,
+    place: &'a Place,
 }
 
-/// Record the summed cross-entropy of these labels.
+impl<N: Network> Batch<'_, N> {
+    /// Record the summed cross-entropy of these labels, shard by shard, and join what they give.
+    fn measure(&self, labels: &[i64]) -> Result<Measured, Error> {
+        Measured::join(self.shards.iter().map(|shard| {
+            let input = N::part(self.input, shard.clone());
+            record(
+                self.network,
+                input,
+                &labels[shard.clone()],
+                self.place,
+                None,
+            )
+        }))
+    }
+}
+
+/// Record the summed cross-entropy of these labels, over the parameters of a group.
 fn record<N: Network>(
-    network: &N,
-    input: N::Input,
-    labels: &[i64],
-    place: &Place,
-) -> Result<Pass, Error> {
-    record_group(network, input, labels, place, None)
-}
-
-/// The same, over the parameters of a group.
-fn record_group<N: Network>(
     network: &N,
     input: N::Input,
     labels: &[i64],

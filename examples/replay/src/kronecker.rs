@@ -6,8 +6,9 @@ use burn::tensor::Tensor;
 use burn_ief::kfac::{Estimate, KroneckerDamping, LayerFactors, Sharing, Split, layer_factors};
 
 use crate::case::Case;
-use crate::classifier::{Pass, to_host};
+use crate::classifier::to_host;
 use crate::error::Error;
+use crate::measured::Pass;
 use crate::results::Results;
 use crate::weights::Parameter;
 

@@ -9,7 +9,7 @@
 //! and saves one.
 //!
 //! One idea a file: `family` says what the models are, `inputs` reads, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
-//! `grid` compute, `quality` judges updates, `selection` says what is asked for, and `results` writes.
+//! `grid` compute, `measured` joins shards, `quality` judges updates, `selection` says what is asked for, `shards` how the samples are divided, and `results` writes.
 
 mod adapter;
 mod case;
@@ -21,12 +21,14 @@ mod golden;
 mod grid;
 mod inputs;
 mod kronecker;
+mod measured;
 mod metadata;
 mod networks;
 mod place;
 mod quality;
 mod results;
 mod selection;
+mod shards;
 mod weights;
 
 pub use adapter::{AdapterCase, adapter, roundtrip};
@@ -38,3 +40,4 @@ pub use place::{Place, Precision};
 pub use programs::DeviceKind;
 pub use results::{Output, Results, write};
 pub use selection::Selection;
+pub use shards::Shards;

@@ -2,8 +2,8 @@
 
 mod reference;
 
-use ::replay::{DeviceKind, Place, Precision};
-use reference::{CASES, distance, exact, replay};
+use ::replay::{DeviceKind, Place, Precision, Shards};
+use reference::{CASES, Replayed, distance, exact, replay, replay_shards, samples};
 
 /// Whole vectors agree to 1e-10, updates of the K-FAC family to 1e-9, and to 1e-5 at λ = 1e-12.
 fn tolerance(name: &str) -> f64 {
@@ -38,6 +38,10 @@ fn compare(device: DeviceKind, case: &str) {
     let place = Place::open(device, Precision::F64).unwrap();
     let replayed = replay(case, &place);
     replayed.check_names();
+    check(case, device, &replayed);
+}
+
+fn check(case: &str, device: DeviceKind, replayed: &Replayed) {
     let exact = exact(case);
     let mut wrong = Vec::new();
     for (name, (found, expected)) in replayed.vectors() {
@@ -68,6 +72,22 @@ fn compare(device: DeviceKind, case: &str) {
 fn flex() {
     for case in CASES {
         compare(DeviceKind::Flex, case);
+    }
+}
+
+/// The joint step over shards gives the results of the whole batch.
+#[test]
+fn shards() {
+    const JOINED: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ngd,fisher";
+    let place = Place::open(DeviceKind::Flex, Precision::F64).unwrap();
+    for case in CASES {
+        let samples = samples(case);
+        for sizes in [format!("1,{}", samples - 1), format!("2,1,{}", samples - 3)] {
+            let shards = Shards::parse(&sizes).unwrap();
+            let replayed = replay_shards(case, &place, JOINED, &shards);
+            assert!(!replayed.vectors().is_empty());
+            check(case, DeviceKind::Flex, &replayed);
+        }
     }
 }
 

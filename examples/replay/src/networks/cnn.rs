@@ -1,5 +1,7 @@
 //! conv 3x3 (padding 1), ReLU, max pool 2x2, conv 3x3, ReLU, mean over the map, linear.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -68,6 +70,10 @@ impl Network for Cnn {
                 found: own.into(),
             })
         }
+    }
+
+    fn part(input: &Tensor<4>, samples: Range<usize>) -> Tensor<4> {
+        input.clone().narrow(0, samples.start, samples.len())
     }
 
     fn logits(&self, input: Tensor<4>) -> Tensor<2> {

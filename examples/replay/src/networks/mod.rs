@@ -4,6 +4,8 @@ mod cnn;
 mod mlp;
 mod transformer;
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -37,6 +39,9 @@ pub trait Network: Module {
     ///
     /// [`Error::Missing`], [`Error::Shape`], [`Error::Dtype`], [`Error::Value`].
     fn input(&self, case: &Case, place: &Place, samples: usize) -> Result<Self::Input, Error>;
+
+    /// The inputs of some of the samples.
+    fn part(input: &Self::Input, samples: Range<usize>) -> Self::Input;
 
     /// Logits `[M, C]`, recorded.
     fn logits(&self, input: Self::Input) -> Tensor<2>;

@@ -1,5 +1,7 @@
 //! A pre-norm transformer classifier: trained in full, by LoRA, or by a soft prompt.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::activation::softmax;
@@ -106,6 +108,13 @@ impl Network for Transformer {
             ids: Tensor::from_data(ids, &place.device),
             mask: place.tensor(mask, [samples, length]),
         })
+    }
+
+    fn part(input: &Tokens, samples: Range<usize>) -> Tokens {
+        Tokens {
+            ids: input.ids.clone().narrow(0, samples.start, samples.len()),
+            mask: input.mask.clone().narrow(0, samples.start, samples.len()),
+        }
     }
 
     fn logits(&self, Tokens { ids, mask }: Tokens) -> Tensor<2> {

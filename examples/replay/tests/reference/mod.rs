@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use replay::{Case, Place, Results, Selection};
+use replay::{Case, Place, Results, Selection, Shards};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -40,6 +40,27 @@ pub fn path(case: &str) -> PathBuf {
 }
 
 pub fn replay(case: &str, place: &Place) -> Replayed {
+    run(case, place, EVERYTHING, &Shards::default())
+}
+
+/// The joint results over shards, of names that start with one of `only`.
+#[allow(dead_code)] // f64 only
+pub fn replay_shards(case: &str, place: &Place, only: &str, shards: &Shards) -> Replayed {
+    let mut replayed = run(case, place, only, shards);
+    let selection = Selection::parse(only).unwrap();
+    replayed.expected.retain(|name, _| selection.wants(name));
+    replayed.check_names();
+    replayed
+}
+
+/// Samples of a case.
+#[allow(dead_code)] // f64 only
+pub fn samples(case: &str) -> usize {
+    let case = Case::read(&path(case)).unwrap();
+    case.shape("labels").unwrap()[0]
+}
+
+fn run(case: &str, place: &Place, only: &str, shards: &Shards) -> Replayed {
     let path = path(case);
     let is_input = |name: &str| {
         let whole = ["labels", "labels_sampled", "axis", "theta"];
@@ -48,8 +69,8 @@ pub fn replay(case: &str, place: &Place) -> Replayed {
     };
     let expected = tensors(&path, |name| !is_input(name));
     let case = Case::read(&path).unwrap();
-    let selection = Selection::parse(EVERYTHING).unwrap();
-    let found = replay::golden(&case, place, selection).unwrap();
+    let selection = Selection::parse(only).unwrap();
+    let found = replay::golden(&case, place, selection, shards).unwrap();
     Replayed {
         case,
         expected,
