@@ -62,7 +62,7 @@ pub enum Error {
     #[error(
         "the loss is scaled by {found:.6e} per sample, but the recording declares {declared:.6e}: \
          declare it with `LossScale` (`Mean` divides by the batch size; token means and class \
-         weights need `Factor`), or hand over per-sample losses with `mean_loss`"
+         weights need `Factor`), or pass per-sample losses through `mark_mean_loss`"
     )]
     LossScale {
         /// The scale that the recording declares.
@@ -73,7 +73,7 @@ pub enum Error {
 
     /// The update needs the gradient at the model's output, and no output was marked.
     #[error(
-        "no output was marked in this recording: pass the logits through `burn_ief::output` \
+        "no output was marked in this recording: pass the logits through `burn_ief::mark_output` \
          between the model and the loss"
     )]
     NoOutput,
@@ -81,7 +81,7 @@ pub enum Error {
     /// A recording with sampled labels was not told which scalar is the loss.
     #[error(
         "this recording draws labels from the model, but its loss was not marked: pass the scalar \
-         loss through `burn_ief::loss` (or the per-sample losses through `burn_ief::mean_loss`) \
+         loss through `burn_ief::mark_loss` (or the per-sample losses through `burn_ief::mark_mean_loss`) \
          before `backward`"
     )]
     NoLoss,

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::to_host;
 use crate::error::Error;
-use crate::tape::{Likelihood, OutputErrors};
+use crate::record::{Likelihood, OutputErrors};
 
 /// Most entries of an output that the check of the loss scale looks at.
 const CHECKED: usize = 1 << 18;

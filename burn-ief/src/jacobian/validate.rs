@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use super::Jacobian;
 use crate::error::Error;
 use crate::linalg::norm;
-use crate::tape::{LossScale, Tape};
+use crate::record::{LossScale, Tape};
 
 /// A parameter's rows count as at least this share of the whole rows: gradients that are zero but
 /// for rounding (the bias of attention keys) have no relative error.

@@ -6,7 +6,7 @@ use burn::tensor::activation::{quiet_softmax, softmax};
 use burn::tensor::{Bool, Tensor, assert_shape};
 
 use super::{DropoutRecorded, LinearRecorded};
-use crate::tape::{Recorder, recorder};
+use crate::record::{Recorder, recorder};
 
 /// Input of [`MultiHeadAttentionRecorded::forward_recorded`]: Burn's [`MhaInput`] with fields that
 /// can be read.

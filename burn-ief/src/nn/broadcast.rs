@@ -3,8 +3,8 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
+use crate::record::recorder;
 use crate::rows::Rows;
-use crate::tape::recorder;
 
 /// Recorded broadcast of a parameter over the batch: soft prompts, class tokens, position
 /// embeddings, scales, relative biases.

@@ -3,7 +3,7 @@
 use burn::nn::Dropout;
 use burn::tensor::{Distribution, Tensor};
 
-use crate::tape::recorder;
+use crate::record::recorder;
 
 /// Recorded form of [`Dropout`].
 ///

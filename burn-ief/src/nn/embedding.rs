@@ -6,8 +6,8 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, assert_shape};
 
 use super::linear::{base_at, positioned};
+use crate::record::{Recorder, constant, is_composed, recorder};
 use crate::rows::{Lookup, Rows};
-use crate::tape::{Recorder, constant, is_composed, recorder};
 
 /// Recorded form of [`Embedding`].
 ///

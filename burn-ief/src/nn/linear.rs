@@ -4,8 +4,8 @@ use burn::module::{LoraAdapter, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
 
+use crate::record::{Recorder, Tap, constant, is_composed, recorder};
 use crate::rows::{Outer, Rows};
-use crate::tape::{Recorder, Tap, constant, is_composed, recorder};
 
 /// Recorded form of [`Linear`].
 ///

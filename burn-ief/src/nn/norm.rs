@@ -6,8 +6,8 @@ use burn::module::{Param, ParamId};
 use burn::nn::{GroupNorm, LayerNorm, RmsNorm};
 use burn::tensor::{DType, Tensor, assert_shape};
 
+use crate::record::{Recorder, recorder};
 use crate::rows::Rows;
-use crate::tape::{Recorder, recorder};
 
 /// Recorded form of [`LayerNorm`].
 ///

@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Tensor, assert_shape};
 use super::{
     AttentionInput, DropoutRecorded, LayerNormRecorded, LinearRecorded, MultiHeadAttentionRecorded,
 };
-use crate::tape::recorder;
+use crate::record::recorder;
 
 /// Recorded form of [`PositionWiseFeedForward`].
 ///

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{DType, Device, Tensor};
 
 #[cfg(feature = "flex")]
-use super::host;
+use super::flex_gram;
 use super::{TEMPORARY, dense, matmul, to_dtype, triangular};
 
 /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`; optionally with the
@@ -200,11 +200,11 @@ impl Outer {
         if positions != 1 {
             return None;
         }
-        let factor = |factor: &Tensor<3>, constant| host::Factor {
+        let factor = |factor: &Tensor<3>, constant| flex_gram::Factor {
             rows: factor.clone().squeeze_dim(1),
             constant,
         };
-        host::gram(
+        flex_gram::gram(
             factor(&self.left, self.constant_input(Side::Left)),
             factor(&self.right, self.constant_input(Side::Right)),
             dtype,

@@ -10,12 +10,12 @@ use burn::nn::{
 };
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use burn_ief::jacobian::Recorded;
+use burn_ief::jacobian::RecordedBatch;
 use burn_ief::nn::{
     Conv1dRecorded, EmbeddingRecorded, GroupNormRecorded, LinearRecorded, RmsNormRecorded,
     TransformerEncoderRecorded,
 };
-use burn_ief::{LabelDraw, loss, output};
+use burn_ief::{LabelDraw, mark_loss, mark_output};
 
 use super::*;
 
@@ -89,12 +89,12 @@ fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
         .forward(logits, labels)
 }
 
-fn record(model: &Classifier, batch: &Batch, draw: LabelDraw) -> Recorded {
+fn record(model: &Classifier, batch: &Batch, draw: LabelDraw) -> RecordedBatch {
     let tape = Tape::with_drawn_labels(draw);
-    let logits = output(model.forward(batch.ids.clone(), batch.pad.clone()));
+    let logits = mark_output(model.forward(batch.ids.clone(), batch.pad.clone()));
     assert_eq!(logits.dims(), [SAMPLES, CLASSES]);
-    let grads = loss(cross_entropy(logits, &batch.labels)).backward();
-    Recorded::collect(tape, grads, model, None).unwrap()
+    let grads = mark_loss(cross_entropy(logits, &batch.labels)).backward();
+    RecordedBatch::collect(tape, grads, model, None).unwrap()
 }
 
 /// Rows for one label per sample, one backward pass each.

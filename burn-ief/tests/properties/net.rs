@@ -11,7 +11,7 @@ use burn::nn::{
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_ief::nn::{EmbeddingRecorded, LayerNormRecorded, LinearRecorded, RmsNormRecorded};
-use burn_ief::{LossScale, input};
+use burn_ief::{LossScale, expand_input};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -171,7 +171,7 @@ impl Net {
             x = x + self.hidden.forward_recorded(path).tanh();
         }
         if let Some(mask) = &batch.mask {
-            x = x * input(mask.clone());
+            x = x * expand_input(mask.clone());
         }
         // Burn's RMS norm works in f32 inside.
         let x = match x.dtype() {

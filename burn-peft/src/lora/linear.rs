@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
 use burn_ief::nn::{DropoutRecorded, LinearRecorded, ParamRecorded};
-use burn_ief::tape::Tap;
+use burn_ief::record::Tap;
 use burn_ief::{Recorder, Rows, recorder};
 
 use super::adapter::{Adapter, at};

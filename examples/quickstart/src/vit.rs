@@ -141,7 +141,7 @@ impl Vit {
     /// - output: `[M, classes]`
     pub fn forward(&self, images: Tensor<3>) -> Tensor<2> {
         // With drawn labels (SF) the batch holds each image several times from here on.
-        let images = burn_ief::input(images);
+        let images = burn_ief::expand_input(images);
         let [m, _, _] = images.dims();
         let tokens = folded(&self.patch, patches(images));
         let class = self.class_token.expand_batch::<3>(m);
@@ -156,10 +156,10 @@ impl Vit {
 
     /// Logits and loss of a batch, both marked for the natural-gradient methods.
     pub fn classify(&self, batch: Batch) -> ClassificationOutput {
-        let logits = burn_ief::output(self.forward(batch.images));
+        let logits = burn_ief::mark_output(self.forward(batch.images));
         let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
         let loss = cross_entropy.forward(logits.clone(), batch.labels.clone());
-        ClassificationOutput::new(burn_ief::loss(loss), logits, batch.labels)
+        ClassificationOutput::new(burn_ief::mark_loss(loss), logits, batch.labels)
     }
 }
 

@@ -3,8 +3,8 @@
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Slice, Tensor};
 
+use crate::record::constant;
 use crate::rows::{Outer, Rows};
-use crate::tape::constant;
 
 /// Largest number of elements of the patches that are alive at once (64 MiB in f32).
 const TEMPORARY: usize = 1 << 24;

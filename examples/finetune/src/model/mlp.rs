@@ -41,7 +41,7 @@ impl Mlp {
     /// - pixels: `[M, channels, height, width]`
     /// - output: `[M, classes]`
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let x: Tensor<2> = burn_ief::input(pixels).flatten(1, 3);
+        let x: Tensor<2> = burn_ief::expand_input(pixels).flatten(1, 3);
         let Some((first, rest)) = self.layers.split_first() else {
             return x;
         };

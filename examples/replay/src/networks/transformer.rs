@@ -110,7 +110,7 @@ impl Network for Transformer {
     fn logits(&self, Tokens { ids, mask }: Tokens) -> Tensor<2> {
         let [samples, length] = ids.dims();
         let mut x = self.emb.forward_recorded(ids);
-        let mask = burn_ief::input(mask);
+        let mask = burn_ief::expand_input(mask);
         let mut padding = mask.clone().equal_elem(0.0);
         let mut start = 0;
         if let Some(prompt) = &self.prompt {

@@ -10,8 +10,8 @@ use super::direction::Direction;
 use super::outputs::Outputs;
 use super::{Block, GramPrecision, Jacobian, JacobianParam, Part};
 use crate::error::Error;
+use crate::record::{LabelDraw, RecordedUse, Tape};
 use crate::rows::Rows;
-use crate::tape::{LabelDraw, RecordedBlock, Tape};
 
 /// Everything a recorded batch gives: the Jacobian, the output gradients, and the gradients of
 /// parameters that are left to another optimizer.
@@ -22,9 +22,9 @@ use crate::tape::{LabelDraw, RecordedBlock, Tape};
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::jacobian::Recorded;
+/// use burn_ief::jacobian::RecordedBatch;
 /// use burn_ief::nn::LinearRecorded;
-/// use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+/// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(3, 1).init(&device);
@@ -32,10 +32,10 @@ use crate::tape::{LabelDraw, RecordedBlock, Tape};
 /// let y = Tensor::<2>::zeros([4, 1], &device);
 ///
 /// let tape = Tape::start();
-/// let z = output_with(layer.forward_recorded(x), Likelihood::Gaussian);
+/// let z = mark_output_as(layer.forward_recorded(x), Likelihood::Gaussian);
 /// let losses = (z.clone() - y).square().mul_scalar(0.5);
-/// let grads = mean_loss(losses.squeeze_dim(1)).backward();
-/// let recorded = Recorded::collect(tape, grads, &layer, None)?;
+/// let grads = mark_mean_loss(losses.squeeze_dim(1)).backward();
+/// let recorded = RecordedBatch::collect(tape, grads, &layer, None)?;
 ///
 /// // s_n = ‖∂l_n/∂z_n‖² = z_n².
 /// let z = z.inner().into_data().to_vec::<f32>().unwrap();
@@ -43,7 +43,7 @@ use crate::tape::{LabelDraw, RecordedBlock, Tape};
 /// assert_eq!(recorded.jacobian().samples(), 4);
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
-pub struct Recorded {
+pub struct RecordedBatch {
     /// Rows of the samples, then of their copies with drawn labels.
     jacobian: Jacobian,
     samples: usize,
@@ -64,7 +64,7 @@ impl Rest {
     }
 }
 
-impl Recorded {
+impl RecordedBatch {
     /// Collect what a tape recorded.
     ///
     /// `group` limits J to the parameters that it matches. The gradients of all other trainable
@@ -206,20 +206,20 @@ impl Recorded {
 impl Jacobian {
     /// The Jacobian of a recorded batch, for all trainable parameters of `module`.
     ///
-    /// See [`Recorded::collect`] for output gradients, drawn labels and parameter groups.
+    /// See [`RecordedBatch::collect`] for output gradients, drawn labels and parameter groups.
     ///
     /// # Errors
     ///
-    /// As [`Recorded::collect`].
+    /// As [`RecordedBatch::collect`].
     pub fn from_tape<M: Module>(tape: Tape, grads: Gradients, module: &M) -> Result<Self, Error> {
-        Recorded::collect(tape, grads, module, None).map(|recorded| recorded.jacobian())
+        RecordedBatch::collect(tape, grads, module, None).map(|recorded| recorded.jacobian())
     }
 }
 
 /// Group the recorded uses by parameter.
 ///
 /// A bias stays with its weight if every use of either is a use of both.
-fn assemble(recorded: Vec<RecordedBlock>) -> Vec<Block> {
+fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
     let mut partners: HashMap<ParamId, HashSet<Option<ParamId>>> = HashMap::new();
     for use_ in &recorded {
         partners
@@ -233,7 +233,7 @@ fn assemble(recorded: Vec<RecordedBlock>) -> Vec<Block> {
                 .insert(Some(use_.parameter));
         }
     }
-    let exclusive = |use_: &RecordedBlock| {
+    let exclusive = |use_: &RecordedUse| {
         use_.bias
             .is_some_and(|bias| partners[&use_.parameter].len() == 1 && partners[&bias].len() == 1)
     };
@@ -372,7 +372,7 @@ impl Found {
         }
     }
 
-    fn check(&self, blocks: &[RecordedBlock], samples: usize) -> Result<(), Error> {
+    fn check(&self, blocks: &[RecordedUse], samples: usize) -> Result<(), Error> {
         for block in blocks {
             let mut all = self.natural.iter().chain(&self.others);
             let Some(param) = all.find(|param| param.id == block.parameter) else {

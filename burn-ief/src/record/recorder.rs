@@ -7,15 +7,15 @@ use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::kind::Basic;
 use burn::tensor::{DType, Gradients, Tensor};
 
-use super::{ACTIVE, Session, Use};
+use super::{ACTIVE, TapeState, Use};
 use crate::error::Error;
 use crate::rows::Rows;
 
 /// The recording in progress on this thread, if any.
 pub fn recorder() -> Option<Recorder> {
     ACTIVE.with_borrow(|active| {
-        active.as_ref().map(|session| Recorder {
-            session: session.clone(),
+        active.as_ref().map(|state| Recorder {
+            state: state.clone(),
         })
     })
 }
@@ -67,7 +67,7 @@ pub fn recorder() -> Option<Recorder> {
 /// ```
 #[derive(Clone)]
 pub struct Recorder {
-    session: Rc<RefCell<Session>>,
+    state: Rc<RefCell<TapeState>>,
 }
 
 impl Recorder {
@@ -76,13 +76,13 @@ impl Recorder {
     /// The identity, unless the recording carries copies with drawn labels and `x` has one row per
     /// sample: then axis 0 is repeated.
     pub fn batch<const D: usize, K: Basic>(&self, x: Tensor<D, K>) -> Tensor<D, K> {
-        let mut session = self.session.borrow_mut();
-        let copies = session.copies();
+        let mut state = self.state.borrow_mut();
+        let copies = state.copies();
         if copies == 1 {
             return x;
         }
         let found = x.dims()[0];
-        match found == *session.samples.get_or_insert(found) {
+        match found == *state.samples.get_or_insert(found) {
             true => x.repeat_dim(0, copies),
             false => x,
         }
@@ -90,9 +90,9 @@ impl Recorder {
 
     /// Samples on axis 0 of recorded calls, copies included, for a batch of `samples`.
     pub fn batch_size(&self, samples: usize) -> usize {
-        let mut session = self.session.borrow_mut();
-        let copies = session.copies();
-        let known = *session.samples.get_or_insert(samples);
+        let mut state = self.state.borrow_mut();
+        let copies = state.copies();
+        let known = *state.samples.get_or_insert(samples);
         match samples == known {
             true => known * copies,
             false => samples,
@@ -101,7 +101,7 @@ impl Recorder {
 
     /// Copies of each sample on axis 0, itself included.
     pub fn copies(&self) -> usize {
-        self.session.borrow().copies()
+        self.state.borrow().copies()
     }
 
     /// Add a zero leaf to a layer's output whose gradient will be the output error.
@@ -134,7 +134,7 @@ impl Recorder {
             None => leaf,
         };
         let leaf = leaf.require_grad();
-        self.session.borrow_mut().leaves.push(leaf.clone());
+        self.state.borrow_mut().leaves.push(leaf.clone());
         Tap { leaf }
     }
 
@@ -160,18 +160,18 @@ impl Recorder {
         batch: usize,
         rule: impl FnOnce(&Gradients) -> Option<Rows> + 'static,
     ) {
-        let mut session = self.session.borrow_mut();
-        let copies = session.copies();
-        let samples = *session.samples.get_or_insert(batch / copies);
+        let mut state = self.state.borrow_mut();
+        let copies = state.copies();
+        let samples = *state.samples.get_or_insert(batch / copies);
         if batch != samples * copies {
-            session.poison(Error::BatchMismatch {
+            state.poison(Error::BatchMismatch {
                 parameter: parameter.to_string(),
                 expected: samples * copies,
                 found: batch,
             });
             return;
         }
-        session.uses.push(Use {
+        state.uses.push(Use {
             parameter,
             bias,
             rule: Box::new(rule),
@@ -182,16 +182,16 @@ impl Recorder {
     ///
     /// [`Tape::with_factored_rows`]: crate::Tape::with_factored_rows
     pub fn keeps_factors(&self) -> bool {
-        self.session.borrow().factored
+        self.state.borrow().factored
     }
 
     /// Poison the recording; the first error comes out of `gradients`.
     pub fn fail(&self, error: Error) {
-        self.session.borrow_mut().poison(error);
+        self.state.borrow_mut().poison(error);
     }
 
-    pub(super) fn session(&self) -> &RefCell<Session> {
-        &self.session
+    pub(super) fn state(&self) -> &RefCell<TapeState> {
+        &self.state
     }
 }
 

@@ -57,21 +57,21 @@ pub(crate) struct OutputErrors {
 ///
 /// - z: `[M, C]`, or `[M, …, C]` with positions between
 /// - returned: the same, without copies
-pub fn output<const D: usize>(z: Tensor<D>) -> Tensor<D> {
-    output_with(z, Likelihood::Categorical)
+pub fn mark_output<const D: usize>(z: Tensor<D>) -> Tensor<D> {
+    mark_output_as(z, Likelihood::Categorical)
 }
 
-/// Like [`output`], for a model whose outputs parametrise another distribution.
-pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tensor<D> {
+/// Like [`mark_output`], for a model whose outputs parametrise another distribution.
+pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tensor<D> {
     let Some(recorder) = recorder().filter(|_| z.is_tracked()) else {
         return z;
     };
-    let mut session = recorder.session().borrow_mut();
+    let mut state = recorder.state().borrow_mut();
     let dims = z.dims();
-    let copies = session.copies();
-    let samples = *session.samples.get_or_insert(dims[0] / copies);
+    let copies = state.copies();
+    let samples = *state.samples.get_or_insert(dims[0] / copies);
     if dims[0] != samples * copies {
-        session.poison(Error::BatchMismatch {
+        state.poison(Error::BatchMismatch {
             parameter: "the marked output".into(),
             expected: samples * copies,
             found: dims[0],
@@ -80,7 +80,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
     }
     let classes = dims[D - 1];
     let width: usize = dims[1..].iter().product();
-    if let Some(LabelDraw::Enumerate { classes: declared }) = session.labels {
+    if let Some(LabelDraw::Enumerate { classes: declared }) = state.labels {
         for (what, expected, found) in [
             (
                 "positions of an output whose labels are enumerated",
@@ -90,7 +90,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
             ("classes of the marked output", declared, classes),
         ] {
             if expected != found {
-                session.poison(Error::Size {
+                state.poison(Error::Size {
                     what,
                     expected,
                     found,
@@ -111,14 +111,14 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
         None => leaf,
     }
     .require_grad();
-    session.leaves.push(leaf.clone());
+    state.leaves.push(leaf.clone());
     let value = truth
         .clone()
         .inner()
         .reshape([samples, width / classes, classes]);
     let truth = truth + leaf.clone();
 
-    let (surrogate, drawn) = match &session.labels {
+    let (surrogate, drawn) = match &state.labels {
         None => (None, None),
         Some(draw) => {
             let drawn_rows = samples * (copies - 1);
@@ -127,7 +127,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
                 .clone()
                 .inner()
                 .reshape([drawn_rows * width / classes, classes]);
-            let mark = session.outputs.len() as u64;
+            let mark = state.outputs.len() as u64;
             let gradient = draw
                 .output_gradients(at_least_f32(flat), mark, likelihood)
                 .cast(z.dtype());
@@ -138,7 +138,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
             )
         }
     };
-    session.outputs.push(OutputMark {
+    state.outputs.push(OutputMark {
         likelihood,
         error: Box::new(move |grads| {
             leaf.grad(grads)
@@ -155,7 +155,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
 ///
 /// Needed only in recordings with drawn labels, and only for tensors that meet recorded
 /// activations without passing through a recorded call; elsewhere the identity.
-pub fn input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
+pub fn expand_input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
     match recorder() {
         Some(recorder) => recorder.batch(x),
         None => x,
@@ -170,17 +170,17 @@ pub fn input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
 /// # Shapes
 ///
 /// - loss: `[1]`
-pub fn loss(loss: Tensor<1>) -> Tensor<1> {
+pub fn mark_loss(loss: Tensor<1>) -> Tensor<1> {
     let Some(recorder) = recorder().filter(|_| loss.is_tracked()) else {
         return loss;
     };
-    let mut session = recorder.session().borrow_mut();
-    session.loss_marked = true;
-    let Some(samples) = session.samples else {
+    let mut state = recorder.state().borrow_mut();
+    state.loss_marked = true;
+    let Some(samples) = state.samples else {
         return loss;
     };
-    let alpha = session.scale.factor(samples);
-    session
+    let alpha = state.scale.factor(samples);
+    state
         .outputs
         .iter_mut()
         .filter_map(|mark| mark.surrogate.take())
@@ -198,9 +198,9 @@ pub fn loss(loss: Tensor<1>) -> Tensor<1> {
 /// # Shapes
 ///
 /// - losses: `[M]`, the loss of each sample, not divided by anything
-pub fn mean_loss(losses: Tensor<1>) -> Tensor<1> {
+pub fn mark_mean_loss(losses: Tensor<1>) -> Tensor<1> {
     declare_loss_scale(LossScale::Mean);
-    loss(losses.mean())
+    mark_loss(losses.mean())
 }
 
 /// Declare the loss scale of the recording in progress; nothing happens outside a recording.
@@ -209,6 +209,6 @@ pub fn mean_loss(losses: Tensor<1>) -> Tensor<1> {
 /// count only after the batch is made.
 pub fn declare_loss_scale(scale: LossScale) {
     if let Some(recorder) = recorder() {
-        recorder.session().borrow_mut().scale = scale;
+        recorder.state().borrow_mut().scale = scale;
     }
 }

@@ -9,8 +9,8 @@ use burn::tensor::Tensor;
 use burn::tensor::module::{conv1d, conv2d};
 use burn::tensor::ops::ConvOptions;
 
+use crate::record::{Recorder, is_composed, recorder};
 use crate::rows::Rows;
-use crate::tape::{Recorder, is_composed, recorder};
 use patches::Window;
 
 /// Recorded form of [`Conv1d`].

@@ -6,7 +6,7 @@
 
 mod dense;
 #[cfg(feature = "flex")]
-mod host;
+mod flex_gram;
 mod lookup;
 mod outer;
 #[cfg(test)]

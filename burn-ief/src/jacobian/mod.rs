@@ -7,9 +7,9 @@
 mod block;
 mod by_sample;
 mod direction;
-mod from_tape;
 mod gram;
 mod outputs;
+mod recorded_batch;
 mod validate;
 
 use burn::module::ParamId;
@@ -21,8 +21,8 @@ use crate::linalg::Symmetric;
 
 pub(crate) use block::Block;
 pub(crate) use direction::Direction;
-pub use from_tape::Recorded;
 pub use gram::GramPrecision;
+pub use recorded_batch::RecordedBatch;
 pub use validate::{ValidatedParameter, ValidationReport, validate};
 
 /// A parameter that J has columns for.

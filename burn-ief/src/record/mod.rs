@@ -5,9 +5,9 @@
 //! stays off the autodiff graph, so `backward` does not also compute its batch gradient. Outside
 //! a recording the same calls are Burn's own.
 
-mod abandoned;
+mod free_graph;
 mod labels;
-mod output;
+mod marks;
 mod recorder;
 mod scale;
 
@@ -20,18 +20,20 @@ use burn::tensor::Gradients;
 use crate::error::Error;
 use crate::rows::Rows;
 
-use abandoned::Leaves;
+use free_graph::Leaves;
 pub use labels::{LabelDraw, Likelihood};
-pub use output::{declare_loss_scale, input, loss, mean_loss, output, output_with};
+pub use marks::{
+    declare_loss_scale, expand_input, mark_loss, mark_mean_loss, mark_output, mark_output_as,
+};
 pub use recorder::{Recorder, Tap, recorder};
 pub(crate) use recorder::{constant, is_composed};
 pub use scale::LossScale;
 
-pub(crate) use output::OutputErrors;
-use output::OutputMark;
+pub(crate) use marks::OutputErrors;
+use marks::OutputMark;
 
 thread_local! {
-    static ACTIVE: RefCell<Option<Rc<RefCell<Session>>>> = const { RefCell::new(None) };
+    static ACTIVE: RefCell<Option<Rc<RefCell<TapeState>>>> = const { RefCell::new(None) };
 }
 
 /// Turns the gradients of one recorded use into per-sample rows; `None` if the use did not reach
@@ -46,7 +48,7 @@ struct Use {
 }
 
 /// What one recording collects.
-struct Session {
+struct TapeState {
     scale: LossScale,
     labels: Option<LabelDraw>,
     /// Samples M on axis 0, before copies for drawn labels.
@@ -86,7 +88,7 @@ struct Session {
 /// ```
 #[must_use = "dropping a tape ends its recording"]
 pub struct Tape {
-    session: Rc<RefCell<Session>>,
+    state: Rc<RefCell<TapeState>>,
 }
 
 impl Tape {
@@ -97,19 +99,19 @@ impl Tape {
     /// If a recording is in progress already, both are poisoned: [`Error::NestedRecording`] comes
     /// out of `gradients`.
     pub fn start() -> Self {
-        Self::with_session(None)
+        Self::with_state(None)
     }
 
     /// Start recording with copies of the batch whose labels are drawn from the model.
     ///
     /// Recorded calls then carry every sample `1 + K` times on axis 0: once with the true label,
-    /// K times with drawn ones; see [`input`], [`output`] and [`loss`].
+    /// K times with drawn ones; see [`expand_input`], [`mark_output`] and [`mark_loss`].
     pub fn with_drawn_labels(draw: LabelDraw) -> Self {
-        Self::with_session(Some(draw))
+        Self::with_state(Some(draw))
     }
 
-    fn with_session(labels: Option<LabelDraw>) -> Self {
-        let session = Rc::new(RefCell::new(Session {
+    fn with_state(labels: Option<LabelDraw>) -> Self {
+        let state = Rc::new(RefCell::new(TapeState {
             scale: LossScale::Mean,
             labels,
             samples: None,
@@ -123,16 +125,16 @@ impl Tape {
         ACTIVE.with_borrow_mut(|active| match active {
             Some(outer) => {
                 outer.borrow_mut().poison(Error::NestedRecording);
-                session.borrow_mut().poison(Error::NestedRecording);
+                state.borrow_mut().poison(Error::NestedRecording);
             }
-            None => *active = Some(session.clone()),
+            None => *active = Some(state.clone()),
         });
-        Self { session }
+        Self { state }
     }
 
     /// Declare how the scalar loss relates to the losses of the samples.
     pub fn with_loss_scale(self, scale: LossScale) -> Self {
-        self.session.borrow_mut().scale = scale;
+        self.state.borrow_mut().scale = scale;
         self
     }
 
@@ -141,31 +143,31 @@ impl Tape {
     ///
     /// The K-FAC family needs them; everything else is only slower for it.
     pub fn with_factored_rows(self) -> Self {
-        self.session.borrow_mut().factored = true;
+        self.state.borrow_mut().factored = true;
         self
     }
 
     /// End the recording and collect what it kept.
     pub(crate) fn finish(self, grads: &Gradients) -> Result<Recording, Error> {
         self.stop();
-        let mut session = self.session.borrow_mut();
-        session.leaves.clear();
-        if let Some(error) = session.error.take() {
+        let mut state = self.state.borrow_mut();
+        state.leaves.clear();
+        if let Some(error) = state.error.take() {
             return Err(error);
         }
-        let samples = session.samples.ok_or(Error::NothingRecorded)?;
-        if session.labels.is_some() && !session.loss_marked {
+        let samples = state.samples.ok_or(Error::NothingRecorded)?;
+        if state.labels.is_some() && !state.loss_marked {
             return Err(Error::NoLoss);
         }
-        let alpha = session.scale.factor(samples);
-        let outputs = std::mem::take(&mut session.outputs)
+        let alpha = state.scale.factor(samples);
+        let outputs = std::mem::take(&mut state.outputs)
             .into_iter()
             .filter_map(|mark| mark.finish(grads, alpha))
             .collect();
-        let blocks = std::mem::take(&mut session.uses)
+        let blocks = std::mem::take(&mut state.uses)
             .into_iter()
             .filter_map(|recorded| {
-                Some(RecordedBlock {
+                Some(RecordedUse {
                     rows: (recorded.rule)(grads)?,
                     parameter: recorded.parameter,
                     bias: recorded.bias,
@@ -174,7 +176,7 @@ impl Tape {
             .collect();
         Ok(Recording {
             samples,
-            labels: session.labels.take(),
+            labels: state.labels.take(),
             alpha,
             blocks,
             outputs,
@@ -183,10 +185,7 @@ impl Tape {
 
     fn stop(&self) {
         ACTIVE.with_borrow_mut(|active| {
-            if active
-                .as_ref()
-                .is_some_and(|a| Rc::ptr_eq(a, &self.session))
-            {
+            if active.as_ref().is_some_and(|a| Rc::ptr_eq(a, &self.state)) {
                 *active = None;
             }
         });
@@ -198,16 +197,16 @@ impl Drop for Tape {
         self.stop();
         // Not while a panic unwinds: another one would abort the process.
         if !std::thread::panicking()
-            && let Ok(mut session) = self.session.try_borrow_mut()
+            && let Ok(mut state) = self.state.try_borrow_mut()
         {
-            session.uses.clear();
-            session.outputs.clear();
-            session.leaves.abandon();
+            state.uses.clear();
+            state.outputs.clear();
+            state.leaves.abandon();
         }
     }
 }
 
-impl Session {
+impl TapeState {
     /// Keep the first error.
     fn poison(&mut self, error: Error) {
         self.error.get_or_insert(error);
@@ -226,11 +225,11 @@ pub(crate) struct Recording {
     pub labels: Option<LabelDraw>,
     /// The scalar loss is α Σ l_n.
     pub alpha: f64,
-    pub blocks: Vec<RecordedBlock>,
+    pub blocks: Vec<RecordedUse>,
     pub outputs: Vec<OutputErrors>,
 }
 
-pub(crate) struct RecordedBlock {
+pub(crate) struct RecordedUse {
     pub parameter: ParamId,
     pub bias: Option<ParamId>,
     pub rows: Rows,
