@@ -24,7 +24,7 @@ pub enum Error {
     #[error(
         "parameter `{parameter}` was used with {found} samples on axis 0, but this recording has \
          {expected}: keep the batch on axis 0 of every recorded call (do not fold it into the \
-         sequence), and expand look-ups shared by the batch with `expand_batch`"
+         sequence), and look up indices that all samples share with `embed_shared`"
     )]
     BatchMismatch {
         /// Path of the parameter in the module, or its id where no module was walked.
@@ -38,7 +38,7 @@ pub enum Error {
     /// Trainable parameters were used by calls that are not recorded.
     #[error(
         "{} trainable parameter(s) were used outside the recording: {}. Call the recorded form of \
-         the layer (`forward_recorded`, `expand_batch`), freeze the parameter, or leave it to \
+         the layer (`forward_recorded`, `expand_param`), freeze the parameter, or leave it to \
          another optimizer with `with_group`",
         parameters.len(), Listed(parameters)
     )]

@@ -17,7 +17,7 @@
 //! use burn::nn::loss::CrossEntropyLossConfig;
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
 //! use burn_ief::eval::{Fisher, Loss, gradient};
-//! use burn_ief::nn::LinearRecorded;
+//! use burn_ief::nn::ForwardRecorded;
 //! use burn_ief::{LossScale, NgdConfig, mark_output};
 //!
 //! let device = Device::flex().autodiff();

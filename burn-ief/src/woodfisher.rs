@@ -20,7 +20,7 @@
 //! use burn::nn::LinearConfig;
 //! use burn::nn::loss::CrossEntropyLossConfig;
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
-//! use burn_ief::nn::LinearRecorded;
+//! use burn_ief::nn::ForwardRecorded;
 //! use burn_ief::woodfisher::{SparsityMask, WoodFisher, WoodFisherConfig};
 //! use burn_ief::{Tape, mark_output};
 //!

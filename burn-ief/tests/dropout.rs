@@ -11,7 +11,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::{DropoutRecorded, LinearRecorded, TransformerEncoderRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::{LabelDraw, LossScale, Tape, mark_loss, mark_output};
 
 const SAMPLES: usize = 5;
@@ -41,7 +41,7 @@ impl Classifier {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<2> {
-        let x = self.encoder.forward_recorded(x, None, None);
+        let x = self.encoder.forward_recorded(x);
         self.head.forward_recorded(x.mean_dim(1).squeeze_dim(1))
     }
 

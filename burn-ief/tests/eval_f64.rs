@@ -17,7 +17,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use burn_ief::eval::{Fisher, Loss, Method, Sweep, SweepRule, displacement, gradient};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::dot;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::{Amount, On};
 use burn_ief::{LabelDraw, LossScale, Tape, mark_output};
 use double::device;

@@ -24,7 +24,7 @@ use burn::train::{
     SupervisedTraining, TrainOutput, TrainStep,
 };
 use burn_ief::kfac::{KroneckerDamping, Others};
-use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LayerNormRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::train::{EpochLoader, Natural, Reduction, train_output};
 use burn_ief::{EkfacConfig, Error, IekfacConfig, Kfac, KfacConfig, Tape, mark_loss, mark_output};
 

@@ -21,7 +21,7 @@ use burn::train::{
     ClassificationOutput, ExecutionStrategy, InferenceStep, Learner, LearningResult,
     MultiDeviceOptim, SupervisedTraining, TrainOutput, TrainStep,
 };
-use burn_ief::nn::{DropoutRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::optim::PreviousUpdate;
 use burn_ief::train::{EpochLoader, Natural, Reduction, SolveMetric, SolveQuantity, train_output};
 use burn_ief::update::Damping;

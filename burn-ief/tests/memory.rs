@@ -6,7 +6,7 @@ use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::nn::{Conv1dRecorded, EmbeddingRecorded, LinearRecorded, TransformerEncoderRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::{
     IefConfig, Likelihood, NaturalGradient, SfConfig, mark_loss, mark_mean_loss, mark_output_as,
 };
@@ -34,7 +34,7 @@ impl Net {
 
     fn losses(&self, ids: Tensor<2, Int>) -> Tensor<1> {
         let x = self.tokens.forward_recorded(ids);
-        let x = self.encoder.forward_recorded(x, None, None);
+        let x = self.encoder.forward_recorded(x);
         let x = self.conv.forward_recorded(x.swap_dims(1, 2)).mean_dim(2);
         let z = self.head.forward_recorded(x.squeeze_dim::<2>(2));
         let z = mark_output_as(z, Likelihood::Gaussian);

@@ -9,7 +9,7 @@ use burn::tensor::activation::{softmax, tanh};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::{Amount, Damping, On};
 use burn_ief::{
     EfConfig, Error, IefConfig, Likelihood, LossScale, NaturalGradient, NgdConfig, SfConfig, Tape,

@@ -11,7 +11,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::Amount;
 use burn_ief::woodfisher::{
     Compensation, CubicSchedule, Curvature, Scope, SparsityMask, WoodFisher, WoodFisherConfig,

@@ -16,7 +16,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric, dot};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::Amount;
 use burn_ief::woodfisher::{
     Compensation, Curvature, Order, Scope, SparsityMask, WoodFisher, WoodFisherConfig, magnitude,

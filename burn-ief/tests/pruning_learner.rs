@@ -18,7 +18,7 @@ use burn::train::{
     ClassificationOutput, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainOutput,
     TrainStep,
 };
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::train::{EpochLoader, Natural, Sparse, train_output};
 use burn_ief::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
 use burn_ief::{Error, IefConfig, mark_output};

@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use burn::store::ModuleRecord;
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::optim::{NaturalStep, PreviousUpdate};
 use burn_ief::update::{Damping, On};
 use burn_ief::{

@@ -8,7 +8,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::quantization::{Calibration, QuantValue};
 use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::{Tape, mark_output};
 use burn_peft::{
     Adapters, Conv2dAdapted, EmbeddingAdapted, Error, Initialization, LinearAdapted, LoraConfig,

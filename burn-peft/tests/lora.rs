@@ -8,7 +8,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::{IefConfig, LabelDraw, SfConfig, Tape, mark_loss, mark_output};
 use burn_peft::{LoraConfig, LoraLinear};
 

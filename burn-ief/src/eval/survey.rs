@@ -13,7 +13,7 @@ use crate::update::Amount;
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use burn_ief::eval::{Fisher, Loss, Survey, Sweep, SweepRule};
 /// use burn_ief::jacobian::RecordedBatch;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::update::Amount;
 /// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///

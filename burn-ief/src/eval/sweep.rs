@@ -81,7 +81,7 @@ pub struct SweepPoint {
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
 /// use burn_ief::eval::{Fisher, Loss, Sweep, SweepRule};
 /// use burn_ief::jacobian::RecordedBatch;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::update::Amount;
 /// use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
 ///

@@ -43,7 +43,7 @@ pub struct JacobianParam {
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::Tape;
 /// use burn_ief::jacobian::Jacobian;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(3, 2).init(&device);

@@ -23,7 +23,7 @@ use crate::rows::Rows;
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::jacobian::RecordedBatch;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();
@@ -98,8 +98,8 @@ impl RecordedBatch {
         }
         let copies = 1 + recording.labels.as_ref().map_or(0, LabelDraw::copies);
         let rows = recording.samples * copies;
-        walk.check(&recording.blocks, rows)?;
-        let blocks = assemble(recording.blocks);
+        walk.check(&recording.uses, rows)?;
+        let blocks = assemble(recording.uses);
 
         let inside: HashSet<ParamId> = walk.natural.iter().map(|p| p.id).collect();
         let covered = |block: &Block| inside.contains(&block.parameter);

@@ -77,7 +77,7 @@ impl fmt::Display for ValidationReport {
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use burn_ief::Error;
 /// use burn_ief::jacobian::validate;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(3, 2).init(&device);

@@ -16,7 +16,7 @@ use crate::rows::{Outer, Rows, Side, matmul};
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::jacobian::RecordedBatch;
 /// use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, layer_factors};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();

@@ -209,7 +209,7 @@ pub struct KroneckerStep {
 /// use burn::nn::LinearConfig;
 /// use burn::nn::loss::CrossEntropyLossConfig;
 /// use burn::tensor::{Device, Int, Tensor};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::{IekfacConfig, mark_output};
 ///
 /// let device = Device::flex().autodiff();

@@ -35,7 +35,7 @@ pub(super) enum Rule {
 /// use burn::nn::LinearConfig;
 /// use burn::nn::loss::CrossEntropyLossConfig;
 /// use burn::tensor::{Device, Int, Tensor};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::{IefConfig, mark_output};
 ///
 /// let device = Device::flex().autodiff();
@@ -150,7 +150,7 @@ impl NaturalGradient {
     /// use burn::nn::LinearConfig;
     /// use burn::nn::loss::CrossEntropyLossConfig;
     /// use burn::tensor::{Device, Distribution, Int, Tensor};
-    /// use burn_ief::nn::LinearRecorded;
+    /// use burn_ief::nn::ForwardRecorded;
     /// use burn_ief::{IefConfig, mark_output};
     ///
     /// let device = Device::flex().autodiff();

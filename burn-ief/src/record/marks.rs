@@ -1,4 +1,4 @@
-//! Marks in the user's forward pass: inputs, outputs, losses.
+//! Functions that mark tensors in the user's forward pass: inputs, outputs, losses.
 
 use burn::tensor::kind::Basic;
 use burn::tensor::{Gradients, Tensor};
@@ -18,7 +18,7 @@ pub(super) struct OutputMark {
     error: ReadError,
     /// Output of the true copies, `[M, T, C]`.
     value: Tensor<3>,
-    /// `Σ z ∘ dz` over the copies, on the tape.
+    /// `Σ z ∘ dz` over the copies, on the autodiff graph, with `dz` the drawn output gradients.
     surrogate: Option<Tensor<1>>,
     /// `[K * M, T * C]`: output gradients of the copies.
     drawn: Option<Tensor<2>>,
@@ -49,19 +49,20 @@ pub(crate) struct OutputErrors {
 
 /// Mark the model's output (logits) between the model and the loss.
 ///
-/// iEF takes s_n = ‖∂l_n/∂z_n‖² here, whatever the loss; several marked outputs add up. In a
-/// recording with drawn labels the copies are taken off: what is returned has one row per sample.
-/// Outside a recording this is the identity.
+/// iEF needs s_n = ‖∂l_n/∂z_n‖², the squared gradient of the loss of sample n with respect to its
+/// output z_n. This call records it, for any loss. If a model marks several outputs, their s_n add
+/// up. In a recording with drawn labels, the returned tensor has one row per sample, without the
+/// copies. Outside a recording this is the identity.
 ///
 /// # Shapes
 ///
-/// - z: `[M, C]`, or `[M, …, C]` with positions between
-/// - returned: the same, without copies
+/// - z: `[M, C]`, or `[M, …, C]` with positions in between
+/// - output: the same, without copies
 pub fn mark_output<const D: usize>(z: Tensor<D>) -> Tensor<D> {
     mark_output_as(z, Likelihood::Categorical)
 }
 
-/// Like [`mark_output`], for a model whose outputs parametrise another distribution.
+/// Like [`mark_output`], for a model whose outputs are the parameters of another distribution.
 pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tensor<D> {
     let Some(recorder) = recorder().filter(|_| z.is_tracked()) else {
         return z;
@@ -99,11 +100,12 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
             }
         }
     }
-    let truth = match copies {
-        1 => z.clone(),
-        _ => z.clone().narrow(0, 0, samples),
+    let truth = if copies == 1 {
+        z.clone()
+    } else {
+        z.clone().narrow(0, 0, samples)
     };
-    // The leaf takes the autodiff settings of z itself.
+    // The leaf takes the autodiff settings of z.
     let zero = Tensor::<1>::zeros([1], (&z.device().inner(), z.dtype()));
     let leaf = zero.unsqueeze::<D>().expand(truth.dims()).autodiff();
     let leaf = match z.gradient_checkpointing_strategy() {
@@ -151,10 +153,10 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
     truth
 }
 
-/// Bring an input with the samples on axis 0 (a mask, say) to the batch of the recording.
+/// Repeat an input with the samples on axis 0 (a mask, say) for the copies of the recording.
 ///
-/// Needed only in recordings with drawn labels, and only for tensors that meet recorded
-/// activations without passing through a recorded call; elsewhere the identity.
+/// You need it only in recordings with drawn labels, and only for tensors that are combined with
+/// recorded activations without passing through a recorded call. Everywhere else it is the identity.
 pub fn expand_input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
     match recorder() {
         Some(recorder) => recorder.batch(x),
@@ -164,8 +166,8 @@ pub fn expand_input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
 
 /// Mark the scalar loss that `backward` starts from.
 ///
-/// Needed in recordings with drawn labels, where it carries the loss of the copies along (its
-/// value does not change); elsewhere the identity.
+/// You need it in recordings with drawn labels, where it adds the loss of the copies to the graph.
+/// The value of the loss does not change. Everywhere else it is the identity.
 ///
 /// # Shapes
 ///
@@ -191,9 +193,10 @@ pub fn mark_loss(loss: Tensor<1>) -> Tensor<1> {
         })
 }
 
-/// The mean of per-sample losses `[M]`, marked as the loss; the recording learns its scale.
+/// Take the mean of per-sample losses `[M]` and mark it as the loss.
 ///
-/// The preferred door: no [`LossScale`] need be declared.
+/// Prefer this function: the recording then knows the scale of the loss, and you do not have to
+/// declare a [`LossScale`].
 ///
 /// # Shapes
 ///
@@ -203,10 +206,10 @@ pub fn mark_mean_loss(losses: Tensor<1>) -> Tensor<1> {
     mark_loss(losses.mean())
 }
 
-/// Declare the loss scale of the recording in progress; nothing happens outside a recording.
+/// Declare the loss scale of the recording in progress, if there is one.
 ///
-/// For code inside the model or a `TrainStep`, which does not see the tape: a token mean knows its
-/// count only after the batch is made.
+/// Use it in code that has no access to the tape (a model or a `TrainStep`), for example for a mean
+/// over tokens whose count is known only after the batch is made.
 pub fn declare_loss_scale(scale: LossScale) {
     if let Some(recorder) = recorder() {
         recorder.state().borrow_mut().scale = scale;

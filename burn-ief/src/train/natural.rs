@@ -72,7 +72,7 @@ impl From<Kfac> for Method {
 /// # use burn::nn::{Linear, LinearConfig};
 /// # use burn::tensor::{Device, Tensor};
 /// # use burn::train::{InferenceStep, RegressionOutput, TrainOutput, TrainStep};
-/// # use burn_ief::nn::LinearRecorded;
+/// # use burn_ief::nn::ForwardRecorded;
 /// # use burn_ief::train::train_output;
 /// # use burn_ief::{Likelihood, mark_output_as};
 /// # #[derive(Module, Debug)]

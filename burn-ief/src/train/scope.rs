@@ -76,7 +76,7 @@ pub(super) fn run<T>(
 /// use burn::nn::Linear;
 /// use burn::tensor::Tensor;
 /// use burn::train::{RegressionOutput, TrainOutput, TrainStep};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::{Likelihood, mark_output_as};
 ///
 /// #[derive(Module, Debug)]

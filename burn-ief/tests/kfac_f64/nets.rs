@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use burn_ief::kfac::Estimate;
-use burn_ief::nn::{Conv2dRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::{Kfac, Likelihood, mark_mean_loss, mark_output, mark_output_as};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -11,10 +11,7 @@ use burn::nn::{
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::RecordedBatch;
-use burn_ief::nn::{
-    Conv1dRecorded, EmbeddingRecorded, GroupNormRecorded, LinearRecorded, RmsNormRecorded,
-    TransformerEncoderRecorded,
-};
+use burn_ief::nn::{EncoderInput, ForwardRecorded, embed_shared};
 use burn_ief::{LabelDraw, mark_loss, mark_output};
 
 use super::*;
@@ -53,9 +50,10 @@ impl Classifier {
     pub(super) fn forward(&self, ids: Tensor<2, Int>, pad: Tensor<2, Bool>) -> Tensor<2> {
         let [batch, positions] = ids.dims();
         let order = Tensor::arange(0..positions as i64, &ids.device()).unsqueeze();
-        let x = self.tokens.forward_recorded(ids)
-            + self.positions.forward_shared_recorded(order, batch);
-        let x = self.encoder.forward_recorded(x, Some(pad), None);
+        let x = self.tokens.forward_recorded(ids) + embed_shared(&self.positions, order, batch);
+        let x = self
+            .encoder
+            .forward_recorded(EncoderInput::new(x).mask_pad(pad));
         let x = self.conv.forward_recorded(x.swap_dims(1, 2));
         let x = self.rms.forward_recorded(self.group.forward_recorded(x));
         self.head.forward_recorded(x.flatten(1, 2))

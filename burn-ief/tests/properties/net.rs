@@ -10,7 +10,7 @@ use burn::nn::{
 };
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use burn_ief::nn::{EmbeddingRecorded, LayerNormRecorded, LinearRecorded, RmsNormRecorded};
+use burn_ief::nn::{ForwardRecorded, embed_shared, unembed};
 use burn_ief::{LossScale, expand_input};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -165,7 +165,7 @@ impl Net {
         let [samples, positions] = batch.ids.dims();
         let order = Tensor::arange(0..positions as i64, &batch.ids.device()).unsqueeze();
         let mut x = self.tokens.forward_recorded(batch.ids.clone())
-            + self.positions.forward_shared_recorded(order, samples);
+            + embed_shared(&self.positions, order, samples);
         for _ in 0..self.uses {
             let path = self.norm.forward_recorded(x.clone());
             x = x + self.hidden.forward_recorded(path).tanh();
@@ -180,7 +180,7 @@ impl Net {
         };
         match &self.head {
             Some(head) => head.forward_recorded(x),
-            None => self.tokens.attend_recorded(x),
+            None => unembed(&self.tokens, x),
         }
     }
 

@@ -6,7 +6,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
 use models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput};
 
@@ -46,7 +46,7 @@ impl Prompted {
         let input = LlamaInput::new(rows([[1, 2, 3, 4], [0, 4, 1, 2], [0, 0, 3, 3]]))
             .with_attention_mask(rows([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]))
             .with_position_ids(positions.narrow(0, start, count))
-            .with_prompt(self.prompt.expand_batch(count));
+            .with_prompt(expand_param(&self.prompt, count));
         let logits = self.llama.forward(input).unwrap().logits;
         logits.narrow(1, 5, 1).squeeze_dim(1)
     }

@@ -8,7 +8,7 @@ use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch, validate};
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
 use models::t5::{T5Config, T5ForConditionalGeneration, T5Input};
 use reference::device_f64;
@@ -57,7 +57,7 @@ impl Prompted {
             attention_mask: Some(input_ids.clone().not_equal_elem(0).int()),
             input_ids,
             decoder_input_ids: rows([[0, 7, 3, 3], [0, 8, 8, 2], [0, 2, 12, 5]]),
-            prompt: Some(self.prompt.expand_batch::<3>(samples)),
+            prompt: Some(expand_param::<_, 3>(&self.prompt, samples)),
         };
         self.t5.forward(input).unwrap().logits
     }

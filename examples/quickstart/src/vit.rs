@@ -10,7 +10,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::activation::gelu;
 use burn::tensor::{Bytes, Device, Distribution, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
-use burn_ief::nn::{LinearRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_ief::train::train_output;
 use burn_peft::LoraConfig;
 
@@ -144,8 +144,8 @@ impl Vit {
         let images = burn_ief::expand_input(images);
         let [m, _, _] = images.dims();
         let tokens = folded(&self.patch, patches(images));
-        let class = self.class_token.expand_batch::<3>(m);
-        let mut x = Tensor::cat(vec![class, tokens], 1) + self.position.expand_batch::<3>(m);
+        let class = expand_param::<_, 3>(&self.class_token, m);
+        let mut x = Tensor::cat(vec![class, tokens], 1) + expand_param::<_, 3>(&self.position, m);
         for block in &self.blocks {
             x = block.forward(x);
         }

@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{Loss, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::dot;
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 use burn_ief::update::{self, Damping, On};
 use burn_ief::{LabelDraw, Likelihood, LossScale, Tape};
 
@@ -30,7 +30,7 @@ impl Line {
     /// `features [n, 2]` are (1, x); the result is `[n, 1]`.
     fn forward(&self, features: Tensor<2>) -> Tensor<2> {
         let [samples, _] = features.dims();
-        let theta = self.theta.expand_batch::<2>(samples);
+        let theta = expand_param::<_, 2>(&self.theta, samples);
         (theta * burn_ief::expand_input(features)).sum_dim(1)
     }
 }

@@ -6,7 +6,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_ief::eval::gradient;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::Damping;
 use burn_ief::{
     EfConfig, IefConfig, Likelihood, LossScale, NaturalGradient, NgdConfig, mark_output,
