@@ -1,4 +1,4 @@
-//! From a finished recording and a module to J.
+//! What a recorded batch gives: its Jacobian, output gradients and remaining gradients.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,11 +13,10 @@ use crate::error::Error;
 use crate::record::{LabelDraw, RecordedUse, Tape};
 use crate::rows::Rows;
 
-/// Everything a recorded batch gives: the Jacobian, the output gradients, and the gradients of
-/// parameters that are left to another optimizer.
+/// Everything that a recorded batch gives: the Jacobian, the gradients at the output, and the
+/// gradients of parameters that are left to another optimizer.
 ///
-/// What the update rules of [`update`](crate::update) start from, and the door for rules of your
-/// own.
+/// Every update rule starts from it. Use it to write an update rule of your own.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
@@ -67,15 +66,16 @@ impl Rest {
 impl RecordedBatch {
     /// Collect what a tape recorded.
     ///
-    /// `group` limits J to the parameters that it matches. The gradients of all other trainable
-    /// parameters, recorded or not, come out of [`take_rest`](Self::take_rest) as `backward` gives
-    /// them, loss scale included.
+    /// `group` limits J to the parameters that it matches. For all other trainable parameters,
+    /// recorded or not, [`take_rest`](Self::take_rest) returns the gradients that `backward` gives,
+    /// including the loss scale.
     ///
     /// # Errors
     ///
     /// The first error of the recording; [`Error::BatchNorm`], [`Error::UnrecordedUse`],
-    /// [`Error::ForeignParameter`], [`Error::NothingRecorded`], [`Error::RowShape`] (from rules of
-    /// the user's own), and [`Error::LossScale`] if the marked outputs belie the declared scale.
+    /// [`Error::ForeignParameter`], [`Error::NothingRecorded`], [`Error::RowShape`] (if a rule of
+    /// your own returns rows of the wrong shape), and [`Error::LossScale`] if the gradients at the
+    /// marked outputs show another scale than the declared one.
     pub fn collect<M: Module>(
         tape: Tape,
         mut grads: Gradients,
@@ -86,7 +86,7 @@ impl RecordedBatch {
         let mut walk = Walk::new(&mut grads, group);
         module.visit(&mut walk);
         let walk = walk.done();
-        // Errors of the recording know parameters by id; the walk knows their paths.
+        // Errors of the recording name parameters by id. The walk knows their paths.
         let recording = recording.map_err(|error| walk.name(error))?;
         if let Some(module) = walk.batch_norm {
             return Err(Error::BatchNorm { module });
@@ -106,7 +106,7 @@ impl RecordedBatch {
         let (natural, others): (Vec<_>, Vec<_>) = blocks
             .into_iter()
             .flat_map(|block| match block.bias {
-                // A group may take a weight and leave its bias.
+                // A group may contain a weight without its bias.
                 Some(bias) if inside.contains(&bias) != covered(&block) => block.split(),
                 _ => vec![block],
             })
@@ -122,7 +122,8 @@ impl RecordedBatch {
             device: device.clone(),
             dtype,
         };
-        // Outside the group: what `backward` gave and what was recorded, of the true rows alone.
+        // Parameters outside the group: what `backward` gave, and the recorded rows of the samples
+        // (without the copies).
         let mut rest = Rest {
             gradients: Direction::from_gradients(&walk.others, &walk.rest)?,
             params: walk.others,
@@ -146,7 +147,7 @@ impl RecordedBatch {
         })
     }
 
-    /// Samples M of the batch, without copies.
+    /// Number of samples M in the batch, without copies.
     pub fn samples(&self) -> usize {
         self.samples
     }
@@ -157,18 +158,18 @@ impl RecordedBatch {
         rows.expect("a recording holds the rows of its samples")
     }
 
-    /// Rows of the samples, followed by those of their copies with drawn labels, scaled so that
-    /// the copies' outer products sum to the (estimated) Fisher matrix.
+    /// The rows of the samples, followed by the rows of their copies with drawn labels. The copies
+    /// are scaled so that their outer products sum to the (estimated) Fisher matrix.
     pub fn all_rows(&self) -> &Jacobian {
         &self.jacobian
     }
 
-    /// All rows, without a copy of what the recording holds.
+    /// All rows and the remaining gradients, without cloning them.
     pub(crate) fn into_all_rows(self) -> (Jacobian, Rest) {
         (self.jacobian, self.rest)
     }
 
-    /// How the labels of the copies were drawn, if there are copies.
+    /// How the labels of the copies were drawn; `None` without copies.
     pub fn labels(&self) -> Option<&LabelDraw> {
         self.labels.as_ref()
     }
@@ -182,7 +183,7 @@ impl RecordedBatch {
         self.outputs.norms()
     }
 
-    /// For every copy, whether its drawn label is the true one, copy after copy, `[K * M]`.
+    /// Whether the drawn label of each copy is the true label, copy after copy, `[K * M]`.
     ///
     /// # Errors
     ///
@@ -190,7 +191,7 @@ impl RecordedBatch {
     pub fn label_matches(&self) -> Result<Vec<bool>, Error> {
         match &self.labels {
             Some(LabelDraw::Sample { count, .. }) => self.outputs.matches(*count),
-            // A copy for every class stands for no draw.
+            // Enumerated labels are not drawn.
             Some(draw) => Ok(vec![false; draw.copies() * self.samples]),
             None => Err(Error::NoSampledLabels),
         }
@@ -218,7 +219,7 @@ impl Jacobian {
 
 /// Group the recorded uses by parameter.
 ///
-/// A bias stays with its weight if every use of either is a use of both.
+/// A weight and its bias are one block if every use of either is a use of both.
 fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
     let mut partners: HashMap<ParamId, HashSet<Option<ParamId>>> = HashMap::new();
     for use_ in &recorded {
