@@ -156,7 +156,7 @@ fn drawn_copies_are_rows_of_some_label() {
         assert_eq!(matches[copy], class as i64 == batch.labels[n]);
         seen[usize::from(matches[copy])] += 1;
     }
-    // Both kinds were there to be told apart.
+    // Both kinds occur, so the test distinguishes them.
     assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
 }
 
