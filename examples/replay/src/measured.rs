@@ -1,6 +1,6 @@
 //! What forward and backward passes give, and how the passes of several shards are joined.
 
-use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
 
 use crate::error::Error;
 
@@ -11,7 +11,7 @@ pub struct Pass {
     /// The loss of each sample.
     pub losses: Vec<f64>,
     /// The recording.
-    pub recorded: Recorded,
+    pub recorded: RecordedBatch,
 }
 
 /// What all samples give.
