@@ -5,7 +5,8 @@ use std::io::{IsTerminal, stdout};
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
-use programs::training::Progress;
+use programs::learner::LearnerProgress;
+use programs::progress::Progress;
 
 use crate::log::Log;
 
@@ -22,5 +23,6 @@ pub(crate) fn display(
         return Box::new(TuiMetricsRendererWrapper::new(stop.clone(), resumed));
     }
     let log = log.clone();
-    Box::new(Progress::new(label, move || log.last_step()).with_lines())
+    let progress = Progress::new(label, 0).with_lines();
+    Box::new(LearnerProgress::new(progress, move || log.last_step()))
 }

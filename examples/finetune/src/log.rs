@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use burn::train::Interrupter;
+use programs::learner::StepLog;
 use programs::memory;
-use programs::training::StepLog;
 
 use crate::error::Error;
 use crate::history::{Epoch, History, Scores};

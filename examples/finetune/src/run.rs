@@ -14,7 +14,7 @@ use burn::train::{
     ExecutionStrategy, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep,
 };
 use burn_ief::train::Natural;
-use programs::training::Watched;
+use programs::learner::Watched;
 
 use crate::checkpoint::{Checkpoints, Patience, proper};
 use crate::display::display;

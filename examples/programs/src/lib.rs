@@ -3,7 +3,8 @@
 //! - [`device`]: the devices, by the names of the command line
 //! - [`optimizer`]: the optimizers, by name
 //! - [`command`]: parsers of arguments, and the end of a program
-//! - [`training`]: progress, losses and times of `burn::train` learners
+//! - [`progress`]: how far a run is
+//! - `learner`: losses, times and progress of `burn::train` learners
 //! - [`table`] and [`statistics`]: tables of results
 //! - [`plot`]: colours, axes, and curves as pictures
 //! - [`files`] and [`memory`]: results that are written as a whole, and the memory of a process
@@ -11,14 +12,15 @@
 pub mod command;
 pub mod device;
 pub mod files;
+#[cfg(feature = "learner")]
+pub mod learner;
 pub mod memory;
 pub mod optimizer;
 #[cfg(feature = "plot")]
 pub mod plot;
+pub mod progress;
 pub mod statistics;
 pub mod table;
-#[cfg(feature = "training")]
-pub mod training;
 
 pub use device::{DeviceError, DeviceKind};
 pub use files::WriteError;

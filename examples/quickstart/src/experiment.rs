@@ -1,8 +1,6 @@
 //! Fine-tuning runs: the pretrained model, one method, one seed.
 
 use burn::tensor::Device;
-use burn::train::Interrupter;
-use burn_ief::train::Natural;
 use burn_peft::LoraConfig;
 use programs::optimizer::OptimizerName;
 
@@ -63,15 +61,8 @@ impl Experiment {
         let device = &self.device;
         device.seed(seed);
         let vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
-        let stop = Interrupter::new();
-        let (optim, natural) = tuned.build(seed);
-        let history = match natural {
-            None => fit(vit, optim, &self.split, &plan, stop, device)?.1,
-            Some(natural) => {
-                let vit = Natural::new(vit, natural).with_interrupter(stop.clone());
-                fit(vit, optim, &self.split, &plan, stop, device)?.1
-            }
-        };
+        let optim = tuned.build(seed);
+        let (_, history) = fit(vit, optim, &self.split, &plan, device)?;
         Ok(Run {
             method: tuned.method,
             seed,

@@ -1,6 +1,5 @@
 //! A trained perceptron, pruned in several ways.
 
-use burn::data::dataloader::batcher::Batcher;
 use burn_ief::Tape;
 use burn_ief::update::Amount;
 use burn_ief::woodfisher::{
@@ -10,7 +9,7 @@ use burn_ief::woodfisher::{
 use programs::statistics::with_spread;
 use programs::table::{self, Style, Table};
 
-use crate::data::DigitBatcher;
+use crate::data::Batch;
 use crate::error::Error;
 use crate::experiment::Experiment;
 use crate::mlp::{Mlp, Training};
@@ -172,7 +171,7 @@ impl Experiment {
                 while fisher.missing() > 0
                     && let Some(digits) = digits.next()
                 {
-                    let batch = DigitBatcher.batch(digits.to_vec(), &self.device);
+                    let batch = Batch::new(digits, &self.device);
                     let tape = Tape::start();
                     let grads = mlp.loss(&batch).backward();
                     fisher.record(tape, grads, mlp)?;

@@ -1,8 +1,8 @@
 //! The optimizers that the quickstart compares, with the best step sizes of a search.
 
-use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
-use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig};
-use programs::optimizer::{OptimizerName, optimizer};
+use burn::optim::{AdamWConfig, SgdConfig};
+use burn_ief::{EfConfig, IefConfig, SfConfig};
+use programs::optimizer::{AnyOptimizer, OptimizerName, optimizer};
 
 /// An optimizer with its step sizes.
 #[derive(Debug, Clone, Copy)]
@@ -57,21 +57,19 @@ impl Tuned {
         [0.25, 0.5, 1.0, 2.0, 4.0].map(|factor| factor * self.middle)
     }
 
-    /// The optimizer, and the natural-gradient method that it belongs to, if any.
+    /// The optimizer. `seed` is that of the drawn labels.
     ///
-    /// EF and SF scale their updates to norm 1, as in the paper; iEF needs no option. `seed` is
-    /// that of the drawn labels.
-    pub fn build(&self, seed: u64) -> (ModuleOptimizer, Option<NaturalGradient>) {
-        let natural = match self.method.name() {
-            "adamw" => return (AdamWConfig::new().with_weight_decay(0.01).init(), None),
-            "ef" => EfConfig::new().with_normalize(Some(1.0)).build(),
-            "sf" => SfConfig::new()
-                .with_normalize(Some(1.0))
-                .with_seed(seed)
-                .build(),
-            "ief" => IefConfig::new().build(),
-            _ => return (SgdConfig::new().init(), None),
-        };
-        (natural.optimizer(), Some(natural))
+    /// EF and SF scale their updates to norm 1, as in the paper; iEF needs no option.
+    pub fn build(&self, seed: u64) -> AnyOptimizer {
+        match self.method.name() {
+            "adamw" => AdamWConfig::new().with_weight_decay(0.01).init().into(),
+            "ef" => EfConfig::new().with_normalize(Some(1.0)).build().into(),
+            "sf" => {
+                let config = SfConfig::new().with_normalize(Some(1.0)).with_seed(seed);
+                config.build().into()
+            }
+            "ief" => IefConfig::new().build().into(),
+            _ => SgdConfig::new().init().into(),
+        }
     }
 }

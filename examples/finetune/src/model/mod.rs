@@ -17,7 +17,7 @@ use burn::tensor::{ExecutionError, Int, Tensor};
 use burn::train::metric::{AccuracyInput, Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_ief::train::train_output;
-use programs::training::WithLoss;
+use programs::learner::WithLoss;
 
 pub use adapter::Trained;
 pub use folder::{architecture, normalization};

@@ -9,14 +9,13 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::activation::gelu;
 use burn::tensor::{Bytes, Device, Distribution, Tensor};
-use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 use burn_ief::nn::{ForwardRecorded, expand_param};
-use burn_ief::train::train_output;
+use burn_ief::{mark_loss, mark_output};
 use burn_peft::LoraConfig;
 
 pub use attention::{Attention, Projection};
 
-use crate::data::{Batch, SIDE};
+use crate::data::{Batch, Digit, SIDE};
 use crate::error::Error;
 
 /// Pixels along one side of a patch.
@@ -154,12 +153,17 @@ impl Vit {
         self.head.forward_recorded(self.norm.forward(class))
     }
 
-    /// Logits and loss of a batch, both marked for the natural-gradient methods.
-    pub fn classify(&self, batch: Batch) -> ClassificationOutput {
-        let logits = burn_ief::mark_output(self.forward(batch.images));
+    /// Mean cross-entropy of a batch. Logits and loss are marked for the natural-gradient methods.
+    pub fn loss(&self, batch: &Batch) -> Tensor<1> {
+        let logits = mark_output(self.forward(batch.images.clone()));
         let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
-        let loss = cross_entropy.forward(logits.clone(), batch.labels.clone());
-        ClassificationOutput::new(burn_ief::mark_loss(loss), logits, batch.labels)
+        mark_loss(cross_entropy.forward(logits, batch.labels.clone()))
+    }
+
+    /// Share of the images that are recognised.
+    pub fn accuracy(&self, digits: &[Digit], device: &Device) -> f64 {
+        let batch = Batch::new(digits, &device.clone().inner());
+        batch.share_of_right(self.valid().forward(batch.images.clone()))
     }
 }
 
@@ -168,27 +172,6 @@ impl Block {
         let x = x.clone() + self.attention.forward(self.norm1.forward(x));
         let hidden = gelu(folded(&self.up, self.norm2.forward(x.clone())));
         x + folded(&self.down, hidden)
-    }
-}
-
-impl InferenceStep for Vit {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.classify(batch)
-    }
-}
-
-impl TrainStep for Vit {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
-        let output = self.classify(batch);
-        let grads = output.loss.backward();
-        // Instead of `TrainOutput::new`, which it is unless a natural-gradient method trains.
-        train_output(self, grads, output)
     }
 }
 

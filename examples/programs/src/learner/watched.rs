@@ -6,18 +6,12 @@ use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ModuleDisplay};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 /// The result of a step, with its loss.
 pub trait WithLoss {
     /// The loss, `[1]`.
     fn loss(&self) -> Tensor<1>;
-}
-
-impl WithLoss for ClassificationOutput {
-    fn loss(&self) -> Tensor<1> {
-        self.loss.clone()
-    }
 }
 
 /// The record of a run, in which a [`Watched`] model notes its steps. Clones share the record.

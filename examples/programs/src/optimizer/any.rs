@@ -1,0 +1,69 @@
+//! An optimizer with its state, whichever it is.
+
+use burn::module::Module;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+use burn_ief::NaturalGradient;
+
+/// An optimizer of Burn or a natural-gradient method, for loops that run with either.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::SgdConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use programs::optimizer::AnyOptimizer;
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(2, 1).init(&device);
+/// let mut optim = AnyOptimizer::from(SgdConfig::new().init());
+/// let x = Tensor::<2>::ones([3, 2], &device);
+/// let layer = optim.step_closure(0.1, layer, |layer| layer.forward(x).square().mean())?;
+/// # let _ = layer;
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+pub enum AnyOptimizer {
+    /// One of Burn.
+    FirstOrder(ModuleOptimizer),
+    /// One of `burn-ief`.
+    Natural(Box<NaturalGradient>, ModuleOptimizer),
+}
+
+impl AnyOptimizer {
+    /// One step: `loss` gives the loss of a batch.
+    ///
+    /// # Errors
+    ///
+    /// Those of the natural-gradient methods; the model is lost then.
+    pub fn step_closure<M: Module>(
+        &mut self,
+        lr: f64,
+        model: M,
+        loss: impl FnOnce(&M) -> Tensor<1>,
+    ) -> Result<M, burn_ief::Error> {
+        match self {
+            Self::FirstOrder(optim) => {
+                let grads = GradientsParams::from_grads(loss(&model).backward(), &model);
+                Ok(optim.step(lr, model, grads))
+            }
+            Self::Natural(method, optim) => {
+                let tape = method.start();
+                let grads = loss(&model).backward();
+                let update = method.gradients(tape, grads, &model)?;
+                Ok(optim.step(lr, model, update))
+            }
+        }
+    }
+}
+
+impl From<ModuleOptimizer> for AnyOptimizer {
+    fn from(optim: ModuleOptimizer) -> Self {
+        Self::FirstOrder(optim)
+    }
+}
+
+impl From<NaturalGradient> for AnyOptimizer {
+    fn from(method: NaturalGradient) -> Self {
+        let optim = method.optimizer();
+        Self::Natural(Box::new(method), optim)
+    }
+}
