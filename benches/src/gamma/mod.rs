@@ -1,4 +1,4 @@
-//! What it costs to judge an update: one γ beside a training pass of the same batch.
+//! What it costs to judge an update: one γ against a training pass of the same batch.
 
 mod nets;
 

@@ -74,7 +74,7 @@ enum Name {
     Stages,
     /// γ against λ at three stages.
     Sweep,
-    /// γ of KFAC, eKFAC and ieKFAC beside iEF.
+    /// γ of KFAC, eKFAC and ieKFAC next to iEF.
     Kfac,
 }
 

@@ -182,7 +182,7 @@ impl Checkpoints {
 }
 
 /// Paths below `proper` of the parameters that train or do not train. State of a method, which has
-/// no autodiff either, lies outside of the model proper.
+/// no autodiff either, is outside of the model proper.
 fn paths<M: Module>(model: &M, proper: &'static str, wanted: fn(bool) -> bool) -> HashSet<String> {
     struct Paths {
         path: Vec<String>,

@@ -6,7 +6,7 @@ use crate::data;
 
 /// Errors of the program.
 ///
-/// [`exit_code`](Self::exit_code) tells a refused start (2) from a run that did not end well (1).
+/// [`exit_code`](Self::exit_code) is 2 for a refused start and 1 for a run that did not end well.
 ///
 /// ```
 /// use finetune::Error;

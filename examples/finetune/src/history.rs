@@ -15,7 +15,7 @@ use crate::error::Error;
 /// The file in a run's folder.
 pub const FILE: &str = "run.json";
 
-/// Where a run stands.
+/// The state of a run.
 ///
 /// ```
 /// use finetune::history::Status;
@@ -31,7 +31,7 @@ pub enum Status {
     Running,
     /// It was stopped, and can go on.
     Interrupted,
-    /// It came to nothing: a loss that is no number, a system that cannot be solved.
+    /// It failed: the loss is not a number, or a system cannot be solved.
     Failed,
     /// It came to its end.
     Finished,
@@ -139,7 +139,7 @@ fn locked<'a>(lock: &'a str, package: &str) -> &'a str {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// Where it stands.
+    /// Its state.
     pub status: Status,
     /// Why it is not finished.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ pub struct History {
     pub stopped_early: bool,
     /// On the test rows, with the parameters of the best epoch.
     pub test: Option<Scores>,
-    /// Peak of resident memory in training steps, in MiB; `null` where the system does not tell.
+    /// Peak of resident memory in training steps, in MiB; `null` where the system does not report it.
     pub peak_memory_mib: Option<f64>,
     /// Parameters that took their plain gradient, because the K-FAC family has no factors for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -186,7 +186,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`], or [`Error::RunFolder`] for a file that is no record.
+    /// [`Error::Read`], or [`Error::RunFolder`] for a file that is not a record.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;

@@ -12,7 +12,7 @@ use burn_peft::config::TaskType;
 use burn_peft::{AdapterFolder, LoraSettings, Peft};
 use models::bert::{BertForSequenceClassification, BertInput};
 
-/// Sequences of the class that their second token tells.
+/// Sequences whose class depends on their second token.
 fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
     let ids = [
         [2, 10, 31, 44, 3],

@@ -36,7 +36,7 @@ pub struct AdapterCase {
     pub adapter: PathBuf,
 }
 
-/// The name under which the adapter hangs on the model.
+/// The name of the adapter in the model.
 const NAME: &str = "default";
 
 impl AdapterCase {

@@ -76,7 +76,7 @@ pub enum Error {
         found: Vec<usize>,
     },
 
-    /// A tensor has a dtype that cannot stand for it.
+    /// A tensor has a dtype that does not fit it.
     #[error("tensor `{tensor}` has dtype {found}, expected {expected}")]
     Dtype {
         /// Its name.

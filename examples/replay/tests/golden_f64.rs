@@ -16,7 +16,7 @@ fn tolerance(name: &str) -> f64 {
     }
 }
 
-/// Bar of the exact updates that stand beside the reference, at any λ.
+/// Bar of the exact updates that accompany the reference, at any λ.
 const EXACT: f64 = 1e-9;
 
 /// How far the reference's own updates of the K-FAC family are from the exact ones, where that is

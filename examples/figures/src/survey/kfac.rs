@@ -1,4 +1,4 @@
-//! The K-FAC family beside iEF, over stages and against the damping.
+//! The K-FAC family next to iEF, over stages and against the damping.
 
 use std::path::{Path, PathBuf};
 

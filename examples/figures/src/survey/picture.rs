@@ -48,7 +48,7 @@ pub(super) struct Plot {
     pub x: Axis,
     pub y: Axis,
     pub curves: Vec<Curve>,
-    /// Where the baseline lies.
+    /// Whether the baseline, 1, is drawn.
     pub one: bool,
 }
 

@@ -28,7 +28,7 @@ struct Line {
     imbalance_standard_error: f64,
 }
 
-/// Draw γ over γ of SGD at every stage as `<name>_stages.svg` in `folder`, beside the imbalance;
+/// Draw γ over γ of SGD at every stage as `<name>_stages.svg` in `folder`, next to the imbalance;
 /// the numbers are in `<name>_stages.csv` and `<name>_imbalance.csv`.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ const PALE: RGBColor = RGBColor(160, 160, 160);
 const FAINT: RGBColor = RGBColor(205, 215, 225);
 
 /// Draw a problem as `toy_<problem>.svg` in `folder`, with `_field`, `_paths` and `_lengths` as
-/// CSV files beside it.
+/// CSV files next to it.
 ///
 /// # Errors
 ///

@@ -45,7 +45,7 @@ pub struct Cli {
     pub run: RunArgs,
 }
 
-/// What the program does beside running.
+/// What else the program does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a table and pictures of runs.
@@ -126,7 +126,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Runs", default_value_t = tune::SEED)]
     pub tune_seed: u64,
 
-    /// What is trained beside the head.
+    /// What is trained in addition to the head.
     #[arg(long, help_heading = "Model", value_enum)]
     adapter: Option<AdapterKind>,
     /// Family of the model [default: by its config.json].

@@ -59,7 +59,7 @@ pub struct ModelOptions {
     /// A Hugging Face folder; without one, the MLP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Its family; otherwise `model_type` of its `config.json` tells.
+    /// Its family; by default that of `model_type` in its `config.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub architecture: Option<Architecture>,
     /// Sentence vectors of BERT.
@@ -83,7 +83,7 @@ impl Default for ModelOptions {
     }
 }
 
-/// What is trained beside the head.
+/// What is trained in addition to the head.
 ///
 /// ```
 /// use finetune::config::{AdapterKind, AdapterOptions};
@@ -93,7 +93,7 @@ impl Default for ModelOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdapterKind {
-    /// Low-rank factors beside frozen weights.
+    /// Low-rank factors, added to frozen weights.
     Lora,
     /// Virtual tokens before the text.
     Prompt,

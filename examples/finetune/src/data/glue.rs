@@ -7,7 +7,7 @@ use super::lines::{Encoding, locate, numbered, read};
 use super::split::{Parts, Repeats, arrange, halves};
 use super::{DataSource, LeftOut, Splits, TextExample};
 
-/// Where a value stands in a row.
+/// The place of a value in a row.
 #[derive(Debug, Clone, Copy)]
 enum Column {
     /// In a file without header.

@@ -129,7 +129,7 @@ impl<E> Default for Splits<E> {
     }
 }
 
-/// Rows of the files that are in no part of [`Splits`], to be told to the user.
+/// Rows of the files that are in no part of [`Splits`], for a note to the user.
 ///
 /// ```
 /// use finetune::data::LeftOut;

@@ -50,7 +50,7 @@ impl ImageBatcher {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for a size of 0, a mean that is no number, or a deviation that is not
+    /// [`Error::Option`] for a size of 0, a mean that is not a number, or a deviation that is not
     /// greater than 0.
     pub fn new(size: usize, mean: [f32; 3], std: [f32; 3]) -> Result<Self, Error> {
         if size == 0 {

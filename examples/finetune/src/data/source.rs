@@ -1,10 +1,10 @@
-//! Where data lies and how it is split.
+//! Where data is and how it is split.
 
 use std::path::PathBuf;
 
 use super::error::Error;
 
-/// Where the files of a task lie, and how they are split.
+/// Where the files of a task are, and how they are split.
 ///
 /// Files without parts of their own are split by shares, with one row at least for a share above 0;
 /// published parts stay as they are, as [`Task`](super::Task) says. Splits keep the shares of the classes and depend on `seed` and on

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::error::Error;
 use super::{DataSource, ImageExample, LeftOut, Splits, TextExample};
 
-/// An example that can be told from others.
+/// An example that can be distinguished from others.
 pub(super) trait Example {
     /// What makes two of them the same.
     type Content<'e>: Eq + Hash

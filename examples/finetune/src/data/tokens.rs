@@ -66,7 +66,7 @@ pub fn load_tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer, Err
 pub struct Tokens {
     /// Index of each token in the vocabulary.
     pub ids: Vec<u32>,
-    /// 1 in the second text of a pair where the tokenizer tells them apart, otherwise 0.
+    /// 1 in the second text of a pair where the tokenizer distinguishes them, otherwise 0.
     pub types: Vec<u32>,
 }
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use burn::data::dataloader::batcher::Batcher;
+use models::vit::ViTForImageClassification;
+use models::vit::dinov2::Dinov2ForImageClassification;
 
 use super::Experiment;
 use super::batches::{Data, Source};
@@ -51,11 +53,15 @@ impl Experiment {
                 let source = Source::new(parts, batcher);
                 match self.architecture {
                     Architecture::Vit => {
-                        let vit = ImageClassifier::vit(config, folder, classes, device)?;
+                        let vit = ImageClassifier::<ViTForImageClassification>::pretrained(
+                            config, folder, classes, device,
+                        )?;
                         with.apply(vit, source)
                     }
                     Architecture::Dinov2 => {
-                        let dinov2 = ImageClassifier::dinov2(config, folder, classes, device)?;
+                        let dinov2 = ImageClassifier::<Dinov2ForImageClassification>::pretrained(
+                            config, folder, classes, device,
+                        )?;
                         with.apply(dinov2, source)
                     }
                     _ => {

@@ -81,7 +81,7 @@ impl From<OtherParameters> for Others {
     }
 }
 
-/// Options of the K-FAC family beside those that all methods have.
+/// Options of the K-FAC family, in addition to those of all methods.
 ///
 /// ```
 /// use finetune::method::{MethodOptions, build};

@@ -14,7 +14,7 @@ use crate::error::Error;
 /// The name that adapters have in a model.
 pub(super) const NAME: &str = "default";
 
-/// What of a model is trained beside its head.
+/// Which part of a model is trained in addition to its head.
 #[derive(Debug, Clone)]
 pub enum Trained {
     /// LoRA's factors.

@@ -49,7 +49,7 @@ pub struct TextClassifier {
     classifier: Linear,
     #[module(skip)]
     pooling: Pooling,
-    /// Whether the model tells the texts of a pair apart.
+    /// Whether the model distinguishes the texts of a pair.
     #[module(skip)]
     segments: bool,
     #[module(skip)]

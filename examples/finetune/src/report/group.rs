@@ -9,7 +9,7 @@ use crate::history::{History, Status};
 
 /// The setting that every row shows.
 const STEP_SIZE: &str = "step_size";
-/// The other one that has a letter of its own.
+/// The other setting that has its own letter.
 const SOLVE_MOMENTUM: &str = "solve_momentum";
 
 /// Runs of one setup with one method, the same settings and different seeds; those that are not
@@ -18,7 +18,7 @@ pub(super) struct Group<'a> {
     pub name: &'a str,
     pub method: OptimizerName,
     pub finished: bool,
-    /// The step size, and what tells this group from others of its setup and method.
+    /// The step size, and the settings in which this group differs from others of its setup and method.
     pub settings: Vec<(String, String)>,
     pub runs: Vec<&'a History>,
 }
@@ -146,7 +146,7 @@ impl Group<'_> {
         }
     }
 
-    /// The method's title, with what tells this group from others of its method.
+    /// The method's title, with the settings in which this group differs from others of its method.
     pub fn title(&self, of_setup: &[Group<'_>]) -> String {
         let title = self.method.title().to_string();
         let others = |group: &&Group<'_>| (group.name, group.method) == (self.name, self.method);

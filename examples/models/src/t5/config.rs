@@ -99,7 +99,7 @@ pub struct T5Config {
     pub decoder_start_token_id: i64,
 }
 
-/// Fields as they stand in `config.json`.
+/// Fields as they are in `config.json`.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Fields {

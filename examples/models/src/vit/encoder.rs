@@ -19,7 +19,7 @@ pub struct ViTEncoder {
     pub layer: Vec<ViTLayer>,
 }
 
-/// Attention and a feed-forward network, each behind a layer norm and beside a residual.
+/// Attention and a feed-forward network, each after a layer norm and with a residual connection.
 #[derive(Module, Debug)]
 pub struct ViTLayer {
     /// Self-attention.

@@ -57,7 +57,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 
 /// What a folder's tensors may lack, have in addition, or call otherwise.
 ///
-/// `skip` and `keep_initial` take whole parts of a name between dots: `classifier` stands for
+/// `skip` and `keep_initial` take whole parts of a name between dots: `classifier` means
 /// `classifier.weight` and `model.classifier.bias`, but not for `classifier2.weight`.
 ///
 /// ```
@@ -137,7 +137,7 @@ impl LoadOptions {
     }
 }
 
-/// Whether the dotted `part` stands somewhere in the dotted `name`.
+/// Whether the dotted `part` is somewhere in the dotted `name`.
 fn contains(name: &str, part: &str) -> bool {
     format!(".{name}.").contains(&format!(".{part}."))
 }

@@ -1,4 +1,4 @@
-//! Axes: where values lie, and which get a label.
+//! Axes: places of values, and which of them get a label.
 
 use std::ops::Range;
 
@@ -76,7 +76,7 @@ impl Axis {
         Self { labels, ..self }
     }
 
-    /// Where a value lies, in units of the drawing.
+    /// The place of a value, in units of the drawing.
     pub fn place(&self, value: f64) -> f64 {
         if self.log { value.log10() } else { value }
     }

@@ -67,7 +67,7 @@ pub struct Vit {
     head: Linear,
 }
 
-/// Attention and a two-layer network, each behind a layer norm and beside a residual.
+/// Attention and a two-layer network, each after a layer norm and with a residual connection.
 #[derive(Module, Debug)]
 pub struct Block {
     norm1: LayerNorm,

@@ -20,7 +20,8 @@ pub struct Dinov2Encoder {
     pub layer: Vec<Dinov2Layer>,
 }
 
-/// Attention and a feed-forward network, each behind a layer norm, scaled and beside a residual.
+/// Attention and a feed-forward network, each after a layer norm, scaled, and with a residual
+/// connection.
 #[derive(Module, Debug)]
 pub struct Dinov2Layer {
     /// Before the attention.

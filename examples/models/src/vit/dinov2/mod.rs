@@ -61,7 +61,7 @@ pub struct Dinov2Output {
     pub last_hidden_state: Tensor<3>,
 }
 
-/// `Dinov2ForImageClassification` of `transformers`: a linear layer on the class token beside the
+/// `Dinov2ForImageClassification` of `transformers`: a linear layer on the class token next to the
 /// mean of the patches.
 ///
 /// ```
