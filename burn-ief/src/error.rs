@@ -93,12 +93,20 @@ pub enum Error {
     )]
     NoSampledLabels,
 
-    /// A `TrainStep` under `Natural` returned plain gradients.
+    /// A `TrainStep` under `NaturalModel` returned plain gradients.
     #[error(
         "the model's `TrainStep::step` returned plain gradients: end it with \
          `burn_ief::train::train_output(self, grads, item)` instead of `TrainOutput::new`"
     )]
     PlainTrainStep,
+
+    /// Replicas of a model step by themselves.
+    #[error(
+        "two threads took the same training step with clones of one `NaturalModel`: the `ddp` strategy, \
+         in which every device steps by itself, is not supported; use `ExecutionStrategy::multi`, and \
+         wrap the model anew for each training"
+    )]
+    SeparateReplicas,
 
     /// Nothing trainable was recorded.
     #[error(
@@ -156,26 +164,66 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// The method keeps its previous update, and was called without it.
+    /// What a method keeps between steps was made for other parameters or another method.
     #[error(
-        "`solve_momentum` needs the update of the previous step: make a place for it with \
-         `new_state` before the loop and call `gradients_with` (or `step_with`), or train through \
-         `burn_ief::train::Natural`"
-    )]
-    NoState,
-
-    /// What a method keeps between steps was made for other parameters.
-    #[error(
-        "the previous update holds {found} where this module trains {expected}: it belongs to \
-         another module, parameter group or setting of trainable parameters; start again with \
-         `new_state`"
+        "the {state} does not belong to this model and method: expected {expected}, found {found}; \
+         make the optimizer with `init(&model)`, and load records of the same model, parameter group \
+         and configuration"
     )]
     ForeignState {
-        /// The first parameter that differs, with its shape, or that there is none.
+        /// Which state.
+        state: &'static str,
+        /// What this model and method need.
         expected: String,
-        /// What is kept in its place.
+        /// What the state holds.
         found: String,
     },
+
+    /// A name is not one of a list.
+    #[error("unknown {what}: expected one of {expected}, found `{found}`")]
+    UnknownName {
+        /// What it should name.
+        what: &'static str,
+        /// The known names.
+        expected: String,
+        /// The name that was found.
+        found: String,
+    },
+
+    /// A record of an optimizer cannot be read or does not fit.
+    #[error("the record of the optimizer cannot be loaded: {reason}")]
+    Record {
+        /// Burn's description of the cause.
+        reason: String,
+    },
+
+    /// An update is NaN or infinite.
+    #[error(
+        "the update holds NaN or infinity: lower the step size, raise the damping, or bound the step \
+         with `trust_region` (exact methods) or `kl_clip` (K-FAC family)"
+    )]
+    NonFiniteUpdate,
+
+    /// A rule solved for the parameters where the coefficients of rows were asked for.
+    #[error(
+        "the update is not a combination of rows: there are no more parameters than drawn rows, and \
+         the rule solved for the parameters; match on `Solution::Parameters`"
+    )]
+    NoCoefficients,
+
+    /// A method cannot work from one backward pass per sample.
+    #[error(
+        "`step_by_sample` works with methods that need the rows of true labels alone (`ief`, `ef`, \
+         `ggt`): methods that draw labels and the K-FAC family need recorded calls; use \
+         `forward_recorded` in the model and `step`"
+    )]
+    BySample,
+
+    /// A step was asked for before any batch was accumulated.
+    #[error(
+        "there is nothing to step with: call `accumulate` for each batch before `step_accumulated`"
+    )]
+    NothingAccumulated,
 
     /// An eigendecomposition did not converge.
     #[error("the {size} x {size} eigendecomposition did not converge")]

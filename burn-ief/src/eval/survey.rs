@@ -3,7 +3,7 @@
 use super::quality::Quality;
 use super::statistics::Statistics;
 use super::sweep::SweepPoint;
-use crate::update::Amount;
+use crate::solve::DampingAmount as Amount;
 
 /// Statistics of many directions over the batches of many checkpoints: the table behind pictures of
 /// γ over training stages or over λ.

@@ -6,7 +6,7 @@ use burn::module::ParamId;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Shape, Tensor};
 
-use super::ParamInfo;
+use super::{ParamInfo, widen};
 use crate::error::Error;
 
 /// Flattened tensors by parameter; what is missing is zero.
@@ -77,6 +77,36 @@ impl Direction {
         Self {
             entries: entries.collect(),
         }
+    }
+
+    /// Add another direction, on the devices of this one.
+    pub fn add_all(&mut self, params: &[ParamInfo], mut other: Self) {
+        for param in params {
+            let Some(share) = other.remove(param.id) else {
+                continue;
+            };
+            let share = match self.entries.get(&param.id) {
+                Some(known) => share.to_device(&known.device()),
+                None => share.to_device(&param.device),
+            };
+            self.add(param.id, share);
+        }
+    }
+
+    /// Euclidean norm over all entries, in f32 (f64 if they are).
+    pub fn norm(&self, params: &[ParamInfo]) -> f64 {
+        let mut squares: Option<Tensor<1>> = None;
+        for entry in params.iter().filter_map(|param| self.get(param.id)) {
+            let own = widen(entry).square().sum();
+            squares = Some(match squares {
+                Some(sum) => {
+                    let own = own.to_device(&sum.device()).cast(sum.dtype());
+                    sum + own
+                }
+                None => own,
+            });
+        }
+        squares.map_or(0.0, |squares| squares.sqrt().into_scalar::<f64>())
     }
 
     /// Multiply every entry.

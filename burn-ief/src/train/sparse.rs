@@ -50,7 +50,7 @@ use crate::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 ///
-/// [`Natural`](super::Natural) may wrap it: `Natural::new(Sparse::new(model, mask)?, method)`. The
+/// [`NaturalModel`](super::NaturalModel) may wrap it: `NaturalModel::new(Sparse::new(model, mask)?, method)`. The
 /// natural gradient is then that of the dense model, and what it has for pruned weights is dropped:
 /// the rest need not lower the loss, see the book on pruning.
 ///

@@ -4,7 +4,7 @@ use burn::config::Config;
 
 use super::{Order, Scope};
 use crate::error::Error;
-use crate::update::Amount;
+use crate::solve::DampingAmount as Amount;
 
 /// Which Fisher matrix.
 ///

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::jacobian::{Jacobian, RecordedBatch};
 use crate::params::ParamInfo;
 use crate::record::Tape;
-use crate::update::Amount;
+use crate::solve::DampingAmount as Amount;
 
 /// Most entries of the dense rows of a parameter that are held at once (64 MiB).
 const ENTRIES: usize = 1 << 23;
