@@ -9,12 +9,12 @@ pub mod kfac;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
+pub mod prune;
 pub mod rows;
 pub mod tape;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod update;
-pub mod woodfisher;
 
 pub use error::Error;
 pub use kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig};

@@ -31,7 +31,7 @@ impl Jacobian {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingRecorded`] if no parameter of the module requires a gradient.
+    /// [`Error::NothingTrainable`] if no parameter of the module requires a gradient.
     pub fn by_sample<M: Module>(
         module: &M,
         samples: usize,
@@ -39,7 +39,7 @@ impl Jacobian {
     ) -> Result<Self, Error> {
         let mut trainable = Trainable::default();
         module.visit(&mut trainable);
-        let (device, dtype) = trainable.place.ok_or(Error::NothingRecorded)?;
+        let (device, dtype) = trainable.place.ok_or(Error::NothingTrainable)?;
         let mut rows: Vec<Vec<Tensor<2>>> = vec![Vec::new(); trainable.params.len()];
         for n in 0..samples {
             let grads = GradientsParams::from_grads(loss(module, n).backward(), module);

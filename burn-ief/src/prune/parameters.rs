@@ -1,15 +1,15 @@
-//! Reading and writing the parameters of a module by path.
+//! Finding, reading and writing the parameters of a module that are pruned.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::{Device, Shape, Tensor};
 
 use crate::jacobian::{JacobianParam, to_host};
 
-/// Which parameters.
+/// Which parameters of a module to look for.
 pub(super) enum Choice<'a> {
-    /// Trainable matrices and tensors of higher rank: no biases, no scales of norms.
+    /// Trainable parameters of rank 2 and higher: no biases, no scales of norms.
     Weights,
-    /// Those of a group.
+    /// The parameters of a group.
     Group(&'a ParamGroup),
 }
 
@@ -88,7 +88,8 @@ pub(super) fn read<M: Module>(module: &M, params: &[JacobianParam]) -> Vec<Vec<f
     read.values
 }
 
-/// Replace the flattened values of the given parameters by what `f` makes of them.
+/// Replace the flattened values of the given parameters: `f` takes the index of the parameter in
+/// `params` and its value.
 ///
 /// Everything else about a parameter stays: its id, and how it takes part in autodiff.
 pub(super) fn rewrite<M: Module>(
@@ -122,9 +123,10 @@ pub(super) fn rewrite<M: Module>(
                 if trained {
                     value = value.require_grad();
                 }
-                match distributed {
-                    true => value.set_distributed(id),
-                    false => value,
+                if distributed {
+                    value.set_distributed(id)
+                } else {
+                    value
                 }
             })
         }
