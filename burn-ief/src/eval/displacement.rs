@@ -1,4 +1,4 @@
-//! The direction that an optimizer took, from the model before and after its step.
+//! The direction of an optimizer's step, from the model before and after it.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use burn::tensor::{DType, Shape, Tensor};
 
 use crate::error::Error;
 
-/// θ_before − θ_after of every trainable parameter: the update of any optimizer, whatever state it
-/// keeps, as a direction to be judged.
+/// The update of any optimizer as a direction to judge: θ_before − θ_after of every trainable
+/// parameter.
 ///
-/// In f32 the difference has the rounding of the parameters, 6e-8 of them: let the optimizer take a
-/// step of a size that moves them by much more (γ does not depend on it), on a clone of the model.
-/// Entries of parameters that did not move are zero.
+/// In f32 the parameters are rounded to 6e-8 of their size, and so is the difference. Let the
+/// optimizer take a step that moves them by much more, on a clone of the model; γ does not depend on
+/// the step size. Entries of parameters that did not move are zero.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::optim::{AdamWConfig, GradientsParams};
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use burn_ief::eval::{Fisher, Loss, displacement, gradient};
+/// use burn_ief::eval::{Fisher, LossKind, displacement, summed_gradient};
 /// use burn_ief::nn::LinearRecorded;
 ///
 /// let device = Device::flex().autodiff();
@@ -31,8 +31,8 @@ use crate::error::Error;
 /// let after = AdamWConfig::new().init().step(0.1, model.clone(), grads);
 /// let adamw = displacement(&model, &after)?;
 ///
-/// let sgd = gradient(loss().backward(), &model, 1.0);
-/// let at = Fisher::new(Loss::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
+/// let sgd = summed_gradient(loss().backward(), &model, 1.0);
+/// let at = Fisher::new(LossKind::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
 /// let ratio = at.quality(&adamw, &sgd)?.ratio(&at.quality(&sgd, &sgd)?);
 /// assert!(ratio.is_finite());
 /// # Ok::<(), burn_ief::Error>(())
@@ -40,8 +40,8 @@ use crate::error::Error;
 ///
 /// # Errors
 ///
-/// [`Error::ForeignDirection`] if trainable parameters of `before` are missing in `after`,
-/// [`Error::RowShape`] if one has another shape there.
+/// [`Error::ForeignDirection`] if `after` lacks a trainable parameter of `before`,
+/// [`Error::RowShape`] if one has another shape in `after`.
 pub fn displacement<M: Module>(before: &M, after: &M) -> Result<GradientsParams, Error> {
     let mut collect = Collect::default();
     after.visit(&mut collect);
@@ -56,17 +56,18 @@ pub fn displacement<M: Module>(before: &M, after: &M) -> Result<GradientsParams,
     if let Some(error) = subtract.wrong {
         return Err(error);
     }
-    match subtract.difference.len() == subtract.trainable {
-        true => Ok(subtract.difference),
-        false => Err(Error::ForeignDirection {
+    if subtract.difference.len() == subtract.trainable {
+        Ok(subtract.difference)
+    } else {
+        Err(Error::ForeignDirection {
             what: "model after the step",
             entries: subtract.trainable,
             matched: subtract.difference.len(),
-        }),
+        })
     }
 }
 
-/// Off the tape, in f32 at least.
+/// The value of a parameter off the tape, in f32 at least.
 fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
     let value = param.base().inner();
     match value.dtype() {
@@ -106,7 +107,7 @@ impl ModuleVisitor for Subtract {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        // A parameter that two layers share is met twice.
+        // A parameter that two layers share is visited twice.
         if !param.is_require_grad() || self.difference.get::<D>(param.id).is_some() {
             return;
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 
-use super::fisher::FisherAt;
+use super::fisher_at::FisherAt;
 use super::quality::Quality;
 use crate::error::Error;
 use crate::jacobian::{Jacobian, Recorded};
@@ -52,16 +52,9 @@ impl fmt::Display for SweepRule {
     }
 }
 
-/// One point of a sweep: a line of a table of γ against λ, see [`Sweep`].
-///
-/// ```
-/// use burn_ief::eval::SweepPoint;
-///
-/// fn line(point: &SweepPoint) -> String {
-///     format!("{},{},{}", point.rule, point.report.damping, point.quality.gamma())
-/// }
-/// ```
+/// One point of a sweep: a line of a table of γ against λ. See [`Sweep`] for an example.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct SweepPoint {
     /// The rule.
     pub rule: SweepRule,
@@ -79,7 +72,7 @@ pub struct SweepPoint {
 /// use burn::nn::LinearConfig;
 /// use burn::nn::loss::CrossEntropyLossConfig;
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
-/// use burn_ief::eval::{Fisher, Loss, Sweep, SweepRule};
+/// use burn_ief::eval::{Fisher, LossKind, Sweep, SweepRule};
 /// use burn_ief::jacobian::Recorded;
 /// use burn_ief::nn::LinearRecorded;
 /// use burn_ief::update::Amount;
@@ -98,14 +91,16 @@ pub struct SweepPoint {
 /// let grads = loss(cross_entropy).backward();
 /// let recorded = Recorded::collect(tape, grads, &model, None)?;
 ///
-/// let at = Fisher::new(Loss::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;
+/// let at = Fisher::new(LossKind::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;
 /// let sweep = Sweep::new(&recorded)?;
 /// let sgd = at.quality(sweep.gradient(), sweep.gradient())?;
 /// let amounts = [1e-6, 1e-3, 1.0].map(Amount::Relative);
 /// let points = sweep.qualities(&at, &SweepRule::ALL, &amounts)?;
 /// assert_eq!(points.len(), 12);
-/// let ratios: Vec<f64> = points.iter().map(|p| p.quality.ratio(&sgd)).collect();
-/// assert!(ratios.iter().all(|ratio| ratio.is_finite()));
+/// for point in &points {
+///     println!("{},{},{}", point.rule, point.report.damping, point.quality.gamma());
+///     assert!(point.quality.ratio(&sgd).is_finite());
+/// }
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 pub struct Sweep {
