@@ -12,7 +12,7 @@ use super::exact::OutputRows;
 use super::fisher::Fisher;
 use super::gamma_method::GammaMethod;
 use super::monte_carlo::{DrawnRows, Draws};
-use super::outputs::{check_finite, check_same_shape, flattened, widened};
+use super::outputs::{check_finite, check_same_shape, expand_padding, flattened, widened};
 use super::quality::{FisherCurvature, PassCount, Quality};
 use super::trainable::{Checked, SquaredLengths, Trainable, epsilon};
 use crate::error::Error;
@@ -371,29 +371,6 @@ impl<'a, M: Module> FisherAt<'a, M> {
             },
         }
     }
-}
-
-/// The padding `[M, T]` for every output, `[M, T, C]`.
-///
-/// # Errors
-///
-/// [`Error::Size`] if it does not fit the outputs z.
-fn expand_padding(padding: &Tensor<2, Bool>, z: &Tensor<3>) -> Result<Tensor<3, Bool>, Error> {
-    let [samples, positions, _] = z.dims();
-    let names = ["samples of the padding", "positions of the padding"];
-    for (axis, what) in names.into_iter().enumerate() {
-        let (expected, found) = (z.dims()[axis], padding.dims()[axis]);
-        if expected != found {
-            return Err(Error::Size {
-                what,
-                expected,
-                found,
-            });
-        }
-    }
-    let padding = padding.clone().inner().to_device(&z.device());
-    let padding = padding.reshape([samples, positions, 1]);
-    Ok(padding.expand(z.dims()))
 }
 
 /// What the cell holds, made by `make` if the cell is empty, and whether it is new.

@@ -1,6 +1,6 @@
-//! The outputs of a batch: one shape for all models, and checks of shapes and values.
+//! The outputs of a batch: one shape for all models, padding, and checks of shapes and values.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 
 use crate::error::Error;
 use crate::jacobian::to_host;
@@ -26,6 +26,32 @@ pub(super) fn widened(z: Tensor<3>) -> Tensor<3> {
         DType::F32 | DType::F64 => z,
         _ => z.cast(DType::F32),
     }
+}
+
+/// The padding `[M, T]` for every output, `[M, T, C]`.
+///
+/// # Errors
+///
+/// [`Error::Size`] if it does not fit the outputs z.
+pub(super) fn expand_padding(
+    padding: &Tensor<2, Bool>,
+    z: &Tensor<3>,
+) -> Result<Tensor<3, Bool>, Error> {
+    let [samples, positions, _] = z.dims();
+    let names = ["samples of the padding", "positions of the padding"];
+    for (axis, what) in names.into_iter().enumerate() {
+        let (expected, found) = (z.dims()[axis], padding.dims()[axis]);
+        if expected != found {
+            return Err(Error::Size {
+                what,
+                expected,
+                found,
+            });
+        }
+    }
+    let padding = padding.clone().inner().to_device(&z.device());
+    let padding = padding.reshape([samples, positions, 1]);
+    Ok(padding.expand(z.dims()))
 }
 
 /// # Errors
