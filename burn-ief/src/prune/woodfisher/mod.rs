@@ -1,5 +1,6 @@
 //! WoodFisher: pruning by the inverse of a block-diagonal Fisher matrix.
 
+mod block;
 mod blocks;
 mod config;
 mod fisher;
