@@ -16,13 +16,13 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric, dot};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::prune::{
     BlockOrder, Compensation, PruneCurvature, PruneScope, SparsityMask, WoodFisher,
     WoodFisherConfig, prune_by_magnitude,
 };
 use burn_ief::update::Amount;
-use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 use double::device;
 use net::{Reduction, cases};
 use oracle::{by_sample, distance, output_norms, record, values};
@@ -150,7 +150,7 @@ fn linear(weights: Vec<f64>, features: usize, outputs: usize) -> Linear {
 
 /// ½ ‖xW − y‖² of each sample.
 fn squares(layer: &Linear, [x, y]: &[Tensor<2>; 2]) -> Tensor<1> {
-    let z = output_with(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
+    let z = mark_output_as(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
     (z - y.clone()).square().sum_dim(1).squeeze_dim(1) * 0.5
 }
 
@@ -161,7 +161,7 @@ fn least_squares_fisher(layer: &Linear, data: &[Tensor<2>; 2], damping: f64) -> 
     let mask = SparsityMask::weights(layer).unwrap();
     let mut fisher = settings.init(layer, &mask);
     let tape = Tape::start();
-    let grads = mean_loss(squares(layer, data)).backward();
+    let grads = mark_mean_loss(squares(layer, data)).backward();
     fisher.record(tape, grads, layer).unwrap();
     fisher
 }
@@ -238,8 +238,8 @@ fn with_unit_output_gradients_both_curvatures_agree() {
         let mask = SparsityMask::weights(&layer).unwrap();
         let mut fisher = settings.init(&layer, &mask);
         let tape = Tape::start();
-        let z = output_with(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
-        let grads = mean_loss((z * c.clone()).sum_dim(1).squeeze_dim(1)).backward();
+        let z = mark_output_as(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
+        let grads = mark_mean_loss((z * c.clone()).sum_dim(1).squeeze_dim(1)).backward();
         fisher.record(tape, grads, &layer).unwrap();
         fisher.inverse_diagonal().unwrap().concat()
     });
@@ -257,7 +257,7 @@ fn the_improved_matrix_does_not_see_the_scale_of_the_loss() {
         let mask = SparsityMask::weights(&layer).unwrap();
         let mut fisher = settings.init(&layer, &mask);
         let tape = Tape::start();
-        let grads = mean_loss(squares(&layer, &data) * scale).backward();
+        let grads = mark_mean_loss(squares(&layer, &data) * scale).backward();
         fisher.record(tape, grads, &layer).unwrap();
         fisher.inverse_diagonal().unwrap().concat()
     };
@@ -327,7 +327,7 @@ fn pruned_weights_are_as_if_they_were_not_there() {
         .with_order(BlockOrder::RowMajor);
     let mut fisher = settings.init(&first.model, &first.mask);
     let tape = Tape::start();
-    let loss = mean_loss(squares(&first.model, &data));
+    let loss = mark_mean_loss(squares(&first.model, &data));
     fisher.record(tape, loss.backward(), &first.model).unwrap();
 
     let rows = Jacobian::by_sample(&first.model, 30, |layer, n| {
@@ -407,7 +407,7 @@ fn a_relative_damping_is_a_fraction_of_the_mean_diagonal() {
     let mut fisher = settings.init(&layer, &mask);
     assert_eq!(fisher.damping_used(), None);
     let tape = Tape::start();
-    let grads = mean_loss(squares(&layer, &data)).backward();
+    let grads = mark_mean_loss(squares(&layer, &data)).backward();
     fisher.record(tape, grads, &layer).unwrap();
     // The rows are xᵀe/‖e‖, of squared norm ‖x‖².
     let x = values(data[0].clone());

@@ -15,7 +15,7 @@ use super::loss_kind::LossKind;
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::eval::{Fisher, GammaMethod, LossKind, summed_gradient};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(2, 3).init(&device);

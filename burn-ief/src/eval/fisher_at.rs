@@ -16,7 +16,7 @@ use super::outputs::{check_finite, check_same_shape, expand_padding, flattened, 
 use super::quality::{FisherCurvature, PassCount, Quality};
 use super::trainable::{Checked, SquaredLengths, Trainable, epsilon};
 use crate::error::Error;
-use crate::tape::recorder;
+use crate::record::recorder;
 
 /// Most outputs of a sample for which [`GammaMethod::Auto`] makes one pass per output.
 const FEW_OUTPUTS: usize = 10;
@@ -199,7 +199,7 @@ impl<'a, M: Module> FisherAt<'a, M> {
     /// - [`Error::NonFinite`] if outputs along Δ are NaN or infinite, [`Error::Size`] if `forward`
     ///   returns other shapes from one call to the next.
     /// - For the recorded methods, the errors of
-    ///   [`Recorded::collect`](crate::jacobian::Recorded::collect).
+    ///   [`RecordedBatch::collect`](crate::jacobian::RecordedBatch::collect).
     /// - [`Error::NestedRecording`] inside a recording.
     pub fn curvature(&self, direction: &GradientsParams) -> Result<FisherCurvature, Error> {
         Ok(self.response(direction)?.curvature)

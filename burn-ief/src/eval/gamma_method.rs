@@ -6,7 +6,7 @@
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::eval::{Fisher, GammaMethod, LossKind, summed_gradient};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(2, 1).init(&device);

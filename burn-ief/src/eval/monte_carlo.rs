@@ -7,7 +7,7 @@ use super::loss_kind::LossKind;
 use super::recorded_pass::record;
 use crate::error::Error;
 use crate::jacobian::{Direction, Jacobian};
-use crate::tape::LabelDraw;
+use crate::record::LabelDraw;
 
 /// The rows ∇log p of drawn labels, for each draw.
 pub(super) struct DrawnRows {

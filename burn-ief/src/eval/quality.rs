@@ -10,7 +10,7 @@ use super::gamma_method::GammaMethod;
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::eval::{Fisher, LossKind, summed_gradient};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(2, 1).with_bias(false).init(&device);

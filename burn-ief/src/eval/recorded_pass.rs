@@ -5,14 +5,14 @@ use burn::tensor::Tensor;
 
 use super::outputs::flattened;
 use crate::error::Error;
-use crate::jacobian::{Jacobian, Recorded};
-use crate::tape::{LossScale, Tape};
+use crate::jacobian::{Jacobian, RecordedBatch};
+use crate::record::{LossScale, Tape};
 
 /// The gradient of `Σ z ∘ cotangent`, sample by sample; `cotangent` is `[M, T, C]`.
 ///
 /// # Errors
 ///
-/// As [`Recorded::collect`]; [`Error::NothingRecorded`] if the outputs do not depend on a trainable
+/// As [`RecordedBatch::collect`]; [`Error::NothingRecorded`] if the outputs do not depend on a trainable
 /// parameter; [`Error::Size`] if the recorded calls saw another number of samples.
 pub(super) fn record<M: Module, const D: usize>(
     module: &M,
@@ -29,7 +29,7 @@ pub(super) fn record<M: Module, const D: usize>(
     }
     let cotangent = cotangent.cast(z.dtype());
     let grads = (z * cotangent).sum().backward();
-    let jacobian = Recorded::collect(tape, grads, module, group)?.jacobian();
+    let jacobian = RecordedBatch::collect(tape, grads, module, group)?.jacobian();
     if jacobian.samples() != samples {
         return Err(Error::Size {
             what: "samples on axis 0 of the recorded calls",

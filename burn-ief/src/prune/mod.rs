@@ -11,9 +11,9 @@
 //! use burn::nn::LinearConfig;
 //! use burn::nn::loss::CrossEntropyLossConfig;
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
-//! use burn_ief::nn::LinearRecorded;
+//! use burn_ief::nn::ForwardRecorded;
 //! use burn_ief::prune::{SparsityMask, WoodFisherConfig};
-//! use burn_ief::{Tape, output};
+//! use burn_ief::{Tape, mark_output};
 //!
 //! let device = Device::flex().autodiff();
 //! let model = LinearConfig::new(6, 3).init(&device); // a trained model
@@ -24,7 +24,7 @@
 //! let mut fisher = WoodFisherConfig::new(32).init(&model, &dense);
 //! // For every batch, until the matrix has its 32 per-sample gradients:
 //! let tape = Tape::start();
-//! let logits = output(model.forward_recorded(x));
+//! let logits = mark_output(model.forward_recorded(x));
 //! let cross_entropy = CrossEntropyLossConfig::new().init(&device).forward(logits, y);
 //! fisher.record(tape, cross_entropy.backward(), &model)?;
 //!

@@ -7,9 +7,9 @@ use super::blocks::InverseBlocks;
 use super::config::{PruneCurvature, WoodFisherConfig};
 use super::target::Target;
 use crate::error::Error;
-use crate::jacobian::{Jacobian, Recorded};
+use crate::jacobian::{Jacobian, RecordedBatch};
 use crate::prune::mask::SparsityMask;
-use crate::tape::Tape;
+use crate::record::Tape;
 use crate::update::Amount;
 
 /// Pruning by a block-diagonal inverse Fisher matrix of a model's weights (WoodFisher).
@@ -140,7 +140,7 @@ impl WoodFisher {
     ///
     /// # Errors
     ///
-    /// As [`Recorded::collect`] and [`add`](Self::add).
+    /// As [`RecordedBatch::collect`] and [`add`](Self::add).
     pub fn record<M: Module>(
         &mut self,
         tape: Tape,
@@ -149,7 +149,7 @@ impl WoodFisher {
     ) -> Result<usize, Error> {
         let ids = self.targets.iter().map(|target| target.param.id).collect();
         let group = ParamGroup::from_ids(ids);
-        self.add(&Recorded::collect(tape, grads, module, Some(&group))?)
+        self.add(&RecordedBatch::collect(tape, grads, module, Some(&group))?)
     }
 
     /// Add the gradients of a recorded batch, until the matrix has N of them; returns how many were
@@ -158,7 +158,7 @@ impl WoodFisher {
     /// # Errors
     ///
     /// As [`add_rows`](Self::add_rows); [`Error::NoOutput`] for iEF if no output was marked.
-    pub fn add(&mut self, recorded: &Recorded) -> Result<usize, Error> {
+    pub fn add(&mut self, recorded: &RecordedBatch) -> Result<usize, Error> {
         let weights = match self.config.curvature {
             PruneCurvature::Empirical => vec![1.0; recorded.samples()],
             PruneCurvature::Improved => recorded.output_norms()?,
