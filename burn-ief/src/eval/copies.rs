@@ -3,7 +3,7 @@
 use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 
-use crate::jacobian::Direction;
+use crate::params::Direction;
 
 /// A copy of the model at θ + step, or at θ − step.
 pub(super) fn moved<M: Module>(module: &M, step: &Direction, forward: bool) -> M {

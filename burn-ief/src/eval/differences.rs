@@ -4,10 +4,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::copies::moved;
-use super::outputs::{check_finite, check_same_shape, widened};
+use super::outputs::{check_finite, check_same_shape};
 use super::trainable::{Checked, SquaredLengths, epsilon};
 use crate::error::Error;
-use crate::jacobian::{Direction, to_host};
+use crate::jacobian::to_host;
+use crate::params::{Direction, widen};
 
 /// The first step is kept if the outputs changed by what was asked for, within this factor.
 const NEAR: f64 = 16.0;
@@ -61,7 +62,7 @@ pub(super) fn rates<M: Module>(
         });
     }
     let outputs = |module: &M| -> Result<Tensor<3>, Error> {
-        let z_there = widened(forward(module));
+        let z_there = widen(forward(module).inner());
         check_same_shape(&z_there, z)?;
         check_finite("logits on the way along the direction", &z_there)?;
         Ok(z_there)

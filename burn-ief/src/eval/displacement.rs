@@ -1,12 +1,11 @@
 //! The direction of an optimizer's step, from the model before and after it.
 
-use std::collections::HashMap;
-
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::Tensor;
 
 use crate::error::Error;
+use crate::params::{Direction, ParamInfo, ParamVisitor, Place, visit, widen};
 
 /// The update of any optimizer as a direction to judge: θ_before − θ_after of every trainable
 /// parameter.
@@ -43,91 +42,70 @@ use crate::error::Error;
 /// [`Error::ForeignDirection`] if `after` lacks a trainable parameter of `before`,
 /// [`Error::RowShape`] if one has another shape in `after`.
 pub fn displacement<M: Module>(before: &M, after: &M) -> Result<GradientsParams, Error> {
-    let mut collect = Collect::default();
-    after.visit(&mut collect);
-    let mut subtract = Subtract {
-        after: collect.0,
-        path: Vec::new(),
-        trainable: 0,
-        difference: GradientsParams::new(),
-        wrong: None,
-    };
-    before.visit(&mut subtract);
-    if let Some(error) = subtract.wrong {
-        return Err(error);
-    }
-    if subtract.difference.len() == subtract.trainable {
-        Ok(subtract.difference)
-    } else {
-        Err(Error::ForeignDirection {
-            what: "model after the step",
-            entries: subtract.trainable,
-            matched: subtract.difference.len(),
-        })
-    }
-}
-
-/// The value of a parameter off the tape, in f32 at least.
-fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
-    let value = param.base().inner();
-    match value.dtype() {
-        DType::F64 => value,
-        _ => value.cast(DType::F32),
-    }
-}
-
-/// Flattened values and shapes of all parameters.
-#[derive(Default)]
-struct Collect(HashMap<ParamId, (Shape, Tensor<1>)>);
-
-impl ModuleVisitor for Collect {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = value(param);
-        let shape = value.shape();
-        let count = shape.num_elements();
-        self.0.insert(param.id, (shape, value.reshape([count])));
-    }
-}
-
-struct Subtract {
-    after: HashMap<ParamId, (Shape, Tensor<1>)>,
-    path: Vec<String>,
-    trainable: usize,
-    difference: GradientsParams,
-    wrong: Option<Error>,
-}
-
-impl ModuleVisitor for Subtract {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        // A parameter that two layers share is visited twice.
-        if !param.is_require_grad() || self.difference.get::<D>(param.id).is_some() {
-            return;
-        }
-        self.trainable += 1;
-        let value = value(param);
-        let Some((shape, after)) = self.after.get(&param.id) else {
-            return;
+    let after = values(after, |_| true);
+    let before = values(before, |trainable| trainable);
+    let entries = before.len();
+    let mut difference = Direction::default();
+    let mut params = Vec::with_capacity(entries);
+    for Value { param, value } in before {
+        let Some(after) = after.iter().find(|after| after.param.id == param.id) else {
+            continue;
         };
-        if *shape != value.shape() {
-            self.wrong = Some(Error::RowShape {
-                parameter: self.path.join("."),
-                expected: value.shape().to_string(),
-                found: shape.to_string(),
+        if after.param.shape != param.shape {
+            return Err(Error::RowShape {
+                parameter: param.path,
+                expected: param.shape.to_string(),
+                found: after.param.shape.to_string(),
             });
-            return;
         }
-        let after = after.clone().to_device(&value.device());
-        let after = after.cast(value.dtype()).reshape(value.shape());
-        self.difference.register(param.id, value - after);
+        let after = after.value.clone().to_device(&value.device());
+        let after = after.cast(value.dtype());
+        difference.add(param.id, value - after);
+        params.push(param);
     }
+    if params.len() < entries {
+        return Err(Error::ForeignDirection {
+            what: "model after the step",
+            entries,
+            matched: params.len(),
+        });
+    }
+    Ok(difference.into_gradients(&params))
+}
+
+/// A parameter with its value: flattened, off the tape, in f32 at least.
+struct Value {
+    param: ParamInfo,
+    value: Tensor<1>,
+}
+
+/// The parameters of a module, each of them once, for which `choose` holds; its argument says
+/// whether the parameter is trainable.
+fn values<M: Module>(module: &M, choose: impl Fn(bool) -> bool) -> Vec<Value> {
+    struct Collect<F> {
+        choose: F,
+        values: Vec<Value>,
+    }
+    impl<F: Fn(bool) -> bool> ParamVisitor for Collect<F> {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            // A parameter that two layers share is visited twice.
+            let known = self.values.iter().any(|known| known.param.id == param.id);
+            if known || !(self.choose)(param.is_require_grad()) {
+                return;
+            }
+            let info = ParamInfo::new(place, param);
+            self.values.push(Value {
+                value: widen(param.base().inner()).reshape([info.len()]),
+                param: info,
+            });
+        }
+    }
+    let mut collect = Collect {
+        choose,
+        values: Vec::new(),
+    };
+    visit(module, &mut collect);
+    collect.values
 }
 
 #[cfg(test)]

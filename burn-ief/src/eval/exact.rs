@@ -5,7 +5,8 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::recorded_pass::record;
 use crate::error::Error;
-use crate::jacobian::{Direction, Jacobian};
+use crate::jacobian::Jacobian;
+use crate::params::Direction;
 
 /// The Jacobian of every output of a sample, T·C of them.
 pub(super) struct OutputRows {

@@ -12,10 +12,11 @@ use super::exact::OutputRows;
 use super::fisher::Fisher;
 use super::gamma_method::GammaMethod;
 use super::monte_carlo::{DrawnRows, Draws};
-use super::outputs::{check_finite, check_same_shape, expand_padding, flattened, widened};
+use super::outputs::{check_finite, check_same_shape, expand_padding, flattened};
 use super::quality::{FisherCurvature, PassCount, Quality};
 use super::trainable::{Checked, SquaredLengths, Trainable, epsilon};
 use crate::error::Error;
+use crate::params::widen;
 use crate::record::recorder;
 
 /// Most outputs of a sample for which [`GammaMethod::Auto`] makes one pass per output.
@@ -113,7 +114,7 @@ impl<'a, M: Module> FisherAt<'a, M> {
         let without_gradients = module.valid();
         let z = flattened(forward(&without_gradients));
         let coarse = trainable.epsilon.max(epsilon(z.dtype())) > COARSE;
-        let mut z = widened(z);
+        let mut z = widen(z.inner());
         if z.dims().contains(&0) {
             return Err(Error::Size {
                 what: "outputs of the batch",

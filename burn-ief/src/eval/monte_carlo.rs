@@ -6,7 +6,8 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use super::loss_kind::LossKind;
 use super::recorded_pass::record;
 use crate::error::Error;
-use crate::jacobian::{Direction, Jacobian};
+use crate::jacobian::Jacobian;
+use crate::params::Direction;
 use crate::record::LabelDraw;
 
 /// The rows ∇log p of drawn labels, for each draw.

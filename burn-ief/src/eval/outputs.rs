@@ -1,6 +1,6 @@
 //! The outputs of a batch: one shape for all models, padding, and checks of shapes and values.
 
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, Tensor};
 
 use crate::error::Error;
 use crate::jacobian::to_host;
@@ -17,15 +17,6 @@ pub(super) fn flattened<const D: usize>(z: Tensor<D>) -> Tensor<3> {
         [dims[0], positions, classes]
     };
     z.reshape(shape)
-}
-
-/// The outputs off the tape, in f32 at least.
-pub(super) fn widened(z: Tensor<3>) -> Tensor<3> {
-    let z = z.inner();
-    match z.dtype() {
-        DType::F32 | DType::F64 => z,
-        _ => z.cast(DType::F32),
-    }
 }
 
 /// The padding `[M, T]` for every output, `[M, T, C]`.

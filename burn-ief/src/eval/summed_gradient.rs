@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Gradients;
 
-use crate::optim::map_gradients;
+use crate::params::gradients;
 
 /// The gradient of the summed loss, from the gradients of a scalar loss that is `factor` times the
 /// sum.
@@ -27,6 +27,6 @@ use crate::optim::map_gradients;
 /// ```
 pub fn summed_gradient<M: Module>(grads: Gradients, module: &M, factor: f64) -> GradientsParams {
     let mut grads = GradientsParams::from_grads(grads, module);
-    map_gradients(module, &mut grads, |_, grad| Some(grad / factor));
+    gradients::map(module, &mut grads, |_, grad| Some(grad / factor));
     grads
 }

@@ -1,20 +1,20 @@
 //! The parameters that a Fisher matrix is about, and directions that are checked against them.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::module::{Module, Param, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 
 use super::inner_product::{inner, square};
 use crate::error::Error;
-use crate::jacobian::{Direction, JacobianParam};
+use crate::params::{Direction, ParamInfo, ParamVisitor, Place, visit, widen};
 
 /// The trainable parameters of a module that a Fisher matrix is about.
 #[derive(Default)]
 pub(super) struct Trainable {
     /// Trainable parameters inside the group.
-    pub params: Vec<JacobianParam>,
+    pub params: Vec<ParamInfo>,
     /// Trainable parameters outside the group.
-    others: Vec<JacobianParam>,
+    others: Vec<ParamInfo>,
     /// ‖θ‖² of each of `params`.
     squares: Vec<f64>,
     /// The rounding unit of the coarsest precision among `params`.
@@ -37,10 +37,9 @@ impl Trainable {
     pub fn of<M: Module>(module: &M, group: Option<&ParamGroup>) -> Result<Self, Error> {
         let mut walk = Walk {
             group,
-            path: Vec::new(),
             found: Self::default(),
         };
-        module.visit(&mut walk);
+        visit(module, &mut walk);
         if walk.found.params.is_empty() {
             Err(Error::NothingTrainable)
         } else {
@@ -57,7 +56,7 @@ impl Trainable {
     pub fn check(&self, what: &'static str, v: &GradientsParams) -> Result<Checked, Error> {
         let direction = Direction::from_gradients(&self.params, v)?;
         let others = Direction::from_gradients(&self.others, v)?;
-        let count = |params: &[JacobianParam], entries: &Direction| {
+        let count = |params: &[ParamInfo], entries: &Direction| {
             let found = params.iter().map(|param| entries.get(param.id));
             found.flatten().count()
         };
@@ -132,42 +131,28 @@ impl Trainable {
 
 struct Walk<'a> {
     group: Option<&'a ParamGroup>,
-    path: Vec<String>,
     found: Trainable,
 }
 
-impl ModuleVisitor for Walk<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !param.is_require_grad() {
+impl ParamVisitor for Walk<'_> {
+    fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+        let Trainable { params, others, .. } = &self.found;
+        // A parameter that two layers share is visited twice.
+        let known = params
+            .iter()
+            .chain(others)
+            .any(|known| known.id == param.id);
+        if known || !param.is_require_grad() {
             return;
         }
-        let value = param.base().inner();
-        let path = self.path.join(".");
-        let inside = |group: &ParamGroup| group.matches(&param.id, Some(&path));
-        let inside = self.group.is_none_or(inside);
-        let info = JacobianParam {
-            id: param.id,
-            path,
-            shape: value.shape(),
-        };
-        if !inside {
+        let info = ParamInfo::new(place, param);
+        let inside = |group: &ParamGroup| group.matches(&info.id, Some(&info.path));
+        if !self.group.is_none_or(inside) {
             self.found.others.push(info);
             return;
         }
-        self.found.epsilon = self.found.epsilon.max(epsilon(value.dtype()));
-        let value = match value.dtype() {
-            DType::F64 => value,
-            _ => value.cast(DType::F32),
-        };
-        let value = value.reshape([info.shape.num_elements()]);
+        self.found.epsilon = self.found.epsilon.max(epsilon(info.dtype));
+        let value = widen(param.base().inner()).reshape([info.len()]);
         self.found.squares.push(square(value));
         self.found.params.push(info);
     }

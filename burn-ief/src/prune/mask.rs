@@ -1,11 +1,11 @@
 //! Which weights of a model are pruned, as a module.
 
 use burn::module::{Module, Param, ParamGroup, ParamId};
-use burn::tensor::{Bool, Shape, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::parameters::{Choice, Found, describe, find, rewrite};
+use super::parameters::{Choice, find, rewrite};
 use crate::error::Error;
-use crate::jacobian::JacobianParam;
+use crate::params::ParamInfo;
 
 /// Which weights of a model are pruned, as a module of frozen boolean parameters. Burn's records
 /// save and load it.
@@ -40,16 +40,10 @@ use crate::jacobian::JacobianParam;
 pub struct SparsityMask {
     /// For each covered parameter, flattened: true where a weight is pruned.
     pruned: Vec<Param<Tensor<1, Bool>>>,
-    /// The covered parameters, in the same order.
+    /// The covered parameters, in the same order. Those of a module that the mask is applied to have
+    /// the same paths and shapes; everything else may differ.
     #[module(skip)]
-    layout: Vec<Covered>,
-}
-
-/// A parameter that a mask covers.
-#[derive(Debug, Clone)]
-struct Covered {
-    path: String,
-    shape: Shape,
+    layout: Vec<ParamInfo>,
 }
 
 /// How many weights of a parameter are pruned.
@@ -100,21 +94,15 @@ impl SparsityMask {
         Self::new(find(module, &Choice::Group(group)))
     }
 
-    fn new(found: Vec<Found>) -> Result<Self, Error> {
-        if found.is_empty() {
+    fn new(layout: Vec<ParamInfo>) -> Result<Self, Error> {
+        if layout.is_empty() {
             return Err(Error::NothingToPrune);
         }
-        let mut pruned = Vec::with_capacity(found.len());
-        let mut layout = Vec::with_capacity(found.len());
-        for Found { param, device } in found {
-            let size = param.shape.num_elements();
-            let none = TensorData::new(vec![false; size], [size]);
-            let none = Tensor::from_data(none, &device);
+        let mut pruned = Vec::with_capacity(layout.len());
+        for param in &layout {
+            let none = TensorData::new(vec![false; param.len()], [param.len()]);
+            let none = Tensor::from_data(none, &param.device);
             pruned.push(Param::initialized(ParamId::new(), none));
-            layout.push(Covered {
-                path: param.path,
-                shape: param.shape,
-            });
         }
         Ok(Self { pruned, layout })
     }
@@ -150,10 +138,7 @@ impl SparsityMask {
 
     /// Number of weights that are covered.
     pub fn total(&self) -> usize {
-        self.layout
-            .iter()
-            .map(|covered| covered.shape.num_elements())
-            .sum()
+        self.layout.iter().map(ParamInfo::len).sum()
     }
 
     /// How many weights of each covered parameter are pruned, in the module's order.
@@ -204,23 +189,16 @@ impl SparsityMask {
     /// # Errors
     ///
     /// [`Error::ForeignMask`] if one is missing or has another shape.
-    pub(crate) fn locate<M: Module>(&self, module: &M) -> Result<Vec<JacobianParam>, Error> {
+    pub(crate) fn locate<M: Module>(&self, module: &M) -> Result<Vec<ParamInfo>, Error> {
         let found = find(module, &Choice::Group(&ParamGroup::all()));
         let mut located = Vec::with_capacity(self.layout.len());
         for covered in &self.layout {
-            let param = found
-                .iter()
-                .map(|found| &found.param)
-                .find(|param| param.path == covered.path);
-            match param {
+            match found.iter().find(|param| param.path == covered.path) {
                 Some(param) if param.shape == covered.shape => located.push(param.clone()),
-                _ => {
+                other => {
                     return Err(Error::ForeignMask {
-                        expected: describe(&covered.path, &covered.shape),
-                        found: match param {
-                            Some(param) => describe(&param.path, &param.shape),
-                            None => "nothing".into(),
-                        },
+                        expected: covered.describe(),
+                        found: other.map_or_else(|| "nothing".into(), ParamInfo::describe),
                     });
                 }
             }
@@ -308,6 +286,19 @@ mod tests {
             valid.first.weight.val().abs().sum().into_scalar::<f32>(),
             0.0
         );
+    }
+
+    #[test]
+    fn a_parameter_that_two_layers_share_is_covered_once() {
+        let mut net = net();
+        net.last = LinearConfig::new(4, 3).init(&Device::flex().autodiff());
+        net.last.weight = net.first.weight.clone();
+        let mask = SparsityMask::weights(&net).unwrap();
+        assert_eq!(paths(&mask), ["first.weight"]);
+        let masked = mask.with_pruned(vec![vec![true; 12]]).apply(net).unwrap();
+        for layer in [masked.first, masked.last] {
+            assert_eq!(layer.weight.val().abs().sum().into_scalar::<f32>(), 0.0);
+        }
     }
 
     #[test]

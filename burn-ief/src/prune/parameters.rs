@@ -1,9 +1,10 @@
 //! Finding, reading and writing the parameters of a module that are pruned.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::tensor::{Device, Shape, Tensor};
+use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId};
+use burn::tensor::Tensor;
 
-use crate::jacobian::{JacobianParam, to_host};
+use crate::jacobian::to_host;
+use crate::params::{ParamInfo, ParamVisitor, Place, visit};
 
 /// Which parameters of a module to look for.
 pub(super) enum Choice<'a> {
@@ -22,59 +23,37 @@ impl Choice<'_> {
     }
 }
 
-/// A parameter of a module.
-pub(super) struct Found {
-    pub param: JacobianParam,
-    pub device: Device,
-}
-
-/// The chosen parameters of a module, in its order.
-pub(super) fn find<M: Module>(module: &M, choice: &Choice<'_>) -> Vec<Found> {
+/// The chosen float parameters of a module, in its order, each of them once.
+pub(super) fn find<M: Module>(module: &M, choice: &Choice<'_>) -> Vec<ParamInfo> {
     struct Find<'a> {
         choice: &'a Choice<'a>,
-        path: Vec<String>,
-        found: Vec<Found>,
+        found: Vec<ParamInfo>,
     }
-    impl ModuleVisitor for Find<'_> {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.push(name.to_string());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let path = self.path.join(".");
-            if self.choice.takes(param, &path) {
-                self.found.push(Found {
-                    param: JacobianParam {
-                        id: param.id,
-                        path,
-                        shape: param.lazy_shape(),
-                    },
-                    device: param.lazy_device().inner(),
-                });
+    impl ParamVisitor for Find<'_> {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            // A parameter that two layers share is visited twice.
+            let known = self.found.iter().any(|known| known.id == param.id);
+            if !known && self.choice.takes(param, &place.path()) {
+                self.found.push(ParamInfo::new(place, param));
             }
         }
     }
     let mut find = Find {
         choice,
-        path: Vec::new(),
         found: Vec::new(),
     };
-    module.visit(&mut find);
+    visit(module, &mut find);
     find.found
 }
 
 /// Values of the given parameters, flattened, on the host.
-pub(super) fn read<M: Module>(module: &M, params: &[JacobianParam]) -> Vec<Vec<f64>> {
+pub(super) fn read<M: Module>(module: &M, params: &[ParamInfo]) -> Vec<Vec<f64>> {
     struct Read<'a> {
-        params: &'a [JacobianParam],
+        params: &'a [ParamInfo],
         values: Vec<Vec<f64>>,
     }
-    impl ModuleVisitor for Read<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+    impl ParamVisitor for Read<'_> {
+        fn float<const D: usize>(&mut self, _place: &Place<'_>, param: &Param<Tensor<D>>) {
             if let Some(k) = position(self.params, param.id) {
                 self.values[k] = to_host(param.base().inner());
             }
@@ -84,7 +63,7 @@ pub(super) fn read<M: Module>(module: &M, params: &[JacobianParam]) -> Vec<Vec<f
         params,
         values: vec![Vec::new(); params.len()],
     };
-    module.visit(&mut read);
+    visit(module, &mut read);
     read.values
 }
 
@@ -94,11 +73,11 @@ pub(super) fn read<M: Module>(module: &M, params: &[JacobianParam]) -> Vec<Vec<f
 /// Everything else about a parameter stays: its id, and how it takes part in autodiff.
 pub(super) fn rewrite<M: Module>(
     module: M,
-    params: &[JacobianParam],
+    params: &[ParamInfo],
     f: impl Fn(usize, Tensor<1>) -> Tensor<1>,
 ) -> M {
     struct Rewrite<'a, F> {
-        params: &'a [JacobianParam],
+        params: &'a [ParamInfo],
         f: F,
     }
     impl<F: Fn(usize, Tensor<1>) -> Tensor<1>> ModuleMapper for Rewrite<'_, F> {
@@ -134,11 +113,6 @@ pub(super) fn rewrite<M: Module>(
     module.map(&mut Rewrite { params, f })
 }
 
-fn position(params: &[JacobianParam], id: ParamId) -> Option<usize> {
+fn position(params: &[ParamInfo], id: ParamId) -> Option<usize> {
     params.iter().position(|param| param.id == id)
-}
-
-/// A parameter's path and shape, for messages.
-pub(super) fn describe(path: &str, shape: &Shape) -> String {
-    format!("`{path}` {:?}", shape.as_slice())
 }

@@ -6,14 +6,14 @@ use burn::tensor::{Tensor, TensorData};
 use super::config::Selection;
 use super::fisher::WoodFisher;
 use crate::error::Error;
-use crate::jacobian::JacobianParam;
+use crate::params::ParamInfo;
 use crate::prune::parameters::{read, rewrite};
 use crate::prune::pruned::Pruned;
 use crate::prune::select::{Candidates, removed_cost, select};
 
 /// The weights of a module and what the removal of each one costs, for each covered parameter.
 struct Priced {
-    params: Vec<JacobianParam>,
+    params: Vec<ParamInfo>,
     /// Flattened (row-major).
     weights: Vec<Vec<f64>>,
     candidates: Vec<Candidates>,

@@ -2,7 +2,8 @@
 
 use super::order::BlockOrder;
 use crate::error::Error;
-use crate::jacobian::{Jacobian, JacobianParam};
+use crate::jacobian::Jacobian;
+use crate::params::ParamInfo;
 
 /// Most entries of the dense rows of a parameter that are in memory at once (64 MiB in f64).
 const ENTRIES: usize = 1 << 23;
@@ -10,7 +11,7 @@ const ENTRIES: usize = 1 << 23;
 /// A parameter that is pruned.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub param: JacobianParam,
+    pub param: ParamInfo,
     pub order: BlockOrder,
     /// Weights that were pruned before, in the order of the blocks.
     pub pruned: Vec<bool>,
