@@ -1,7 +1,7 @@
 //! The errors a caller of this crate can meet.
 //!
 //! Every variant says what happened, where (the parameter's path in the module, or the sample),
-//! what was expected and found, and how to mend it.
+//! what was expected and found, and how to fix it.
 
 use std::fmt;
 
@@ -78,7 +78,7 @@ pub enum Error {
     )]
     NoOutput,
 
-    /// A recording with sampled labels was not told which scalar is the loss.
+    /// A recording with sampled labels does not know which scalar is the loss.
     #[error(
         "this recording draws labels from the model, but its loss was not marked: pass the scalar \
          loss through `burn_ief::mark_loss` (or the per-sample losses through `burn_ief::mark_mean_loss`) \
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn unrecorded_use_names_paths_and_the_mend() {
+    fn unrecorded_use_names_paths_and_the_fix() {
         let error = Error::UnrecordedUse {
             parameters: vec!["head.weight".into(), "head.bias".into()],
         };

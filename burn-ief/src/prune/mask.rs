@@ -3,7 +3,7 @@
 use burn::module::{Module, Param, ParamGroup, ParamId};
 use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::parameters::{Choice, find, rewrite};
+use super::parameters::{in_group, rewrite, weights};
 use crate::error::Error;
 use crate::params::ParamInfo;
 
@@ -81,7 +81,7 @@ impl SparsityMask {
     ///
     /// [`Error::NothingToPrune`] if there are none.
     pub fn weights<M: Module>(module: &M) -> Result<Self, Error> {
-        Self::new(find(module, &Choice::Weights))
+        Self::new(weights(module))
     }
 
     /// A mask of the float parameters of a module that a group matches, of any rank and frozen
@@ -91,7 +91,7 @@ impl SparsityMask {
     ///
     /// [`Error::NothingToPrune`] if there are none.
     pub fn group<M: Module>(module: &M, group: &ParamGroup) -> Result<Self, Error> {
-        Self::new(find(module, &Choice::Group(group)))
+        Self::new(in_group(module, group))
     }
 
     fn new(layout: Vec<ParamInfo>) -> Result<Self, Error> {
@@ -190,7 +190,7 @@ impl SparsityMask {
     ///
     /// [`Error::ForeignMask`] if one is missing or has another shape.
     pub(crate) fn locate<M: Module>(&self, module: &M) -> Result<Vec<ParamInfo>, Error> {
-        let found = find(module, &Choice::Group(&ParamGroup::all()));
+        let found = in_group(module, &ParamGroup::all());
         let mut located = Vec::with_capacity(self.layout.len());
         for covered in &self.layout {
             match found.iter().find(|param| param.path == covered.path) {

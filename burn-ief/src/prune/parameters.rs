@@ -4,42 +4,34 @@ use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId};
 use burn::tensor::Tensor;
 
 use crate::jacobian::to_host;
-use crate::params::{ParamInfo, ParamVisitor, Place, visit};
+use crate::params::{ParamInfo, ParamVisitor, Place, trainable, visit};
 
-/// Which parameters of a module to look for.
-pub(super) enum Choice<'a> {
-    /// Trainable parameters of rank 2 and higher: no biases, no scales of norms.
-    Weights,
-    /// The parameters of a group.
-    Group(&'a ParamGroup),
+/// The trainable parameters of rank 2 and higher, in the module's order: no biases, no scales of
+/// norms.
+pub(super) fn weights<M: Module>(module: &M) -> Vec<ParamInfo> {
+    let mut params = trainable(module);
+    params.retain(|param| param.shape.num_dims() >= 2);
+    params
 }
 
-impl Choice<'_> {
-    fn takes<const D: usize>(&self, param: &Param<Tensor<D>>, path: &str) -> bool {
-        match self {
-            Self::Weights => D >= 2 && param.is_require_grad(),
-            Self::Group(group) => group.matches(&param.id, Some(path)),
-        }
-    }
-}
-
-/// The chosen float parameters of a module, in its order, each of them once.
-pub(super) fn find<M: Module>(module: &M, choice: &Choice<'_>) -> Vec<ParamInfo> {
+/// The float parameters of a module that a group matches, frozen ones included, in the module's
+/// order, each of them once.
+pub(super) fn in_group<M: Module>(module: &M, group: &ParamGroup) -> Vec<ParamInfo> {
     struct Find<'a> {
-        choice: &'a Choice<'a>,
+        group: &'a ParamGroup,
         found: Vec<ParamInfo>,
     }
     impl ParamVisitor for Find<'_> {
         fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
             // A parameter that two layers share is visited twice.
             let known = self.found.iter().any(|known| known.id == param.id);
-            if !known && self.choice.takes(param, &place.path()) {
+            if !known && self.group.matches(&param.id, Some(&place.path())) {
                 self.found.push(ParamInfo::new(place, param));
             }
         }
     }
     let mut find = Find {
-        choice,
+        group,
         found: Vec::new(),
     };
     visit(module, &mut find);
