@@ -19,7 +19,7 @@
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
 //! use burn_ief::eval::{Fisher, LossKind, summed_gradient};
 //! use burn_ief::nn::ForwardRecorded;
-//! use burn_ief::{LossScale, NgdConfig, mark_output};
+//! use burn_ief::{LossScale, NgdConfig, mark_loss, mark_output};
 //!
 //! let device = Device::flex().autodiff();
 //! device.seed(1);
@@ -37,7 +37,7 @@
 //! let method = NgdConfig::new(3).build(); // or EF, iEF, SF, or any optimizer's step
 //! let tape = method.start();
 //! let loss = mean_loss(mark_output(model.forward_recorded(x.clone())));
-//! let grads = burn_ief::mark_loss(loss).backward();
+//! let grads = mark_loss(loss).backward();
 //! let natural = method.gradients(tape, grads, &model)?;
 //!
 //! let at = Fisher::new(LossKind::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;
