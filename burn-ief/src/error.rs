@@ -1,7 +1,7 @@
 //! The errors a caller of this crate can meet.
 //!
 //! Every variant says what happened, where (the parameter's path in the module, or the sample),
-//! what was expected and found, and how to mend it.
+//! what was expected and found, and how to fix it.
 
 use std::fmt;
 
@@ -78,7 +78,7 @@ pub enum Error {
     )]
     NoOutput,
 
-    /// A recording with sampled labels was not told which scalar is the loss.
+    /// A recording with sampled labels does not know which scalar is the loss.
     #[error(
         "this recording draws labels from the model, but its loss was not marked: pass the scalar \
          loss through `burn_ief::mark_loss` (or the per-sample losses through `burn_ief::mark_mean_loss`) \
@@ -114,6 +114,14 @@ pub enum Error {
          forms while the tape is alive, on a module that requires gradients"
     )]
     NothingRecorded,
+
+    /// There is no trainable parameter to differentiate with respect to.
+    #[error(
+        "no trainable parameter of the module (or of the group) takes part in its outputs: put \
+         the module on an autodiff device, do not freeze all of its parameters, or choose \
+         another group"
+    )]
+    NothingTrainable,
 
     /// A recorded parameter does not belong to the module that was passed.
     #[error("recorded parameter {id} is not a parameter of the module passed to `gradients`")]
@@ -154,7 +162,7 @@ pub enum Error {
     },
 
     /// A configuration field is out of its range.
-    #[error("configuration field `{field}` is {value}: {expected}")]
+    #[error("configuration field `{field}`: expected {expected}, found {value}")]
     Config {
         /// Name of the field.
         field: &'static str,
@@ -232,6 +240,17 @@ pub enum Error {
         size: usize,
     },
 
+    /// A matrix that a Cholesky factorisation needs is not positive definite.
+    #[error("{what} ({size} x {size}) is not positive definite in f64: {fix}")]
+    NotPositiveDefinite {
+        /// Which matrix.
+        what: &'static str,
+        /// Number of rows of the matrix.
+        size: usize,
+        /// What to change.
+        fix: &'static str,
+    },
+
     /// The Kronecker factors or the update of a layer hold NaN or infinity.
     #[error(
         "{what} of `{parameter}` hold NaN or infinity: lower the step size, raise the damping, or \
@@ -296,6 +315,18 @@ pub enum Error {
         parameter: String,
     },
 
+    /// A weight to be pruned, or what its removal costs, is NaN or infinite.
+    #[error(
+        "{what} of `{parameter}` are NaN or infinite: check that the weights of the model are \
+         finite, and raise the damping of the Fisher matrix"
+    )]
+    NonFiniteWeights {
+        /// Which quantity.
+        what: &'static str,
+        /// Path of the parameter in the module.
+        parameter: String,
+    },
+
     /// The loss does not change along a direction, so its quality is not defined.
     #[error(
         "the loss does not change along the direction: its inner product with the gradient is \
@@ -319,6 +350,27 @@ pub enum Error {
         /// The allowed difference.
         tolerance: f64,
     },
+}
+
+impl Error {
+    /// A configuration field that is out of its range.
+    ///
+    /// `expected` completes the sentence "expected …, found `value`".
+    ///
+    /// ```
+    /// use burn_ief::Error;
+    ///
+    /// let error = Error::config("draws", 0, "at least 1");
+    /// let text = "configuration field `draws`: expected at least 1, found 0";
+    /// assert_eq!(error.to_string(), text);
+    /// ```
+    pub fn config(field: &'static str, value: impl fmt::Display, expected: &'static str) -> Self {
+        Self::Config {
+            field,
+            value: value.to_string(),
+            expected,
+        }
+    }
 }
 
 /// Comma-separated, cut after eight entries.
@@ -354,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn unrecorded_use_names_paths_and_the_mend() {
+    fn unrecorded_use_names_paths_and_the_fix() {
         let error = Error::UnrecordedUse {
             parameters: vec!["head.weight".into(), "head.bias".into()],
         };

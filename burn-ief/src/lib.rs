@@ -7,16 +7,17 @@ pub mod flex;
 pub mod jacobian;
 pub(crate) mod linalg;
 pub mod methods;
+mod names;
 pub mod nn;
 pub mod optim;
 pub mod params;
 pub mod prelude;
+pub mod prune;
 pub mod record;
 pub mod rows;
 pub mod solve;
 #[cfg(feature = "train")]
 pub mod train;
-pub mod woodfisher;
 
 pub use error::Error;
 pub use record::{

@@ -37,7 +37,7 @@ impl Jacobian {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingRecorded`] if no parameter of the module requires a gradient.
+    /// [`Error::NothingTrainable`] if no parameter of the module requires a gradient.
     pub fn by_sample<M: Module>(
         module: &M,
         samples: usize,
@@ -128,7 +128,7 @@ struct RowsBySample<'a> {
 
 impl<'a> RowsBySample<'a> {
     fn new(params: &'a [ParamInfo]) -> Result<Self, Error> {
-        let first = params.first().ok_or(Error::NothingRecorded)?;
+        let first = params.first().ok_or(Error::NothingTrainable)?;
         Ok(Self {
             params,
             rows: vec![Vec::new(); params.len()],

@@ -9,6 +9,7 @@ use super::options::StepOptions;
 use super::report::StepReport;
 use crate::error::Error;
 use crate::jacobian::{RecordedBatch, Rest};
+use crate::names::named_variants;
 use crate::params::{Direction, ParamInfo};
 use crate::record::Tape;
 
@@ -27,6 +28,8 @@ pub enum Reduction {
     /// The sum of the updates of the shards, each solved on its own.
     Sum,
 }
+
+named_variants!(Reduction, "reduction", Joint = "joint", Mean = "mean", Sum = "sum");
 
 /// A natural-gradient method: from recorded batches to an update, in three phases.
 ///

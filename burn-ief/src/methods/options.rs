@@ -108,11 +108,7 @@ impl SolveOptions {
 /// Refuse a filter of parallel rows outside (0, 1].
 pub(super) fn check_cosine_filter(limit: Option<f64>) -> Result<(), Error> {
     match limit {
-        Some(limit) if !(limit > 0.0 && limit <= 1.0) => Err(Error::Config {
-            field: "cosine_filter",
-            value: limit.to_string(),
-            expected: "above 0 and at most 1",
-        }),
+        Some(limit) if !(limit > 0.0 && limit <= 1.0) => Err(Error::config("cosine_filter", limit, "above 0 and at most 1")),
         _ => Ok(()),
     }
 }
@@ -122,11 +118,7 @@ pub(super) fn at_least_one(field: &'static str, count: usize) -> Result<(), Erro
     if count > 0 {
         return Ok(());
     }
-    Err(Error::Config {
-        field,
-        value: "0".into(),
-        expected: "at least 1",
-    })
+    Err(Error::config(field, 0, "at least 1"))
 }
 
 /// Refuse a value outside [0, 1).
@@ -134,11 +126,7 @@ pub(super) fn fraction(field: &'static str, value: f64) -> Result<(), Error> {
     if (0.0..1.0).contains(&value) {
         return Ok(());
     }
-    Err(Error::Config {
-        field,
-        value: value.to_string(),
-        expected: "at least 0 and below 1",
-    })
+    Err(Error::config(field, value, "at least 0 and below 1"))
 }
 
 /// Refuse a value that is not finite and positive.
@@ -146,20 +134,12 @@ pub(super) fn above_zero(field: &'static str, value: f64) -> Result<(), Error> {
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }
-    Err(Error::Config {
-        field,
-        value: value.to_string(),
-        expected: "a finite number above 0",
-    })
+    Err(Error::config(field, value, "a finite number above 0"))
 }
 
 fn at_least_zero(field: &'static str, value: f64) -> Result<(), Error> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }
-    Err(Error::Config {
-        field,
-        value: value.to_string(),
-        expected: "a finite number of at least 0",
-    })
+    Err(Error::config(field, value, "a finite number of at least 0"))
 }

@@ -92,6 +92,14 @@ impl<'a> System<'a> {
         }
     }
 
+    /// With a Gram matrix of all rows that is known already.
+    pub(crate) fn with_gram(self, gram: Symmetric) -> Self {
+        Self {
+            gram: OnceCell::from(gram),
+            ..self
+        }
+    }
+
     /// With s, one entry per sample.
     pub fn with_output_norms(self, norms: Vec<f64>) -> Self {
         Self {

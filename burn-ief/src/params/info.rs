@@ -79,7 +79,7 @@ impl ParamInfo {
     }
 
     /// Its path and shape, for error messages.
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("`{}` {:?}", self.path, self.shape.as_slice())
     }
 }

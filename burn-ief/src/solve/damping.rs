@@ -1,9 +1,11 @@
 //! How much damping, and on what.
 
 use crate::error::Error;
+use crate::names::named_variants;
 
 /// How much.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DampingAmount {
     /// λ itself, in sum form.
     Absolute(f64),
@@ -12,8 +14,25 @@ pub enum DampingAmount {
     Relative(f64),
 }
 
+impl DampingAmount {
+    /// Check the number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it is negative, NaN or infinite.
+    pub fn validate(self) -> Result<(), Error> {
+        let (Self::Absolute(value) | Self::Relative(value)) = self;
+        if value.is_finite() && value >= 0.0 {
+            Ok(())
+        } else {
+            Err(Error::config("damping", value, "a finite number of at least 0"))
+        }
+    }
+}
+
 /// Which matrix λ is added to, for iEF. The two differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DampedMatrix {
     /// The improved empirical Fisher matrix `F̃ = Jᵀ diag(s)⁻¹ J`:
     /// `Δ = (F̃ + λI)⁻¹ g = Jᵀ (K + λ diag(s))⁻¹ s` (eqs. 14, 21).
@@ -50,6 +69,12 @@ pub struct Damping {
     /// Whether the precision of an f32 Gram matrix bounds λ from below, by M ε₃₂ times the mean
     /// diagonal. Matrices accumulated in f64 have no floor.
     pub floor: bool,
+}
+
+impl From<DampingAmount> for Damping {
+    fn from(amount: DampingAmount) -> Self {
+        Self::new(amount)
+    }
 }
 
 impl Default for Damping {
@@ -96,16 +121,7 @@ impl Damping {
     ///
     /// [`Error::Config`] if it is negative, NaN or infinite.
     pub fn validate(&self) -> Result<(), Error> {
-        let (DampingAmount::Absolute(value) | DampingAmount::Relative(value)) = self.amount;
-        if value.is_finite() && value >= 0.0 {
-            Ok(())
-        } else {
-            Err(Error::Config {
-                field: "damping",
-                value: value.to_string(),
-                expected: "a finite number of at least 0",
-            })
-        }
+        self.amount.validate()
     }
 
     /// λ and the floor under it, for a matrix with this mean diagonal.
@@ -124,3 +140,5 @@ impl Damping {
         (asked.max(floor), floor)
     }
 }
+
+named_variants!(DampedMatrix, "damped matrix", Fisher = "fisher", Gram = "gram");

@@ -1,10 +1,12 @@
 //! Damping of the Kronecker factors.
 
 use crate::error::Error;
+use crate::names::named_variants;
 use crate::solve::DampingAmount;
 
 /// How the damping is shared between the two factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DampingSplit {
     /// √λ on both, as in the reference vectors of the paper's authors.
     Even,
@@ -87,6 +89,8 @@ impl FactorDamping {
         }
     }
 }
+
+named_variants!(DampingSplit, "damping split", Even = "even", Pi = "pi");
 
 #[cfg(test)]
 mod tests {

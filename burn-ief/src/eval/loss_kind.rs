@@ -1,37 +1,48 @@
-//! The Fisher matrix at the outputs, H, for each loss.
+//! The loss that a model was trained with, and the Fisher matrix H at its outputs.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Tensor};
 
+use crate::jacobian::to_host;
 use crate::record::{LabelDraw, Likelihood};
 
-/// The loss, a negative log-likelihood of the model's outputs.
+/// The loss, which must be a negative log-likelihood of the model's outputs.
+///
+/// Outputs have the shape `[M, …, C]` for M samples. Axes between the batch and the last one are
+/// positions.
 ///
 /// ```
-/// use burn_ief::eval::{Fisher, Loss};
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::eval::{Fisher, LossKind, summed_gradient};
 ///
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(2, 5).init(&device);
 /// // One classification per position of a sequence: outputs `[M, T, C]`.
-/// let fisher = Fisher::new(Loss::CrossEntropy);
-/// # let _ = fisher;
+/// let x = Tensor::<3>::ones([3, 4, 2], &device);
+/// let at = Fisher::new(LossKind::CrossEntropy).at(&model, |model| model.forward(x.clone()))?;
+/// let delta = summed_gradient(model.forward(x.clone()).sum().backward(), &model, 1.0);
+/// assert_eq!(at.curvature(&delta)?.per_sample.len(), 3);
+/// # Ok::<(), burn_ief::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub enum Loss {
+#[non_exhaustive]
+pub enum LossKind {
     /// Softmax cross-entropy over the last axis of the logits.
     ///
-    /// Axes between the batch and the last are positions, each with a label of its own: the
-    /// token-level cross-entropy of a sequence. Given the inputs (teacher forcing), the labels of
-    /// different positions are independent.
+    /// Every position has its own label, as in the token-level cross-entropy of a sequence. Given
+    /// the inputs (teacher forcing), the labels of different positions are independent.
     #[default]
     CrossEntropy,
-    /// Binary cross-entropy: every logit goes through a sigmoid of its own.
+    /// Binary cross-entropy: a sigmoid for every logit.
     BinaryCrossEntropy,
-    /// ½ (z − y)² per entry: a Gaussian of unit variance around the outputs, and F = JᵀJ.
+    /// ½ (z − y)² per entry: a Gaussian of unit variance around the outputs, so that F = JᵀJ.
     LeastSquares,
 }
 
-impl Loss {
+impl LossKind {
     /// H u for outputs z and their rates u, all `[M, T, C]`.
-    pub(super) fn curved(self, z: &Tensor<3>, u: Tensor<3>) -> Tensor<3> {
+    pub(super) fn product(self, z: &Tensor<3>, u: Tensor<3>) -> Tensor<3> {
         match self {
             Self::CrossEntropy => {
                 let p = softmax(z.clone(), 2);
@@ -47,8 +58,20 @@ impl Loss {
         }
     }
 
+    /// uᵀHu for each sample.
+    pub(super) fn sample_forms(self, z: &Tensor<3>, u: Tensor<3>) -> Vec<f64> {
+        // Squares of rates along an undamped direction overflow f32.
+        let largest = to_host(u.clone().abs().max())[0];
+        if largest == 0.0 {
+            return vec![0.0; u.dims()[0]];
+        }
+        let forms = self.position_forms(z, u / largest).sum_dim(1);
+        let forms = to_host(forms).into_iter();
+        forms.map(|form| form * largest * largest).collect()
+    }
+
     /// uᵀHu for each position, `[M, T]`.
-    pub(super) fn variances(self, z: &Tensor<3>, u: Tensor<3>) -> Tensor<2> {
+    fn position_forms(self, z: &Tensor<3>, u: Tensor<3>) -> Tensor<2> {
         let squares = match self {
             Self::CrossEntropy => {
                 let p = softmax(z.clone(), 2);
@@ -56,13 +79,13 @@ impl Loss {
                 // Centred first: the difference of two squares would cancel.
                 p * (u - mean).square()
             }
-            Self::BinaryCrossEntropy | Self::LeastSquares => self.curved(z, u.clone()) * u,
+            Self::BinaryCrossEntropy | Self::LeastSquares => self.product(z, u.clone()) * u,
         };
         squares.sum_dim(2).squeeze_dim(2)
     }
 
     /// A bound on uᵀHu of the batch for entries of u that are at most 1.
-    pub(super) fn bound(self, z: &Tensor<3>) -> f64 {
+    pub(super) fn largest_form(self, z: &Tensor<3>) -> f64 {
         let [samples, positions, classes] = z.dims();
         let each = match self {
             Self::CrossEntropy => 1.0,
@@ -99,28 +122,6 @@ impl Loss {
     }
 }
 
-/// The outputs of a batch: off the tape, in f32 at least, `[M, T, C]`.
-pub(super) fn flattened<const D: usize>(z: Tensor<D>) -> Tensor<3> {
-    let dims = z.dims();
-    let classes = dims[D - 1];
-    let positions = dims[1..D.max(2) - 1].iter().product::<usize>();
-    // A single axis is the batch, with one output each.
-    let shape = match D {
-        1 => [dims[0], 1, 1],
-        _ => [dims[0], positions, classes],
-    };
-    z.reshape(shape)
-}
-
-/// f32 and f64 as they are, narrower ones in f32.
-pub(super) fn widened(z: Tensor<3>) -> Tensor<3> {
-    let z = z.inner();
-    match z.dtype() {
-        DType::F32 | DType::F64 => z,
-        _ => z.cast(DType::F32),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,16 +139,16 @@ mod tests {
         let z = Tensor::<3>::from_floats([[[0.3, -1.0, 0.5], [2.0, 0.1, -0.4]]], &device);
         let u = Tensor::<3>::from_floats([[[1.0, 2.0, -1.0], [0.5, -3.0, 1.0]]], &device);
         for loss in [
-            Loss::CrossEntropy,
-            Loss::BinaryCrossEntropy,
-            Loss::LeastSquares,
+            LossKind::CrossEntropy,
+            LossKind::BinaryCrossEntropy,
+            LossKind::LeastSquares,
         ] {
             let many = z.clone().repeat_dim(0, DRAWS);
             let drawn = loss.draw(&many, &LabelDraw::sample(1, 3, 0));
             let rates = drawn * u.clone().expand([DRAWS, 2, 3]);
             let rates: Tensor<2> = rates.sum_dim(2).squeeze_dim(2);
             let estimate = entries(rates.square().mean_dim(0));
-            let expected = entries(loss.variances(&z, u.clone()));
+            let expected = entries(loss.position_forms(&z, u.clone()));
             for (estimate, expected) in estimate.iter().zip(&expected) {
                 // Kurtosis is at most about 10 here: five standard errors.
                 assert!(
@@ -155,26 +156,11 @@ mod tests {
                     "{loss:?}: {estimate} for {expected}"
                 );
             }
-            let product = loss.curved(&z, u.clone()) * u.clone();
+            let product = loss.product(&z, u.clone()) * u.clone();
             let product: Tensor<2> = product.sum_dim(2).squeeze_dim(2);
             for (a, b) in entries(product).iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-5 * b, "{loss:?}: {a} for {b}");
             }
         }
-    }
-
-    #[test]
-    fn outputs_of_any_rank_become_samples_positions_classes() {
-        let device = Device::flex();
-        assert_eq!(
-            flattened(Tensor::<1>::zeros([4], &device)).dims(),
-            [4, 1, 1]
-        );
-        assert_eq!(
-            flattened(Tensor::<2>::zeros([4, 3], &device)).dims(),
-            [4, 1, 3]
-        );
-        let z = Tensor::<4>::zeros([4, 2, 5, 3], &device);
-        assert_eq!(flattened(z).dims(), [4, 10, 3]);
     }
 }

@@ -1,30 +1,30 @@
-//! Which weights are pruned, as a module.
+//! Which weights of a model are pruned, as a module.
 
 use burn::module::{Module, Param, ParamGroup, ParamId};
-use burn::tensor::{Bool, Shape, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::parameters::{Choice, Found, describe, find, rewrite};
+use super::parameters::{in_group, rewrite, weights};
 use crate::error::Error;
 use crate::params::ParamInfo;
 
-/// Which weights of a model are pruned, as a module of frozen parameters: Burn's records save and
-/// load it.
+/// Which weights of a model are pruned, as a module of frozen boolean parameters. Burn's records
+/// save and load it.
 ///
-/// It covers some of the model's parameters, found by their paths, and takes a byte for each of
-/// their weights.
+/// It covers some or all of the model's parameters and finds them by their paths. It takes one byte
+/// per covered weight.
 ///
 /// ```
 /// use burn::module::{Module, ParamGroup};
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::Device;
-/// use burn_ief::woodfisher::{Scope, SparsityMask, magnitude};
+/// use burn_ief::prune::{PruneScope, SparsityMask, prune_by_magnitude};
 ///
 /// let model = LinearConfig::new(4, 5).init(&Device::flex().autodiff());
 /// let weights = SparsityMask::weights(&model)?;
 /// let chosen = SparsityMask::group(&model, &ParamGroup::from_predicate("weight"))?;
 /// assert_eq!((weights.total(), chosen.total()), (20, 20));
 ///
-/// let pruned = magnitude(model, &weights, 0.75, Scope::Global)?;
+/// let pruned = prune_by_magnitude(model, &weights, 0.75, PruneScope::Global)?;
 /// assert_eq!(pruned.mask.sparsity(), 0.75);
 /// let record = pruned.mask.into_record().into_bytes()?;
 /// // … in another process, with the model from its own record:
@@ -32,22 +32,18 @@ use crate::params::ParamInfo;
 /// let mask = SparsityMask::weights(&pruned.model)?.try_load_record(record)?;
 /// assert_eq!(mask.pruned(), 15);
 /// let model = mask.apply(pruned.model)?;
-/// # let _ = model;
+/// let zeros = model.weight.val().equal_elem(0.0).int().sum();
+/// assert_eq!(zeros.into_scalar::<i64>(), 15);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct SparsityMask {
-    /// Flattened, true where a weight is pruned; one for each covered parameter.
+    /// For each covered parameter, flattened: true where a weight is pruned.
     pruned: Vec<Param<Tensor<1, Bool>>>,
+    /// The covered parameters, in the same order. Those of a module that the mask is applied to have
+    /// the same paths and shapes; everything else may differ.
     #[module(skip)]
-    layout: Vec<Column>,
-}
-
-/// The parameter that an entry belongs to.
-#[derive(Debug, Clone)]
-struct Column {
-    path: String,
-    shape: Shape,
+    layout: Vec<ParamInfo>,
 }
 
 /// How many weights of a parameter are pruned.
@@ -55,73 +51,67 @@ struct Column {
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::Device;
-/// use burn_ief::woodfisher::{Scope, SparsityMask, magnitude};
+/// use burn_ief::prune::{PruneScope, SparsityMask, prune_by_magnitude};
 ///
 /// let model = LinearConfig::new(4, 5).init(&Device::flex().autodiff());
 /// let dense = SparsityMask::weights(&model)?;
-/// let pruned = magnitude(model, &dense, 0.5, Scope::Global)?;
+/// let pruned = prune_by_magnitude(model, &dense, 0.5, PruneScope::Global)?;
 /// let layer = &pruned.mask.layers()[0];
 /// assert_eq!((layer.path.as_str(), layer.pruned, layer.total), ("weight", 10, 20));
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerSparsity {
     /// Path of the parameter in the module.
     pub path: String,
-    /// Weights that are pruned.
+    /// Number of weights that are pruned.
     pub pruned: usize,
-    /// Weights in all.
+    /// Number of weights in all.
     pub total: usize,
 }
 
 impl SparsityMask {
-    /// For all trainable weights of a module, none of them pruned: matrices and tensors of higher
-    /// rank, neither biases nor the scales of norms.
+    /// A mask of all trainable weights of a module, none of them pruned.
+    ///
+    /// Weights are the parameters of rank 2 and higher. Biases and the scales of norms are not
+    /// covered.
     ///
     /// # Errors
     ///
     /// [`Error::NothingToPrune`] if there are none.
     pub fn weights<M: Module>(module: &M) -> Result<Self, Error> {
-        Self::new(find(module, &Choice::Weights))
+        Self::new(weights(module))
     }
 
-    /// For the float parameters of a module that a group matches, whatever their rank, none of
-    /// them pruned.
+    /// A mask of the float parameters of a module that a group matches, of any rank and frozen
+    /// ones included, with no weight pruned.
     ///
     /// # Errors
     ///
     /// [`Error::NothingToPrune`] if there are none.
     pub fn group<M: Module>(module: &M, group: &ParamGroup) -> Result<Self, Error> {
-        Self::new(find(module, &Choice::Group(group)))
+        Self::new(in_group(module, group))
     }
 
-    fn new(found: Vec<Found>) -> Result<Self, Error> {
-        if found.is_empty() {
+    fn new(layout: Vec<ParamInfo>) -> Result<Self, Error> {
+        if layout.is_empty() {
             return Err(Error::NothingToPrune);
         }
-        let pruned = found.iter().map(|found| {
-            let data = TensorData::new(
-                vec![false; found.param.shape.num_elements()],
-                [found.param.shape.num_elements()],
-            );
-            Param::initialized(ParamId::new(), Tensor::from_data(data, &found.device))
-        });
-        Ok(Self {
-            pruned: pruned.collect(),
-            layout: found
-                .iter()
-                .map(|found| Column {
-                    path: found.param.path.clone(),
-                    shape: found.param.shape.clone(),
-                })
-                .collect(),
-        })
+        let mut pruned = Vec::with_capacity(layout.len());
+        for param in &layout {
+            let none = TensorData::new(vec![false; param.len()], [param.len()]);
+            let none = Tensor::from_data(none, &param.device);
+            pruned.push(Param::initialized(ParamId::new(), none));
+        }
+        Ok(Self { pruned, layout })
     }
 
     /// Set the pruned weights of a module to zero.
     ///
-    /// An optimizer moves pruned weights too (by momentum, weight decay and their own gradients):
-    /// call this after each of its steps. The parameters keep their ids and the optimizer its state.
+    /// An optimizer moves pruned weights too, by momentum, by weight decay and by their gradients.
+    /// Call this after each of its steps. The parameters keep their ids, so the optimizer keeps its
+    /// state.
     ///
     /// # Errors
     ///
@@ -136,79 +126,84 @@ impl SparsityMask {
         Ok(masked)
     }
 
-    /// Share of the covered weights that are pruned.
+    /// Share of the covered weights that are pruned, 0 to 1.
     pub fn sparsity(&self) -> f64 {
         self.pruned() as f64 / self.total().max(1) as f64
     }
 
-    /// Weights that are pruned.
+    /// Number of weights that are pruned.
     pub fn pruned(&self) -> usize {
         self.layers().iter().map(|layer| layer.pruned).sum()
     }
 
-    /// Weights that are covered.
+    /// Number of weights that are covered.
     pub fn total(&self) -> usize {
-        let sizes = self.layout.iter().map(|column| column.shape.num_elements());
-        sizes.sum()
+        self.layout.iter().map(ParamInfo::len).sum()
     }
 
-    /// The covered parameters, in the module's order.
+    /// How many weights of each covered parameter are pruned, in the module's order.
     pub fn layers(&self) -> Vec<LayerSparsity> {
-        let columns = self.layout.iter().zip(self.to_host());
-        columns
-            .map(|(column, pruned)| LayerSparsity {
-                path: column.path.clone(),
+        let mut layers = Vec::with_capacity(self.layout.len());
+        for (covered, pruned) in self.layout.iter().zip(self.to_host()) {
+            layers.push(LayerSparsity {
+                path: covered.path.clone(),
                 pruned: pruned.iter().filter(|&&pruned| pruned).count(),
                 total: pruned.len(),
-            })
-            .collect()
+            });
+        }
+        layers
     }
 
-    /// Which weights of the parameter at this path are pruned, flattened (row-major); `None` if it
-    /// is not covered.
+    /// Which weights of the parameter at `path` are pruned, flattened (row-major); `None` if the
+    /// mask does not cover it.
     pub fn at(&self, path: &str) -> Option<Vec<bool>> {
-        let k = self.layout.iter().position(|column| column.path == path)?;
+        let k = self
+            .layout
+            .iter()
+            .position(|covered| covered.path == path)?;
         Some(to_host(&self.pruned[k]))
     }
 
-    /// One for each covered parameter.
+    /// Which weights are pruned, flattened, for each covered parameter.
     pub(super) fn to_host(&self) -> Vec<Vec<bool>> {
         self.pruned.iter().map(to_host).collect()
     }
 
-    /// With other weights pruned.
+    /// This mask with other weights pruned: `pruned` holds the flags of each covered parameter.
     pub(super) fn with_pruned(&self, pruned: Vec<Vec<bool>>) -> Self {
-        let entries = self.pruned.iter().zip(pruned);
-        let entries = entries.map(|(entry, pruned)| {
-            let device = entry.val().device();
+        let mut entries = Vec::with_capacity(pruned.len());
+        for (entry, pruned) in self.pruned.iter().zip(pruned) {
             let size = pruned.len();
+            let device = entry.val().device();
             let data = Tensor::from_data(TensorData::new(pruned, [size]), &device);
-            entry.clone().map(|_| data)
-        });
+            entries.push(entry.clone().map(|_| data));
+        }
         Self {
-            pruned: entries.collect(),
+            pruned: entries,
             layout: self.layout.clone(),
         }
     }
 
-    /// The covered parameters in a module.
+    /// The covered parameters of a module, in the mask's order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignMask`] if one is missing or has another shape.
     pub(crate) fn locate<M: Module>(&self, module: &M) -> Result<Vec<ParamInfo>, Error> {
-        let found = find(module, &Choice::Group(&ParamGroup::all()));
-        let columns = self.layout.iter().map(|column| {
-            let mut found = found.iter().map(|found| &found.param);
-            let param = found.find(|param| param.path == column.path);
-            match param {
-                Some(param) if param.shape == column.shape => Ok(param.clone()),
-                _ => Err(Error::ForeignMask {
-                    expected: describe(&column.path, &column.shape),
-                    found: match param {
-                        Some(param) => describe(&param.path, &param.shape),
-                        None => "nothing".into(),
-                    },
-                }),
+        let found = in_group(module, &ParamGroup::all());
+        let mut located = Vec::with_capacity(self.layout.len());
+        for covered in &self.layout {
+            match found.iter().find(|param| param.path == covered.path) {
+                Some(param) if param.shape == covered.shape => located.push(param.clone()),
+                other => {
+                    return Err(Error::ForeignMask {
+                        expected: covered.describe(),
+                        found: other.map_or_else(|| "nothing".into(), ParamInfo::describe),
+                    });
+                }
             }
-        });
-        columns.collect()
+        }
+        Ok(located)
     }
 }
 
@@ -291,6 +286,19 @@ mod tests {
             valid.first.weight.val().abs().sum().into_scalar::<f32>(),
             0.0
         );
+    }
+
+    #[test]
+    fn a_parameter_that_two_layers_share_is_covered_once() {
+        let mut net = net();
+        net.last = LinearConfig::new(4, 3).init(&Device::flex().autodiff());
+        net.last.weight = net.first.weight.clone();
+        let mask = SparsityMask::weights(&net).unwrap();
+        assert_eq!(paths(&mask), ["first.weight"]);
+        let masked = mask.with_pruned(vec![vec![true; 12]]).apply(net).unwrap();
+        for layer in [masked.first, masked.last] {
+            assert_eq!(layer.weight.val().abs().sum().into_scalar::<f32>(), 0.0);
+        }
     }
 
     #[test]

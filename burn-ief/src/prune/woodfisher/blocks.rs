@@ -1,87 +1,75 @@
 //! The inverse of a block-diagonal matrix, built up from rows by Woodbury's identity.
 
-use std::ops::Range;
-
-use faer::linalg::matmul::matmul;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{Accum, Mat, MatRef, Par};
+use faer::MatRef;
 use rayon::prelude::*;
 
-use super::Compensation;
+use super::block::Block;
+use super::config::Compensation;
 use crate::error::Error;
-use crate::linalg::{Cholesky, Symmetric, factorise};
 
-/// Rows that are taken in at once where blocks are smaller.
-const FEWEST_ROWS: usize = 16;
-
-/// Inverses V of the diagonal blocks of `λI + (1/N) Σ_n r_n r_nᵀ`, r_n with `width` entries.
+/// Inverses V of the diagonal blocks of `λI + (1/N) Σ_n r_n r_nᵀ`, where r_n has `width` entries.
 #[derive(Debug, Clone)]
 pub(super) struct InverseBlocks {
     blocks: Vec<Block>,
 }
 
-#[derive(Debug, Clone)]
-struct Block {
-    entries: Range<usize>,
-    /// Symmetric, both triangles.
-    inverse: Mat<f64>,
-}
-
 impl InverseBlocks {
-    /// Without rows: I/λ.
+    /// The blocks before any row: I/λ.
     pub fn new(width: usize, size: usize, lambda: f64) -> Self {
-        let starts = (0..width).step_by(size);
-        let blocks = starts.map(|start| {
-            let entries = start..(start + size).min(width);
-            let n = entries.len();
-            let diagonal = |i, j| if i == j { 1.0 / lambda } else { 0.0 };
-            Block {
-                entries,
-                inverse: Mat::from_fn(n, n, diagonal),
-            }
-        });
-        Self {
-            blocks: blocks.collect(),
+        let mut blocks = Vec::new();
+        for start in (0..width).step_by(size) {
+            let entries = start..start.saturating_add(size).min(width);
+            blocks.push(Block::new(entries, lambda));
         }
+        Self { blocks }
     }
 
-    /// Take in rows, row-major `[m, width]`, of the N in all.
-    pub fn update(&mut self, rows: &[f64], width: usize, samples: f64) -> Result<(), Error> {
+    /// Add rows, row-major `[m, width]`, to the sum over N = `samples` rows in all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPositiveDefinite`] if the damping is below the precision of f64. Some blocks then
+    /// have the rows and others do not.
+    pub fn add_rows(&mut self, rows: &[f64], width: usize, samples: f64) -> Result<(), Error> {
         let count = rows.len() / width.max(1);
         let rows = MatRef::from_row_major_slice(rows, count, width);
         self.blocks.par_iter_mut().try_for_each(|block| {
             let rows = rows.subcols(block.entries.start, block.entries.len());
-            block.update(rows, samples)
+            block.add_rows(rows, samples)
         })
     }
 
     /// The diagonal of the inverse.
     pub fn diagonal(&self) -> Vec<f64> {
-        let blocks = self.blocks.iter();
-        let diagonals = blocks.flat_map(|block| {
-            let size = block.entries.len();
-            (0..size).map(|q| block.inverse[(q, q)])
-        });
-        diagonals.collect()
+        let mut diagonal = Vec::new();
+        for block in &self.blocks {
+            for q in 0..block.entries.len() {
+                diagonal.push(block.inverse[(q, q)]);
+            }
+        }
+        diagonal
     }
 
-    /// What each removal costs when the weights of a block are removed one after another, the
-    /// cheapest first, and the others move with each; it rises from one to the next. Infinite
-    /// for weights that are pruned already.
-    pub fn elimination(&self, weights: &[f64], pruned: &[bool]) -> Vec<f64> {
+    /// What each removal costs if the weights of a block are removed one after another, cheapest
+    /// first, and the other weights are adjusted after each removal. The costs of a block rise from
+    /// one removal to the next. Infinite for weights that are pruned already.
+    pub fn elimination_costs(&self, weights: &[f64], pruned: &[bool]) -> Vec<f64> {
         let parts: Vec<Vec<f64>> = self
             .blocks
             .par_iter()
             .map(|block| {
                 let entries = || block.entries.clone();
-                block.elimination(&weights[entries()], &pruned[entries()])
+                block.elimination_costs(&weights[entries()], &pruned[entries()])
             })
             .collect();
         parts.concat()
     }
 
-    /// The weights that are left when the chosen ones are set to zero, with the others moved.
+    /// The weights after the chosen ones were set to zero and the others adjusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPositiveDefinite`] if the damping is below the precision of f64.
     pub fn remove(
         &self,
         weights: &[f64],
@@ -100,123 +88,10 @@ impl InverseBlocks {
     }
 }
 
-impl Block {
-    fn update(&mut self, rows: MatRef<'_, f64>, samples: f64) -> Result<(), Error> {
-        let step = self.entries.len().max(FEWEST_ROWS);
-        for start in (0..rows.nrows()).step_by(step) {
-            let count = step.min(rows.nrows() - start);
-            self.update_once(rows.subrows(start, count), samples)?;
-        }
-        Ok(())
-    }
-
-    /// V ← V − VRᵀ (N·I + RVRᵀ)⁻¹ RV.
-    fn update_once(&mut self, rows: MatRef<'_, f64>, samples: f64) -> Result<(), Error> {
-        let (count, size) = (rows.nrows(), self.entries.len());
-        let mut image = Mat::<f64>::zeros(count, size);
-        let inverse = self.inverse.as_ref();
-        matmul(image.as_mut(), Accum::Replace, rows, inverse, 1.0, Par::Seq);
-        let mut system = Mat::from_fn(count, count, |i, j| if i == j { samples } else { 0.0 });
-        let transposed = rows.transpose();
-        let place = system.as_mut();
-        matmul(place, Accum::Add, &image, transposed, 1.0, Par::Seq);
-        factorise(system.as_mut()).ok_or(Error::Eigen { size: count })?;
-        solve_lower_triangular_in_place(system.as_ref(), image.as_mut(), Par::Seq);
-        triangular::matmul(
-            self.inverse.as_mut(),
-            BlockStructure::TriangularLower,
-            Accum::Add,
-            image.transpose(),
-            BlockStructure::Rectangular,
-            &image,
-            BlockStructure::Rectangular,
-            -1.0,
-            Par::Seq,
-        );
-        for j in 0..size {
-            for i in 0..j {
-                self.inverse[(i, j)] = self.inverse[(j, i)];
-            }
-        }
-        Ok(())
-    }
-
-    fn elimination(&self, weights: &[f64], pruned: &[bool]) -> Vec<f64> {
-        let mut weights = weights.to_vec();
-        let mut inverse = self.inverse.clone();
-        let mut left: Vec<usize> = (0..pruned.len()).filter(|&q| !pruned[q]).collect();
-        let mut costs = vec![f64::INFINITY; weights.len()];
-        let mut highest = 0.0f64;
-        while !left.is_empty() {
-            let saliency = |q: usize| weights[q].powi(2) / (2.0 * inverse[(q, q)]);
-            let cheapest = (0..left.len())
-                .min_by(|&a, &b| saliency(left[a]).total_cmp(&saliency(left[b])))
-                .expect("a weight is left");
-            let q = left[cheapest];
-            // `max` would hide a NaN, and a pivot that rounding made negative.
-            costs[q] = match saliency(q) >= 0.0 {
-                // Above the one before, so that no later one can go in its place.
-                true => saliency(q).max(highest.next_up()),
-                false => f64::NAN,
-            };
-            highest = highest.max(costs[q]);
-            // In order: of equal saliencies the first goes first.
-            left.remove(cheapest);
-            // Whole columns, which lie in one piece: at the weights that are gone the column of q is
-            // zero, and nobody looks.
-            let mut column = vec![0.0; weights.len()];
-            for &p in &left {
-                column[p] = inverse[(p, q)];
-            }
-            let (weight, pivot) = (weights[q], inverse[(q, q)]);
-            for &r in &left {
-                let factor = column[r] / pivot;
-                weights[r] -= factor * weight;
-                let entries = inverse.col_as_slice_mut(r).iter_mut().zip(&column);
-                entries.for_each(|(entry, other)| *entry -= factor * other);
-            }
-        }
-        costs
-    }
-
-    fn remove(
-        &self,
-        weights: &[f64],
-        chosen: &[bool],
-        compensation: Compensation,
-    ) -> Result<Vec<f64>, Error> {
-        let removed: Vec<usize> = (0..chosen.len()).filter(|&q| chosen[q]).collect();
-        // δw = −V_:Q x.
-        let x: Vec<f64> = match compensation {
-            _ if removed.is_empty() => return Ok(weights.to_vec()),
-            Compensation::None => vec![0.0; removed.len()],
-            Compensation::Summed => removed
-                .iter()
-                .map(|&q| weights[q] / self.inverse[(q, q)])
-                .collect(),
-            Compensation::Joint => {
-                let size = removed.len();
-                let part = Symmetric::from_fn(size, |i, j| self.inverse[(removed[i], removed[j])]);
-                let cholesky = Cholesky::new(&part).ok_or(Error::Eigen { size })?;
-                let values: Vec<f64> = removed.iter().map(|&q| weights[q]).collect();
-                cholesky.solve(&values)
-            }
-        };
-        let kept = weights.iter().enumerate().map(|(p, &weight)| {
-            if chosen[p] {
-                return 0.0;
-            }
-            let changes = removed.iter().zip(&x);
-            weight - changes.map(|(&q, x)| self.inverse[(p, q)] * x).sum::<f64>()
-        });
-        Ok(kept.collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::dot;
+    use crate::linalg::{Symmetric, dot};
     use proptest::prelude::*;
 
     /// λI + (1/N) RᵀR.
@@ -233,7 +108,7 @@ mod tests {
         let mut blocks = InverseBlocks::new(width, size, lambda);
         for batch in rows.chunks(batch) {
             let batch = batch.concat();
-            blocks.update(&batch, width, rows.len() as f64).unwrap();
+            blocks.add_rows(&batch, width, rows.len() as f64).unwrap();
         }
         blocks
     }
@@ -319,7 +194,7 @@ mod tests {
             let dense = fisher(&rows, 1e-2);
             let blocks = built(&rows, 7, 1e-2, 20);
             let none = [false; 7];
-            let costs = blocks.elimination(&weights, &none);
+            let costs = blocks.elimination_costs(&weights, &none);
             // From the quadratic model itself, all others moving as they best can.
             let joint = |removed: &[usize]| {
                 let chosen: Vec<bool> = (0..7).map(|q| removed.contains(&q)).collect();
@@ -338,7 +213,7 @@ mod tests {
                 prop_assert!((costs[q] / highest - 1.0).abs() < 1e-6);
                 removed.push(q);
             }
-            let costs = blocks.elimination(&weights, &pruned);
+            let costs = blocks.elimination_costs(&weights, &pruned);
             prop_assert!((0..7).all(|q| costs[q].is_infinite() == pruned[q]));
         }
     }

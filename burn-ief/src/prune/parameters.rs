@@ -1,66 +1,40 @@
-//! Reading and writing the parameters of a module by path.
+//! Finding, reading and writing the parameters of a module that are pruned.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::tensor::{Device, Shape, Tensor};
+use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId};
+use burn::tensor::Tensor;
 
 use crate::jacobian::to_host;
-use crate::params::ParamInfo;
+use crate::params::{ParamInfo, ParamVisitor, Place, trainable, visit};
 
-/// Which parameters.
-pub(super) enum Choice<'a> {
-    /// Trainable matrices and tensors of higher rank: no biases, no scales of norms.
-    Weights,
-    /// Those of a group.
-    Group(&'a ParamGroup),
+/// The trainable parameters of rank 2 and higher, in the module's order: no biases, no scales of
+/// norms.
+pub(super) fn weights<M: Module>(module: &M) -> Vec<ParamInfo> {
+    let mut params = trainable(module);
+    params.retain(|param| param.shape.num_dims() >= 2);
+    params
 }
 
-impl Choice<'_> {
-    fn takes<const D: usize>(&self, param: &Param<Tensor<D>>, path: &str) -> bool {
-        match self {
-            Self::Weights => D >= 2 && param.is_require_grad(),
-            Self::Group(group) => group.matches(&param.id, Some(path)),
-        }
-    }
-}
-
-/// A parameter of a module.
-pub(super) struct Found {
-    pub param: ParamInfo,
-    pub device: Device,
-}
-
-/// The chosen parameters of a module, in its order.
-pub(super) fn find<M: Module>(module: &M, choice: &Choice<'_>) -> Vec<Found> {
+/// The float parameters of a module that a group matches, frozen ones included, in the module's
+/// order, each of them once.
+pub(super) fn in_group<M: Module>(module: &M, group: &ParamGroup) -> Vec<ParamInfo> {
     struct Find<'a> {
-        choice: &'a Choice<'a>,
-        path: Vec<String>,
-        found: Vec<Found>,
+        group: &'a ParamGroup,
+        found: Vec<ParamInfo>,
     }
-    impl ModuleVisitor for Find<'_> {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.push(name.to_string());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let path = self.path.join(".");
-            if self.choice.takes(param, &path) {
-                self.found.push(Found {
-                    param: ParamInfo::at(path, param),
-                    device: param.lazy_device().inner(),
-                });
+    impl ParamVisitor for Find<'_> {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            // A parameter that two layers share is visited twice.
+            let known = self.found.iter().any(|known| known.id == param.id);
+            if !known && self.group.matches(&param.id, Some(&place.path())) {
+                self.found.push(ParamInfo::new(place, param));
             }
         }
     }
     let mut find = Find {
-        choice,
-        path: Vec::new(),
+        group,
         found: Vec::new(),
     };
-    module.visit(&mut find);
+    visit(module, &mut find);
     find.found
 }
 
@@ -70,8 +44,8 @@ pub(super) fn read<M: Module>(module: &M, params: &[ParamInfo]) -> Vec<Vec<f64>>
         params: &'a [ParamInfo],
         values: Vec<Vec<f64>>,
     }
-    impl ModuleVisitor for Read<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+    impl ParamVisitor for Read<'_> {
+        fn float<const D: usize>(&mut self, _place: &Place<'_>, param: &Param<Tensor<D>>) {
             if let Some(k) = position(self.params, param.id) {
                 self.values[k] = to_host(param.base().inner());
             }
@@ -81,11 +55,12 @@ pub(super) fn read<M: Module>(module: &M, params: &[ParamInfo]) -> Vec<Vec<f64>>
         params,
         values: vec![Vec::new(); params.len()],
     };
-    module.visit(&mut read);
+    visit(module, &mut read);
     read.values
 }
 
-/// Replace the flattened values of the given parameters by what `f` makes of them.
+/// Replace the flattened values of the given parameters: `f` takes the index of the parameter in
+/// `params` and its value.
 ///
 /// Everything else about a parameter stays: its id, and how it takes part in autodiff.
 pub(super) fn rewrite<M: Module>(
@@ -119,9 +94,10 @@ pub(super) fn rewrite<M: Module>(
                 if trained {
                     value = value.require_grad();
                 }
-                match distributed {
-                    true => value.set_distributed(id),
-                    false => value,
+                if distributed {
+                    value.set_distributed(id)
+                } else {
+                    value
                 }
             })
         }
@@ -131,9 +107,4 @@ pub(super) fn rewrite<M: Module>(
 
 fn position(params: &[ParamInfo], id: ParamId) -> Option<usize> {
     params.iter().position(|param| param.id == id)
-}
-
-/// A parameter's path and shape, for messages.
-pub(super) fn describe(path: &str, shape: &Shape) -> String {
-    format!("`{path}` {:?}", shape.as_slice())
 }
