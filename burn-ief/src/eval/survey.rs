@@ -111,7 +111,12 @@ impl Survey {
     }
 
     /// The row of a direction at a checkpoint; `None` if it was never pushed.
-    pub fn row(&self, stage: &str, direction: &str, damping: Option<DampingAmount>) -> Option<&SurveyRow> {
+    pub fn row(
+        &self,
+        stage: &str,
+        direction: &str,
+        damping: Option<DampingAmount>,
+    ) -> Option<&SurveyRow> {
         let mut rows = self.rows.iter();
         rows.find(|row| row.is((stage, direction, damping)))
     }

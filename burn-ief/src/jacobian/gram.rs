@@ -27,7 +27,13 @@ pub enum GramPrecision {
     F32,
 }
 
-named_variants!(GramPrecision, "Gram precision", Auto = "auto", F64 = "f64", F32 = "f32");
+named_variants!(
+    GramPrecision,
+    "Gram precision",
+    Auto = "auto",
+    F64 = "f64",
+    F32 = "f32"
+);
 
 /// Most rows for which [`GramPrecision::Auto`] uses f64.
 const F64_ROWS: usize = 128;

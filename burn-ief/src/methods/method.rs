@@ -29,7 +29,13 @@ pub enum Reduction {
     Sum,
 }
 
-named_variants!(Reduction, "reduction", Joint = "joint", Mean = "mean", Sum = "sum");
+named_variants!(
+    Reduction,
+    "reduction",
+    Joint = "joint",
+    Mean = "mean",
+    Sum = "sum"
+);
 
 /// A natural-gradient method: from recorded batches to an update, in three phases.
 ///

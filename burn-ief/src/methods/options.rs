@@ -108,7 +108,11 @@ impl SolveOptions {
 /// Refuse a filter of parallel rows outside (0, 1].
 pub(super) fn check_cosine_filter(limit: Option<f64>) -> Result<(), Error> {
     match limit {
-        Some(limit) if !(limit > 0.0 && limit <= 1.0) => Err(Error::config("cosine_filter", limit, "above 0 and at most 1")),
+        Some(limit) if !(limit > 0.0 && limit <= 1.0) => Err(Error::config(
+            "cosine_filter",
+            limit,
+            "above 0 and at most 1",
+        )),
         _ => Ok(()),
     }
 }

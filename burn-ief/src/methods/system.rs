@@ -43,7 +43,7 @@ enum Rows<'a> {
     Gram,
     Dense(Vec<Vec<f64>>),
     /// In this order of the Jacobian's rows, or its own.
-    RecordedBatch(&'a Jacobian, Option<&'a [usize]>),
+    Recorded(&'a Jacobian, Option<&'a [usize]>),
 }
 
 impl<'a> System<'a> {
@@ -70,7 +70,7 @@ impl<'a> System<'a> {
         order: Option<&'a [usize]>,
         samples: usize,
     ) -> Self {
-        let rows = Rows::RecordedBatch(jacobian, order);
+        let rows = Rows::Recorded(jacobian, order);
         Self {
             epsilon: jacobian.gram_epsilon(),
             ..Self::new(rows, jacobian.samples(), samples)
@@ -171,7 +171,7 @@ impl<'a> System<'a> {
         match &self.rows {
             Rows::Gram => None,
             Rows::Dense(rows) => rows.first().map(Vec::len),
-            Rows::RecordedBatch(jacobian, _) => Some(jacobian.columns()),
+            Rows::Recorded(jacobian, _) => Some(jacobian.columns()),
         }
     }
 
@@ -189,7 +189,7 @@ impl<'a> System<'a> {
             Rows::Dense(rows) => {
                 Symmetric::from_fn(rows.len(), |i, j| crate::linalg::dot(&rows[i], &rows[j]))
             }
-            Rows::RecordedBatch(jacobian, order) => match order {
+            Rows::Recorded(jacobian, order) => match order {
                 Some(order) => jacobian.gram()?.principal(order).into_owned(),
                 None => jacobian.gram()?,
             },

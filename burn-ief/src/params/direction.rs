@@ -127,18 +127,6 @@ impl Direction {
         Ok(direction)
     }
 
-    /// Like [`from_gradients`](Self::from_gradients), leaving `v` without them: what is not shared
-    /// can be worked on in place.
-    pub fn take_gradients(params: &[ParamInfo], v: &mut GradientsParams) -> Result<Self, Error> {
-        let mut direction = Self::default();
-        for param in params {
-            if let Some(entry) = take(v, param)? {
-                direction.add(param.id, entry);
-            }
-        }
-        Ok(direction)
-    }
-
     pub fn into_gradients(self, params: &[ParamInfo]) -> GradientsParams {
         let mut grads = GradientsParams::new();
         self.register(params, &mut grads);
@@ -163,11 +151,6 @@ fn register(grads: &mut GradientsParams, id: ParamId, shape: &Shape, entry: Tens
 /// Read a parameter's entry, flattened.
 fn read(v: &GradientsParams, param: &ParamInfo) -> Result<Option<Tensor<1>>, Error> {
     with_rank!(param.shape.num_dims(), D => flatten(v.get::<D>(param.id), param))
-}
-
-/// Take a parameter's entry out, flattened.
-fn take(v: &mut GradientsParams, param: &ParamInfo) -> Result<Option<Tensor<1>>, Error> {
-    with_rank!(param.shape.num_dims(), D => flatten(v.remove::<D>(param.id), param))
 }
 
 fn flatten<const D: usize>(

@@ -25,7 +25,11 @@ impl DampingAmount {
         if value.is_finite() && value >= 0.0 {
             Ok(())
         } else {
-            Err(Error::config("damping", value, "a finite number of at least 0"))
+            Err(Error::config(
+                "damping",
+                value,
+                "a finite number of at least 0",
+            ))
         }
     }
 }
@@ -141,4 +145,9 @@ impl Damping {
     }
 }
 
-named_variants!(DampedMatrix, "damped matrix", Fisher = "fisher", Gram = "gram");
+named_variants!(
+    DampedMatrix,
+    "damped matrix",
+    Fisher = "fisher",
+    Gram = "gram"
+);
