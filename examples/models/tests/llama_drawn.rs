@@ -5,10 +5,10 @@ use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
+use burn_hf_models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput};
 use burn_ief::jacobian::{Jacobian, Recorded};
 use burn_ief::nn::ParamRecorded;
 use burn_ief::{LabelDraw, Tape, loss, output};
-use models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput};
 
 const SAMPLES: usize = 3;
 const VOCABULARY: usize = 5;
