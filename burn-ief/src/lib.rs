@@ -1,4 +1,5 @@
 #![doc = include_str!("lib.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod error;
 pub mod eval;
@@ -24,3 +25,8 @@ pub use tape::{
     LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, input, loss, mean_loss,
     output, output_with, recorder,
 };
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
