@@ -1,10 +1,9 @@
 //! A trained perceptron, pruned in several ways.
 
 use burn_ief::Tape;
-use burn_ief::update::Amount;
-use burn_ief::woodfisher::{
-    Compensation, Curvature, Order, Pruned, Scope, Selection, SparsityMask, WoodFisher,
-    WoodFisherConfig, magnitude,
+use burn_ief::prune::{
+    BlockOrder, Compensation, PruneCurvature, PruneScope, Pruned, Selection, SparsityMask,
+    WoodFisherConfig, prune_by_magnitude,
 };
 use programs::statistics::with_spread;
 use programs::table::{self, Style, Table};
@@ -49,11 +48,11 @@ impl Method {
     }
 
     /// Its Fisher matrix, if it has one.
-    pub fn curvature(self) -> Option<Curvature> {
+    pub fn curvature(self) -> Option<PruneCurvature> {
         match self {
             Self::Magnitude | Self::MagnitudeEach => None,
-            Self::Ef => Some(Curvature::Empirical),
-            Self::Ief => Some(Curvature::Improved),
+            Self::Ef => Some(PruneCurvature::Empirical),
+            Self::Ief => Some(PruneCurvature::Improved),
         }
     }
 }
@@ -85,10 +84,10 @@ impl Options {
     ///
     /// [`Error::Pruning`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        Ok(self.config(Curvature::Improved).validate()?)
+        Ok(self.config(PruneCurvature::Improved).validate()?)
     }
 
-    fn config(&self, curvature: Curvature) -> WoodFisherConfig {
+    fn config(&self, curvature: PruneCurvature) -> WoodFisherConfig {
         // The best of `--tune` and of `--tune --as-published`, for EF and iEF alike.
         let damping = self
             .damping
@@ -97,9 +96,9 @@ impl Options {
             .with_curvature(curvature)
             .with_block_size(self.block_size)
             .with_order(if self.row_major {
-                Order::RowMajor
+                BlockOrder::RowMajor
             } else {
-                Order::ColumnMajor
+                BlockOrder::ColumnMajor
             })
             .with_damping(Amount::Relative(damping));
         if self.as_published {
@@ -159,14 +158,14 @@ impl Experiment {
         let pruned = match method.curvature() {
             None => {
                 let scope = match method {
-                    Method::MagnitudeEach => Scope::PerParameter,
-                    _ => Scope::Global,
+                    Method::MagnitudeEach => PruneScope::PerParameter,
+                    _ => PruneScope::Global,
                 };
-                magnitude(mlp.clone(), &mask, sparsity, scope)?
+                prune_by_magnitude(mlp.clone(), &mask, sparsity, scope)?
             }
             Some(curvature) => {
                 let config = options.config(curvature);
-                let mut fisher = WoodFisher::new(&config, mlp, &mask)?;
+                let mut fisher = config.try_init(mlp, &mask)?;
                 let mut digits = self.split.train.chunks(BATCH).cycle();
                 while fisher.missing() > 0
                     && let Some(digits) = digits.next()

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_ief::eval::{Loss, imbalance};
+use burn_ief::eval::{LossKind, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::Symmetric;
 use burn_ief::update::{self, Coefficients, Damping, On};
@@ -66,7 +66,7 @@ pub fn classifier<N: Network>(
             .any(|p| results.wants(&format!("fvp.Fv.{p}")));
     let judge = if products || results.selection().wants_gamma(case) {
         let forward = |network: &N| network.logits(input.clone());
-        Some(Judge::new(Loss::CrossEntropy, &network, forward)?)
+        Some(Judge::new(LossKind::CrossEntropy, &network, forward)?)
     } else {
         None
     };

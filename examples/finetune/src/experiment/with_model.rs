@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use burn::data::dataloader::batcher::Batcher;
-use models::vit::ViTForImageClassification;
-use models::vit::dinov2::Dinov2ForImageClassification;
+use burn_hf_models::vit::ViTForImageClassification;
+use burn_hf_models::vit::dinov2::Dinov2ForImageClassification;
 
 use super::Experiment;
 use super::batches::{Data, Source};

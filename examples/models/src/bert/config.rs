@@ -16,7 +16,7 @@ use crate::error::Error;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::bert::BertConfig;
+/// use burn_hf_models::bert::BertConfig;
 ///
 /// let config = BertConfig {
 ///     vocab_size: 50,
@@ -27,7 +27,7 @@ use crate::error::Error;
 ///     ..BertConfig::default()
 /// };
 /// let model = config.with_labels(3).init_classifier(&Device::flex())?;
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]

@@ -13,7 +13,7 @@ use crate::error::Error;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::vit::ViTConfig;
+/// use burn_hf_models::vit::ViTConfig;
 ///
 /// let config = ViTConfig {
 ///     hidden_size: 16,
@@ -25,7 +25,7 @@ use crate::error::Error;
 ///     ..ViTConfig::default()
 /// };
 /// let model = config.with_labels(10).init_classifier(&Device::flex())?;
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
