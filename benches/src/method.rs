@@ -4,19 +4,16 @@ use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
+use burn::module::Module;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::optim::{AdafactorConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
-use burn_ief::linalg::Symmetric;
-use burn_ief::optim::PreviousUpdate;
-use burn_ief::update::{Damping, ief};
-use burn_ief::{
-    EfConfig, EkfacConfig, IefConfig, IekfacConfig, Kfac, KfacConfig, NaturalGradient, SfConfig,
-    mark_loss, mark_output,
-};
-use programs::optimizer::OptimizerName;
+use burn_ief::methods::{Ief, System};
+use burn_ief::prelude::*;
+use burn_ief::solve::{Coefficients, Symmetric};
+use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
@@ -143,9 +140,7 @@ struct Training<N> {
 /// Where the update comes from.
 enum Direction {
     Plain(Call),
-    /// A method, and what it keeps between steps.
-    Natural(NaturalGradient, RefCell<PreviousUpdate>),
-    Kronecker(RefCell<Kfac>),
+    Natural(Box<RefCell<NaturalOptimizer>>),
     BySample,
     Dense,
 }
@@ -154,50 +149,19 @@ impl<N: Net> Training<N> {
     fn new(method: Method, batch: usize, device: Device) -> Self {
         let sgd = || SgdConfig::new().init();
         let model = N::new(&device);
-        let natural = |method: NaturalGradient| {
-            let previous = RefCell::new(method.new_state(&model));
-            (method.optimizer(), Direction::Natural(method, previous))
-        };
-        let kronecker = |method: Kfac| (method.optimizer(), Direction::Kronecker(method.into()));
-        let applied = || IefConfig::new().build().optimizer();
         let (optimizer, direction) = match method {
-            Method::Optimizer(name) => match name.name() {
-                "sgd" => (sgd(), Direction::Plain(Call::Folded)),
-                "adamw" => (AdamWConfig::new().init(), Direction::Plain(Call::Folded)),
-                "adafactor" => (
-                    AdafactorConfig::new().init(),
-                    Direction::Plain(Call::Folded),
-                ),
-                "ef" => natural(EfConfig::new().build()),
-                "sf" => natural(SfConfig::new().build()),
-                "kfac" => kronecker(
-                    KfacConfig::new()
-                        .with_factor_interval(REFRESH)
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                ),
-                "ekfac" => kronecker(
-                    EkfacConfig::new()
-                        .with_factor_interval(REFRESH)
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                ),
-                "iekfac" => kronecker(
-                    IekfacConfig::new()
-                        .with_factor_interval(REFRESH)
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                ),
-                _ => natural(IefConfig::new().build()),
-            },
+            Method::Optimizer(name) => {
+                let mut config = OptimizerConfig::new(name).with_classes(N::CLASSES);
+                if let Some(solve) = config.solve_mut() {
+                    solve.momentum = Some(0.0);
+                }
+                optimizer_of(config, &model)
+            }
+            Method::IefMomentum => optimizer_of(OptimizerConfig::new(optimizer("ief")), &model),
             Method::SgdUnfolded => (sgd(), Direction::Plain(Call::Unfolded)),
             Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),
-            Method::IefMomentum => natural(IefConfig::new().with_solve_momentum(0.9).build()),
-            Method::BySample => (applied(), Direction::BySample),
-            Method::Dense => (applied(), Direction::Dense),
+            Method::BySample => (IefConfig::new().build().optimizer(), Direction::BySample),
+            Method::Dense => (IefConfig::new().build().optimizer(), Direction::Dense),
         };
         Self {
             model: Some(model),
@@ -217,15 +181,7 @@ impl<N: Net> Training<N> {
                 let grads = self.loss.forward(logits, labels).backward();
                 GradientsParams::from_grads(grads, model)
             }
-            Direction::Natural(method, previous) => {
-                let tape = method.start();
-                let logits = mark_output(model.logits(inputs, &Call::Recorded));
-                let grads = mark_loss(self.loss.forward(logits, labels)).backward();
-                let previous = &mut *previous.borrow_mut();
-                let update = method.gradients_with(previous, tape, grads, model);
-                update.expect("a recorded model")
-            }
-            Direction::Kronecker(method) => {
+            Direction::Natural(method) => {
                 let tape = method.borrow().start();
                 let logits = mark_output(model.logits(inputs, &Call::Recorded));
                 let grads = mark_loss(self.loss.forward(logits, labels)).backward();
@@ -250,14 +206,7 @@ impl<N: Net> Training<N> {
         let jacobian = jacobian.expect("a trainable model");
         let s = to_host(Tensor::cat(norms.into_inner(), 0));
         let gram = jacobian.gram().expect("finite gradients");
-        let update = ief(
-            &gram,
-            &s,
-            &Damping::default(),
-            jacobian.gram_epsilon(),
-            None,
-        );
-        let update = update.expect("a solvable system");
+        let update = ief(gram, s, jacobian.gram_epsilon());
         let delta = jacobian.into_t_matvec(&update.values);
         delta.expect("a coefficient per sample")
     }
@@ -283,9 +232,7 @@ impl<N: Net> Training<N> {
         let gram = to_host(gram).iter().map(|k| k * scale * scale).collect();
         let gram = Symmetric::new(samples, gram);
         let epsilon = f64::from(f32::EPSILON);
-        let update = ief(&gram, &to_host(s), &Damping::default(), epsilon, None);
-        let c: Vec<f32> = update
-            .expect("a solvable system")
+        let c: Vec<f32> = ief(gram, to_host(s), epsilon)
             .values
             .iter()
             .map(|c| (c * scale) as f32)
@@ -314,6 +261,29 @@ impl<N: Net> Step for Training<N> {
         self.model = Some(self.optimizer.step(STEP_SIZE, model, update));
         self.device.sync().expect("a working device");
     }
+}
+
+/// An optimizer, and where its update comes from.
+fn optimizer_of<M: Module>(mut config: OptimizerConfig, model: &M) -> (ModuleOptimizer, Direction) {
+    if let Some(factors) = config.factors_mut() {
+        (factors.factor_interval, factors.inverse_interval) = (REFRESH, REFRESH);
+        factors.warm_up = 0;
+    }
+    let (optim, natural) = config.for_learner().expect("settings in range");
+    let direction = match natural {
+        None => Direction::Plain(Call::Folded),
+        Some(method) => Direction::Natural(Box::new(NaturalOptimizer::new(method, model).into())),
+    };
+    (optim, direction)
+}
+
+/// The coefficients of the iEF update.
+fn ief(gram: Symmetric, norms: Vec<f64>, epsilon: f64) -> Coefficients {
+    let system = System::from_gram(gram, norms.len())
+        .with_output_norms(norms)
+        .with_epsilon(epsilon);
+    let solution = Ief::default().solve(&system).expect("a solvable system");
+    solution.into_coefficients().expect("a combination of rows")
 }
 
 /// ‖softmax(z) − onehot(y)‖², `[M]`.

@@ -88,7 +88,8 @@ impl Training {
         device.seed(self.seed);
         let mut order = ChaCha8Rng::seed_from_u64(self.seed);
         let mut vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
-        let mut optim = self.by.build(self.seed);
+        let config = self.by.config(self.seed);
+        let mut optim = config.init(&vit).map_err(Error::method("the optimizer"))?;
         let steps = self.epochs * images.len().div_ceil(BATCH);
         let mut step = 0;
         let mut stages = vec![stage(0, &vit, &images, device)];

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Survey, SurveyRow};
-use burn_ief::update::Amount;
+use burn_ief::solve::DampingAmount;
 use programs::{WriteError, files};
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ impl From<&SurveyRow> for SurveyLine {
             stage: row.stage.clone(),
             direction: row.direction.clone(),
             relative_damping: row.damping.map(|amount| match amount {
-                Amount::Relative(value) | Amount::Absolute(value) => value,
+                DampingAmount::Relative(value) | DampingAmount::Absolute(value) => value,
             }),
             batches: row.ratio.count(),
             ratio_mean: row.ratio.mean(),

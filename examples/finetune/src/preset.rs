@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use burn_ief::solve::{DampedMatrix, Damping, DampingAmount};
 use programs::optimizer::{OptimizerName, optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{AdapterKind, Architecture, BiasKind, Config};
 use crate::data::Task;
-use crate::method::{DampingOn, DampingUnit, MethodOptions, is_kronecker};
+use crate::method_options::MethodOptions;
 use crate::schedule::Schedule;
 
 /// A named configuration; every flag and every field of a file goes before it.
@@ -115,9 +116,7 @@ impl Preset {
                 config.adapter.kind = AdapterKind::Prompt;
                 config.training.epochs = 4;
                 steps(&mut config, [1.0, 1.0, 1.0, 2.0, 0.03, 0.03]);
-                change(&mut config, optimizer("ief"), |options| {
-                    options.solve_momentum = 0.0;
-                });
+                change(&mut config, optimizer("ief"), without_solve_momentum);
                 family(&mut config, |options| options.step_size = 1.0);
             }
             Self::MinilmLoraSentiment => minilm(&mut config, Task::Sentiment, "sentiment"),
@@ -154,9 +153,17 @@ fn steps(config: &mut Config, sizes: [f64; 6]) {
 /// Change the options of the K-FAC family.
 fn family(config: &mut Config, with: impl Fn(&mut MethodOptions)) {
     for &method in OptimizerName::all() {
-        if is_kronecker(method) {
-            change(config, method, &with);
-        }
+        change(config, method, |options| {
+            if options.optimizer.factors_mut().is_some() {
+                with(options);
+            }
+        });
+    }
+}
+
+fn without_solve_momentum(options: &mut MethodOptions) {
+    if let Some(solve) = options.optimizer.solve_mut() {
+        solve.momentum = Some(0.0);
     }
 }
 
@@ -175,14 +182,12 @@ fn paper(config: &mut Config, lambda: f64, terms: f64) {
                 "ef" | "sf" | "ekfac" => Schedule::Linear,
                 _ => Schedule::Constant,
             };
-            options.weight_decay = 0.0;
-            options.solve_momentum = 0.0;
-            if is_kronecker(method) {
-                return;
+            options.optimizer.set_weight_decay(0.0);
+            without_solve_momentum(options);
+            if let Some(solve) = options.optimizer.solve_mut() {
+                let damping = Damping::absolute(lambda * terms * terms);
+                solve.damping = damping.on(DampedMatrix::Gram);
             }
-            options.damping = lambda * terms * terms;
-            options.damping_unit = DampingUnit::Absolute;
-            options.damping_on = DampingOn::Gram;
         });
     }
 }
@@ -195,7 +200,7 @@ fn t5_lora(config: &mut Config) {
     // The loss here is a mean over texts, SGD's 0.1 belongs to one over their two tokens.
     steps(config, [100.0 / 64.0, 0.01, 0.01, 0.05, 1e-3, 1e-3]);
     change(config, OptimizerName::ADAMW, |options| {
-        options.weight_decay = 0.01
+        options.optimizer.set_weight_decay(0.01);
     });
 }
 
@@ -207,7 +212,7 @@ fn t5_prompt(config: &mut Config) {
     steps(config, [50.0 / 64.0, 1.0, 1.0, 50.0, 0.3, 0.3]);
     family(config, |options| options.step_size = 1.0);
     change(config, OptimizerName::ADAFACTOR, |options| {
-        options.weight_decay = 1e-5;
+        options.optimizer.set_weight_decay(1e-5);
     });
 }
 
@@ -219,7 +224,7 @@ fn vit_lora(config: &mut Config) {
     paper(config, 1e-12, 32.0);
     steps(config, [50.0 / 32.0, 0.01, 0.01, 0.1, 1e-3, 1e-3]);
     change(config, OptimizerName::ADAMW, |options| {
-        options.weight_decay = 0.01
+        options.optimizer.set_weight_decay(0.01);
     });
 }
 
@@ -234,7 +239,11 @@ fn mlp(config: &mut Config) {
     paper(config, 1e-7, 64.0);
     steps(config, [50.0 / 64.0, 0.1, 0.1, 0.1, 1e-4, 1e-4]);
     // Its first factor has more entries a side than twenty batches have pictures.
-    family(config, |options| options.damping = 10.0);
+    family(config, |options| {
+        if let Some(amount) = options.optimizer.damping_mut() {
+            *amount = DampingAmount::Relative(10.0);
+        }
+    });
     for method in [OptimizerName::SGD, OptimizerName::ADAMW] {
         change(config, method, |options| {
             options.schedule = Schedule::Drop { epoch: 15 };
@@ -314,7 +323,14 @@ mod tests {
 
     #[test]
     fn the_papers_dampings_are_in_sum_form() {
-        let damping = |preset: Preset| preset.config().options(optimizer("ief")).damping;
+        let damping = |preset: Preset| {
+            let mut options = preset.config().options(optimizer("ief"));
+            let amount = options.optimizer.damping_mut().copied();
+            let Some(DampingAmount::Absolute(lambda)) = amount else {
+                panic!("{amount:?}");
+            };
+            lambda
+        };
         assert!((damping(Preset::T5LoraGlue) - 4.096e-9).abs() < 1e-12);
         assert!((damping(Preset::T5PromptGlue) - 4.096e-4).abs() < 1e-7);
         assert!((damping(Preset::VitLoraCifar100) - 1.024e-9).abs() < 1e-12);

@@ -13,7 +13,7 @@ use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
 use burn::train::{
     ExecutionStrategy, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep,
 };
-use burn_ief::train::Natural;
+use burn_ief::train::NaturalModel;
 use programs::learner::Watched;
 
 use crate::checkpoint::{Checkpoints, Patience, proper};
@@ -21,7 +21,6 @@ use crate::display::display;
 use crate::error::Error;
 use crate::history::{History, Status};
 use crate::log::Log;
-use crate::method::build;
 use crate::metric::Metric;
 use crate::model::{FineTune, Outcome};
 use crate::stop::Stop;
@@ -72,7 +71,9 @@ pub(crate) fn run<M: FineTune>(
     let stop = Interrupter::new();
     plan.stop.attach(&stop);
     let options = history.config.options(history.method);
-    let (optim, natural) = build(history.method, &options, history.seed)?;
+    let optimizer = options.optimizer.with_seed(history.seed);
+    let optimizer = optimizer.with_classes(history.labels.len());
+    let (optim, natural) = optimizer.for_learner()?;
     let proper = proper(history.method);
     let log = Log::new(history, plan.folder, plan.metrics.clone(), stop.clone());
     match natural {
@@ -87,7 +88,7 @@ pub(crate) fn run<M: FineTune>(
             run.start(model, optim, |_| Vec::new(), M::save)
         }
         Some(natural) => {
-            let model = Natural::new(model, natural).with_interrupter(stop.clone());
+            let model = NaturalModel::new(model, natural).with_interrupter(stop.clone());
             let run = Run {
                 loaders,
                 plan,
@@ -103,9 +104,9 @@ pub(crate) fn run<M: FineTune>(
 }
 
 /// Parameters that the K-FAC family left their plain gradient in the last step.
-fn plain_gradients<M: Module>(model: &Natural<M>) -> Vec<String> {
-    let report = model.last_kronecker_report();
-    report.map_or_else(Vec::new, |report| report.plain)
+fn plain_gradients<M: Module>(model: &NaturalModel<M>) -> Vec<String> {
+    let report = model.last_report().and_then(|report| report.factors);
+    report.map_or_else(Vec::new, |factors| factors.plain)
 }
 
 struct Run<'a, B> {

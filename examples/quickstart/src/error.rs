@@ -30,9 +30,9 @@ pub enum Error {
         reason: String,
     },
 
-    /// Pruning failed.
-    #[error("pruning: {0}")]
-    Pruning(#[from] burn_ief::Error),
+    /// A method has settings out of range, or pruning failed.
+    #[error(transparent)]
+    Method(#[from] burn_ief::Error),
 
     /// A file could not be written.
     #[error(transparent)]

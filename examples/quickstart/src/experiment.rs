@@ -61,7 +61,7 @@ impl Experiment {
         let device = &self.device;
         device.seed(seed);
         let vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
-        let optim = tuned.build(seed);
+        let optim = tuned.config(seed).init(&vit)?;
         let (_, history) = fit(vit, optim, &self.split, &plan, device)?;
         Ok(Run {
             method: tuned.method,

@@ -5,6 +5,7 @@ use burn_ief::prune::{
     BlockOrder, Compensation, PruneCurvature, PruneScope, Pruned, Selection, SparsityMask,
     WoodFisherConfig, prune_by_magnitude,
 };
+use burn_ief::solve::DampingAmount;
 use programs::statistics::with_spread;
 use programs::table::{self, Style, Table};
 
@@ -82,7 +83,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::Pruning`] naming the first that is out of range.
+    /// [`Error::Method`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
         Ok(self.config(PruneCurvature::Improved).validate()?)
     }
@@ -100,7 +101,7 @@ impl Options {
             } else {
                 BlockOrder::ColumnMajor
             })
-            .with_damping(Amount::Relative(damping));
+            .with_damping(DampingAmount::Relative(damping));
         if self.as_published {
             config
                 .with_selection(Selection::Independent)
@@ -146,7 +147,7 @@ impl Experiment {
     ///
     /// # Errors
     ///
-    /// [`Error::Pruning`].
+    /// [`Error::Method`].
     pub fn prune(
         &self,
         mlp: &Mlp,
@@ -185,7 +186,7 @@ impl Experiment {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] and [`Error::Pruning`].
+    /// [`Error::Stopped`] and [`Error::Method`].
     pub fn train_on(&self, pruned: Pruned<Mlp>, seed: u64, epochs: usize) -> Result<Mlp, Error> {
         let plan = Training {
             epochs,

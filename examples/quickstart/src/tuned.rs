@@ -1,8 +1,6 @@
 //! The optimizers that the quickstart compares, with the best step sizes of a search.
 
-use burn::optim::{AdamWConfig, SgdConfig};
-use burn_ief::{EfConfig, IefConfig, SfConfig};
-use programs::optimizer::{AnyOptimizer, OptimizerName, optimizer};
+use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 
 /// An optimizer with its step sizes.
 #[derive(Debug, Clone, Copy)]
@@ -57,19 +55,15 @@ impl Tuned {
         [0.25, 0.5, 1.0, 2.0, 4.0].map(|factor| factor * self.middle)
     }
 
-    /// The optimizer. `seed` is that of the drawn labels.
+    /// The settings. `seed` is that of the drawn labels.
     ///
-    /// EF and SF scale their updates to norm 1, as in the paper; iEF needs no option.
-    pub fn build(&self, seed: u64) -> AnyOptimizer {
-        match self.method.name() {
-            "adamw" => AdamWConfig::new().with_weight_decay(0.01).init().into(),
-            "ef" => EfConfig::new().with_normalize(Some(1.0)).build().into(),
-            "sf" => {
-                let config = SfConfig::new().with_normalize(Some(1.0)).with_seed(seed);
-                config.build().into()
-            }
-            "ief" => IefConfig::new().build().into(),
-            _ => SgdConfig::new().init().into(),
+    /// They are the recommended ones, but for iEF: its step size was searched without momentum in the
+    /// solve.
+    pub fn config(&self, seed: u64) -> OptimizerConfig {
+        let mut config = OptimizerConfig::new(self.method).with_seed(seed);
+        if let Some(solve) = config.solve_mut() {
+            solve.momentum = Some(0.0);
         }
+        config
     }
 }

@@ -7,8 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{LossKind, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::linalg::Symmetric;
-use burn_ief::update::{self, Coefficients, Damping, On};
+use burn_ief::solve::Symmetric;
 use burn_ief::{LossScale, Tape};
 
 use crate::case::{Case, Kind};
@@ -21,6 +20,7 @@ use crate::place::Place;
 use crate::quality::Judge;
 use crate::results::Results;
 use crate::shards::Shards;
+use crate::updates::{self, damping};
 use crate::weights::Parameter;
 
 /// Compute what `results` asks for.
@@ -86,22 +86,18 @@ pub fn classifier<N: Network>(
     let gram = jacobian.gram().map_err(Error::compute("gram"))?;
     results.put("gram", vec![samples; 2], gram.values().to_vec());
     for lambda in &case.lambdas {
-        let damping = Damping::absolute(lambda.value).without_floor();
         let epsilon = jacobian.gram_epsilon();
         for rule in ["ef", "ief"] {
             let name = format!("{rule}.lam_{}", lambda.text);
-            let solved = match rule {
-                "ef" => update::ef(&gram, &damping, epsilon, None),
-                _ => update::ief(&gram, &s, &damping.on(On::Gram), epsilon, None),
-            };
-            let Coefficients {
-                values, decrease, ..
-            } = solved.map_err(Error::compute(&name))?;
-            let delta = jacobian.t_matvec(&values).map_err(Error::compute(&name))?;
+            let solved = updates::exact(rule, &gram, &s, damping(lambda), epsilon);
+            let solved = solved.map_err(Error::compute(&name))?;
+            let delta = jacobian
+                .t_matvec(&solved.values)
+                .map_err(Error::compute(&name))?;
             put_direction(results, &name, &parameters, &delta);
             put_gamma(&name, &delta, results)?;
             let name = format!("{rule}_jd.lam_{}", lambda.text);
-            results.put(name, vec![samples], decrease);
+            results.put(name, vec![samples], solved.decrease);
         }
     }
     let rules = ["sf", "gamma.sf"];
@@ -215,12 +211,11 @@ fn sampled(
     let dense = (rows.columns() <= samples).then(|| rows.to_dense());
     for lambda in &case.lambdas {
         let name = format!("sf.lam_{}", lambda.text);
-        let damping = Damping::absolute(lambda.value).without_floor();
         let epsilon = rows.gram_epsilon();
         let delta = match &dense {
-            Some(dense) => update::sf_small(dense, samples, &damping, epsilon)
-                .and_then(|(delta, _)| rows.unflatten(&delta)),
-            None => update::sf(&gram, samples, matches, &damping, epsilon)
+            Some(dense) => updates::sampled_in_parameters(dense, samples, damping(lambda), epsilon)
+                .and_then(|delta| rows.unflatten(&delta)),
+            None => updates::sampled(&gram, matches, damping(lambda), epsilon)
                 .and_then(|update| rows.t_matvec(&update.values)),
         };
         let delta = delta.map_err(Error::compute(&name))?;

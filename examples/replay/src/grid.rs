@@ -9,9 +9,8 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{LossKind, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::linalg::dot;
 use burn_ief::nn::expand_param;
-use burn_ief::update::{self, Damping, On};
+use burn_ief::solve::Damping;
 use burn_ief::{LabelDraw, Likelihood, LossScale, Tape};
 
 use crate::case::{Case, Kind};
@@ -22,6 +21,7 @@ use crate::place::Place;
 use crate::quality::Judge;
 use crate::results::Results;
 use crate::shards::Shards;
+use crate::updates::{self, damping};
 
 /// A line through two parameters.
 #[derive(Module, Debug)]
@@ -221,14 +221,10 @@ impl At<'_> {
         let gram = jacobian.gram().map_err(Error::compute("gram"))?;
         fields.push("gram", &[samples, samples], gram.values());
         for lambda in &self.case.lambdas {
-            let damping = Damping::absolute(lambda.value).without_floor();
             let epsilon = jacobian.gram_epsilon();
             for rule in ["ef", "ief"] {
                 let name = format!("{rule}.lam_{}", lambda.text);
-                let solved = match rule {
-                    "ef" => update::ef(&gram, &damping, epsilon, None),
-                    _ => update::ief(&gram, &s, &damping.on(On::Gram), epsilon, None),
-                };
+                let solved = updates::exact(rule, &gram, &s, damping(lambda), epsilon);
                 let solved = solved.map_err(Error::compute(&name))?;
                 let delta = self.combine(&jacobian, &solved.values, &name)?;
                 self.put_gamma(&name, &delta, &judge, fields)?;
@@ -279,14 +275,18 @@ impl At<'_> {
         let columns = [0, 1].map(|p| copies.iter().map(|row| row[p]).collect::<Vec<f64>>());
         let fisher: Vec<f64> = columns
             .iter()
-            .flat_map(|a| columns.iter().map(move |b| dot(a, b)))
+            .flat_map(|a| {
+                columns
+                    .iter()
+                    .map(move |b| a.iter().zip(b).map(|(a, b)| a * b).sum())
+            })
             .collect();
         fields.push("fisher", &[2, 2], &fisher);
         dense.extend(copies);
         if results.wants("ngd") || results.wants("gamma.ngd") {
-            let damping = Damping::absolute(0.0);
-            let ngd = update::sf_small(&dense, samples, &damping, epsilon);
-            let (ngd, _) = ngd.map_err(Error::compute("ngd"))?;
+            let undamped = Damping::absolute(0.0);
+            let ngd = updates::sampled_in_parameters(&dense, samples, undamped, epsilon);
+            let ngd = ngd.map_err(Error::compute("ngd"))?;
             self.put_gamma("ngd", &ngd, judge, fields)?;
             fields.push("ngd", &[2], &ngd);
         }
@@ -304,9 +304,9 @@ impl At<'_> {
     ) -> Result<(), Error> {
         for lambda in &self.case.lambdas {
             let name = format!("{rule}.lam_{}", lambda.text);
-            let damping = Damping::absolute(lambda.value).without_floor();
-            let solved = update::sf_small(dense, self.input.x.len(), &damping, epsilon);
-            let (delta, _) = solved.map_err(Error::compute(&name))?;
+            let samples = self.input.x.len();
+            let delta = updates::sampled_in_parameters(dense, samples, damping(lambda), epsilon);
+            let delta = delta.map_err(Error::compute(&name))?;
             self.put_gamma(&name, &delta, judge, fields)?;
             fields.push(name, &[2], &delta);
         }

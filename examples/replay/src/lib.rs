@@ -9,7 +9,7 @@
 //! and saves one.
 //!
 //! One idea a file: `family` says what the models are, `inputs` reads, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
-//! `grid` compute, `measured` joins shards, `quality` judges updates, `selection` says what is asked for, `shards` how the samples are divided, and `results` writes.
+//! `grid` compute, `measured` joins shards, `updates` solves and `quality` judges updates, `selection` says what is asked for, `shards` how the samples are divided, and `results` writes.
 
 mod adapter;
 mod case;
@@ -29,6 +29,7 @@ mod quality;
 mod results;
 mod selection;
 mod shards;
+mod updates;
 mod weights;
 
 pub use adapter::{AdapterCase, adapter, roundtrip};

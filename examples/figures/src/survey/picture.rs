@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::Survey;
-use burn_ief::update::Amount;
+use burn_ief::solve::DampingAmount;
 use programs::plot::{Axis, Color};
 
 use crate::chart::{Drawn, Look, Panel, legend, picture, px};
@@ -87,7 +87,7 @@ pub(super) fn ratio(
     direction: &str,
     damping: Option<f64>,
 ) -> Option<(f64, f64)> {
-    let row = survey.row(stage, direction, damping.map(Amount::Relative))?;
+    let row = survey.row(stage, direction, damping.map(DampingAmount::Relative))?;
     Some((row.ratio.mean(), row.ratio.standard_error()))
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Statistics, Survey, SweepRule};
-use burn_ief::update::Amount;
+use burn_ief::solve::DampingAmount;
 use finetune::model::Judged;
 use programs::plot::{Axis, Color};
 use serde::Serialize;
@@ -50,8 +50,8 @@ pub fn stages<M: Judged>(
             judge.push_sgd(&mut survey);
             judge.push(
                 &mut survey,
-                &SweepRule::ALL,
-                &DAMPINGS.map(Amount::Relative),
+                &SweepRule::all(),
+                &DAMPINGS.map(DampingAmount::Relative),
             )?;
         }
         lines.push(Line {

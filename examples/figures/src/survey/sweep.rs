@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Survey, SweepRule};
-use burn_ief::update::Amount;
+use burn_ief::solve::DampingAmount;
 use finetune::model::Judged;
 use programs::plot::Axis;
 
@@ -38,12 +38,16 @@ pub fn sweep<M: Judged>(
 ) -> Result<PathBuf, Error> {
     let stages = three(stages);
     let dampings = dampings(lambdas);
-    let amounts: Vec<_> = dampings.iter().copied().map(Amount::Relative).collect();
+    let amounts: Vec<_> = dampings
+        .iter()
+        .copied()
+        .map(DampingAmount::Relative)
+        .collect();
     let mut survey = Survey::new();
     for stage in &stages {
         for (seed, batch) in batches.iter().enumerate() {
             let judge = Judge::new(stage, batch, seed as u64)?;
-            judge.push(&mut survey, &SweepRule::ALL, &amounts)?;
+            judge.push(&mut survey, &SweepRule::all(), &amounts)?;
         }
     }
     table::write(folder, &format!("{name}_sweep.csv"), &table::lines(&survey))?;

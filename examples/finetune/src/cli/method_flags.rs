@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
+use burn_ief::methods::kfac::{DampingSplit, FallbackCurvature, WeightSharing};
+use burn_ief::solve::{DampedMatrix, DampingAmount};
 use clap::{Args, ValueEnum};
-use programs::optimizer::OptimizerName;
+use programs::optimizer::{OptimizerConfig, OptimizerName};
 
-use crate::method::{
-    DampingOn, DampingSplit, DampingUnit, FactorSharing, MethodOptions, OtherParameters,
-    is_kronecker,
-};
+use crate::error::Error;
+use crate::method_options::MethodOptions;
 use crate::schedule::Schedule;
 
 const HEADING: &str = "Method (VALUE, or METHOD=VALUE,…)";
@@ -72,12 +72,13 @@ pub(super) struct MethodFlags {
     /// Norm of every update of the natural-gradient methods, 0 for as it comes.
     #[arg(long, help_heading = HEADING, value_delimiter = ',')]
     normalize: Vec<PerMethod<f64>>,
-    /// Unit of the damping.
+    /// Unit of the damping: relative (a fraction of the mean diagonal of the damped matrix) or
+    /// absolute (λ itself: in sum form, of the K-FAC family in mean form).
     #[arg(long, help_heading = HEADING, value_enum)]
-    damping_unit: Option<DampingUnit>,
-    /// Matrix that iEF damps.
-    #[arg(long, help_heading = HEADING, value_enum)]
-    damping_on: Option<DampingOn>,
+    damping_unit: Option<Unit>,
+    /// Matrix that iEF damps: fisher or gram.
+    #[arg(long, help_heading = HEADING)]
+    damping_on: Option<DampedMatrix>,
 
     /// Decay of the averaged factors, 0 for those of the batch alone.
     #[arg(long, help_heading = FACTORS, value_delimiter = ',')]
@@ -100,57 +101,154 @@ pub(super) struct MethodFlags {
     /// Labels that K-FAC draws per sample.
     #[arg(long, help_heading = FACTORS)]
     draws: Option<usize>,
-    /// How the damping is shared between the two factors of a layer.
-    #[arg(long, help_heading = FACTORS, value_enum)]
+    /// How the damping is shared between the two factors of a layer: pi (by their mean diagonals) or
+    /// even (√λ on both).
+    #[arg(long, help_heading = FACTORS)]
     damping_split: Option<DampingSplit>,
-    /// Layers that are applied at several positions.
-    #[arg(long, help_heading = FACTORS, value_enum)]
-    sharing: Option<FactorSharing>,
-    /// What parameters without factors take.
-    #[arg(long, help_heading = FACTORS, value_enum)]
-    others: Option<OtherParameters>,
+    /// Layers that are applied at several positions: expand (each position is an example) or reduce
+    /// (the positions of a sample are put together first).
+    #[arg(long, help_heading = FACTORS)]
+    sharing: Option<WeightSharing>,
+    /// What parameters without factors take: diagonal (of the same matrix) or gradient (their mean
+    /// gradient).
+    #[arg(long, help_heading = FACTORS)]
+    others: Option<FallbackCurvature>,
+}
+
+/// The unit of a damping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Unit {
+    Relative,
+    Absolute,
 }
 
 impl MethodFlags {
-    /// Put what is set over the options of a method.
-    pub fn over(&self, method: OptimizerName, options: &mut MethodOptions) {
-        /// Of several values the last that fits; one for the method goes before one for all.
-        fn set<T: Copy>(flag: &[PerMethod<T>], method: OptimizerName, field: &mut T) {
-            let of = |wanted| flag.iter().rev().find(move |value| value.method == wanted);
-            if let Some(found) = of(Some(method)).or_else(|| of(None)) {
-                *field = found.value;
-            }
+    /// Put what is set over the options of a method. A value for all methods leaves those alone that
+    /// do not have the option.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a value of one method that does not have the option.
+    pub fn over(&self, method: OptimizerName, options: &mut MethodOptions) -> Result<(), Error> {
+        let set = Setter { method };
+        set.value("step-size", &self.step_size, |value| {
+            options.step_size = value;
+            true
+        })?;
+        set.value("schedule", &self.schedule, |value| {
+            options.schedule = value;
+            true
+        })?;
+        let optimizer = &mut options.optimizer;
+        set.value("weight-decay", &self.weight_decay, |value| {
+            optimizer.set_weight_decay(value)
+        })?;
+        set.value("momentum", &self.momentum, |value| {
+            optimizer.set_momentum(value)
+        })?;
+        set.value("solve-momentum", &self.solve_momentum, |value| {
+            put(optimizer.solve_mut(), |solve| solve.momentum = Some(value))
+        })?;
+        set.value("normalize", &self.normalize, |value| {
+            put(optimizer.step_mut(), |step| step.normalize = Some(value))
+        })?;
+        set.value("damping", &self.damping, |value| {
+            put(optimizer.damping_mut(), |amount| match amount {
+                DampingAmount::Relative(number) | DampingAmount::Absolute(number) => {
+                    *number = value;
+                }
+            })
+        })?;
+        if let (Some(unit), Some(amount)) = (self.damping_unit, optimizer.damping_mut()) {
+            let (DampingAmount::Relative(number) | DampingAmount::Absolute(number)) = *amount;
+            *amount = match unit {
+                Unit::Relative => DampingAmount::Relative(number),
+                Unit::Absolute => DampingAmount::Absolute(number),
+            };
         }
-        fn choose<T: Copy>(flag: Option<T>, field: &mut T) {
-            *field = flag.unwrap_or(*field);
+        if let (Some(on), Some(solve)) = (self.damping_on, optimizer.solve_mut()) {
+            solve.damping.on = on;
         }
-        set(&self.step_size, method, &mut options.step_size);
-        set(&self.schedule, method, &mut options.schedule);
-        set(&self.weight_decay, method, &mut options.weight_decay);
-        set(&self.momentum, method, &mut options.momentum);
-        set(&self.solve_momentum, method, &mut options.solve_momentum);
-        set(&self.damping, method, &mut options.damping);
-        set(&self.normalize, method, &mut options.normalize);
-        choose(self.damping_unit, &mut options.damping_unit);
-        choose(self.damping_on, &mut options.damping_on);
-        if !is_kronecker(method) {
-            return;
+        if let Some(draws) = self.draws {
+            optimizer.set_factor_draws(draws);
         }
-        let factors = options.factors.get_or_insert_default();
-        set(&self.factor_decay, method, &mut factors.decay);
-        set(&self.factor_interval, method, &mut factors.factor_interval);
-        set(
-            &self.inverse_interval,
-            method,
-            &mut factors.inverse_interval,
-        );
-        set(&self.warm_up, method, &mut factors.warm_up);
-        set(&self.kl_clip, method, &mut factors.kl_clip);
-        set(&self.max_dimension, method, &mut factors.max_dimension);
-        choose(self.draws, &mut factors.draws);
-        choose(self.damping_split, &mut factors.damping_split);
-        choose(self.sharing, &mut factors.sharing);
-        choose(self.others, &mut factors.others);
+        self.over_factors(&set, optimizer)
+    }
+
+    fn over_factors(&self, set: &Setter, optimizer: &mut OptimizerConfig) -> Result<(), Error> {
+        set.value("factor-decay", &self.factor_decay, |value| {
+            put(optimizer.factors_mut(), |factors| factors.decay = value)
+        })?;
+        set.value("factor-interval", &self.factor_interval, |value| {
+            put(optimizer.factors_mut(), |factors| {
+                factors.factor_interval = value
+            })
+        })?;
+        set.value("inverse-interval", &self.inverse_interval, |value| {
+            put(optimizer.factors_mut(), |factors| {
+                factors.inverse_interval = value
+            })
+        })?;
+        set.value("warm-up", &self.warm_up, |value| {
+            put(optimizer.factors_mut(), |factors| factors.warm_up = value)
+        })?;
+        set.value("kl-clip", &self.kl_clip, |value| {
+            put(optimizer.factors_mut(), |factors| {
+                factors.kl_clip = (value != 0.0).then_some(value);
+            })
+        })?;
+        set.value("max-dimension", &self.max_dimension, |value| {
+            put(optimizer.factors_mut(), |factors| {
+                factors.max_dimension = value
+            })
+        })?;
+        if let Some(factors) = optimizer.factors_mut() {
+            factors.damping.split = self.damping_split.unwrap_or(factors.damping.split);
+            factors.sharing = self.sharing.unwrap_or(factors.sharing);
+            factors.fallback = self.others.unwrap_or(factors.fallback);
+        }
+        Ok(())
+    }
+}
+
+/// Change options, if there are some. Returns whether there are.
+fn put<T>(options: Option<&mut T>, change: impl FnOnce(&mut T)) -> bool {
+    options.map(change).is_some()
+}
+
+/// Chooses the values of one method.
+struct Setter {
+    method: OptimizerName,
+}
+
+impl Setter {
+    /// Apply the last of the values for the method, else the last for all; `apply` returns whether
+    /// the method has the option.
+    fn value<T: Copy + ToString>(
+        &self,
+        flag: &str,
+        values: &[PerMethod<T>],
+        apply: impl FnOnce(T) -> bool,
+    ) -> Result<(), Error> {
+        let of = |wanted| {
+            values
+                .iter()
+                .rev()
+                .find(move |value| value.method == wanted)
+        };
+        let own = of(Some(self.method));
+        let Some(found) = own.or_else(|| of(None)) else {
+            return Ok(());
+        };
+        if apply(found.value) || own.is_none() {
+            return Ok(());
+        }
+        let found = format!("{}={}", self.method, found.value.to_string());
+        Err(Error::config(
+            format!("--{flag}"),
+            found,
+            "a method that has this option",
+        ))
     }
 }
 
@@ -167,12 +265,12 @@ mod tests {
         flags: MethodFlags,
     }
 
-    fn options(method: OptimizerName, flags: &[&str]) -> MethodOptions {
+    fn set(name: &str, flags: &[&str]) -> Result<MethodOptions, Error> {
         let words = std::iter::once("program").chain(flags.iter().copied());
         let program = Program::try_parse_from(words).unwrap();
-        let mut options = MethodOptions::of(method);
-        program.flags.over(method, &mut options);
-        options
+        let mut options = MethodOptions::of(optimizer(name));
+        program.flags.over(optimizer(name), &mut options)?;
+        Ok(options)
     }
 
     #[test]
@@ -182,19 +280,41 @@ mod tests {
             "--kl-clip=0",
             "--sharing=reduce",
         ];
-        let factors = |method| options(method, &flags).factors.unwrap();
-        assert_eq!(factors(optimizer("iekfac")).factor_interval, 5);
-        assert_eq!(factors(optimizer("kfac")).factor_interval, 20);
-        assert_eq!(factors(optimizer("ekfac")).kl_clip, 0.0);
-        assert_eq!(factors(optimizer("ekfac")).sharing, FactorSharing::Reduce);
+        let factors = |name| {
+            let mut options = set(name, &flags).unwrap();
+            options.optimizer.factors_mut().unwrap().clone()
+        };
+        assert_eq!(factors("iekfac").factor_interval, 5);
+        assert_eq!(factors("kfac").factor_interval, 20);
+        assert_eq!(factors("ekfac").kl_clip, None);
+        assert_eq!(factors("ekfac").sharing, WeightSharing::Reduce);
     }
 
     #[test]
-    fn methods_without_factors_ignore_their_flags() {
-        let flags = ["--factor-decay=0.5", "--draws=4"];
-        assert_eq!(
-            options(optimizer("ief"), &flags),
-            MethodOptions::of(optimizer("ief"))
+    fn the_damping_has_a_value_a_unit_and_a_matrix() {
+        let flags = [
+            "--damping=2",
+            "--damping-unit=absolute",
+            "--damping-on=gram",
+        ];
+        let mut options = set("ief", &flags).unwrap();
+        let damping = options.optimizer.solve_mut().unwrap().damping;
+        assert_eq!(damping.amount, DampingAmount::Absolute(2.0));
+        assert_eq!(damping.on, DampedMatrix::Gram);
+        let mut options = set("kfac", &flags).unwrap();
+        let amount = options.optimizer.damping_mut().copied();
+        assert_eq!(amount, Some(DampingAmount::Absolute(2.0)));
+    }
+
+    #[test]
+    fn methods_ignore_options_that_they_do_not_have_unless_they_are_named() {
+        let flags = ["--factor-decay=0.5", "--draws=4", "--momentum=0.5"];
+        let adamw = MethodOptions::of(OptimizerName::ADAMW);
+        assert_eq!(set("adamw", &flags).unwrap(), adamw);
+        let error = set("adamw", &["--momentum=adamw=0.5"]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("`--momentum` is adamw=0.5"),
+            "{error}"
         );
     }
 }

@@ -235,11 +235,12 @@ impl RunArgs {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] and [`Error::ConfigFile`] for the file.
+    /// [`Error::Read`] and [`Error::ConfigFile`] for the file; [`Error::Config`] for a flag of a
+    /// method that does not have the option.
     pub fn effective(&self) -> Result<Config, Error> {
         let file = self.config.as_deref().map(read).transpose()?;
         let mut config = layered(self.preset, file, self.task)?;
-        self.over(&mut config);
+        self.over(&mut config)?;
         Ok(config)
     }
 
@@ -252,7 +253,7 @@ impl RunArgs {
         }
     }
 
-    fn over(&self, config: &mut Config) {
+    fn over(&self, config: &mut Config) -> Result<(), Error> {
         fn set<T: Clone>(flag: &Option<T>, field: &mut T) {
             if let Some(value) = flag {
                 *field = value.clone();
@@ -318,9 +319,10 @@ impl RunArgs {
 
         for &method in OptimizerName::all() {
             let mut options = config.options(method);
-            self.methods.over(method, &mut options);
+            self.methods.over(method, &mut options)?;
             config.method.insert(method, options);
         }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use programs::optimizer::merge;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -61,7 +62,7 @@ impl<'de> Deserialize<'de> for File {
 /// use finetune::config::layered;
 /// use finetune::preset::Preset;
 ///
-/// let file = serde_json::json!({"training": {"epochs": 9}, "method": {"ief": {"momentum": 0.5}}});
+/// let file = serde_json::json!({"training": {"epochs": 9}, "method": {"ief": {"step_size": 0.5}}});
 /// let config = layered(Some(Preset::MlpCifar10), Some(file), None)?;
 /// let preset = Preset::MlpCifar10.config();
 /// assert_eq!((config.training.epochs, config.training.batch), (9, preset.training.batch));
@@ -95,18 +96,6 @@ pub fn layered(
     let mut value = serde_json::to_value(below).map_err(refuse)?;
     merge(&mut value, file);
     serde_json::from_value(value).map_err(refuse)
-}
-
-/// Put the fields of `over` over those of `value`, section by section.
-fn merge(value: &mut Value, over: Value) {
-    match (value, over) {
-        (Value::Object(value), Value::Object(over)) => {
-            for (key, field) in over {
-                merge(value.entry(key).or_insert(Value::Null), field);
-            }
-        }
-        (value, over) => *value = over,
-    }
 }
 
 #[cfg(test)]

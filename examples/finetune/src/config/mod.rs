@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataSource, Task};
 use crate::error::Error;
-use crate::method::{MethodOptions, build};
+use crate::method_options::{MethodOptions, by_method};
 
 pub use layers::{layered, read};
 pub use sections::{
@@ -55,6 +55,7 @@ pub struct Config {
     /// The run.
     pub training: TrainingOptions,
     /// Options of the methods.
+    #[serde(deserialize_with = "by_method")]
     pub method: BTreeMap<OptimizerName, MethodOptions>,
 }
 
@@ -189,7 +190,7 @@ impl Config {
             return Err(Error::config("adapter.alpha", self.adapter.alpha, expected));
         }
         for method in &self.methods {
-            build(*method, &self.options(*method), 0)?;
+            self.options(*method).check(*method)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! How to prune.
 
 use burn_ief::prune::{PruneCurvature, WoodFisherConfig};
-use burn_ief::update::Amount;
+use burn_ief::solve::DampingAmount;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -111,6 +111,6 @@ impl PruneOptions {
         WoodFisherConfig::new(self.gradients)
             .with_curvature(curvature)
             .with_block_size(self.block_size)
-            .with_damping(Amount::Relative(self.damping))
+            .with_damping(DampingAmount::Relative(self.damping))
     }
 }

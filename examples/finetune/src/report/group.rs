@@ -10,7 +10,7 @@ use crate::history::{History, Status};
 /// The setting that every row shows.
 const STEP_SIZE: &str = "step_size";
 /// The other setting that has its own letter.
-const SOLVE_MOMENTUM: &str = "solve_momentum";
+const SOLVE_MOMENTUM: &str = "solve.momentum";
 
 /// Runs of one setup with one method, the same settings and different seeds; those that are not
 /// finished are a group of their own.
@@ -67,7 +67,7 @@ pub(super) fn groups(histories: &[History]) -> Vec<Group<'_>> {
 /// What a run was trained with, but for its seed and place, as text by name.
 fn settings(run: &History) -> BTreeMap<String, String> {
     let config = &run.config;
-    let options = serde_json::to_value(config.options(run.method)).unwrap_or_default();
+    let options = Value::Object(config.options(run.method).to_fields());
     let adapter = serde_json::to_value(&config.adapter).unwrap_or_default();
     let (training, model, data) = (&config.training, &config.model, &config.data);
     let rest = serde_json::json!({
@@ -180,7 +180,8 @@ mod tests {
     fn run(seed: u64, step_size: f64, solve_momentum: f64) -> History {
         let mut run = history(optimizer("ief"), seed, &[(0.5, 1.0)]);
         let mut options = run.config.options(optimizer("ief"));
-        (options.step_size, options.solve_momentum) = (step_size, solve_momentum);
+        options.step_size = step_size;
+        options.optimizer.solve_mut().unwrap().momentum = Some(solve_momentum);
         run.config.method.insert(optimizer("ief"), options);
         run
     }
@@ -195,7 +196,7 @@ mod tests {
         let found = groups(&runs);
         let counts: Vec<String> = found.iter().map(Group::count).collect();
         assert_eq!(counts, ["2", "1", "1 unfinished"]);
-        assert_eq!(found[0].described(), "1\nsolve_momentum 0");
+        assert_eq!(found[0].described(), "1\nsolve.momentum 0");
         assert_eq!(found[1].title(&found), "iEF, μ = 0.9");
         assert_eq!(found[2].title(&found), "iEF, μ = 0.9, unfinished");
     }

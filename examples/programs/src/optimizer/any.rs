@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use burn_ief::NaturalGradient;
+use burn_ief::optim::NaturalOptimizer;
 
 /// An optimizer of Burn or a natural-gradient method, for loops that run with either.
 ///
@@ -25,7 +25,7 @@ pub enum AnyOptimizer {
     /// One of Burn.
     FirstOrder(ModuleOptimizer),
     /// One of `burn-ief`.
-    Natural(Box<NaturalGradient>, ModuleOptimizer),
+    Natural(Box<NaturalOptimizer>),
 }
 
 impl AnyOptimizer {
@@ -45,12 +45,7 @@ impl AnyOptimizer {
                 let grads = GradientsParams::from_grads(loss(&model).backward(), &model);
                 Ok(optim.step(lr, model, grads))
             }
-            Self::Natural(method, optim) => {
-                let tape = method.start();
-                let grads = loss(&model).backward();
-                let update = method.gradients(tape, grads, &model)?;
-                Ok(optim.step(lr, model, update))
-            }
+            Self::Natural(optim) => optim.step_closure(lr, model, loss),
         }
     }
 }
@@ -61,9 +56,8 @@ impl From<ModuleOptimizer> for AnyOptimizer {
     }
 }
 
-impl From<NaturalGradient> for AnyOptimizer {
-    fn from(method: NaturalGradient) -> Self {
-        let optim = method.optimizer();
-        Self::Natural(Box::new(method), optim)
+impl From<NaturalOptimizer> for AnyOptimizer {
+    fn from(optim: NaturalOptimizer) -> Self {
+        Self::Natural(Box::new(optim))
     }
 }

@@ -2,7 +2,9 @@
 //! compared with.
 
 mod any;
+mod config;
 mod name;
 
 pub use any::AnyOptimizer;
+pub use config::{DecayOptions, OptimizerConfig, SgdOptions, merge};
 pub use name::{OptimizerName, optimizer};

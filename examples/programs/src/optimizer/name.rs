@@ -4,16 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use burn_ief::methods::AnyConfig;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The natural-gradient methods.
-const NATURAL: [&str; 6] = ["ief", "ef", "sf", "iekfac", "ekfac", "kfac"];
-
 /// All optimizers, in the order in which reports show them.
 static ALL: LazyLock<Vec<OptimizerName>> = LazyLock::new(|| {
-    let mut all: Vec<OptimizerName> = NATURAL.map(OptimizerName).into();
+    let natural = AnyConfig::NAMES.iter().copied();
+    let mut all: Vec<OptimizerName> = natural.map(OptimizerName).collect();
     all.extend([
         OptimizerName::SGD,
         OptimizerName::ADAMW,
@@ -67,19 +66,19 @@ impl OptimizerName {
 
     /// The name in tables and pictures.
     pub fn title(self) -> &'static str {
-        match self.0 {
-            "ief" => "iEF",
-            "ef" => "EF",
-            "sf" => "SF",
-            "ngd" => "NGD",
-            "ggt" => "GGT",
-            "iekfac" => "ieKFAC",
-            "ekfac" => "eKFAC",
-            "kfac" => "K-FAC",
-            "sgd" => "SGD",
-            "adamw" => "AdamW",
-            "adafactor" => "Adafactor",
-            other => other,
+        match self {
+            Self::SGD => "SGD",
+            Self::ADAMW => "AdamW",
+            Self::ADAFACTOR => "Adafactor",
+            natural => natural.natural().title(),
+        }
+    }
+
+    /// The default configuration of a natural-gradient method.
+    pub(super) fn natural(self) -> AnyConfig {
+        match self.0.parse() {
+            Ok(config) => config,
+            Err(error) => panic!("{error}"),
         }
     }
 
