@@ -151,7 +151,7 @@ impl Symmetric {
         Ok(eigen.function(|value| if value > threshold { 1.0 / value } else { 0.0 }))
     }
 
-    /// Both triangles are equal: rows stand for columns, the order that is fast to read.
+    /// Both triangles are equal, so rows can be read as columns, which is the faster order.
     fn view(&self) -> MatRef<'_, f64> {
         MatRef::from_column_major_slice(&self.values, self.size, self.size)
     }

@@ -64,7 +64,7 @@ impl<'a> System<'a> {
         Self::new(Rows::Dense(rows), size, samples)
     }
 
-    /// The system of a recorded batch whose rows stand in the given order.
+    /// The system of a recorded batch whose rows are taken in the given order.
     pub(crate) fn recorded(
         jacobian: &'a Jacobian,
         order: Option<&'a [usize]>,
