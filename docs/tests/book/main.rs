@@ -1,0 +1,8 @@
+//! Checks of the pages that are not doc tests.
+
+mod copies;
+mod errors;
+mod layers;
+mod links;
+mod markdown;
+mod pages;
