@@ -57,21 +57,21 @@ pub fn lines(text: &str) -> Vec<(bool, &str)> {
     lines
 }
 
-/// The first cell of every table row between two headings, without code marks.
-///
-/// `heading` is the text of the heading line; the section ends at the next heading of any level.
+/// The first cell of each row of the first table under a heading, without code marks.
 pub fn first_cells(text: &str, heading: &str) -> Vec<String> {
     let mut found = false;
     let mut cells = Vec::new();
     for (code, line) in lines(text) {
         if !code && line.starts_with('#') {
             found = line.trim_start_matches('#').trim() == heading;
-        } else if found && line.starts_with("| ") && !line.starts_with("| ---") {
+        } else if found && line.starts_with('|') {
             let cell = line.split('|').nth(1).unwrap_or_default().trim();
             cells.push(cell.replace('`', ""));
+        } else if !cells.is_empty() {
+            break;
         }
     }
-    assert!(!cells.is_empty(), "no table under the heading `{heading}`");
-    cells.remove(0);
-    cells
+    assert!(cells.len() > 2, "no table under the heading `{heading}`");
+    // The names of the columns and the line under them.
+    cells.split_off(2)
 }
