@@ -13,7 +13,10 @@ use super::markdown::{read, root};
 /// The lines of an anchor, without their common indentation.
 fn anchored(path: &str, name: &str) -> String {
     let text = read(&root().join(path));
-    let (start, end) = (format!("// ANCHOR: {name}"), format!("// ANCHOR_END: {name}"));
+    let (start, end) = (
+        format!("// ANCHOR: {name}"),
+        format!("// ANCHOR_END: {name}"),
+    );
     let lines: Vec<&str> = text
         .lines()
         .skip_while(|line| line.trim() != start)
@@ -53,7 +56,10 @@ fn renewed(text: &str) -> String {
             .split_once(':')
             .unwrap_or_else(|| panic!("`{line}`: expected PATH:NAME"));
         let fence = lines.next().unwrap_or_default();
-        assert!(fence.starts_with("```"), "`{line}`: expected a code block under it");
+        assert!(
+            fence.starts_with("```"),
+            "`{line}`: expected a code block under it"
+        );
         page.push_str(fence);
         page.push('\n');
         page.push_str(&anchored(path, name));

@@ -30,5 +30,8 @@ fn every_error_has_its_cause_and_fix() {
         .iter()
         .filter(|name| !page.contains(&format!("`{name}`")))
         .collect();
-    assert!(missing.is_empty(), "docs/src/refused.md does not explain {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "docs/src/refused.md does not explain {missing:?}"
+    );
 }

@@ -74,6 +74,9 @@ fn relative_links_lead_somewhere() {
 
 #[test]
 fn headings_are_named_as_on_github() {
-    assert_eq!(slug("## One group under iEF, the rest under AdamW"), "one-group-under-ief-the-rest-under-adamw");
+    assert_eq!(
+        slug("## One group under iEF, the rest under AdamW"),
+        "one-group-under-ief-the-rest-under-adamw"
+    );
     assert_eq!(slug("### γ of `burn`"), "γ-of-burn");
 }

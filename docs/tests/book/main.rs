@@ -5,4 +5,5 @@ mod errors;
 mod layers;
 mod links;
 mod markdown;
+mod numbers;
 mod pages;

@@ -11,7 +11,12 @@ fn in_folder() -> BTreeSet<String> {
     let docs = root().join("docs");
     files(&docs.join("src"), "md")
         .iter()
-        .map(|path| path.strip_prefix(&docs).expect("below docs").display().to_string())
+        .map(|path| {
+            path.strip_prefix(&docs)
+                .expect("below docs")
+                .display()
+                .to_string()
+        })
         .filter(|path| path != "src/SUMMARY.md")
         .collect()
 }
@@ -23,7 +28,11 @@ fn every_page_is_a_doc_test() {
         .filter(|path| path.starts_with("src/"))
         .map(|path| path.to_string())
         .collect();
-    assert_eq!(tested, in_folder(), "pages of docs/lib.rs and files in docs/src");
+    assert_eq!(
+        tested,
+        in_folder(),
+        "pages of docs/lib.rs and files in docs/src"
+    );
 }
 
 #[test]
