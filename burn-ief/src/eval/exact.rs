@@ -5,14 +5,15 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::loss::flattened;
 use crate::error::Error;
-use crate::jacobian::{Direction, Jacobian, JacobianParam, Recorded};
-use crate::tape::{LossScale, Tape};
+use crate::jacobian::{Jacobian, RecordedBatch};
+use crate::params::{Direction, ParamInfo};
+use crate::record::{LossScale, Tape};
 
 /// One recorded pass: the gradient of `Σ z ∘ cotangent`, sample by sample.
 ///
 /// # Errors
 ///
-/// As [`Recorded::collect`]; [`Error::Size`] if the recorded calls saw another batch.
+/// As [`RecordedBatch::collect`]; [`Error::Size`] if the recorded calls saw another batch.
 pub(super) fn record<M: Module, const D: usize>(
     module: &M,
     group: Option<&ParamGroup>,
@@ -28,7 +29,7 @@ pub(super) fn record<M: Module, const D: usize>(
     }
     let cotangent = cotangent.cast(z.dtype());
     let grads = (z * cotangent).sum().backward();
-    let jacobian = Recorded::collect(tape, grads, module, group)?.jacobian();
+    let jacobian = RecordedBatch::collect(tape, grads, module, group)?.jacobian();
     match jacobian.samples() == samples {
         true => Ok(jacobian),
         false => Err(Error::Size {
@@ -82,7 +83,7 @@ impl OutputRows {
     /// u, `[M, T, C]`, beside z.
     pub fn rates(
         &self,
-        params: &[JacobianParam],
+        params: &[ParamInfo],
         direction: &Direction,
         z: &Tensor<3>,
     ) -> Result<Tensor<3>, Error> {

@@ -14,8 +14,9 @@ use super::stop::Stop;
 use crate::error::Error;
 use crate::jacobian::to_host;
 use crate::kfac::{Kfac, KroneckerReport, KroneckerState, Settings};
-use crate::optim::{NaturalGradient, PreviousUpdate, map_gradients};
-use crate::tape::Tape;
+use crate::optim::{NaturalGradient, PreviousUpdate};
+use crate::params::gradients;
+use crate::record::Tape;
 use crate::update::SolveReport;
 
 /// How directions of several shards (accumulated batches, devices) become one update.
@@ -72,16 +73,16 @@ impl From<Kfac> for Method {
 /// # use burn::nn::{Linear, LinearConfig};
 /// # use burn::tensor::{Device, Tensor};
 /// # use burn::train::{InferenceStep, RegressionOutput, TrainOutput, TrainStep};
-/// # use burn_ief::nn::LinearRecorded;
+/// # use burn_ief::nn::ForwardRecorded;
 /// # use burn_ief::train::train_output;
-/// # use burn_ief::{Likelihood, output_with};
+/// # use burn_ief::{Likelihood, mark_output_as};
 /// # #[derive(Module, Debug)]
 /// # struct Net {
 /// #     layer: Linear,
 /// # }
 /// # impl Net {
 /// #     fn forward(&self, (x, y): (Tensor<2>, Tensor<2>)) -> RegressionOutput {
-/// #         let z = output_with(self.layer.forward_recorded(x), Likelihood::Gaussian);
+/// #         let z = mark_output_as(self.layer.forward_recorded(x), Likelihood::Gaussian);
 /// #         let loss = (z.clone() - y.clone()).square().sum_dim(1).mean() * 0.5;
 /// #         RegressionOutput::new(loss, z, y)
 /// #     }
@@ -347,7 +348,7 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
             Rule::Kronecker(settings) => settings.covered(&self.model),
         };
         if self.glue.reduction == Reduction::Mean {
-            map_gradients(&self.model, &mut grads, |id, grad| {
+            gradients::map(&self.model, &mut grads, |id, grad| {
                 natural.contains(&id).then(|| grad / shards)
             });
         }

@@ -3,7 +3,7 @@
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn_ief::nn::{Conv2dRecorded, DropoutRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 
 use super::adapter::{Adapter, at};
 use super::adapters::{Adapters, bare};
@@ -12,7 +12,7 @@ use super::adapters::{Adapters, bare};
 /// own kernel size, stride and padding (A), then a 1 × 1 convolution (B). With DoRA, output channels
 /// are scaled by the ratio of their magnitudes to the norms of the composed kernels, the bias apart.
 ///
-/// Without adapters this is [`Conv2dRecorded::forward_recorded`].
+/// Without adapters this is [`ForwardRecorded::forward_recorded`].
 ///
 /// ```
 /// use burn::nn::conv::Conv2dConfig;
@@ -88,7 +88,7 @@ fn decomposed(base: Conv2d, parts: &[(&Adapter<4>, f64)], input: Tensor<4>) -> T
         y = y - base_part.clone() + (base_part + delta) * ratios;
     }
     match bias {
-        Some(bias) => y + over_channels(bias.expand_batch::<2>(batch)),
+        Some(bias) => y + over_channels(expand_param::<_, 2>(&bias, batch)),
         None => y,
     }
 }

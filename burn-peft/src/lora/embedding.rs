@@ -2,7 +2,7 @@
 
 use burn::nn::Embedding;
 use burn::tensor::{Int, Tensor};
-use burn_ief::nn::EmbeddingRecorded;
+use burn_ief::nn::{ForwardRecorded, unembed};
 
 use super::adapter::at;
 use super::adapters::{Adapters, bare};
@@ -10,7 +10,7 @@ use super::adapters::{Adapters, bare};
 /// An [`Embedding`] with the adapters on its table, `W[ids] + s A[ids] B`; with DoRA,
 /// `(m / ‖W + s A B‖) (W[ids] + s A[ids] B)`.
 ///
-/// Without adapters this is [`EmbeddingRecorded::forward_recorded`]. Dropout is not applied, as in
+/// Without adapters this is [`ForwardRecorded::forward_recorded`]. Dropout is not applied, as in
 /// PEFT.
 ///
 /// ```
@@ -78,6 +78,6 @@ impl EmbeddingAdapted for Embedding {
         let base = Embedding {
             weight: bare(&self.weight),
         };
-        base.attend_recorded(hidden)
+        unembed(&base, hidden)
     }
 }

@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
-use burn_ief::nn::{DropoutRecorded, LinearRecorded, ParamRecorded};
-use burn_ief::tape::Tap;
+use burn_ief::nn::{ForwardRecorded, expand_param};
+use burn_ief::record::Tap;
 use burn_ief::{Recorder, Rows, recorder};
 
 use super::adapter::{Adapter, at};
@@ -17,7 +17,7 @@ type Parts<'a> = [(&'a Adapter<2>, f64)];
 
 /// A [`Linear`] with the adapters on its weight.
 ///
-/// Without adapters this is [`LinearRecorded::forward_recorded`]. With them the product is taken
+/// Without adapters this is [`ForwardRecorded::forward_recorded`]. With them the product is taken
 /// along the activations, folded to 2-D, `x W + b + s (drop(x) A) B`: the dense weight is never
 /// composed, neither forward nor backward. Inside a recording the uses of A, B and DoRA's
 /// magnitudes are recorded per sample, and those of the layer's own parameters if they train.
@@ -204,7 +204,7 @@ fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
         y = y - base_part.clone() + (base_part + delta) * ratios;
     }
     match &base.bias {
-        Some(bias) => y + bias.expand_batch::<2>(batch).unsqueeze_dim(1),
+        Some(bias) => y + expand_param::<_, 2>(bias, batch).unsqueeze_dim(1),
         None => y,
     }
 }

@@ -16,7 +16,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::nn::EmbeddingRecorded;
+use burn_ief::nn::unembed;
 use burn_ief::recorder;
 use burn_peft::{Adapters, EmbeddingAdapted, LinearAdapted, NameMap};
 
@@ -290,7 +290,7 @@ impl T5ForConditionalGeneration {
             Some(head) => head.forward_adapted(hidden),
             None => {
                 let scale = (self.config.d_model as f64).powf(-0.5);
-                self.tied_head().attend_recorded(hidden * scale)
+                unembed(&self.tied_head(), hidden * scale)
             }
         }
     }
