@@ -70,6 +70,8 @@
 //!
 //! `flex` (default), `ndarray`, `wgpu`, `cuda`: Burn's devices.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod config;
 pub mod error;
 pub mod folder;
@@ -90,3 +92,8 @@ pub use model::{Peft, Trainable};
 pub use names::NameMap;
 pub use prompt::SoftPrompt;
 pub use target::{ModuleKind, Target, Targets};
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -135,13 +135,32 @@ impl Tape {
 
     /// End the recording and collect what it kept.
     pub(crate) fn finish(self, grads: &Gradients) -> Result<Recording, Error> {
+        self.collect(grads, None)
+    }
+
+    /// End the recording of a single sample, in which nothing has to be recorded.
+    pub(crate) fn finish_sample(self, grads: &Gradients) -> Result<Recording, Error> {
+        let recording = self.collect(grads, Some(1))?;
+        if recording.samples == 1 {
+            Ok(recording)
+        } else {
+            Err(Error::BatchMismatch {
+                parameter: "the loss of one sample".into(),
+                expected: 1,
+                found: recording.samples,
+            })
+        }
+    }
+
+    /// `samples` is their number if no recorded call shows it.
+    fn collect(self, grads: &Gradients, samples: Option<usize>) -> Result<Recording, Error> {
         self.stop();
         let mut state = self.state.borrow_mut();
         state.leaves.clear();
         if let Some(error) = state.error.take() {
             return Err(error);
         }
-        let samples = state.samples.ok_or(Error::NothingRecorded)?;
+        let samples = state.samples.or(samples).ok_or(Error::NothingRecorded)?;
         if state.labels.is_some() && !state.loss_marked {
             return Err(Error::NoLoss);
         }
@@ -163,6 +182,7 @@ impl Tape {
         Ok(Recording {
             samples,
             labels: state.labels.take(),
+            scale: state.scale,
             alpha,
             uses,
             outputs,
@@ -211,6 +231,8 @@ pub(crate) struct Recording {
     pub samples: usize,
     pub labels: Option<LabelDraw>,
     /// The factor α of the scalar loss `α Σ_n l_n`. It is still contained in the rows of uses, but
+    /// As it was declared.
+    pub scale: LossScale,
     /// not in the output errors.
     pub alpha: f64,
     pub uses: Vec<RecordedUse>,

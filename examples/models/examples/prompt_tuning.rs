@@ -6,9 +6,9 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_ief::{IefConfig, mark_output};
 use burn_peft::{AdapterFolder, Peft, SoftPrompt};
-use models::bert::{BertForSequenceClassification, BertInput};
 use safetensors::SafeTensors;
 
 // ANCHOR: model
@@ -21,7 +21,7 @@ struct Tuned {
 
 impl Tuned {
     /// Logits `[M, classes]`.
-    fn forward(&self, input: BertInput) -> Result<Tensor<2>, models::Error> {
+    fn forward(&self, input: BertInput) -> Result<Tensor<2>, burn_hf_models::Error> {
         let [batch, _] = input.input_ids.dims();
         let input = input.with_prompt(self.prompt.forward(batch));
         Ok(self.model.forward(input)?.logits)

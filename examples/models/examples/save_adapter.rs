@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Int, Tensor};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_ief::{IefConfig, mark_output};
 use burn_peft::config::TaskType;
 use burn_peft::{AdapterFolder, LoraSettings, Peft};
-use models::bert::{BertForSequenceClassification, BertInput};
 
 /// Sequences of the class that their second token tells.
 fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let logits = |model: &BertForSequenceClassification| {
         // `valid`: without dropout.
         let output = model.valid().forward(BertInput::new(ids.clone().inner()))?;
-        Ok::<_, models::Error>(output.logits)
+        Ok::<_, burn_hf_models::Error>(output.logits)
     };
     let difference = (logits(&again)? - logits(&model)?).abs().max();
     println!(

@@ -4,6 +4,8 @@
 //! layers so that they can carry adapters ([`burn_peft`]) and be recorded per sample
 //! ([`burn_ief`]).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod bert;
 pub mod encoder;
 pub mod error;
@@ -14,3 +16,8 @@ pub mod vit;
 pub mod weights;
 
 pub use error::Error;
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -39,7 +39,7 @@ use crate::weights::{LoadOptions, load_named};
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::llama::{LlamaConfig, LlamaInput};
+/// use burn_hf_models::llama::{LlamaConfig, LlamaInput};
 ///
 /// let device = Device::flex();
 /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
@@ -49,7 +49,7 @@ use crate::weights::{LoadOptions, load_named};
 ///
 /// let unknown = Tensor::<2, Int>::from_data([[100]], &device);
 /// assert!(model.validate(&LlamaInput::new(unknown)).is_err());
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct LlamaForCausalLM {

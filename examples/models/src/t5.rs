@@ -30,7 +30,7 @@ use stack::{Decoder, Encoder};
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::t5::T5Source;
+/// use burn_hf_models::t5::T5Source;
 ///
 /// let ids = Tensor::<2, Int>::from_data([[5, 6, 1], [7, 1, 0]], &Device::flex());
 /// let mask = ids.clone().not_equal_elem(0).int();
@@ -75,7 +75,7 @@ impl T5Source {
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::t5::{T5Input, T5Source};
+/// use burn_hf_models::t5::{T5Input, T5Source};
 ///
 /// let ids = Tensor::<2, Int>::from_data([[5, 6, 1]], &Device::flex());
 /// let start = Tensor::<2, Int>::from_data([[0]], &Device::flex());
@@ -111,7 +111,7 @@ impl T5Input {
 ///
 /// ```
 /// # use burn::tensor::{Device, Int, Tensor};
-/// # use models::t5::{T5Config, T5Input, T5Source};
+/// # use burn_hf_models::t5::{T5Config, T5Input, T5Source};
 /// # let json = r#"{"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1,
 /// #     "num_heads": 2}"#;
 /// # let t5 = T5Config::from_json(json)?.init(&Device::flex())?;
@@ -120,7 +120,7 @@ impl T5Input {
 /// let output = t5.forward(T5Input::new(T5Source::new(ids), start))?;
 /// assert_eq!(output.encoder_last_hidden_state.dims(), [1, 3, 8]);
 /// assert_eq!(output.decoder_last_hidden_state.dims(), [1, 1, 8]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct T5Output {
@@ -136,7 +136,7 @@ pub struct T5Output {
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::t5::{T5Config, T5Input};
+/// use burn_hf_models::t5::{T5Config, T5Input};
 ///
 /// let json = r#"{"model_type": "t5", "vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16,
 ///     "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}"#;
@@ -150,7 +150,7 @@ pub struct T5Output {
 ///     prompt: None,
 /// })?;
 /// assert_eq!(output.logits.dims(), [2, 2, 20]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct T5ForConditionalGeneration {

@@ -6,11 +6,11 @@ mod reference;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
+use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
+use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, NameMap, Peft};
-use models::llama::{LlamaForCausalLM, LlamaInput};
-use models::vit::{ViTForImageClassification, ViTInput};
 use reference::{Put, Tensors, device_f64, folder, relative};
 
 /// The bar of the reference vectors, relative to the largest entry of each.

@@ -1,10 +1,10 @@
 //! Counts of trainable parameters at the sizes of the paper's models, without their weights.
 
 use burn::tensor::Device;
+use burn_hf_models::t5::T5Config;
+use burn_hf_models::vit::ViTConfig;
 use burn_peft::config::Bias;
 use burn_peft::{LoraSettings, Peft, PromptSettings, SoftPrompt};
-use models::t5::T5Config;
-use models::vit::ViTConfig;
 
 fn t5_base() -> T5Config {
     // https://huggingface.co/google-t5/t5-base/blob/main/config.json
@@ -24,7 +24,7 @@ fn t5_base_with_lora() {
     let settings = LoraSettings::new()
         .with_r(8)
         .with_target_modules(["q", "v"]);
-    let names = models::t5::T5ForConditionalGeneration::names();
+    let names = burn_hf_models::t5::T5ForConditionalGeneration::names();
     let model = model.adapt("default", &settings, &names[0]).unwrap();
     assert_eq!(
         model.trainable().to_string(),
@@ -64,7 +64,7 @@ fn vit_base_with_lora() {
     let settings = LoraSettings::new()
         .with_r(8)
         .with_target_modules(["query", "value"]);
-    let names = models::vit::ViTForImageClassification::names();
+    let names = burn_hf_models::vit::ViTForImageClassification::names();
     let adapted = |settings: &LoraSettings| {
         let model = config.init_classifier(&device).unwrap();
         let model = model.adapt("default", settings, &names[0]).unwrap();

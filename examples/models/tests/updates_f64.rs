@@ -7,12 +7,12 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
+use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::update::{self, Damping, On};
 use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, Peft};
-use models::bert::{BertForSequenceClassification, BertInput};
-use models::vit::{ViTForImageClassification, ViTInput};
 use reference::{Put, Tensors, device_f64, folder};
 
 /// The bar of the reference vectors, relative to the length of each.

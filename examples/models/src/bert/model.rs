@@ -17,7 +17,7 @@ use crate::weights::{LoadOptions, load};
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::bert::{BertConfig, BertInput};
+/// use burn_hf_models::bert::{BertConfig, BertInput};
 ///
 /// let config = BertConfig {
 ///     vocab_size: 50,
@@ -33,7 +33,7 @@ use crate::weights::{LoadOptions, load};
 /// let output = model.forward(BertInput::new(ids))?;
 /// assert_eq!(output.last_hidden_state.dims(), [2, 3, 16]);
 /// assert_eq!(output.pooler_output.unwrap().dims(), [2, 16]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct BertModel {

@@ -25,7 +25,7 @@ pub use layer::{Dinov2Encoder, Dinov2Layer, Dinov2Mlp, LayerScale};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::dinov2::Dinov2Config;
+/// use burn_hf_models::vit::dinov2::Dinov2Config;
 ///
 /// let config = Dinov2Config {
 ///     hidden_size: 16,
@@ -40,7 +40,7 @@ pub use layer::{Dinov2Encoder, Dinov2Layer, Dinov2Mlp, LayerScale};
 /// // Images of any size.
 /// let output = model.forward(Tensor::zeros([2, 3, 12, 8], &device))?;
 /// assert_eq!(output.last_hidden_state.dims(), [2, 7, 16]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct Dinov2Model {
@@ -66,7 +66,7 @@ pub struct Dinov2Output {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::dinov2::Dinov2Config;
+/// use burn_hf_models::vit::dinov2::Dinov2Config;
 ///
 /// let config = Dinov2Config {
 ///     hidden_size: 16,
@@ -80,7 +80,7 @@ pub struct Dinov2Output {
 /// let model = config.with_labels(10).init_classifier(&device)?;
 /// let output = model.forward(Tensor::zeros([2, 3, 8, 8], &device))?;
 /// assert_eq!(output.logits.dims(), [2, 10]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct Dinov2ForImageClassification {

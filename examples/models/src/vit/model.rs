@@ -19,7 +19,7 @@ use crate::weights::{LoadOptions, load_named};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::ViTInput;
+/// use burn_hf_models::vit::ViTInput;
 ///
 /// let images = Tensor::<4>::zeros([2, 3, 12, 16], &Device::flex());
 /// let input = ViTInput::new(images).interpolated();
@@ -66,7 +66,7 @@ pub struct ViTModel {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::{ViTConfig, ViTInput};
+/// use burn_hf_models::vit::{ViTConfig, ViTInput};
 ///
 /// let config = ViTConfig {
 ///     hidden_size: 16,
@@ -81,7 +81,7 @@ pub struct ViTModel {
 /// let model = config.with_labels(10).init_classifier(&device)?;
 /// let images = Tensor::<4>::zeros([2, 3, 8, 8], &device);
 /// assert_eq!(model.forward(ViTInput::new(images))?.logits.dims(), [2, 10]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct ViTForImageClassification {
