@@ -7,9 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
-use burn_peft::config::{Bias, LoraSettings, Modules, PeftConfig, PromptSettings, TaskType};
-use burn_peft::folder::{AdapterKey, LoraPart};
-use burn_peft::{AdapterFolder, Error, ModuleKind, Targets};
+use burn_peft::folder::AdapterKey;
+use burn_peft::settings::{Bias, Modules, TaskType};
+use burn_peft::{
+    AdapterFolder, AdapterPart, Error, LoraConfig, ModuleKind, PeftConfig, PromptConfig,
+};
 use serde_json::Value;
 
 const CONFIG: &str = "adapter_config.json";
@@ -29,7 +31,7 @@ fn folders() -> Vec<PathBuf> {
     let models = children(&fixtures()).into_iter();
     let mut folders: Vec<_> = models.flat_map(|model| children(&model)).collect();
     folders.sort();
-    assert_eq!(folders.len(), 21);
+    assert_eq!(folders.len(), 24);
     folders
 }
 
@@ -41,7 +43,7 @@ fn value(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn lora(config: &PeftConfig) -> &LoraSettings {
+fn lora(config: &PeftConfig) -> &LoraConfig {
     match config {
         PeftConfig::Lora(settings) => settings,
         other => panic!("{other:?}"),
@@ -81,7 +83,7 @@ fn every_folder_survives_reading_and_writing() {
 fn every_key_is_understood_and_can_be_named_again() {
     for path in folders() {
         let folder = AdapterFolder::read(&path).unwrap();
-        let adapted = folder.lora_modules().unwrap();
+        let adapted = folder.adapted_modules().unwrap();
         let names = folder.tensors.keys();
         for ((key, _), name) in folder.entries().unwrap().iter().zip(names) {
             if matches!(key, AdapterKey::Original { .. }) {
@@ -91,7 +93,7 @@ fn every_key_is_understood_and_can_be_named_again() {
             // PEFT has some parameters twice, by their place in its wrapper too.
             let name = name.replace(".modules_to_save.default", "");
             let name = name.replace(".modules_to_save", "");
-            assert_eq!(key.name_beside(&folder.config, &adapted), name);
+            assert_eq!(key.name_in(&folder.config, &adapted), name);
         }
     }
 }
@@ -102,12 +104,13 @@ fn census(name: &str) -> BTreeMap<&'static str, usize> {
     let mut census = BTreeMap::new();
     for (key, _) in folder.entries().unwrap() {
         let kind = match key {
-            AdapterKey::Lora { part, .. } => part.suffix(),
+            AdapterKey::Adapter { part, .. } => part.suffix(),
             AdapterKey::Saved { .. } => "saved",
             AdapterKey::Bias { .. } => "bias",
             AdapterKey::Base { .. } => "base",
             AdapterKey::Original { .. } => "original",
-            AdapterKey::PromptEmbeddings => "prompt",
+            AdapterKey::Model => "prompt",
+            _ => "other",
         };
         *census.entry(kind).or_default() += 1;
     }
@@ -182,8 +185,8 @@ fn what_the_folders_hold() {
     let magnitudes = magnitudes.iter().filter(|(key, _)| {
         matches!(
             key,
-            AdapterKey::Lora {
-                part: LoraPart::Magnitude,
+            AdapterKey::Adapter {
+                part: AdapterPart::LORA_MAGNITUDE,
                 ..
             }
         )
@@ -203,17 +206,17 @@ fn what_the_folders_hold() {
 fn targets_agree_with_the_tensors() {
     for path in folders() {
         let folder = AdapterFolder::read(&path).unwrap();
-        let PeftConfig::Lora(settings) = &folder.config else {
+        if matches!(folder.config, PeftConfig::PromptTuning(_)) {
             continue;
-        };
-        let adapted = folder.lora_modules().unwrap();
+        }
+        let adapted = folder.adapted_modules().unwrap();
         let others = ["classifier", "norm", "pooler.dense"].map(str::to_string);
         let modules: Vec<_> = adapted
             .iter()
             .chain(&others)
             .map(|name| (name.clone(), ModuleKind::Linear))
             .collect();
-        let targets = Targets::resolve(settings, &modules).unwrap();
+        let targets = folder.config.targets(&modules).unwrap();
         let targets: BTreeSet<_> = targets.into_iter().map(|target| target.module).collect();
         assert_eq!(targets, adapted, "{}", path.display());
     }
@@ -401,7 +404,7 @@ fn older_and_wider_keys_are_read() {
     let (config, weights) = folder.to_bytes().unwrap();
     let read = AdapterFolder::parse(config.as_bytes(), &weights).unwrap();
     assert_eq!(read.tensors, folder.tensors);
-    assert_eq!(read.lora_modules().unwrap().len(), 6);
+    assert_eq!(read.adapted_modules().unwrap().len(), 6);
     let biases = read.entries().unwrap().into_iter();
     let biases = biases.filter(|(key, _)| matches!(key, AdapterKey::Bias { .. }));
     assert_eq!(biases.count(), 2);
@@ -447,7 +450,7 @@ fn half_precision_survives() {
 
 #[test]
 fn adapters_made_here_are_read_again() {
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(2)
         .with_lora_alpha(3.0)
         .with_target_modules(Modules::pattern(r".*\.q"))
@@ -464,7 +467,7 @@ fn adapters_made_here_are_read_again() {
     };
     let table = TensorData::ones::<f32, _>([3, 6]);
     let prompt = AdapterFolder {
-        config: PromptSettings::new(3).with_token_dim(6).into(),
+        config: PromptConfig::new(3).with_token_dim(6).into(),
         tensors: [("prompt_embeddings".to_string(), table)].into(),
     };
     for folder in [lora, prompt] {
