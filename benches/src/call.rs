@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use burn::module::{LoraAdapter, Param, ParamId};
 use burn::nn::Linear;
 use burn::tensor::{Gradients, Tensor, module};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 
 /// How linear layers are called, for inputs `[M, T, i]`.
 pub enum Call {

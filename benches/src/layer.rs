@@ -10,7 +10,7 @@ use burn::module::{Lora, Module};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::Tape;
-use burn_ief::jacobian::Recorded;
+use burn_ief::jacobian::RecordedBatch;
 use burn_peft::{ForwardAdapted, LoraConfig};
 use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
@@ -204,7 +204,7 @@ impl Step for Pass {
             Variant::BurnPeftRecorded => {
                 let tape = Tape::start();
                 let grads = self.layer.forward_adapted(x).sum().backward();
-                let rows = Recorded::collect(tape, grads, &self.layer, None);
+                let rows = RecordedBatch::collect(tape, grads, &self.layer, None);
                 drop(rows.unwrap_or_else(|error| panic!("{error}")));
             }
         }

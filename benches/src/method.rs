@@ -13,7 +13,7 @@ use burn_ief::optim::PreviousUpdate;
 use burn_ief::update::{Damping, ief};
 use burn_ief::{
     EfConfig, EkfacConfig, IefConfig, IekfacConfig, Kfac, KfacConfig, NaturalGradient, SfConfig,
-    loss, output,
+    mark_loss, mark_output,
 };
 use clap::ValueEnum;
 
@@ -187,16 +187,16 @@ impl<N: Net> Training<N> {
             }
             Direction::Natural(method, previous) => {
                 let tape = method.start();
-                let logits = output(model.logits(inputs, &Call::Recorded));
-                let grads = loss(self.loss.forward(logits, labels)).backward();
+                let logits = mark_output(model.logits(inputs, &Call::Recorded));
+                let grads = mark_loss(self.loss.forward(logits, labels)).backward();
                 let previous = &mut *previous.borrow_mut();
                 let update = method.gradients_with(previous, tape, grads, model);
                 update.expect("a recorded model")
             }
             Direction::Kronecker(method) => {
                 let tape = method.borrow().start();
-                let logits = output(model.logits(inputs, &Call::Recorded));
-                let grads = loss(self.loss.forward(logits, labels)).backward();
+                let logits = mark_output(model.logits(inputs, &Call::Recorded));
+                let grads = mark_loss(self.loss.forward(logits, labels)).backward();
                 let update = method.borrow_mut().gradients(tape, grads, model);
                 update.expect("a recorded model")
             }

@@ -24,7 +24,7 @@ pub enum Error {
     #[error(
         "parameter `{parameter}` was used with {found} samples on axis 0, but this recording has \
          {expected}: keep the batch on axis 0 of every recorded call (do not fold it into the \
-         sequence), and expand look-ups shared by the batch with `expand_batch`"
+         sequence), and look up indices that all samples share with `embed_shared`"
     )]
     BatchMismatch {
         /// Path of the parameter in the module, or its id where no module was walked.
@@ -38,7 +38,7 @@ pub enum Error {
     /// Trainable parameters were used by calls that are not recorded.
     #[error(
         "{} trainable parameter(s) were used outside the recording: {}. Call the recorded form of \
-         the layer (`forward_recorded`, `expand_batch`), freeze the parameter, or leave it to \
+         the layer (`forward_recorded`, `expand_param`), freeze the parameter, or leave it to \
          another optimizer with `with_group`",
         parameters.len(), Listed(parameters)
     )]
@@ -62,7 +62,7 @@ pub enum Error {
     #[error(
         "the loss is scaled by {found:.6e} per sample, but the recording declares {declared:.6e}: \
          declare it with `LossScale` (`Mean` divides by the batch size; token means and class \
-         weights need `Factor`), or hand over per-sample losses with `mean_loss`"
+         weights need `Factor`), or pass per-sample losses through `mark_mean_loss`"
     )]
     LossScale {
         /// The scale that the recording declares.
@@ -73,7 +73,7 @@ pub enum Error {
 
     /// The update needs the gradient at the model's output, and no output was marked.
     #[error(
-        "no output was marked in this recording: pass the logits through `burn_ief::output` \
+        "no output was marked in this recording: pass the logits through `burn_ief::mark_output` \
          between the model and the loss"
     )]
     NoOutput,
@@ -81,7 +81,7 @@ pub enum Error {
     /// A recording with sampled labels was not told which scalar is the loss.
     #[error(
         "this recording draws labels from the model, but its loss was not marked: pass the scalar \
-         loss through `burn_ief::loss` (or the per-sample losses through `burn_ief::mean_loss`) \
+         loss through `burn_ief::mark_loss` (or the per-sample losses through `burn_ief::mark_mean_loss`) \
          before `backward`"
     )]
     NoLoss,

@@ -17,8 +17,8 @@
 //! use burn::nn::loss::CrossEntropyLossConfig;
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
 //! use burn_ief::eval::{Fisher, Loss, gradient};
-//! use burn_ief::nn::LinearRecorded;
-//! use burn_ief::{LossScale, NgdConfig, output};
+//! use burn_ief::nn::ForwardRecorded;
+//! use burn_ief::{LossScale, NgdConfig, mark_output};
 //!
 //! let device = Device::flex().autodiff();
 //! device.seed(1);
@@ -35,8 +35,8 @@
 //! let sgd = gradient(sgd, &model, LossScale::Mean.factor(8));
 //! let method = NgdConfig::new(3).build(); // or EF, iEF, SF, or any optimizer's step
 //! let tape = method.start();
-//! let loss = mean_loss(output(model.forward_recorded(x.clone())));
-//! let grads = burn_ief::loss(loss).backward();
+//! let loss = mean_loss(mark_output(model.forward_recorded(x.clone())));
+//! let grads = burn_ief::mark_loss(loss).backward();
 //! let natural = method.gradients(tape, grads, &model)?;
 //!
 //! let at = Fisher::new(Loss::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;

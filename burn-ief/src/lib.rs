@@ -9,8 +9,8 @@ pub mod kfac;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
+pub mod record;
 pub mod rows;
-pub mod tape;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod update;
@@ -19,8 +19,8 @@ pub mod woodfisher;
 pub use error::Error;
 pub use kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig};
 pub use optim::{EfConfig, IefConfig, NaturalGradient, NgdConfig, SfConfig};
-pub use rows::Rows;
-pub use tape::{
-    LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, input, loss, mean_loss,
-    output, output_with, recorder,
+pub use record::{
+    LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, expand_input, mark_loss,
+    mark_mean_loss, mark_output, mark_output_as, recorder,
 };
+pub use rows::Rows;

@@ -20,9 +20,9 @@
 //! use burn::nn::LinearConfig;
 //! use burn::nn::loss::CrossEntropyLossConfig;
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
-//! use burn_ief::nn::LinearRecorded;
+//! use burn_ief::nn::ForwardRecorded;
 //! use burn_ief::woodfisher::{SparsityMask, WoodFisher, WoodFisherConfig};
-//! use burn_ief::{Tape, output};
+//! use burn_ief::{Tape, mark_output};
 //!
 //! let device = Device::flex().autodiff();
 //! let model = LinearConfig::new(6, 3).init(&device); // a trained model
@@ -32,7 +32,7 @@
 //! let dense = SparsityMask::weights(&model)?; // nothing pruned yet; biases are left alone
 //! let mut fisher = WoodFisher::new(&WoodFisherConfig::new(32), &model, &dense)?;
 //! let tape = Tape::start();
-//! let logits = output(model.forward_recorded(x));
+//! let logits = mark_output(model.forward_recorded(x));
 //! let loss = CrossEntropyLossConfig::new().init(&device).forward(logits, y);
 //! fisher.record(tape, loss.backward(), &model)?; // for every batch, N samples in all
 //!

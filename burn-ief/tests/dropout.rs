@@ -10,9 +10,9 @@ use burn::nn::{DropoutConfig, Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded};
-use burn_ief::nn::{DropoutRecorded, LinearRecorded, TransformerEncoderRecorded};
-use burn_ief::{LabelDraw, LossScale, Tape, loss, output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::nn::ForwardRecorded;
+use burn_ief::{LabelDraw, LossScale, Tape, mark_loss, mark_output};
 
 const SAMPLES: usize = 5;
 const CLASSES: usize = 3;
@@ -41,7 +41,7 @@ impl Classifier {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<2> {
-        let x = self.encoder.forward_recorded(x, None, None);
+        let x = self.encoder.forward_recorded(x);
         self.head.forward_recorded(x.mean_dim(1).squeeze_dim(1))
     }
 
@@ -132,12 +132,12 @@ fn check_copies(forward: fn(&Classifier, Tensor<3>) -> Tensor<2>) {
     let (x, y) = batch(&device);
     let draws = 8;
     let tape = Tape::with_drawn_labels(LabelDraw::sample(draws, 1, 0));
-    let logits = output(forward(&model, x));
+    let logits = mark_output(forward(&model, x));
     let losses = CrossEntropyLossConfig::new()
         .init(&device)
         .forward(logits, y);
-    let grads = loss(losses).backward();
-    let recorded = Recorded::collect(tape, grads, &model, None).unwrap();
+    let grads = mark_loss(losses).backward();
+    let recorded = RecordedBatch::collect(tape, grads, &model, None).unwrap();
     let rows = recorded.all_rows().to_dense();
     let matches = recorded.label_matches().unwrap();
     let (truth, copies) = rows.split_at(SAMPLES);

@@ -8,7 +8,7 @@ use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 use burn_ief::Error;
 use burn_ief::Tape;
 use burn_ief::eval::{Fisher, Loss, Method, gradient};
-use burn_ief::nn::{DropoutRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 
 const SAMPLES: usize = 6;
 

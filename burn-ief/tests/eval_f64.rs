@@ -15,11 +15,11 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams, SgdConfig};
 use burn::tensor::{Bool, Tensor, TensorData};
 use burn_ief::eval::{Fisher, Loss, Method, Sweep, SweepRule, displacement, gradient};
-use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::dot;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::{Amount, On};
-use burn_ief::{LabelDraw, LossScale, Tape, output};
+use burn_ief::{LabelDraw, LossScale, Tape, mark_output};
 use double::device;
 use net::{Batch, Case, Net, cases};
 use oracle::{by_sample, distance, flat, values};
@@ -192,10 +192,10 @@ proptest! {
         let (net, batch) = (case.net(), case.batch(false));
         let draw = LabelDraw::Enumerate { classes: case.classes };
         let tape = Tape::with_drawn_labels(draw).with_loss_scale(LossScale::Sum);
-        let z = output(net.forward_pooled(&batch));
+        let z = mark_output(net.forward_pooled(&batch));
         let losses = batch.losses(z.unsqueeze_dim::<3>(1).repeat_dim(1, case.positions));
-        let grads = burn_ief::loss(losses.sum()).backward();
-        let recorded = Recorded::collect(tape, grads, &net, None).unwrap();
+        let grads = burn_ief::mark_loss(losses.sum()).backward();
+        let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
         let sweep = Sweep::new(&recorded).unwrap();
         let at = Fisher::new(Loss::CrossEntropy)
             .with_method(Method::Exact)
@@ -223,10 +223,10 @@ fn ief_is_the_natural_gradient_of_least_squares() {
     let (net, batch) = (case.net(), case.batch(false));
     let forward = |net: &Net| net.forward_pooled(&batch).narrow(1, 0, 1);
     let tape = Tape::with_drawn_labels(LabelDraw::Enumerate { classes: 1 });
-    let z = burn_ief::output_with(forward(&net), burn_ief::Likelihood::Gaussian);
+    let z = burn_ief::mark_output_as(forward(&net), burn_ief::Likelihood::Gaussian);
     let losses = (z - 0.3).square() * 0.5;
-    let grads = burn_ief::mean_loss(losses.squeeze_dim(1)).backward();
-    let recorded = Recorded::collect(tape, grads, &net, None).unwrap();
+    let grads = burn_ief::mark_mean_loss(losses.squeeze_dim(1)).backward();
+    let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
     let sweep = Sweep::new(&recorded).unwrap();
     let at = Fisher::new(Loss::LeastSquares).at(&net, forward).unwrap();
     let rules = [SweepRule::Ief(On::Fisher), SweepRule::Sf];

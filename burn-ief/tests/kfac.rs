@@ -24,9 +24,9 @@ use burn::train::{
     SupervisedTraining, TrainOutput, TrainStep,
 };
 use burn_ief::kfac::{KroneckerDamping, Others};
-use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LayerNormRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::train::{EpochLoader, Natural, Reduction, train_output};
-use burn_ief::{EkfacConfig, Error, IekfacConfig, Kfac, KfacConfig, Tape, loss, output};
+use burn_ief::{EkfacConfig, Error, IekfacConfig, Kfac, KfacConfig, Tape, mark_loss, mark_output};
 
 use three_classes::{Batch, Batches, alone, items};
 
@@ -53,9 +53,9 @@ impl Net {
     fn forward(&self, batch: Batch) -> ClassificationOutput {
         let x = relu(self.first.forward_recorded(batch.x));
         let x = self.norm.forward_recorded(x);
-        let logits = output(self.last.forward_recorded(x));
+        let logits = mark_output(self.last.forward_recorded(x));
         let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
-        let loss = loss(cross_entropy.forward(logits.clone(), batch.y.clone()));
+        let loss = mark_loss(cross_entropy.forward(logits.clone(), batch.y.clone()));
         ClassificationOutput::new(loss, logits, batch.y)
     }
 }
@@ -365,7 +365,7 @@ impl Mixed {
         let x = self.tokens.forward_recorded(ids).reshape([4, 2, 3, 4]);
         let x = self.conv.forward_recorded(x).tanh();
         let x: Tensor<2> = x.mean_dim(3).mean_dim(2).squeeze_dims(&[2, 3]);
-        let logits = output(self.head.forward_recorded(x));
+        let logits = mark_output(self.head.forward_recorded(x));
         let labels = Tensor::<1, Int>::from_data([0, 1, 2, 0], device);
         let cross_entropy = CrossEntropyLossConfig::new().init(device);
         cross_entropy.forward(logits, labels)

@@ -21,11 +21,11 @@ use burn::train::{
     ClassificationOutput, ExecutionStrategy, InferenceStep, Learner, LearningResult,
     MultiDeviceOptim, SupervisedTraining, TrainOutput, TrainStep,
 };
-use burn_ief::nn::{DropoutRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::optim::PreviousUpdate;
 use burn_ief::train::{EpochLoader, Natural, Reduction, SolveMetric, SolveQuantity, train_output};
 use burn_ief::update::Damping;
-use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
+use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, mark_loss, mark_output};
 
 use three_classes::{Batch, Batches, alone, items};
 
@@ -48,9 +48,9 @@ impl Net {
     fn forward(&self, batch: Batch) -> ClassificationOutput {
         let x = relu(self.first.forward_recorded(batch.x));
         let x = self.dropout.forward_recorded(x);
-        let logits = output(self.last.forward_recorded(x));
+        let logits = mark_output(self.last.forward_recorded(x));
         let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
-        let loss = loss(cross_entropy.forward(logits.clone(), batch.y.clone()));
+        let loss = mark_loss(cross_entropy.forward(logits.clone(), batch.y.clone()));
         ClassificationOutput::new(loss, logits, batch.y)
     }
 }

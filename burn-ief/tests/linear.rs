@@ -8,9 +8,9 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded};
-use burn_ief::nn::LinearRecorded;
-use burn_ief::{Error, IefConfig, LossScale, Tape, output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::nn::ForwardRecorded;
+use burn_ief::{Error, IefConfig, LossScale, Tape, mark_output};
 
 #[derive(Module, Debug)]
 struct Mlp {
@@ -66,8 +66,8 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 fn compare(model: &Mlp, device: &Device) {
     let (x, y) = batch(device);
     let tape = Tape::start();
-    let loss = cross_entropy(output(model.forward(x.clone())), y.clone());
-    let recorded = Recorded::collect(tape, loss.backward(), model, None).unwrap();
+    let loss = cross_entropy(mark_output(model.forward(x.clone())), y.clone());
+    let recorded = RecordedBatch::collect(tape, loss.backward(), model, None).unwrap();
     let jacobian = recorded.jacobian();
     let oracle = Jacobian::by_sample(model, 7, |model, n| {
         let x = x.clone().narrow(0, n, 1);
@@ -155,7 +155,7 @@ fn a_wrong_loss_scale_is_an_error() {
     let (x, y) = batch(&device);
     let ief = IefConfig::new().build();
     let tape = ief.start().with_loss_scale(LossScale::Sum);
-    let loss = cross_entropy(output(model.forward(x)), y);
+    let loss = cross_entropy(mark_output(model.forward(x)), y);
     let error = ief.gradients(tape, loss.backward(), &model).unwrap_err();
     match error {
         Error::LossScale { declared, found } => {
@@ -175,7 +175,7 @@ fn four_of_many_labels_show_a_wrong_loss_scale() {
         let ief = IefConfig::new().build();
         let tape = ief.start().with_loss_scale(LossScale::Sum);
         let labels = Tensor::from_data(labels, &device);
-        let loss = cross_entropy(output(model.forward_recorded(x)), labels);
+        let loss = cross_entropy(mark_output(model.forward_recorded(x)), labels);
         ief.gradients(tape, loss.backward(), &model).err()
     };
     assert!(matches!(
@@ -199,7 +199,7 @@ fn classes_that_share_a_weight_do_not_contradict_the_loss_scale() {
     let loss = CrossEntropyLossConfig::new()
         .with_weights(Some(vec![1.0, 5.0, 5.0]))
         .init(&device)
-        .forward(output(model.forward(x)), labels);
+        .forward(mark_output(model.forward(x)), labels);
     assert!(ief.gradients(tape, loss.backward(), &model).is_ok());
 }
 

@@ -6,8 +6,10 @@ use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::nn::{Conv1dRecorded, EmbeddingRecorded, LinearRecorded, TransformerEncoderRecorded};
-use burn_ief::{IefConfig, Likelihood, NaturalGradient, SfConfig, loss, mean_loss, output_with};
+use burn_ief::nn::ForwardRecorded;
+use burn_ief::{
+    IefConfig, Likelihood, NaturalGradient, SfConfig, mark_loss, mark_mean_loss, mark_output_as,
+};
 
 const SAMPLES: usize = 16;
 const POSITIONS: usize = 8;
@@ -32,10 +34,10 @@ impl Net {
 
     fn losses(&self, ids: Tensor<2, Int>) -> Tensor<1> {
         let x = self.tokens.forward_recorded(ids);
-        let x = self.encoder.forward_recorded(x, None, None);
+        let x = self.encoder.forward_recorded(x);
         let x = self.conv.forward_recorded(x.swap_dims(1, 2)).mean_dim(2);
         let z = self.head.forward_recorded(x.squeeze_dim::<2>(2));
-        let z = output_with(z, Likelihood::Gaussian);
+        let z = mark_output_as(z, Likelihood::Gaussian);
         z.square().sum_dim(1).squeeze_dim(1) * 0.5
     }
 }
@@ -63,7 +65,7 @@ enum End {
 
 fn run(method: &NaturalGradient, model: &Net, ids: &Tensor<2, Int>, end: End) {
     let tape = method.start();
-    let scalar = loss(mean_loss(model.losses(ids.clone())));
+    let scalar = mark_loss(mark_mean_loss(model.losses(ids.clone())));
     match end {
         End::Update => {
             let grads = scalar.backward();

@@ -9,11 +9,11 @@ use burn::tensor::activation::{softmax, tanh};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::{Amount, Damping, On};
 use burn_ief::{
     EfConfig, Error, IefConfig, Likelihood, LossScale, NaturalGradient, NgdConfig, SfConfig, Tape,
-    loss, mean_loss, output, output_with,
+    mark_loss, mark_mean_loss, mark_output, mark_output_as,
 };
 
 #[derive(Module, Debug)]
@@ -74,8 +74,8 @@ fn flat(model: &Net, grads: &GradientsParams) -> Vec<f64> {
 fn update(method: &NaturalGradient, model: &Net, samples: usize) -> Vec<f64> {
     let (x, y) = batch(samples, &model.first.weight.device());
     let tape = method.start();
-    let logits = output(model.forward(x));
-    let grads = loss(cross_entropy(logits, y)).backward();
+    let logits = mark_output(model.forward(x));
+    let grads = mark_loss(cross_entropy(logits, y)).backward();
     flat(model, &method.gradients(tape, grads, model).unwrap())
 }
 
@@ -191,7 +191,7 @@ fn a_group_takes_the_natural_gradient_and_the_rest_its_plain_one() {
     let group = ParamGroup::from_predicate("first");
     let ief = IefConfig::new().with_group(Some(group)).build();
     let tape = ief.start();
-    let grads = cross_entropy(output(model.forward(x.clone())), y.clone()).backward();
+    let grads = cross_entropy(mark_output(model.forward(x.clone())), y.clone()).backward();
     let grads = ief.gradients(tape, grads, &model).unwrap();
 
     let plain = cross_entropy(model.forward(x), y).backward();
@@ -221,7 +221,7 @@ fn a_group_may_take_an_unrecorded_layer_out() {
         .build();
     let tape = ief.start();
     let hidden = tanh(model.first.forward(x));
-    let grads = cross_entropy(output(model.last.forward_recorded(hidden)), y).backward();
+    let grads = cross_entropy(mark_output(model.last.forward_recorded(hidden)), y).backward();
     let grads = ief.gradients(tape, grads, &model).unwrap();
     assert_eq!(grads.len(), 4);
 }
@@ -253,7 +253,7 @@ fn momentum_survives_a_record() {
     let step = |optim: &mut ModuleOptimizer, model: Net| {
         let (x, y) = batch(9, &device);
         let tape = method.start();
-        let grads = cross_entropy(output(model.forward(x)), y).backward();
+        let grads = cross_entropy(mark_output(model.forward(x)), y).backward();
         let grads = method.gradients(tape, grads, &model).unwrap();
         optim.step(0.2, model, grads)
     };
@@ -286,7 +286,7 @@ fn ief_lowers_the_loss_at_a_step_size_of_one() {
     for _ in 0..20 {
         let (x, y) = batch(9, &device);
         let tape = method.start();
-        let loss = cross_entropy(output(model.forward(x)), y);
+        let loss = cross_entropy(mark_output(model.forward(x)), y);
         losses.push(loss.clone().into_scalar::<f32>());
         let grads = method.gradients(tape, loss.backward(), &model).unwrap();
         model = optim.step(1.0, model, grads);
@@ -310,8 +310,8 @@ fn every_loss_scale_gives_the_same_update() {
     ] {
         let update = |scale: LossScale, factor: f64| {
             let tape = method.start_at(0).with_loss_scale(scale);
-            let mean = cross_entropy(output(model.forward(x.clone())), y.clone());
-            let grads = loss(mean * factor).backward();
+            let mean = cross_entropy(mark_output(model.forward(x.clone())), y.clone());
+            let grads = mark_loss(mean * factor).backward();
             flat(&model, &method.gradients(tape, grads, &model).unwrap())
         };
         let mean = update(LossScale::Mean, 1.0);
@@ -319,13 +319,13 @@ fn every_loss_scale_gives_the_same_update() {
         assert!(distance(&update(LossScale::Factor(0.5), 4.5), &mean) < 1e-4);
 
         let tape = method.start_at(0);
-        let logits = output(model.forward(x.clone()));
+        let logits = mark_output(model.forward(x.clone()));
         let picked = burn::tensor::activation::log_softmax(logits, 1);
         let losses = picked
             .gather(1, y.clone().unsqueeze_dim(1))
             .neg()
             .squeeze_dim(1);
-        let grads = mean_loss(losses).backward();
+        let grads = mark_mean_loss(losses).backward();
         let handed = flat(&model, &method.gradients(tape, grads, &model).unwrap());
         assert!(distance(&handed, &mean) < 1e-4);
     }
@@ -343,9 +343,9 @@ fn ief_is_the_natural_gradient_for_least_squares() {
         let damping = Damping::absolute(lambda);
         let update = |method: &NaturalGradient| {
             let tape = method.start();
-            let z = output_with(model.forward(x.clone()), Likelihood::Gaussian);
+            let z = mark_output_as(model.forward(x.clone()), Likelihood::Gaussian);
             let losses = (z - y.clone()).square() * 0.5;
-            let grads = mean_loss(losses.squeeze_dim(1)).backward();
+            let grads = mark_mean_loss(losses.squeeze_dim(1)).backward();
             flat(&model, &method.gradients(tape, grads, &model).unwrap())
         };
         let ief = update(&IefConfig::new().with_damping(damping).build());
@@ -444,7 +444,11 @@ fn draws_repeat_by_step_and_differ_between_steps() {
     let method = SfConfig::new().with_seed(5).build();
     let update = |step| {
         let tape = method.start_at(step);
-        let grads = loss(cross_entropy(output(model.forward(x.clone())), y.clone())).backward();
+        let grads = mark_loss(cross_entropy(
+            mark_output(model.forward(x.clone())),
+            y.clone(),
+        ))
+        .backward();
         flat(&model, &method.gradients(tape, grads, &model).unwrap())
     };
     assert_eq!(update(0), update(0));
@@ -457,9 +461,9 @@ fn marking_the_loss_does_not_change_its_value() {
     let (x, y) = batch(9, &model.first.weight.device());
     let plain = cross_entropy(model.forward(x.clone()), y.clone()).into_scalar::<f32>();
     let tape = SfConfig::new().build().start();
-    let logits = output(model.forward(x));
+    let logits = mark_output(model.forward(x));
     assert_eq!(logits.dims(), [9, 3]);
-    let marked = loss(cross_entropy(logits, y)).into_scalar::<f32>();
+    let marked = mark_loss(cross_entropy(logits, y)).into_scalar::<f32>();
     assert!((plain - marked).abs() < 1e-6);
     drop(tape);
 }
@@ -479,14 +483,14 @@ fn missing_marks_are_errors() {
 
     let sf = SfConfig::new().build();
     let tape = sf.start();
-    let grads = cross_entropy(output(model.forward(x.clone())), y.clone()).backward();
+    let grads = cross_entropy(mark_output(model.forward(x.clone())), y.clone()).backward();
     assert_eq!(
         sf.gradients(tape, grads, &model).unwrap_err(),
         Error::NoLoss
     );
 
     let tape = Tape::start();
-    let grads = loss(cross_entropy(output(model.forward(x)), y)).backward();
+    let grads = mark_loss(cross_entropy(mark_output(model.forward(x)), y)).backward();
     assert_eq!(
         sf.gradients(tape, grads, &model).unwrap_err(),
         Error::NoSampledLabels
@@ -502,7 +506,7 @@ fn non_finite_samples_are_named() {
     let x = x.slice_assign([4..5, 0..5], poison);
     for method in [IefConfig::new().build(), EfConfig::new().build()] {
         let tape = method.start();
-        let grads = cross_entropy(output(model.forward(x.clone())), y.clone()).backward();
+        let grads = cross_entropy(mark_output(model.forward(x.clone())), y.clone()).backward();
         match method.gradients(tape, grads, &model) {
             Err(Error::NonFinite { samples, .. }) => assert_eq!(samples, [4]),
             Err(other) => panic!("{other}"),
@@ -526,7 +530,7 @@ fn an_unused_parameter_has_zero_columns_and_is_reported() {
     let (x, y) = batch(9, &device);
     let ief = IefConfig::new().build();
     let tape = ief.start();
-    let grads = cross_entropy(output(model.net.forward(x)), y).backward();
+    let grads = cross_entropy(mark_output(model.net.forward(x)), y).backward();
     let step = ief.step(tape, grads, &model).unwrap();
     assert_eq!(step.report.unused, ["spare"]);
     assert!(step.gradients.get::<1>(model.spare.id).is_none());
@@ -539,7 +543,7 @@ fn a_foreign_module_is_an_error() {
     let (x, y) = batch(9, &device);
     let ief = IefConfig::new().build();
     let tape = ief.start();
-    let grads = cross_entropy(output(model.forward(x)), y).backward();
+    let grads = cross_entropy(mark_output(model.forward(x)), y).backward();
     let error = ief.gradients(tape, grads, &other).unwrap_err();
     assert!(matches!(error, Error::ForeignParameter { .. }), "{error}");
 }

@@ -11,13 +11,13 @@ use burn::store::ModuleRecord;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::Amount;
 use burn_ief::woodfisher::{
     Compensation, CubicSchedule, Curvature, Scope, SparsityMask, WoodFisher, WoodFisherConfig,
     magnitude,
 };
-use burn_ief::{Error, IefConfig, Tape, output};
+use burn_ief::{Error, IefConfig, Tape, mark_output};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -41,7 +41,7 @@ impl Net {
     }
 
     fn loss(&self, (x, y): Batch) -> Tensor<1> {
-        let z = output(
+        let z = mark_output(
             self.last
                 .forward_recorded(relu(self.first.forward_recorded(x))),
         );

@@ -16,12 +16,12 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric, dot};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::Amount;
 use burn_ief::woodfisher::{
     Compensation, Curvature, Order, Scope, SparsityMask, WoodFisher, WoodFisherConfig, magnitude,
 };
-use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 use double::device;
 use net::{Reduction, cases};
 use oracle::{by_sample, distance, output_norms, record, values};
@@ -152,7 +152,7 @@ fn linear(weights: Vec<f64>, features: usize, outputs: usize) -> Linear {
 
 /// ½ ‖xW − y‖² of each sample.
 fn squares(layer: &Linear, [x, y]: &[Tensor<2>; 2]) -> Tensor<1> {
-    let z = output_with(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
+    let z = mark_output_as(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
     (z - y.clone()).square().sum_dim(1).squeeze_dim(1) * 0.5
 }
 
@@ -163,7 +163,7 @@ fn least_squares_fisher(layer: &Linear, data: &[Tensor<2>; 2], damping: f64) -> 
     let mask = SparsityMask::weights(layer).unwrap();
     let mut fisher = WoodFisher::new(&settings, layer, &mask).unwrap();
     let tape = Tape::start();
-    let grads = mean_loss(squares(layer, data)).backward();
+    let grads = mark_mean_loss(squares(layer, data)).backward();
     fisher.record(tape, grads, layer).unwrap();
     fisher
 }
@@ -240,8 +240,8 @@ fn with_unit_output_gradients_both_curvatures_agree() {
         let mask = SparsityMask::weights(&layer).unwrap();
         let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
         let tape = Tape::start();
-        let z = output_with(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
-        let grads = mean_loss((z * c.clone()).sum_dim(1).squeeze_dim(1)).backward();
+        let z = mark_output_as(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
+        let grads = mark_mean_loss((z * c.clone()).sum_dim(1).squeeze_dim(1)).backward();
         fisher.record(tape, grads, &layer).unwrap();
         fisher.inverse_diagonal().unwrap().concat()
     });
@@ -259,7 +259,7 @@ fn the_improved_matrix_does_not_see_the_scale_of_the_loss() {
         let mask = SparsityMask::weights(&layer).unwrap();
         let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
         let tape = Tape::start();
-        let grads = mean_loss(squares(&layer, &data) * scale).backward();
+        let grads = mark_mean_loss(squares(&layer, &data) * scale).backward();
         fisher.record(tape, grads, &layer).unwrap();
         fisher.inverse_diagonal().unwrap().concat()
     };
@@ -328,7 +328,7 @@ fn pruned_weights_are_as_if_they_were_not_there() {
         .with_order(Order::RowMajor);
     let mut fisher = WoodFisher::new(&settings, &first.model, &first.mask).unwrap();
     let tape = Tape::start();
-    let loss = mean_loss(squares(&first.model, &data));
+    let loss = mark_mean_loss(squares(&first.model, &data));
     fisher.record(tape, loss.backward(), &first.model).unwrap();
 
     let rows = Jacobian::by_sample(&first.model, 30, |layer, n| {
@@ -408,7 +408,7 @@ fn a_relative_damping_is_a_fraction_of_the_mean_diagonal() {
     let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
     assert_eq!(fisher.damping_used(), None);
     let tape = Tape::start();
-    let grads = mean_loss(squares(&layer, &data)).backward();
+    let grads = mark_mean_loss(squares(&layer, &data)).backward();
     fisher.record(tape, grads, &layer).unwrap();
     // The rows are xᵀe/‖e‖, of squared norm ‖x‖².
     let x = values(data[0].clone());

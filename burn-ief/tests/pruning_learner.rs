@@ -18,10 +18,10 @@ use burn::train::{
     ClassificationOutput, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainOutput,
     TrainStep,
 };
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::train::{EpochLoader, Natural, Sparse, train_output};
 use burn_ief::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
-use burn_ief::{Error, IefConfig, output};
+use burn_ief::{Error, IefConfig, mark_output};
 
 use three_classes::{Batch, Batches, alone, items};
 
@@ -41,7 +41,7 @@ impl Net {
 
     fn forward(&self, Batch { x, y }: Batch) -> ClassificationOutput {
         let x = relu(self.first.forward_recorded(x));
-        let logits = output(self.last.forward_recorded(x));
+        let logits = mark_output(self.last.forward_recorded(x));
         let loss = CrossEntropyLossConfig::new().init(&logits.device());
         ClassificationOutput::new(loss.forward(logits.clone(), y.clone()), logits, y)
     }

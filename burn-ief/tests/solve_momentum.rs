@@ -7,12 +7,12 @@ use burn::optim::GradientsParams;
 use burn::store::ModuleRecord;
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::optim::{NaturalStep, PreviousUpdate};
 use burn_ief::update::{Damping, On};
 use burn_ief::{
-    EfConfig, Error, IefConfig, Likelihood, NaturalGradient, NgdConfig, SfConfig, loss, mean_loss,
-    output, output_with,
+    EfConfig, Error, IefConfig, Likelihood, NaturalGradient, NgdConfig, SfConfig, mark_loss,
+    mark_mean_loss, mark_output, mark_output_as,
 };
 
 /// Numbers that need no generator: tests share the device's.
@@ -101,9 +101,9 @@ fn take(
 ) -> Result<NaturalStep, Error> {
     let (x, y) = batch(samples, seed);
     let tape = method.start_at(step);
-    let logits = output(model.forward(x));
+    let logits = mark_output(model.forward(x));
     let cross_entropy = CrossEntropyLossConfig::new().init(&device());
-    let grads = loss(cross_entropy.forward(logits, y)).backward();
+    let grads = mark_loss(cross_entropy.forward(logits, y)).backward();
     match previous {
         Some(previous) => method.step_with(previous, tape, grads, model),
         None => method.step(tape, grads, model),
@@ -245,9 +245,9 @@ fn least_squares_has_the_same_solution() {
             let rows = |x: &Tensor<2>| x.clone().narrow(0, step * 4 % 32, 4);
             let tape = method.start();
             let z = model.forward_recorded(rows(&x));
-            let z = output_with(z, Likelihood::Gaussian);
+            let z = mark_output_as(z, Likelihood::Gaussian);
             let losses = (z - rows(&y)).square() * 0.5;
-            let grads = mean_loss(losses.squeeze_dim(1)).backward();
+            let grads = mark_mean_loss(losses.squeeze_dim(1)).backward();
             let grads = method
                 .gradients_with(&mut previous, tape, grads, &model)
                 .unwrap();
@@ -364,7 +364,7 @@ fn a_parameter_without_rows_coasts_once_it_has_moved() {
             false => model.net.forward(x),
         };
         let cross_entropy = CrossEntropyLossConfig::new().init(&device);
-        let grads = cross_entropy.forward(output(logits), y).backward();
+        let grads = cross_entropy.forward(mark_output(logits), y).backward();
         method
             .step_with(&mut previous, tape, grads, &model)
             .unwrap()
@@ -420,7 +420,7 @@ fn what_does_not_fit_is_refused() {
     let mut same = previous.clone();
     let tape = method.start();
     let bad = model.forward(batch(SAMPLES, 1).0 * f32::NAN);
-    let grads = output(bad).sum().backward();
+    let grads = mark_output(bad).sum().backward();
     let error = method.step_with(&mut previous, tape, grads, &model).err();
     assert!(matches!(error, Some(Error::NonFinite { .. })), "{error:?}");
     let [a, b] = [&mut previous, &mut same].map(|state| {

@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::jacobian::{GramPrecision, Jacobian};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::{Damping, ef};
 use burn_ief::{Error, LossScale, Tape};
 

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::jacobian::{ValidationReport, validate};
-use burn_ief::nn::{DropoutRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::{Error, Rows, recorder};
 
 const SAMPLES: usize = 6;

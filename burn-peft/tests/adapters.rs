@@ -7,9 +7,9 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::quantization::{Calibration, QuantValue};
 use burn::tensor::{DType, Device, Distribution, Int, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded};
-use burn_ief::nn::{Conv2dRecorded, EmbeddingRecorded, LinearRecorded};
-use burn_ief::{Tape, output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::nn::ForwardRecorded;
+use burn_ief::{Tape, mark_output};
 use burn_peft::{Error, ForwardAdapted, InitLoraWeights, LoraAdapters, LoraConfig, Peft};
 
 /// Every kind of layer that can carry an adapter.
@@ -118,8 +118,8 @@ fn small() -> LoraConfig {
 fn compare(net: &Net, columns: usize, device: &Device) {
     let (ids, labels) = batch(device);
     let tape = Tape::start();
-    let loss = cross_entropy(output(net.forward(ids.clone())), labels.clone());
-    let recorded = Recorded::collect(tape, loss.backward(), net, None).unwrap();
+    let loss = cross_entropy(mark_output(net.forward(ids.clone())), labels.clone());
+    let recorded = RecordedBatch::collect(tape, loss.backward(), net, None).unwrap();
     let jacobian = recorded.jacobian();
     let oracle = Jacobian::by_sample(net, 5, |net, n| {
         let logits = net.forward(ids.clone().narrow(0, n, 1));

@@ -6,8 +6,8 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded};
-use burn_ief::{Tape, output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::{Tape, mark_output};
 use burn_peft::{Error, ForwardAdapted, Ia3Config, LoraConfig, Peft};
 
 #[derive(Module, Debug)]
@@ -93,8 +93,8 @@ fn rows_match_one_backward_per_sample() {
             let net = net.map(&mut Shake);
             let (x, labels) = (images(&device), Tensor::from_data([0, 2, 1, 1, 0], &device));
             let tape = Tape::start();
-            let loss = cross_entropy(output(net.forward(x.clone())), labels.clone());
-            let recorded = Recorded::collect(tape, loss.backward(), &net, None).unwrap();
+            let loss = cross_entropy(mark_output(net.forward(x.clone())), labels.clone());
+            let recorded = RecordedBatch::collect(tape, loss.backward(), &net, None).unwrap();
             let jacobian = recorded.jacobian();
             let oracle = Jacobian::by_sample(&net, 5, |net, n| {
                 let logits = net.forward(x.clone().narrow(0, n, 1));

@@ -7,9 +7,9 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{DType, Device, Distribution, Int, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded};
-use burn_ief::nn::LinearRecorded;
-use burn_ief::{IefConfig, LabelDraw, SfConfig, Tape, loss, output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::nn::ForwardRecorded;
+use burn_ief::{IefConfig, LabelDraw, SfConfig, Tape, mark_loss, mark_output};
 use burn_peft::{LoraConfig, LoraLinear};
 
 /// Two adapted layers over a sequence, the second without a base bias and used twice.
@@ -78,8 +78,8 @@ fn largest<const D: usize>(x: Tensor<D>) -> f64 {
 fn compare(net: &Net, columns: usize, device: &Device) {
     let (x, y) = batch(device);
     let tape = Tape::start();
-    let loss = cross_entropy(output(net.forward(x.clone())), y.clone());
-    let recorded = Recorded::collect(tape, loss.backward(), net, None).unwrap();
+    let loss = cross_entropy(mark_output(net.forward(x.clone())), y.clone());
+    let recorded = RecordedBatch::collect(tape, loss.backward(), net, None).unwrap();
     let jacobian = recorded.jacobian();
     let oracle = Jacobian::by_sample(net, 7, |net, n| {
         let x = x.clone().narrow(0, n, 1);
@@ -199,7 +199,7 @@ fn a_disabled_adapter_is_reported_as_unused() {
     let (x, y) = batch(&device);
     let ief = IefConfig::new().build();
     let tape = ief.start();
-    let loss = cross_entropy(output(net.forward(x)), y);
+    let loss = cross_entropy(mark_output(net.forward(x)), y);
     let step = ief.step(tape, loss.backward(), &net).unwrap();
     assert_eq!(step.report.unused, ["first.adapter.a", "first.adapter.b"]);
 }
@@ -231,13 +231,13 @@ fn copies_with_drawn_labels_share_the_mask() {
     let net = Net::new(&config, &device);
     let (x, y) = batch(&device);
     let tape = Tape::with_drawn_labels(LabelDraw::sample(1, 3, 0));
-    let x = burn_ief::input(x);
+    let x = burn_ief::expand_input(x);
     let logits = net.forward(x);
     assert_eq!(logits.dims(), [14, 3]);
     let [truth, copy] = [0, 7].map(|start| logits.clone().narrow(0, start, 7));
     assert!(largest(truth - copy) < 1e-6);
-    let loss = loss(cross_entropy(output(logits), y));
-    let recorded = Recorded::collect(tape, loss.backward(), &net, None).unwrap();
+    let loss = mark_loss(cross_entropy(mark_output(logits), y));
+    let recorded = RecordedBatch::collect(tape, loss.backward(), &net, None).unwrap();
     assert_eq!(recorded.samples(), 7);
 }
 
@@ -252,9 +252,9 @@ fn rows_of_drawn_labels_are_the_batchs_where_the_labels_agree() {
     let mut agreed = [false; 2];
     for step in 0..3 {
         let tape = sf.start_at(step);
-        let logits = output(net.forward(burn_ief::input(x.clone())));
-        let grads = loss(cross_entropy(logits, y.clone())).backward();
-        let recorded = Recorded::collect(tape, grads, &net, None).unwrap();
+        let logits = mark_output(net.forward(burn_ief::expand_input(x.clone())));
+        let grads = mark_loss(cross_entropy(logits, y.clone())).backward();
+        let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
         let dense = recorded.all_rows().to_dense();
         // Relative to the largest row: p − 1 of a well-fitted sample has few digits of its own.
         let norms = recorded.all_rows().row_norms();

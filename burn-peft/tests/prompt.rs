@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use burn_ief::Tape;
 use burn_ief::jacobian::Jacobian;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::settings::TaskType;
 use burn_peft::{AdapterFolder, Error, LoraConfig, PromptConfig, SoftPrompt};
 

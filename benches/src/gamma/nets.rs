@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{gelu, relu, softmax};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
-use burn_ief::nn::{EmbeddingRecorded, LayerNormRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 
 use crate::call::Call;
 

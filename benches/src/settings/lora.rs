@@ -103,7 +103,7 @@ impl Net for Transformer {
     const CLASSES: usize = CLASSES;
 
     fn logits(&self, x: Tensor<3>, call: &Call) -> Tensor<2> {
-        let x = burn_ief::input(x);
+        let x = burn_ief::expand_input(x);
         let x = self
             .blocks
             .iter()

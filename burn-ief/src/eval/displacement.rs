@@ -20,7 +20,7 @@ use crate::error::Error;
 /// use burn::optim::{AdamWConfig, GradientsParams};
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use burn_ief::eval::{Fisher, Loss, displacement, gradient};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(4, 2).init(&device);

@@ -5,14 +5,14 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::loss::flattened;
 use crate::error::Error;
-use crate::jacobian::{Direction, Jacobian, JacobianParam, Recorded};
-use crate::tape::{LossScale, Tape};
+use crate::jacobian::{Direction, Jacobian, JacobianParam, RecordedBatch};
+use crate::record::{LossScale, Tape};
 
 /// One recorded pass: the gradient of `Σ z ∘ cotangent`, sample by sample.
 ///
 /// # Errors
 ///
-/// As [`Recorded::collect`]; [`Error::Size`] if the recorded calls saw another batch.
+/// As [`RecordedBatch::collect`]; [`Error::Size`] if the recorded calls saw another batch.
 pub(super) fn record<M: Module, const D: usize>(
     module: &M,
     group: Option<&ParamGroup>,
@@ -28,7 +28,7 @@ pub(super) fn record<M: Module, const D: usize>(
     }
     let cotangent = cotangent.cast(z.dtype());
     let grads = (z * cotangent).sum().backward();
-    let jacobian = Recorded::collect(tape, grads, module, group)?.jacobian();
+    let jacobian = RecordedBatch::collect(tape, grads, module, group)?.jacobian();
     match jacobian.samples() == samples {
         true => Ok(jacobian),
         false => Err(Error::Size {

@@ -14,7 +14,7 @@ use super::monte_carlo::DrawnRows;
 use super::quality::{Cost, Curvature, Quality};
 use crate::error::Error;
 use crate::jacobian::to_host;
-use crate::tape::recorder;
+use crate::record::recorder;
 
 /// Most outputs of a sample for which [`Method::Auto`] makes a pass for each.
 const FEW_OUTPUTS: usize = 10;
@@ -285,7 +285,7 @@ impl<M: Module> FisherAt<'_, M> {
     ///   [`Error::RowShape`] for one of another shape, [`Error::NonFiniteDirection`];
     /// - [`Error::NonFinite`] if outputs are NaN or infinite on the way along Δ, [`Error::Size`] if
     ///   `forward` gives other shapes from one call to the next;
-    /// - for the recorded methods, those of [`Recorded::collect`](crate::jacobian::Recorded);
+    /// - for the recorded methods, those of [`RecordedBatch::collect`](crate::jacobian::RecordedBatch);
     /// - [`Error::NestedRecording`] inside a recording.
     pub fn curvature(&self, direction: &GradientsParams) -> Result<Curvature, Error> {
         let direction = self.trainable.check("direction", direction)?;

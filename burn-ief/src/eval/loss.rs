@@ -3,7 +3,7 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor};
 
-use crate::tape::{LabelDraw, Likelihood};
+use crate::record::{LabelDraw, Likelihood};
 
 /// The loss, a negative log-likelihood of the model's outputs.
 ///

@@ -7,7 +7,7 @@ use super::exact::record;
 use super::loss::Loss;
 use crate::error::Error;
 use crate::jacobian::{Direction, Jacobian, JacobianParam};
-use crate::tape::LabelDraw;
+use crate::record::LabelDraw;
 
 /// The rows ∇log p of drawn labels, one set for each draw.
 pub(super) struct DrawnRows {

@@ -89,7 +89,7 @@ impl FromIterator<f64> for Statistics {
 /// use burn_ief::Tape;
 /// use burn_ief::eval::imbalance;
 /// use burn_ief::jacobian::Jacobian;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(1, 1).with_bias(false).init(&device);

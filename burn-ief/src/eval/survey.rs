@@ -12,10 +12,10 @@ use crate::update::Amount;
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use burn_ief::eval::{Fisher, Loss, Survey, Sweep, SweepRule};
-/// use burn_ief::jacobian::Recorded;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::jacobian::RecordedBatch;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::update::Amount;
-/// use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+/// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();
 /// let mut survey = Survey::new();
@@ -24,9 +24,9 @@ use crate::update::Amount;
 ///     for _batch in 0..3 {
 ///         let x = Tensor::<2>::random([8, 4], Distribution::Normal(0.0, 1.0), &device);
 ///         let tape = Tape::start();
-///         let z = output_with(model.forward_recorded(x.clone()), Likelihood::Gaussian);
-///         let grads = mean_loss(z.square().squeeze_dim::<1>(1) * 0.5).backward();
-///         let recorded = Recorded::collect(tape, grads, &model, None)?;
+///         let z = mark_output_as(model.forward_recorded(x.clone()), Likelihood::Gaussian);
+///         let grads = mark_mean_loss(z.square().squeeze_dim::<1>(1) * 0.5).backward();
+///         let recorded = RecordedBatch::collect(tape, grads, &model, None)?;
 ///
 ///         let at = Fisher::new(Loss::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
 ///         let sweep = Sweep::new(&recorded)?;

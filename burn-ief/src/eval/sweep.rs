@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use super::fisher::FisherAt;
 use super::quality::Quality;
 use crate::error::Error;
-use crate::jacobian::{Jacobian, Recorded};
+use crate::jacobian::{Jacobian, RecordedBatch};
 use crate::linalg::Symmetric;
 use crate::update::{Amount, Damping, On, SolveReport, ef, ief, sf, sf_small};
 
@@ -80,10 +80,10 @@ pub struct SweepPoint {
 /// use burn::nn::loss::CrossEntropyLossConfig;
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
 /// use burn_ief::eval::{Fisher, Loss, Sweep, SweepRule};
-/// use burn_ief::jacobian::Recorded;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::jacobian::RecordedBatch;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::update::Amount;
-/// use burn_ief::{LabelDraw, Tape, loss, output};
+/// use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
 ///
 /// let device = Device::flex().autodiff();
 /// device.seed(1);
@@ -93,10 +93,10 @@ pub struct SweepPoint {
 ///
 /// // Drawn labels are for SF; EF and iEF do without.
 /// let tape = Tape::with_drawn_labels(LabelDraw::sample(1, 42, 0));
-/// let logits = output(model.forward_recorded(x.clone()));
+/// let logits = mark_output(model.forward_recorded(x.clone()));
 /// let cross_entropy = CrossEntropyLossConfig::new().init(&device).forward(logits, y);
-/// let grads = loss(cross_entropy).backward();
-/// let recorded = Recorded::collect(tape, grads, &model, None)?;
+/// let grads = mark_loss(cross_entropy).backward();
+/// let recorded = RecordedBatch::collect(tape, grads, &model, None)?;
 ///
 /// let at = Fisher::new(Loss::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;
 /// let sweep = Sweep::new(&recorded)?;
@@ -126,7 +126,7 @@ impl Sweep {
     /// # Errors
     ///
     /// [`Error::NonFinite`] naming samples whose gradients are NaN or infinite.
-    pub fn new(recorded: &Recorded) -> Result<Self, Error> {
+    pub fn new(recorded: &RecordedBatch) -> Result<Self, Error> {
         let all = recorded.all_rows().clone();
         let jacobian = recorded.jacobian();
         let samples = recorded.samples();

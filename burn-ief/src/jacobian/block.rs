@@ -6,11 +6,11 @@ use burn::tensor::{DType, Tensor};
 use super::direction::Direction;
 use crate::rows::Rows;
 
-/// The row of a parameter is the **sum** over its uses; cross terms belong in the Gram matrix.
+/// The row of a parameter is the **sum** over its uses, so its Gram share has cross terms between uses.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
     pub parameter: ParamId,
-    /// The bias whose rows the (outer-product) uses stand for as well.
+    /// The bias whose rows are included in the uses; these are then [`Rows::Outer`].
     pub bias: Option<ParamId>,
     pub uses: Vec<Rows>,
 }
@@ -84,7 +84,7 @@ impl Block {
         self.bias?;
         let uses = self.uses.iter().map(|rows| match rows {
             Rows::Outer(rows) => rows.clone().split().1,
-            _ => unreachable!("only outer-product rows stand for a bias"),
+            _ => unreachable!("only outer-product rows include a bias"),
         });
         uses.reduce(|a, b| a + b)
     }
@@ -115,7 +115,7 @@ impl Block {
         }
     }
 
-    /// The weight's block and the bias's, apart.
+    /// Separate blocks for the weight and the bias.
     pub fn split(self) -> Vec<Self> {
         let Some(bias) = self.bias else {
             return vec![self];
@@ -128,7 +128,7 @@ impl Block {
                     let (weight, bias) = rows.split();
                     (Rows::Outer(weight), Rows::Dense(bias))
                 }
-                _ => unreachable!("only outer-product rows stand for a bias"),
+                _ => unreachable!("only outer-product rows include a bias"),
             })
             .unzip();
         let block = |parameter, uses| Self {

@@ -1,4 +1,5 @@
-//! One backward pass per sample: exact for any module, and the oracle of everything else.
+//! The Jacobian from one backward pass per sample. It is exact for any module and serves as the
+//! reference for everything that is recorded.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -11,8 +12,8 @@ use crate::rows::Rows;
 impl Jacobian {
     /// J from one forward and backward pass per sample.
     ///
-    /// For modules that record nothing; it costs M passes and M·P numbers. `loss` returns the
-    /// loss of one sample, as a scalar on the tape.
+    /// It works for any module, recorded or not, and takes M forward and backward passes and memory
+    /// for M·P numbers. `loss` returns the loss of one sample, as a scalar on the autodiff graph.
     ///
     /// ```
     /// use burn::nn::LinearConfig;

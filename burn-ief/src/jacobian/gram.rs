@@ -1,4 +1,4 @@
-//! K = J Jᵀ, and in what precision it is accumulated.
+//! The Gram matrix K = J Jᵀ, and the precision in which it is accumulated.
 
 use burn::tensor::{DType, Tensor};
 
@@ -8,22 +8,24 @@ use crate::linalg::Symmetric;
 
 /// The precision in which Gram matrices are accumulated from the recorded factors.
 ///
-/// In f32 the entries of K carry an error of a few ε₃₂ times the diagonal, which a small damping
-/// does not cover; in f64 they carry only the rounding of the factors themselves.
+/// In f32, the entries of K have an error of a few ε₃₂ (the machine epsilon) times the diagonal. That is
+/// too much for a very small damping. In f64 they have only the rounding error of the factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum GramPrecision {
-    /// f64 where the device has it and the batch has at most 128 rows; else f32. Larger batches
-    /// would pay for it: the Gram matrix grows with M² and the rest of a step with M. For an MLP
-    /// on a CPU, where it weighs most, f64 adds 2 % to a step at 64 rows, 4 % at 128 and 8 % at 256.
+    /// f64 if the device supports it and the batch has at most 128 rows, f32 otherwise.
+    ///
+    /// The cost of the Gram matrix grows with M² and the cost of the rest of a step with M. For an
+    /// MLP on a CPU, f64 adds 2 % to the time of a step at 64 rows, 4 % at 128 and 8 % at 256.
     #[default]
     Auto,
-    /// f64; on a device without it the products are f32.
+    /// f64, or f32 on a device that does not support f64.
     F64,
-    /// f32 (f64 if the rows themselves are f64).
+    /// f32, or f64 if the rows are f64.
     F32,
 }
 
-/// Most rows for which [`GramPrecision::Auto`] takes f64.
+/// Most rows for which [`GramPrecision::Auto`] uses f64.
 const F64_ROWS: usize = 128;
 
 impl GramPrecision {
@@ -33,26 +35,47 @@ impl GramPrecision {
             Self::F64 => true,
             Self::F32 => false,
         };
-        match wide && part.device.supports_dtype(DType::F64) {
-            true => DType::F64,
-            false => part.dtype,
+        if wide && part.device.supports_dtype(DType::F64) {
+            DType::F64
+        } else {
+            part.dtype
         }
     }
 }
 
 impl Jacobian {
+    /// Inner products of the samples' gradients, K = J Jᵀ `[M, M]`, read to the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
+    pub fn gram(&self) -> Result<Symmetric, Error> {
+        gram(self)
+    }
+
+    /// Inner products with the rows of another Jacobian, J J'ᵀ `[M][M']`, on the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if the two have columns for different parameters.
+    pub fn cross_gram(&self, other: &Self) -> Result<Vec<Vec<f64>>, Error> {
+        self.same_params(other)?;
+        Ok(cross(self, other))
+    }
+
     /// Machine epsilon of the precision in which [`gram`](Self::gram) is accumulated.
     pub fn gram_epsilon(&self) -> f64 {
         let rows = self.samples();
         let wide = |part: &Part| self.precision.dtype(part, rows) == DType::F64;
-        match self.parts.iter().all(wide) {
-            true => f64::EPSILON,
-            false => f64::from(f32::EPSILON),
+        if self.parts.iter().all(wide) {
+            f64::EPSILON
+        } else {
+            f64::from(f32::EPSILON)
         }
     }
 }
 
-pub(super) fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
+fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
     let size = jacobian.samples();
     let values = match jacobian.parts.as_slice() {
         [part] => part.gram(jacobian.precision, size),
@@ -60,12 +83,13 @@ pub(super) fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
     };
     let gram = Symmetric::new(size, values);
     let bad: Vec<usize> = (0..size).filter(|&n| !gram.get(n, n).is_finite()).collect();
-    match bad.is_empty() {
-        true => Ok(gram),
-        false => Err(Error::NonFinite {
+    if bad.is_empty() {
+        Ok(gram)
+    } else {
+        Err(Error::NonFinite {
             what: "per-sample gradients",
             samples: bad,
-        }),
+        })
     }
 }
 
@@ -95,7 +119,7 @@ fn stacked(jacobian: &Jacobian, size: usize) -> Vec<f64> {
     values
 }
 
-pub(super) fn cross(a: &Jacobian, b: &Jacobian) -> Vec<Vec<f64>> {
+fn cross(a: &Jacobian, b: &Jacobian) -> Vec<Vec<f64>> {
     let rows = a.samples().max(b.samples());
     let mut all = Vec::with_capacity(a.samples());
     for part in &a.parts {
@@ -134,7 +158,7 @@ impl Part {
         let agree = |a: &Block, b: &Block| a.parameter == b.parameter && a.bias == b.bias;
         let (mut own, mut theirs) = (self.blocks.clone(), other.blocks.clone());
         if !own.iter().all(|a| theirs.iter().any(|b| agree(a, b))) {
-            // A layer was used with its bias here and without it there.
+            // One recording used a layer with its bias, and the other used it without.
             own = own.into_iter().flat_map(Block::split).collect();
             theirs = theirs.into_iter().flat_map(Block::split).collect();
         }

@@ -1,4 +1,4 @@
-//! Gradients at the marked outputs: s, label matches, and the check of the loss scale.
+//! Gradients at the marked outputs: the norms s_n, label matches, and a check of the loss scale.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use burn::tensor::{Int, Tensor};
 
 use super::to_host;
 use crate::error::Error;
-use crate::tape::{Likelihood, OutputErrors};
+use crate::record::{Likelihood, OutputErrors};
 
-/// Most entries of an output that the check of the loss scale looks at.
+/// Most entries of an output that the check of the loss scale reads.
 const CHECKED: usize = 1 << 18;
-/// Labels that have to agree on a scale, unless there are fewer classes: class weights other than 1
-/// may agree on some.
+/// Number of different labels that have to show the same scale, unless there are fewer classes. A few
+/// classes may happen to share a class weight other than 1.
 const ENOUGH: usize = 4;
 
 pub(super) struct Outputs {
@@ -39,16 +39,18 @@ impl Outputs {
         let bad: Vec<usize> = (0..norms.len())
             .filter(|&n| !norms[n].is_finite())
             .collect();
-        match bad.is_empty() {
-            true => Ok(norms),
-            false => Err(Error::NonFinite {
+        if bad.is_empty() {
+            Ok(norms)
+        } else {
+            Err(Error::NonFinite {
                 what: "output gradients",
                 samples: bad,
-            }),
+            })
         }
     }
 
-    /// Whether a copy's output gradient is the true one's; `count` draws, each scaled by 1/√count.
+    /// Whether the output gradient of a copy equals the gradient for the true label. The copies are
+    /// `count` draws, each scaled by 1/√count.
     pub fn matches(&self, count: usize) -> Result<Vec<bool>, Error> {
         let mut all = vec![true; self.copies * self.samples];
         for mark in &self.marks {
@@ -58,20 +60,20 @@ impl Outputs {
             let size = to_host(row_squares(drawn.clone()));
             let distance = to_host(row_squares(drawn - truth));
             for ((same, distance), size) in all.iter_mut().zip(distance).zip(size) {
-                // Another label is at a distance of √2 or more. Rounding is relative, or that of
-                // p - onehot(y) by cancellation: a few ε₃₂ absolute.
+                // Gradients for different labels differ by √2 or more. The rounding error is
+                // relative, or absolute at a few ε₃₂ where p - onehot(y) cancels.
                 *same &= distance.sqrt() <= 1e-4 * size.sqrt() + 1e-6;
             }
         }
         Ok(all)
     }
 
-    /// Compare the declared loss scale with what softmax cross-entropy at the outputs shows.
+    /// Compare the declared loss scale with the scale that the output gradients show.
     ///
-    /// A row that is plain cross-entropy is r (softmax(z) − onehot(y)) after division by the
-    /// declared scale. If every informative row has that form with one and the same r, for all
-    /// classes or [`ENOUGH`], r must be 1. Class weights, label smoothing and other losses do not
-    /// have it, and pass.
+    /// For plain softmax cross-entropy, an output gradient divided by the declared scale is
+    /// r (softmax(z) − onehot(y)), and r is 1 if the declaration is right. The check fails if every
+    /// informative row has this form with the same r ≠ 1, for all classes or [`ENOUGH`] of them.
+    /// Class weights, label smoothing and other losses give other forms and pass.
     pub fn check_loss_scale(&self, declared: f64) -> Result<(), Error> {
         for mark in &self.marks {
             let [samples, positions, classes] = mark.value.dims();
@@ -107,12 +109,11 @@ fn row_squares(x: Tensor<2>) -> Tensor<1> {
     x.square().sum_dim(1).squeeze_dim(1)
 }
 
-/// r, if all informative rows of `error` are r (softmax(z) − onehot(y)) with one r, for all labels
-/// or [`ENOUGH`] of them.
+/// The common r if all informative rows of `error` are r (softmax(z) − onehot(y)), for all labels or
+/// [`ENOUGH`] of them.
 fn common_ratio(z: Tensor<2>, error: Tensor<2>) -> Option<f64> {
     let [_, classes] = z.dims();
-    // Only the true class has a negative entry (a positive one under a negative r, which no
-    // loss scale is).
+    // Only the true class has a negative entry, because a loss scale is positive.
     let labels: Tensor<1, Int> = error.clone().argmin(1).squeeze_dim(1);
     let classes_seen = labels.clone().into_data().convert::<i64>();
     let classes_seen: Vec<i64> = classes_seen.try_to_vec().expect("converted to i64");
@@ -124,7 +125,7 @@ fn common_ratio(z: Tensor<2>, error: Tensor<2>) -> Option<f64> {
     let mut seen = BTreeSet::new();
     let rows = overlap.into_iter().zip(closed).zip(error).zip(classes_seen);
     for (((overlap, closed), error), label) in rows {
-        // Rows of well-fitted samples and of padding carry no information.
+        // Rows of well-fitted samples and of padding are near zero and show no scale.
         if closed < 1e-4 || error == 0.0 {
             continue;
         }
@@ -136,7 +137,7 @@ fn common_ratio(z: Tensor<2>, error: Tensor<2>) -> Option<f64> {
         seen.insert(label);
     }
     let first = *ratios.first()?;
-    // Some classes alone may have one class weight in common.
+    // A few classes may happen to share a class weight.
     if seen.len() < classes.min(ENOUGH) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! A check of a user's own model: recorded rows against one backward pass per sample.
+//! A check of a user's model: recorded rows against one backward pass per sample.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,30 +9,32 @@ use burn::tensor::Tensor;
 use super::Jacobian;
 use crate::error::Error;
 use crate::linalg::norm;
-use crate::tape::{LossScale, Tape};
+use crate::record::{LossScale, Tape};
 
-/// A parameter's rows count as at least this share of the whole rows: gradients that are zero but
-/// for rounding (the bias of attention keys) have no relative error.
+/// Differences are relative to at least this share of the largest whole row. Gradients that are zero
+/// except for rounding (of the bias of attention keys) have no meaningful relative error.
 const FLOOR: f64 = 1e-3;
 
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ValidationReport {
     /// Every trainable parameter with its largest difference.
     pub parameters: Vec<ValidatedParameter>,
-    /// Paths of trainable parameters that no recorded use reached (their gradients are zero).
+    /// Paths of trainable parameters that no recorded call used (their gradients are zero).
     pub unused: Vec<String>,
 }
 
 /// The largest difference between recorded and sample-by-sample rows of one parameter.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ValidatedParameter {
     /// Path of the parameter in the module.
     pub path: String,
     /// The sample with the largest difference.
     pub sample: usize,
-    /// Norm of the difference, relative to the parameter's largest row (counted as at least a
-    /// thousandth of the largest whole row).
+    /// Norm of the difference, relative to the parameter's largest row or to a thousandth of the
+    /// largest whole row, whichever is larger.
     pub difference: f64,
 }
 
@@ -54,9 +56,10 @@ impl fmt::Display for ValidationReport {
                 worst.difference, worst.path
             )?;
         }
-        match self.unused.is_empty() {
-            true => Ok(()),
-            false => write!(f, "; unused: {}", self.unused.join(", ")),
+        if self.unused.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; unused: {}", self.unused.join(", "))
         }
     }
 }
@@ -65,19 +68,19 @@ impl fmt::Display for ValidationReport {
 ///
 /// `loss(module, range)` returns the **summed** loss of the samples in `range`, through the
 /// model's recorded calls. It runs once over all samples in a recording, and once for each sample
-/// without one; the two must give the same gradient rows for every trainable parameter. What
-/// couples the samples of a batch (a contrastive or balance loss, statistics over the batch) shows
-/// here, and so does a wrong rule of your own. The forward pass must not be random: set dropout to
-/// zero or freeze it. It costs M passes and M·P numbers, so take a small batch.
+/// without a recording. Both must give the same gradient rows for every trainable parameter. The
+/// check finds whatever couples the samples of a batch (a contrastive or balance loss, statistics
+/// over the batch), and errors in recording rules that you wrote.
 ///
-/// A `tolerance` of 1e-4 suits f32.
+/// The forward pass must not be random: set dropout to zero or freeze it. The check takes M passes
+/// and memory for M·P numbers, so use a small batch. A `tolerance` of 1e-4 suits f32.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use burn_ief::Error;
 /// use burn_ief::jacobian::validate;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(3, 2).init(&device);
@@ -162,7 +165,7 @@ fn compare(recorded: &Jacobian, oracle: &Jacobian) -> ValidationReport {
     }
 }
 
-/// Zero against zero agrees; NaN agrees with nothing.
+/// Zero and zero agree. NaN does not agree with anything.
 fn relative(difference: f64, size: f64) -> f64 {
     match difference {
         0.0 => 0.0,

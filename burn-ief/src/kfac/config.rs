@@ -71,7 +71,7 @@ macro_rules! builders {
 /// ieKFAC: Kronecker factors of the improved empirical Fisher matrix, from true labels with the
 /// errors of sample n scaled by `s_n^{-1/2}` (eq. 43 of the paper).
 ///
-/// The model marks its output, see [`output`](crate::output). Its update does not change with the scale of the loss.
+/// The model marks its output, see [`mark_output`](crate::mark_output). Its update does not change with the scale of the loss.
 ///
 /// ```
 /// use burn_ief::IekfacConfig;
@@ -190,7 +190,7 @@ builders!(EkfacConfig, "eKFAC", |_config| Estimate::Empirical, 1, 0);
 ///
 /// In steps that measure the factors the batch runs `1 + draws` times through the model, in one
 /// forward and one backward pass. The model marks its output and its loss, see
-/// [`output`](crate::output) and [`loss`](crate::loss).
+/// [`mark_output`](crate::mark_output) and [`mark_loss`](crate::mark_loss).
 ///
 /// ```
 /// use burn_ief::KfacConfig;

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::options::{Estimate, KroneckerDamping, Sharing};
 use crate::error::Error;
-use crate::jacobian::{Block, Part, Recorded, to_host};
+use crate::jacobian::{Block, Part, RecordedBatch, to_host};
 use crate::linalg::{RowSpan, Symmetric};
 use crate::rows::{Outer, Rows, Side, matmul};
 
@@ -14,18 +14,18 @@ use crate::rows::{Outer, Rows, Side, matmul};
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::jacobian::Recorded;
+/// use burn_ief::jacobian::RecordedBatch;
 /// use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, layer_factors};
-/// use burn_ief::nn::LinearRecorded;
-/// use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+/// use burn_ief::nn::ForwardRecorded;
+/// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(3, 2).init(&device);
 /// let tape = Tape::start();
 /// let z = layer.forward_recorded(Tensor::<2>::ones([4, 3], &device));
-/// let z = output_with(z, Likelihood::Gaussian);
-/// let grads = mean_loss(z.square().sum_dim(1).squeeze_dim::<1>(1) * 0.5).backward();
-/// let recorded = Recorded::collect(tape, grads, &layer, None)?;
+/// let z = mark_output_as(z, Likelihood::Gaussian);
+/// let grads = mark_mean_loss(z.square().sum_dim(1).squeeze_dim::<1>(1) * 0.5).backward();
+/// let recorded = RecordedBatch::collect(tape, grads, &layer, None)?;
 ///
 /// let layers = layer_factors(&recorded, Estimate::Improved, Sharing::Expand)?;
 /// let factors = &layers[0];
@@ -161,7 +161,7 @@ fn on_host(factor: &Tensor<2>) -> Symmetric {
 /// [`Error::NoOutput`] and [`Error::NonFinite`] for [`Estimate::Improved`];
 /// [`Error::NoSampledLabels`] for [`Estimate::Sampled`] in a recording without drawn labels.
 pub fn layer_factors(
-    recorded: &Recorded,
+    recorded: &RecordedBatch,
     estimate: Estimate,
     sharing: Sharing,
 ) -> Result<Vec<LayerFactors>, Error> {
@@ -196,7 +196,7 @@ pub(super) struct RowWeights {
 }
 
 impl RowWeights {
-    pub fn new(recorded: &Recorded, estimate: Estimate) -> Result<Self, Error> {
+    pub fn new(recorded: &RecordedBatch, estimate: Estimate) -> Result<Self, Error> {
         let samples = recorded.samples();
         let scale = recorded.all_rows().parts[0].scale;
         let (rows, values) = match estimate {
@@ -219,7 +219,7 @@ impl RowWeights {
         })
     }
 
-    fn part<'a>(&self, recorded: &'a Recorded) -> &'a Part {
+    fn part<'a>(&self, recorded: &'a RecordedBatch) -> &'a Part {
         // A recording is one part.
         &recorded.all_rows().parts[0]
     }

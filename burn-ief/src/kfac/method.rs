@@ -10,9 +10,9 @@ use super::layout::{Form, Layout, Slot};
 use super::options::{Estimate, KroneckerDamping, Others, Sharing};
 use super::state::{KroneckerState, Statistics};
 use crate::error::Error;
-use crate::jacobian::{Direction, Part, Recorded};
+use crate::jacobian::{Direction, Part, RecordedBatch};
 use crate::optim::{NaturalDescent, normalize};
-use crate::tape::{LabelDraw, Tape};
+use crate::record::{LabelDraw, Tape};
 
 /// Everything that a configuration says.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ impl Settings {
     pub fn measure<M: Module>(
         &self,
         module: &M,
-        recorded: Recorded,
+        recorded: RecordedBatch,
         state: &KroneckerState,
     ) -> Result<(GradientsParams, Statistics), Error> {
         match recorded.output_norms() {
@@ -209,8 +209,8 @@ pub struct KroneckerStep {
 /// use burn::nn::LinearConfig;
 /// use burn::nn::loss::CrossEntropyLossConfig;
 /// use burn::tensor::{Device, Int, Tensor};
-/// use burn_ief::nn::LinearRecorded;
-/// use burn_ief::{IekfacConfig, output};
+/// use burn_ief::nn::ForwardRecorded;
+/// use burn_ief::{IekfacConfig, mark_output};
 ///
 /// let device = Device::flex().autodiff();
 /// let mut model = LinearConfig::new(4, 3).init(&device);
@@ -221,7 +221,7 @@ pub struct KroneckerStep {
 /// let mut optim = kfac.optimizer();
 /// for _ in 0..3 {
 ///     let tape = kfac.start();
-///     let logits = output(model.forward_recorded(x.clone()));
+///     let logits = mark_output(model.forward_recorded(x.clone()));
 ///     let loss = CrossEntropyLossConfig::new().init(&device).forward(logits, y.clone());
 ///     let grads = loss.backward();
 ///     let grads = kfac.gradients(tape, grads, &model)?; // instead of GradientsParams::from_grads
@@ -249,7 +249,7 @@ impl Kfac {
     ///
     /// # Errors
     ///
-    /// See [`Recorded::collect`]; [`Error::NoOutput`] for ieKFAC without a marked output,
+    /// See [`RecordedBatch::collect`]; [`Error::NoOutput`] for ieKFAC without a marked output,
     /// [`Error::NoSampledLabels`] for K-FAC if the tape is not from [`start`](Self::start),
     /// [`Error::Curvature`] for factors or updates that are not finite, [`Error::Size`] if the state
     /// belongs to another module. The state is as before then.
@@ -274,7 +274,7 @@ impl Kfac {
         module: &M,
     ) -> Result<KroneckerStep, Error> {
         let group = self.settings.group.as_ref();
-        let recorded = Recorded::collect(tape, grads, module, group)?;
+        let recorded = RecordedBatch::collect(tape, grads, module, group)?;
         let unused = recorded.all_rows().unused();
         let state = match &self.state {
             Some(state) => state.clone(),

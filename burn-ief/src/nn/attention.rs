@@ -5,11 +5,12 @@ use burn::nn::attention::{MhaInput, MhaOutput, MultiHeadAttention};
 use burn::tensor::activation::{quiet_softmax, softmax};
 use burn::tensor::{Bool, Tensor, assert_shape};
 
-use super::{DropoutRecorded, LinearRecorded};
-use crate::tape::{Recorder, recorder};
+use super::ForwardRecorded;
+use crate::record::{Recorder, recorder};
 
-/// Input of [`MultiHeadAttentionRecorded::forward_recorded`]: Burn's [`MhaInput`] with fields that
-/// can be read.
+/// Input of the recorded [`MultiHeadAttention`].
+///
+/// It has the fields of Burn's [`MhaInput`], which are private there, and converts into it.
 ///
 /// ```
 /// use burn::tensor::{Bool, Device, Tensor};
@@ -21,6 +22,7 @@ use crate::tape::{Recorder, recorder};
 /// assert!(input.mask_attn.is_none());
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct AttentionInput {
     /// `[M, T, d_model]`.
     pub query: Tensor<3>,
@@ -28,9 +30,9 @@ pub struct AttentionInput {
     pub key: Tensor<3>,
     /// `[M, U, d_model]`.
     pub value: Tensor<3>,
-    /// Keys to leave out, `[M, U]`, or `[1, U]` for all samples.
+    /// True for keys to leave out, `[M, U]`, or `[1, U]` for all samples.
     pub mask_pad: Option<Tensor<2, Bool>>,
-    /// Pairs to leave out, `[M, T, U]`, or `[1, T, U]` for all samples.
+    /// True for pairs to leave out, `[M, T, U]`, or `[1, T, U]` for all samples.
     pub mask_attn: Option<Tensor<3, Bool>>,
 }
 
@@ -51,13 +53,13 @@ impl AttentionInput {
         }
     }
 
-    /// Register the padding mask.
+    /// Set the padding mask.
     pub fn mask_pad(mut self, mask_pad: Tensor<2, Bool>) -> Self {
         self.mask_pad = Some(mask_pad);
         self
     }
 
-    /// Register the attention mask.
+    /// Set the attention mask.
     pub fn mask_attn(mut self, mask_attn: Tensor<3, Bool>) -> Self {
         self.mask_attn = Some(mask_attn);
         self
@@ -77,12 +79,19 @@ impl From<AttentionInput> for MhaInput {
     }
 }
 
-/// Recorded form of [`MultiHeadAttention`].
+/// Records the linear layers for query, key, value and output.
+///
+/// In a recording with drawn labels, masks with one row per sample are repeated for the copies.
+///
+/// # Shapes
+///
+/// - input: see [`AttentionInput`]
+/// - output: context `[M, T, d_model]`, weights `[M, n_heads, T, U]`
 ///
 /// ```
 /// use burn::nn::attention::MultiHeadAttentionConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::{AttentionInput, MultiHeadAttentionRecorded};
+/// use burn_ief::nn::{AttentionInput, ForwardRecorded};
 ///
 /// let device = Device::flex().autodiff();
 /// let attention = MultiHeadAttentionConfig::new(8, 2).init(&device);
@@ -90,24 +99,9 @@ impl From<AttentionInput> for MhaInput {
 /// let output = attention.forward_recorded(AttentionInput::self_attn(x));
 /// assert_eq!(output.context.dims(), [4, 7, 8]);
 /// ```
-pub trait MultiHeadAttentionRecorded {
-    /// Apply the layer, see [`MultiHeadAttention::forward`].
-    ///
-    /// In a recording with drawn labels, masks with a row per sample are brought to the recorded
-    /// batch.
-    ///
-    /// # Shapes
-    ///
-    /// - input: see [`AttentionInput`]
-    /// - output: context `[M, T, d_model]`, weights `[M, n_heads, T, U]`
-    ///
-    /// # Panics
-    ///
-    /// Panics as [`MultiHeadAttention::forward`] if the shapes do not fit.
-    fn forward_recorded(&self, input: AttentionInput) -> MhaOutput;
-}
+impl ForwardRecorded<AttentionInput> for MultiHeadAttention {
+    type Output = MhaOutput;
 
-impl MultiHeadAttentionRecorded for MultiHeadAttention {
     fn forward_recorded(&self, input: AttentionInput) -> MhaOutput {
         let Some(recorder) = recorder() else {
             return self.forward(input.into());
@@ -134,9 +128,10 @@ impl MultiHeadAttentionRecorded for MultiHeadAttention {
             input.mask_pad,
             input.mask_attn,
         );
-        let weights = match self.quiet_softmax {
-            true => quiet_softmax(scores, 3),
-            false => softmax(scores, 3),
+        let weights = if self.quiet_softmax {
+            quiet_softmax(scores, 3)
+        } else {
+            softmax(scores, 3)
         };
         let weights = self.dropout.forward_recorded(weights);
         let context = weights.clone().matmul(value);
@@ -150,6 +145,7 @@ impl MultiHeadAttentionRecorded for MultiHeadAttention {
     }
 }
 
+/// Set the scores of masked keys and pairs to `value`.
 fn masked(
     mut scores: Tensor<4>,
     recorder: &Recorder,

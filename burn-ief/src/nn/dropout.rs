@@ -1,31 +1,33 @@
-//! Dropout that keeps copies of a sample under one mask.
+//! Dropout that gives all copies of a sample the same mask.
 
 use burn::nn::Dropout;
 use burn::tensor::{Distribution, Tensor};
 
-use crate::tape::recorder;
+use super::ForwardRecorded;
+use crate::record::recorder;
 
-/// Recorded form of [`Dropout`].
+/// Records nothing, but gives all copies of a sample the same mask.
 ///
-/// In a recording with drawn labels the copies of a sample share its mask, so that all of them
-/// pass through the same network. Elsewhere it is Burn's own.
+/// A recording with drawn labels carries several copies of each sample. They have to pass through
+/// the same network, so they share the sample's mask. Everywhere else this is Burn's own dropout.
+///
+/// # Shapes
+///
+/// - input and output: `[M, …]`
 ///
 /// ```
 /// use burn::nn::DropoutConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::DropoutRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let dropout = DropoutConfig::new(0.5).init();
 /// let x = Tensor::<2>::ones([4, 3], &Device::flex().autodiff());
 /// assert_eq!(dropout.forward_recorded(x).dims(), [4, 3]);
 /// ```
-pub trait DropoutRecorded {
-    /// Zero entries at random and rescale the others, as [`Dropout::forward`].
-    fn forward_recorded<const D: usize>(&self, x: Tensor<D>) -> Tensor<D>;
-}
+impl<const D: usize> ForwardRecorded<Tensor<D>> for Dropout {
+    type Output = Tensor<D>;
 
-impl DropoutRecorded for Dropout {
-    fn forward_recorded<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    fn forward_recorded(&self, x: Tensor<D>) -> Tensor<D> {
         let active = self.training.is_enabled() && x.device().is_autodiff() && self.prob > 0.0;
         let Some(recorder) = recorder().filter(|_| active) else {
             return self.forward(x);

@@ -1,118 +1,125 @@
-//! Embedding tables: look-ups, look-ups shared by the batch, and tied output heads.
+//! Embedding tables: look-ups, look-ups that all samples share, and tied output heads.
 
 use burn::module::Param;
 use burn::nn::Embedding;
 use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, assert_shape};
 
+use super::ForwardRecorded;
 use super::linear::{base_at, positioned};
+use crate::record::{Recorder, constant, is_composed, recorder};
 use crate::rows::{Lookup, Rows};
-use crate::tape::{Recorder, constant, is_composed, recorder};
 
-/// Recorded form of [`Embedding`].
+/// Records the indices and the output errors: the memory does not grow with the table.
 ///
-/// A look-up keeps its indices and the error at the vectors it read, never an error of the size of
-/// the table for each sample. The same table may be looked up several times and also be the output
-/// head ([`attend_recorded`](Self::attend_recorded)): its row is the sum of all uses. Burn's LoRA
-/// adapters on the table take the activation path.
+/// The same table may be looked up several times, and may also be the output head (see
+/// [`unembed`]). Its gradient is the sum over all uses. Burn's LoRA adapters on the table are
+/// applied to the vectors that are read, without composing the dense table.
+///
+/// # Shapes
+///
+/// - ids: `[M, T]`
+/// - output: `[M, T, d_model]`
 ///
 /// ```
 /// use burn::nn::EmbeddingConfig;
 /// use burn::tensor::{Device, Int, Tensor};
-/// use burn_ief::nn::EmbeddingRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let table = EmbeddingConfig::new(10, 4).init(&device);
 /// let ids = Tensor::<2, Int>::from_data([[1, 2, 3], [3, 2, 9]], &device);
-/// let hidden = table.forward_recorded(ids);
-/// assert_eq!(hidden.dims(), [2, 3, 4]);
-/// let logits = table.attend_recorded(hidden);
-/// assert_eq!(logits.dims(), [2, 3, 10]);
-///
-/// let positions = Tensor::<1, Int>::arange(0..3, &device).unsqueeze();
-/// assert_eq!(table.forward_shared_recorded(positions, 2).dims(), [2, 3, 4]);
+/// assert_eq!(table.forward_recorded(ids).dims(), [2, 3, 4]);
 /// ```
-pub trait EmbeddingRecorded {
-    /// Look vectors up, see [`Embedding::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - ids: `[M, T]`
-    /// - output: `[M, T, d_model]`
-    fn forward_recorded(&self, ids: Tensor<2, Int>) -> Tensor<3>;
+impl ForwardRecorded<Tensor<2, Int>> for Embedding {
+    type Output = Tensor<3>;
 
-    /// Look up ids that all samples share (positions), one copy of the vectors per sample.
-    ///
-    /// # Shapes
-    ///
-    /// - ids: `[1, T]`
-    /// - output: `[batch, T, d_model]`; in a recording with drawn labels axis 0 also holds the
-    ///   copies
-    ///
-    /// # Panics
-    ///
-    /// Panics if axis 0 of `ids` is not 1.
-    fn forward_shared_recorded(&self, ids: Tensor<2, Int>, batch: usize) -> Tensor<3>;
-
-    /// Use the table as an output head: `hidden · weightᵀ`.
-    ///
-    /// # Shapes
-    ///
-    /// - hidden: `[M, …, d_model]`
-    /// - output: `[M, …, n_embedding]`
-    ///
-    /// # Panics
-    ///
-    /// Panics if the last axis of `hidden` is not `d_model`.
-    fn attend_recorded<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D>;
+    fn forward_recorded(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let Some(recorder) = recorder() else {
+            return self.forward(ids);
+        };
+        let ids = recorder.batch(ids);
+        look_up(&recorder, self, ids)
+    }
 }
 
-impl EmbeddingRecorded for Embedding {
-    fn forward_recorded(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        match recorder() {
-            Some(recorder) => {
-                let ids = recorder.batch(ids);
-                look_up(&recorder, self, ids)
-            }
-            None => self.forward(ids),
-        }
-    }
+/// Look up indices that all samples share (positions, say), one copy of the vectors per sample.
+///
+/// Records the same as the embedding's `forward_recorded`. In a recording with drawn labels, axis 0
+/// of the result also holds the copies of the samples.
+///
+/// # Shapes
+///
+/// - ids: `[1, T]`
+/// - output: `[batch, T, d_model]`
+///
+/// # Panics
+///
+/// Panics if axis 0 of `ids` is not 1.
+///
+/// ```
+/// use burn::nn::EmbeddingConfig;
+/// use burn::tensor::{Device, Int, Tensor};
+/// use burn_ief::nn::embed_shared;
+///
+/// let device = Device::flex().autodiff();
+/// let table = EmbeddingConfig::new(10, 4).init(&device);
+/// let positions = Tensor::<1, Int>::arange(0..3, &device).unsqueeze();
+/// assert_eq!(embed_shared(&table, positions, 2).dims(), [2, 3, 4]);
+/// ```
+pub fn embed_shared(table: &Embedding, ids: Tensor<2, Int>, batch: usize) -> Tensor<3> {
+    let [shared, positions] = ids.dims();
+    assert_eq!(shared, 1, "ids shared by the batch have an axis 0 of 1");
+    let Some(recorder) = recorder() else {
+        let vectors = table.forward(ids);
+        let [_, _, width] = vectors.dims();
+        return vectors.expand([batch, positions, width]);
+    };
+    let batch = recorder.batch_size(batch);
+    look_up(&recorder, table, ids.expand([batch, positions]))
+}
 
-    fn forward_shared_recorded(&self, ids: Tensor<2, Int>, batch: usize) -> Tensor<3> {
-        let [shared, positions] = ids.dims();
-        assert_eq!(shared, 1, "ids shared by the batch have an axis 0 of 1");
-        match recorder() {
-            Some(recorder) => {
-                let batch = recorder.batch_size(batch);
-                look_up(&recorder, self, ids.expand([batch, positions]))
-            }
-            None => {
-                let vectors = self.forward(ids);
-                let [_, _, width] = vectors.dims();
-                vectors.expand([batch, positions, width])
-            }
-        }
-    }
-
-    fn attend_recorded<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        let recorder = recorder();
-        let hidden = match &recorder {
-            Some(recorder) => recorder.batch(hidden),
-            None => hidden,
-        };
-        let [entries, width] = self.weight.shape().dims();
-        assert_shape!(hidden, [.., width]);
-        let mut dims = hidden.dims();
-        let batch = dims[0];
-        let positions = dims[1..].iter().product::<usize>() / width;
-        let x = hidden.reshape([batch * positions, width]);
-        let logits = match &recorder {
-            Some(recorder) => attend(recorder, self, x, (batch, positions)),
-            None => x.matmul(self.weight.val().transpose()),
-        };
-        dims[D - 1] = entries;
-        logits.reshape(dims)
-    }
+/// Use an embedding table as output head: `hidden · weightᵀ` (tied weights).
+///
+/// Records the inputs and output errors, like a linear layer.
+///
+/// # Shapes
+///
+/// - hidden: `[M, …, d_model]`
+/// - output: `[M, …, n_embedding]`
+///
+/// # Panics
+///
+/// Panics if the last axis of `hidden` is not `d_model`.
+///
+/// ```
+/// use burn::nn::EmbeddingConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::nn::unembed;
+///
+/// let device = Device::flex().autodiff();
+/// let table = EmbeddingConfig::new(10, 4).init(&device);
+/// let hidden = Tensor::<3>::ones([2, 3, 4], &device);
+/// assert_eq!(unembed(&table, hidden).dims(), [2, 3, 10]);
+/// ```
+pub fn unembed<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> Tensor<D> {
+    let recorder = recorder();
+    let hidden = match &recorder {
+        Some(recorder) => recorder.batch(hidden),
+        None => hidden,
+    };
+    let [entries, width] = table.weight.shape().dims();
+    assert_shape!(hidden, [.., width]);
+    let mut dims = hidden.dims();
+    let batch = dims[0];
+    let positions = dims[1..].iter().product::<usize>() / width;
+    let x = hidden.reshape([batch * positions, width]);
+    let logits = match &recorder {
+        Some(recorder) => project_adapted(recorder, table, x, (batch, positions)),
+        None => x.matmul(table.weight.val().transpose()),
+    };
+    dims[D - 1] = entries;
+    logits.reshape(dims)
 }
 
 fn look_up(recorder: &Recorder, layer: &Embedding, ids: Tensor<2, Int>) -> Tensor<3> {
@@ -139,7 +146,7 @@ fn look_up(recorder: &Recorder, layer: &Embedding, ids: Tensor<2, Int>) -> Tenso
     positioned(update * adapter.scale, dims) + base
 }
 
-/// Read vectors of a table, recorded if it trains.
+/// Read vectors of a table; the use is recorded if the table trains.
 fn read(recorder: &Recorder, table: &Param<Tensor<2>>, ids: Tensor<2, Int>) -> Tensor<3> {
     if is_composed(table) {
         return embedding(table.val(), ids);
@@ -159,8 +166,13 @@ fn read(recorder: &Recorder, table: &Param<Tensor<2>>, ids: Tensor<2, Int>) -> T
     vectors
 }
 
-/// `x Wᵀ` for `x [M * T, d]`.
-fn attend(recorder: &Recorder, layer: &Embedding, x: Tensor<2>, dims: (usize, usize)) -> Tensor<2> {
+/// `x Wᵀ` for `x [M * T, d]`, with the adapters on the table.
+fn project_adapted(
+    recorder: &Recorder,
+    layer: &Embedding,
+    x: Tensor<2>,
+    dims: (usize, usize),
+) -> Tensor<2> {
     let Some(adapter) = layer.weight.adapter() else {
         return project(recorder, &layer.weight, x, dims);
     };
@@ -171,7 +183,7 @@ fn attend(recorder: &Recorder, layer: &Embedding, x: Tensor<2>, dims: (usize, us
     update + x.matmul(base.transpose())
 }
 
-/// `x pᵀ` for a parameter `p [o, i]`, recorded if it trains.
+/// `x pᵀ` for a parameter `p [o, i]`; the use is recorded if `p` trains.
 fn project(
     recorder: &Recorder,
     parameter: &Param<Tensor<2>>,

@@ -1,45 +1,38 @@
-//! Linear layers: dense weights, frozen ones, and Burn's own LoRA adapters.
+//! Linear layers: dense weights, frozen weights, and Burn's own LoRA adapters.
 
 use burn::module::{LoraAdapter, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
 
+use super::ForwardRecorded;
+use crate::record::{Recorder, Tap, constant, is_composed, recorder};
 use crate::rows::{Outer, Rows};
-use crate::tape::{Recorder, Tap, constant, is_composed, recorder};
 
-/// Recorded form of [`Linear`].
+/// Records the inputs and output errors of the weight, with the bias included.
 ///
-/// Inside a recording, inputs `[M, …, d_input]` are folded to 2-D: one matrix product instead of
-/// a batched one. The weight's rows stay factored into inputs and output errors; the error is
-/// captured at the bias, expanded per sample. A weight that carries Burn's [`LoraAdapter`] takes
-/// the activation path `x W + s (x A) B`, without composing the dense weight.
+/// Inside a recording, the input is folded to 2-D, so that the layer is one matrix product instead
+/// of a batched one. The output error is the gradient of the bias, expanded to one copy per sample.
+/// A weight with Burn's [`LoraAdapter`] is not composed: the layer computes `x W + s (x A) B`.
+///
+/// # Shapes
+///
+/// - input: `[M, …, d_input]`
+/// - output: `[M, …, d_output]`
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(8, 2).init(&device);
 /// let x = Tensor::<3>::ones([4, 7, 8], &device);
 /// assert_eq!(layer.forward_recorded(x).dims(), [4, 7, 2]);
 /// ```
-pub trait LinearRecorded {
-    /// Apply the layer, see [`Linear::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[M, …, d_input]`
-    /// - output: `[M, …, d_output]`
-    ///
-    /// # Panics
-    ///
-    /// Panics if the last axis of `input` is not `d_input`.
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D>;
-}
+impl<const D: usize> ForwardRecorded<Tensor<D>> for Linear {
+    type Output = Tensor<D>;
 
-impl LinearRecorded for Linear {
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+    fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
@@ -71,8 +64,8 @@ impl LinearRecorded for Linear {
 struct Call<'a> {
     recorder: &'a Recorder,
     layer: &'a Linear,
-    /// How often the input still has to be repeated: 1 but for the first layer of a recording
-    /// with drawn labels, whose products are those of the samples alone.
+    /// How often the rows still have to be repeated. This is 1 except in the first layer of a
+    /// recording with drawn labels: it multiplies one row per sample and repeats the product.
     copies: usize,
     batch: usize,
     positions: usize,
@@ -84,9 +77,10 @@ impl Call<'_> {
         let composed = is_composed(weight);
         let trains_weight = weight.is_require_grad() && !composed;
         let trains_bias = bias.is_some_and(|bias| bias.is_require_grad());
-        let value = match composed {
-            true => weight.val(),
-            false => weight.val().inner(),
+        let value = if composed {
+            weight.val()
+        } else {
+            weight.val().inner()
         };
         let product = self.repeated(x.clone().matmul(value));
         if !trains_weight && !trains_bias {
@@ -104,14 +98,15 @@ impl Call<'_> {
                 self.recorder
                     .push(weight.id, bias, self.batch, move |grads| {
                         let rows = Outer::new(left, positioned(tap.error(grads)?, dims));
-                        Some(Rows::Outer(match bias {
-                            Some(_) => rows.with_bias(),
-                            None => rows,
+                        Some(Rows::Outer(if bias.is_some() {
+                            rows.with_bias()
+                        } else {
+                            rows
                         }))
                     });
             }
             (Some(bias), false) => self.record_bias(bias, tap),
-            (None, false) => unreachable!("one of both trains"),
+            (None, false) => unreachable!("the weight or the bias trains"),
         }
         y
     }
@@ -155,7 +150,7 @@ impl Call<'_> {
         y
     }
 
-    /// Add the bias as a per-sample leaf, or a zero leaf where there is none.
+    /// Add the bias as a leaf with one copy per row, or a leaf of zeros if there is no bias.
     fn tap(&self, product: Tensor<2>) -> (Tensor<2>, Tap<2>) {
         let Some(bias) = &self.layer.bias else {
             return self.recorder.tap(product, &self.layer.weight);
@@ -175,9 +170,10 @@ impl Call<'_> {
 
     /// Bring the samples on axis 0 to the batch of the recording.
     fn repeated(&self, x: Tensor<2>) -> Tensor<2> {
-        match self.copies {
-            1 => x,
-            copies => x.repeat_dim(0, copies),
+        if self.copies == 1 {
+            x
+        } else {
+            x.repeat_dim(0, self.copies)
         }
     }
 
@@ -186,8 +182,8 @@ impl Call<'_> {
     }
 }
 
-/// The base of an adapted weight as in Burn's own composition: at the factors' dtype, a packed one
-/// unpacked.
+/// The base of an adapted weight as Burn's own composition uses it: cast to the dtype of the
+/// factors, and dequantized if it is quantized.
 pub(super) fn base_at(base: Tensor<2>, dtype: DType) -> Tensor<2> {
     match base.dtype() {
         own if own == dtype => base,

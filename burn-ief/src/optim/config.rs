@@ -157,7 +157,7 @@ builders!(EfConfig, "EF", |config| Rule::Ef {
 ///
 /// The batch runs `1 + draws` times through the model, once with the true labels and with drawn
 /// ones besides, in one forward and one backward pass. The model marks its output and its loss,
-/// see [`output`](crate::output) and [`loss`](crate::loss).
+/// see [`mark_output`](crate::mark_output) and [`mark_loss`](crate::mark_loss).
 ///
 /// ```
 /// use burn_ief::SfConfig;

@@ -13,8 +13,8 @@ use super::descent::NaturalDescent;
 use super::normalize::normalize;
 use super::previous::{Covered, PreviousUpdate};
 use crate::error::Error;
-use crate::jacobian::{GramPrecision, Recorded};
-use crate::tape::{LabelDraw, Tape};
+use crate::jacobian::{GramPrecision, RecordedBatch};
+use crate::record::{LabelDraw, Tape};
 use crate::update::{Damping, SolveReport};
 
 /// Which curvature matrix.
@@ -35,8 +35,8 @@ pub(super) enum Rule {
 /// use burn::nn::LinearConfig;
 /// use burn::nn::loss::CrossEntropyLossConfig;
 /// use burn::tensor::{Device, Int, Tensor};
-/// use burn_ief::nn::LinearRecorded;
-/// use burn_ief::{IefConfig, output};
+/// use burn_ief::nn::ForwardRecorded;
+/// use burn_ief::{IefConfig, mark_output};
 ///
 /// let device = Device::flex().autodiff();
 /// let mut model = LinearConfig::new(4, 3).init(&device);
@@ -47,7 +47,7 @@ pub(super) enum Rule {
 /// let mut optim = ief.optimizer();
 /// for _ in 0..3 {
 ///     let tape = ief.start();
-///     let logits = output(model.forward_recorded(x.clone()));
+///     let logits = mark_output(model.forward_recorded(x.clone()));
 ///     let loss = CrossEntropyLossConfig::new().init(&device).forward(logits, y.clone());
 ///     let grads = loss.backward();
 ///     let grads = ief.gradients(tape, grads, &model)?; // instead of GradientsParams::from_grads
@@ -105,7 +105,7 @@ impl NaturalGradient {
     ///
     /// # Errors
     ///
-    /// See [`Recorded::collect`], [`ef`](crate::update::ef), [`ief`](crate::update::ief) and
+    /// See [`RecordedBatch::collect`], [`ef`](crate::update::ef), [`ief`](crate::update::ief) and
     /// [`sf`](crate::update::sf);
     /// [`Error::NoState`] with momentum in the solve, see
     /// [`gradients_with`](Self::gradients_with).
@@ -132,7 +132,7 @@ impl NaturalGradient {
         if self.has_solve_momentum() {
             return Err(Error::NoState);
         }
-        let recorded = Recorded::collect(tape, grads, module, self.group.as_ref())?;
+        let recorded = RecordedBatch::collect(tape, grads, module, self.group.as_ref())?;
         let mut step = self.solve(recorded, None)?;
         self.finish(module, &mut step.gradients, &self.covered(module));
         Ok(step)
@@ -150,8 +150,8 @@ impl NaturalGradient {
     /// use burn::nn::LinearConfig;
     /// use burn::nn::loss::CrossEntropyLossConfig;
     /// use burn::tensor::{Device, Distribution, Int, Tensor};
-    /// use burn_ief::nn::LinearRecorded;
-    /// use burn_ief::{IefConfig, output};
+    /// use burn_ief::nn::ForwardRecorded;
+    /// use burn_ief::{IefConfig, mark_output};
     ///
     /// let device = Device::flex().autodiff();
     /// let mut model = LinearConfig::new(4, 3).init(&device);
@@ -163,7 +163,7 @@ impl NaturalGradient {
     /// let mut previous = ief.new_state(&model);
     /// for _ in 0..3 {
     ///     let tape = ief.start();
-    ///     let logits = output(model.forward_recorded(x.clone()));
+    ///     let logits = mark_output(model.forward_recorded(x.clone()));
     ///     let loss = CrossEntropyLossConfig::new().init(&device).forward(logits, y.clone());
     ///     let grads = ief.gradients_with(&mut previous, tape, loss.backward(), &model)?;
     ///     model = optim.step(0.5, model, grads);
@@ -201,7 +201,7 @@ impl NaturalGradient {
         if !self.has_solve_momentum() {
             return self.step(tape, grads, module);
         }
-        let recorded = Recorded::collect(tape, grads, module, self.group.as_ref())?;
+        let recorded = RecordedBatch::collect(tape, grads, module, self.group.as_ref())?;
         let mut step = self.solve(recorded, Some(previous))?;
         self.advance(module, previous, &mut step.gradients, step.report.scale)?;
         self.finish(module, &mut step.gradients, &self.covered(module));

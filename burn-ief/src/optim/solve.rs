@@ -6,7 +6,7 @@ use burn::optim::GradientsParams;
 use super::method::{NaturalGradient, NaturalStep, Rule};
 use super::previous::{Covered, PreviousUpdate};
 use crate::error::Error;
-use crate::jacobian::{Jacobian, JacobianParam, Recorded};
+use crate::jacobian::{Jacobian, JacobianParam, RecordedBatch};
 use crate::linalg::dot;
 use crate::update::{self, Coefficients};
 
@@ -24,7 +24,7 @@ impl NaturalGradient {
     /// trust region: see [`advance`](Self::advance).
     pub(crate) fn solve(
         &self,
-        recorded: Recorded,
+        recorded: RecordedBatch,
         previous: Option<&PreviousUpdate>,
     ) -> Result<NaturalStep, Error> {
         let truth = match self.rule {

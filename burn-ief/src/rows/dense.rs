@@ -32,17 +32,18 @@ pub(super) fn gram(rows: Tensor<2>, dtype: DType) -> Tensor<2> {
         .expect("at least one block of columns")
 }
 
-/// All columns at once or, where they have to be cast, so many that the copy stays a temporary of
-/// bounded size, as (start, count).
+/// Blocks of columns as (start, count): one block, or several if the columns have to be cast, so that
+/// the cast copy has a bounded size.
 fn column_blocks(
     rows: &Tensor<2>,
     samples: usize,
     dtype: DType,
 ) -> impl Iterator<Item = (usize, usize)> + use<> {
     let [_, columns] = rows.dims();
-    let width = match rows.dtype() == dtype {
-        true => columns,
-        false => (TEMPORARY / samples.max(1)).min(columns),
+    let width = if rows.dtype() == dtype {
+        columns
+    } else {
+        (TEMPORARY / samples.max(1)).min(columns)
     };
     let width = width.max(1);
     let starts = (0..columns.max(1)).step_by(width);

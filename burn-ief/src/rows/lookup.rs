@@ -1,10 +1,11 @@
-//! Rows of a table that is read by index: embeddings.
+//! Rows of a table that is read by indices: embeddings.
 
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
 
 use super::{Outer, TEMPORARY, dense, to_dtype};
 
-/// Row n adds `right[n, t]` to row `indices[n, t]` of a table `[entries, o]`.
+/// Row n is a table `[entries, o]` of zeros with `right[n, t]` added to its row `indices[n, t]`, for
+/// every position t.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     indices: Tensor<2, Int>,
@@ -77,7 +78,7 @@ impl Lookup {
         shifted.scatter().reshape([m, self.entries * o])
     }
 
-    /// The table with every vector added at its index.
+    /// The sum of all rows, as a table: every vector is added at its index.
     fn scatter(&self) -> Tensor<2> {
         let (indices, right) = self.flat();
         let table = [self.entries, self.right.dims()[2]];
@@ -89,7 +90,8 @@ impl Lookup {
         )
     }
 
-    /// `Σ_{t,u} [index_nt = index_mu] (right_nt · right_mu)`, or dense where that is cheaper.
+    /// `Σ_{t,u} [index_nt = index_mu] (right_nt · right_mu)`, or the product of dense rows if that is
+    /// cheaper.
     pub(super) fn cross(&self, other: &Self, dtype: DType) -> Tensor<2> {
         let ([m, t, _], [n, u, _]) = (self.right.dims(), other.right.dims());
         if t * u > self.entries || m * t * n * u > TEMPORARY {
@@ -110,7 +112,7 @@ impl Lookup {
             .reshape([m, n])
     }
 
-    /// Against outer-product rows of the same table (a tied output head):
+    /// Inner products with the outer-product rows of the same table (a tied output head):
     /// `Σ_{t,u} left_mu[index_nt] (right_nt · right_mu)`.
     pub(super) fn cross_outer(&self, other: &Outer, dtype: DType) -> Tensor<2> {
         let ([m, t, o], [n, u, _]) = (self.right.dims(), other.right().dims());

@@ -1,23 +1,22 @@
-//! Rows that are sums of outer products: linear layers, convolutions after unfolding.
+//! Rows that are sums of outer products: linear layers, and convolutions of unfolded inputs.
 
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor};
 
 #[cfg(feature = "flex")]
-use super::host;
+use super::flex_gram;
 use super::{TEMPORARY, dense, matmul, to_dtype, triangular};
 
-/// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`; optionally with the
-/// rows `Σ_t right[n, t]` of a bias of shape `[o]` beside it.
+/// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`. The rows
+/// `Σ_t right[n, t]` of a bias of shape `[o]` can be included.
 ///
-/// The Gram share has two forms:
+/// There are two ways to compute the Gram share, and the cheaper one is used:
 ///
-/// - factored, `Σ_{t,u} (left_nt · left_mu)(right_nt · right_mu)`, at M²T²(i + o);
-/// - materialised rows, at M·T·i·o + M²·i·o.
-///
-/// The cheaper one is taken. Materialised rows of a large layer are cut into column blocks and
-/// never kept.
+/// - from the factors, `Σ_{t,u} (left_nt · left_mu)(right_nt · right_mu)`, which takes M²T²(i + o)
+///   multiplications;
+/// - from dense rows, which takes M·T·i·o + M²·i·o multiplications. Dense rows of a large layer are
+///   computed in blocks of columns and never kept.
 #[derive(Debug, Clone)]
 pub struct Outer {
     left: Tensor<3>,
@@ -50,7 +49,7 @@ impl Outer {
         }
     }
 
-    /// From output errors `[M, T, o]` and inputs `[M, T, i]`, for a parameter kept as `[o, i]`.
+    /// From output errors `[M, T, o]` and inputs `[M, T, i]`, for a parameter of shape `[o, i]`.
     ///
     /// # Panics
     ///
@@ -62,13 +61,13 @@ impl Outer {
         }
     }
 
-    /// Count the rows `Σ_t error[n, t]` of a bias in as well.
+    /// Include the rows `Σ_t error[n, t]` of a bias.
     pub(crate) fn with_bias(mut self) -> Self {
         self.bias = true;
         self
     }
 
-    /// The weight's rows and the bias's rows, apart.
+    /// Separate the rows of the weight from the rows of the bias.
     pub(crate) fn split(self) -> (Self, Tensor<2>) {
         let bias = self.bias_rows();
         let weight = Self {
@@ -116,7 +115,8 @@ impl Outer {
         self.factor(self.inputs.other())
     }
 
-    /// Whether this fused bias stands for a constant input on `side`.
+    /// Whether a bias is included and `side` holds the inputs. The bias then counts as one more input
+    /// with the constant value 1.
     fn constant_input(&self, side: Side) -> bool {
         self.bias && self.inputs == side
     }
@@ -171,16 +171,16 @@ impl Outer {
     pub(super) fn gram(&self, dtype: DType) -> Tensor<2> {
         let (m, t) = (self.samples(), self.left.dims()[1]);
         if self.factored_is_cheaper(self) {
-            if let Some(gram) = self.host_gram(dtype) {
+            if let Some(gram) = self.flex_gram(dtype) {
                 return gram;
             }
-            // Once, not block by block.
+            // Cast once here, and not in every block.
             let wide = Self {
                 left: to_dtype(self.left.clone(), dtype),
                 right: to_dtype(self.right.clone(), dtype),
                 ..*self
             };
-            // Products over all pairs of positions must stay temporaries of bounded size.
+            // The products over all pairs of positions are temporaries; the blocks bound their size.
             return triangular(m, TEMPORARY / (t * t).max(1), |rows, columns| {
                 let columns = wide.narrow(columns.start, columns.len());
                 wide.narrow(rows.start, rows.len())
@@ -193,18 +193,19 @@ impl Outer {
         self.add_bias(self, shares.reduce(|a, b| a + b), dtype)
     }
 
-    /// The factored form for one position per sample, where the device's memory is the host's.
+    /// The Gram share from the factors by the kernel for Flex; `None` on other devices and for more
+    /// than one position per sample.
     #[cfg(feature = "flex")]
-    fn host_gram(&self, dtype: DType) -> Option<Tensor<2>> {
+    fn flex_gram(&self, dtype: DType) -> Option<Tensor<2>> {
         let [_, positions, _] = self.left.dims();
         if positions != 1 {
             return None;
         }
-        let factor = |factor: &Tensor<3>, constant| host::Factor {
+        let factor = |factor: &Tensor<3>, constant| flex_gram::Factor {
             rows: factor.clone().squeeze_dim(1),
             constant,
         };
-        host::gram(
+        flex_gram::gram(
             factor(&self.left, self.constant_input(Side::Left)),
             factor(&self.right, self.constant_input(Side::Right)),
             dtype,
@@ -212,15 +213,16 @@ impl Outer {
     }
 
     #[cfg(not(feature = "flex"))]
-    fn host_gram(&self, _: DType) -> Option<Tensor<2>> {
+    fn flex_gram(&self, _: DType) -> Option<Tensor<2>> {
         None
     }
 
     fn add_bias(&self, other: &Self, weight: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {
         let weight = weight.expect("a weight has columns");
-        match self.bias {
-            true => weight + dense::cross(self.bias_rows(), other.bias_rows(), dtype),
-            false => weight,
+        if self.bias {
+            weight + dense::cross(self.bias_rows(), other.bias_rows(), dtype)
+        } else {
+            weight
         }
     }
 
@@ -237,9 +239,10 @@ impl Outer {
             return products.reshape([m, t * t]).sum_dim(1).squeeze_dim(1);
         }
         let norms = dense::squared_norms(self.to_dense(), dtype);
-        match self.bias {
-            true => norms + dense::squared_norms(self.bias_rows(), dtype),
-            false => norms,
+        if self.bias {
+            norms + dense::squared_norms(self.bias_rows(), dtype)
+        } else {
+            norms
         }
     }
 
@@ -263,10 +266,11 @@ impl Outer {
     pub(super) fn t_matvec(&self, c: Tensor<1>) -> Tensor<1> {
         let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
         let c = c.reshape([m, 1, 1]);
-        // Scale the thinner factor.
-        let (left, right) = match i < o {
-            true => (self.left.clone() * c, self.right.clone()),
-            false => (self.left.clone(), self.right.clone() * c),
+        // Scale the smaller factor.
+        let (left, right) = if i < o {
+            (self.left.clone() * c, self.right.clone())
+        } else {
+            (self.left.clone(), self.right.clone() * c)
         };
         let left = left.reshape([m * t, i]).transpose();
         matmul(left, right.reshape([m * t, o])).reshape([i * o])
@@ -307,11 +311,12 @@ impl Outer {
         all.reshape([m, n])
     }
 
-    /// Inner products of the factors on `side`, with the constant input of a fused bias.
+    /// Add the product of the constant inputs to the inner products of the factors on `side`.
     fn with_constant<const D: usize>(&self, products: Tensor<D>, side: Side) -> Tensor<D> {
-        match self.constant_input(side) {
-            true => products + 1.0,
-            false => products,
+        if self.constant_input(side) {
+            products + 1.0
+        } else {
+            products
         }
     }
 
@@ -327,7 +332,7 @@ impl Outer {
         }
     }
 
-    /// Ranges of columns of `right` for which materialised rows stay temporaries of bounded size.
+    /// Ranges of columns of `right` for which dense rows have a bounded size.
     fn column_blocks(&self, others: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let rows = self.samples().max(others) * self.left.dims()[2];
         self.column_blocks_of(TEMPORARY / rows.max(1))

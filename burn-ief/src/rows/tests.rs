@@ -1,12 +1,12 @@
-//! Every form and route against materialised rows.
+//! Every form of rows, and every way to compute with it, against dense rows.
 
 use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use proptest::prelude::*;
 
 use super::*;
 
-/// Entries of one sign and about size 1: the terms of a product of two rows do not cancel, so that its
-/// rounding in f32 is small beside itself.
+/// Entries of one sign and of about size 1. The terms of a product of two rows do not cancel, so its
+/// rounding error in f32 is small compared with its value.
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(0.5, 1.5), &Device::flex())
 }
@@ -38,7 +38,7 @@ fn product_error(a: Tensor<1>, factor: Tensor<2>, vector: Tensor<1>) -> f32 {
     difference / size.max(1e-6)
 }
 
-/// Rows with the bias, if there is one, in columns of their own.
+/// Dense rows, with the columns of the bias at the end if there is one.
 fn materialised(rows: &Rows) -> Tensor<2> {
     match rows {
         Rows::Outer(outer) if outer.bias => {

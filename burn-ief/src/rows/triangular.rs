@@ -4,16 +4,17 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-/// Fewest samples of a diagonal block: smaller products do not pay for their call.
+/// Fewest samples of a diagonal block. Smaller products take less time than the call itself.
 const SMALLEST: usize = 32;
-/// Diagonal blocks that a triangle is cut into at most, on either axis.
+/// Most diagonal blocks of a triangle.
 const DIAGONAL: usize = 8;
 
-/// The Gram matrix of `samples` rows from blocks `block(rows, columns)` at and below the diagonal,
-/// of at most `most` entries each (as far as single rows allow); what lies above stays zero.
+/// The lower triangle of a matrix `[samples, samples]`, from blocks `block(rows, columns)` at and below
+/// the diagonal. The entries above the diagonal blocks are zero.
 ///
-/// The triangle is halved: a square below the diagonal and two triangles, so that most of the
-/// work is in few large products.
+/// A block has at most `most` entries, unless a single row already has more. The triangle is split
+/// into a square and two smaller triangles, and these are split again, so that most of the work is in
+/// a few large products.
 pub(super) fn triangular(
     samples: usize,
     most: usize,

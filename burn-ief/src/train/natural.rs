@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::jacobian::to_host;
 use crate::kfac::{Kfac, KroneckerReport, KroneckerState, Settings};
 use crate::optim::{NaturalGradient, PreviousUpdate, map_gradients};
-use crate::tape::Tape;
+use crate::record::Tape;
 use crate::update::SolveReport;
 
 /// How directions of several shards (accumulated batches, devices) become one update.
@@ -72,16 +72,16 @@ impl From<Kfac> for Method {
 /// # use burn::nn::{Linear, LinearConfig};
 /// # use burn::tensor::{Device, Tensor};
 /// # use burn::train::{InferenceStep, RegressionOutput, TrainOutput, TrainStep};
-/// # use burn_ief::nn::LinearRecorded;
+/// # use burn_ief::nn::ForwardRecorded;
 /// # use burn_ief::train::train_output;
-/// # use burn_ief::{Likelihood, output_with};
+/// # use burn_ief::{Likelihood, mark_output_as};
 /// # #[derive(Module, Debug)]
 /// # struct Net {
 /// #     layer: Linear,
 /// # }
 /// # impl Net {
 /// #     fn forward(&self, (x, y): (Tensor<2>, Tensor<2>)) -> RegressionOutput {
-/// #         let z = output_with(self.layer.forward_recorded(x), Likelihood::Gaussian);
+/// #         let z = mark_output_as(self.layer.forward_recorded(x), Likelihood::Gaussian);
 /// #         let loss = (z.clone() - y.clone()).square().sum_dim(1).mean() * 0.5;
 /// #         RegressionOutput::new(loss, z, y)
 /// #     }

@@ -8,10 +8,10 @@ use burn::tensor::Gradients;
 use burn::train::TrainOutput;
 
 use crate::error::Error;
-use crate::jacobian::Recorded;
+use crate::jacobian::RecordedBatch;
 use crate::kfac::{KroneckerState, Settings};
 use crate::optim::{NaturalGradient, PreviousUpdate};
-use crate::tape::Tape;
+use crate::record::Tape;
 use crate::update::SolveReport;
 
 thread_local! {
@@ -76,8 +76,8 @@ pub(super) fn run<T>(
 /// use burn::nn::Linear;
 /// use burn::tensor::Tensor;
 /// use burn::train::{RegressionOutput, TrainOutput, TrainStep};
-/// use burn_ief::nn::LinearRecorded;
-/// use burn_ief::{Likelihood, output_with};
+/// use burn_ief::nn::ForwardRecorded;
+/// use burn_ief::{Likelihood, mark_output_as};
 ///
 /// #[derive(Module, Debug)]
 /// struct Net {
@@ -89,7 +89,7 @@ pub(super) fn run<T>(
 ///     type Output = RegressionOutput;
 ///
 ///     fn step(&self, (x, y): Self::Input) -> TrainOutput<RegressionOutput> {
-///         let z = output_with(self.layer.forward_recorded(x), Likelihood::Gaussian);
+///         let z = mark_output_as(self.layer.forward_recorded(x), Likelihood::Gaussian);
 ///         let loss = (z.clone() - y.clone()).square().sum_dim(1).mean() * 0.5;
 ///         let grads = loss.backward();
 ///         burn_ief::train::train_output(self, grads, RegressionOutput::new(loss, z, y))
@@ -119,13 +119,13 @@ impl Job {
     ) -> Result<(GradientsParams, Outcome), Error> {
         match self {
             Self::Solve(method, previous) => {
-                let recorded = Recorded::collect(tape, grads, module, method.group())?;
+                let recorded = RecordedBatch::collect(tape, grads, module, method.group())?;
                 let step = method.solve(recorded, previous.as_ref())?;
                 Ok((step.gradients, Outcome::Solved(step.report)))
             }
             Self::Measure(settings, state) => {
                 let group = settings.group.as_ref();
-                let recorded = Recorded::collect(tape, grads, module, group)?;
+                let recorded = RecordedBatch::collect(tape, grads, module, group)?;
                 let unused = recorded.all_rows().unused();
                 let measured = settings.measure(module, recorded, &state)?;
                 let (mut grads, statistics) = measured;

@@ -8,8 +8,8 @@ use super::parameters::{read, rewrite};
 use super::select::{Candidates, select};
 use super::{Curvature, Selection, SparsityMask, WoodFisherConfig};
 use crate::error::Error;
-use crate::jacobian::{Jacobian, JacobianParam, Recorded};
-use crate::tape::Tape;
+use crate::jacobian::{Jacobian, JacobianParam, RecordedBatch};
+use crate::record::Tape;
 use crate::update::Amount;
 
 /// Most entries of the dense rows of a parameter that are held at once (64 MiB).
@@ -124,7 +124,7 @@ impl WoodFisher {
     ///
     /// # Errors
     ///
-    /// As [`Recorded::collect`] and [`add`](Self::add).
+    /// As [`RecordedBatch::collect`] and [`add`](Self::add).
     pub fn record<M: Module>(
         &mut self,
         tape: Tape,
@@ -133,7 +133,7 @@ impl WoodFisher {
     ) -> Result<usize, Error> {
         let ids = self.params.iter().map(|target| target.param.id).collect();
         let group = ParamGroup::from_ids(ids);
-        self.add(&Recorded::collect(tape, grads, module, Some(&group))?)
+        self.add(&RecordedBatch::collect(tape, grads, module, Some(&group))?)
     }
 
     /// Take in the gradients of a recorded batch, as many as are missing to N; returns how many.
@@ -141,7 +141,7 @@ impl WoodFisher {
     /// # Errors
     ///
     /// As [`add_rows`](Self::add_rows); [`Error::NoOutput`] for iEF if no output was marked.
-    pub fn add(&mut self, recorded: &Recorded) -> Result<usize, Error> {
+    pub fn add(&mut self, recorded: &RecordedBatch) -> Result<usize, Error> {
         let weights = match self.config.curvature {
             Curvature::Empirical => vec![1.0; recorded.samples()],
             Curvature::Improved => recorded.output_norms()?,

@@ -10,7 +10,7 @@ mod double;
 mod nets;
 
 use burn::tensor::activation::softmax;
-use burn_ief::jacobian::Recorded;
+use burn_ief::jacobian::RecordedBatch;
 use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, Split, layer_factors};
 use burn_ief::{EkfacConfig, IekfacConfig, Kfac, LabelDraw, Tape};
 
@@ -114,8 +114,8 @@ fn factors_of_drawn_labels_estimate_the_fisher_matrix() {
         let tape = Tape::with_drawn_labels(draw).with_factored_rows();
         let logits = net.logits();
         let p = values(softmax(logits.clone().inner(), 1).narrow(0, 0, 6));
-        let loss = burn_ief::loss(net.mean_loss(logits));
-        let recorded = Recorded::collect(tape, loss.backward(), net.module(), None).unwrap();
+        let loss = burn_ief::mark_loss(net.mean_loss(logits));
+        let recorded = RecordedBatch::collect(tape, loss.backward(), net.module(), None).unwrap();
         let mut expected = [0.0; 9];
         for (k, entry) in expected.iter_mut().enumerate() {
             let (i, j) = (k / 3, k % 3);

@@ -8,8 +8,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use burn_ief::kfac::Estimate;
-use burn_ief::nn::{Conv2dRecorded, LinearRecorded};
-use burn_ief::{Kfac, Likelihood, mean_loss, output, output_with};
+use burn_ief::nn::ForwardRecorded;
+use burn_ief::{Kfac, Likelihood, mark_mean_loss, mark_output, mark_output_as};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -128,11 +128,11 @@ impl SequenceNet {
         let x = self
             .net
             .first
-            .forward_recorded(burn_ief::input(self.x.clone()));
+            .forward_recorded(burn_ief::expand_input(self.x.clone()));
         let x = self.net.twice.forward_recorded(x.tanh()).tanh();
         let x = self.net.twice.forward_recorded(x).tanh();
         let x = x.mean_dim(1).squeeze_dim::<2>(1);
-        output(self.net.head.forward_recorded(x))
+        mark_output(self.net.head.forward_recorded(x))
     }
 
     pub fn mean_loss(&self, logits: Tensor<2>) -> Tensor<1> {
@@ -220,7 +220,7 @@ impl Net for ConvNet {
         let tape = kfac.start();
         let x = self.net.conv.forward_recorded(self.x.clone()).tanh();
         let x: Tensor<2> = x.mean_dim(3).mean_dim(2).squeeze_dims(&[2, 3]);
-        let logits = output(self.net.head.forward_recorded(x));
+        let logits = mark_output(self.net.head.forward_recorded(x));
         let samples = self.x.dims()[0];
         let loss = summed_loss(logits, labels(samples, &self.device)) * (1.0 / samples as f64);
         kfac.gradients(tape, loss.backward(), &self.net).unwrap()
@@ -328,9 +328,9 @@ impl Sample {
     /// The update, and the fall of the loss to first order.
     pub fn step(&self, kfac: &mut Kfac) -> (Vec<f64>, f64) {
         let tape = kfac.start();
-        let z = output_with(self.layer.forward_recorded(self.x()), Likelihood::Gaussian);
+        let z = mark_output_as(self.layer.forward_recorded(self.x()), Likelihood::Gaussian);
         let losses = z.square().sum_dim(1).squeeze_dim::<1>(1) * 0.5;
-        let grads = mean_loss(losses).backward();
+        let grads = mark_mean_loss(losses).backward();
         let step = kfac.step(tape, grads, &self.layer).unwrap();
         let update = values(step.gradients.get::<2>(self.layer.weight.id).unwrap());
         (update, step.report.decrease)

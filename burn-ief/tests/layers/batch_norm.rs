@@ -2,7 +2,7 @@ use burn::module::{Module, ParamGroup};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::Conv2dRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::{Error, Tape};
 
 use super::*;

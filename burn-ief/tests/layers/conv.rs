@@ -1,7 +1,7 @@
 use burn::nn::conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig};
 use burn::nn::{PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::{Conv1dRecorded, Conv2dRecorded};
+use burn_ief::nn::ForwardRecorded;
 
 use super::*;
 

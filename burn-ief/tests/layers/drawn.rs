@@ -10,12 +10,9 @@ use burn::nn::{
 };
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use burn_ief::jacobian::Recorded;
-use burn_ief::nn::{
-    Conv1dRecorded, EmbeddingRecorded, GroupNormRecorded, LinearRecorded, RmsNormRecorded,
-    TransformerEncoderRecorded,
-};
-use burn_ief::{LabelDraw, loss, output};
+use burn_ief::jacobian::RecordedBatch;
+use burn_ief::nn::{EncoderInput, ForwardRecorded, embed_shared};
+use burn_ief::{LabelDraw, mark_loss, mark_output};
 
 use super::*;
 
@@ -53,9 +50,10 @@ impl Classifier {
     pub(super) fn forward(&self, ids: Tensor<2, Int>, pad: Tensor<2, Bool>) -> Tensor<2> {
         let [batch, positions] = ids.dims();
         let order = Tensor::arange(0..positions as i64, &ids.device()).unsqueeze();
-        let x = self.tokens.forward_recorded(ids)
-            + self.positions.forward_shared_recorded(order, batch);
-        let x = self.encoder.forward_recorded(x, Some(pad), None);
+        let x = self.tokens.forward_recorded(ids) + embed_shared(&self.positions, order, batch);
+        let x = self
+            .encoder
+            .forward_recorded(EncoderInput::new(x).mask_pad(pad));
         let x = self.conv.forward_recorded(x.swap_dims(1, 2));
         let x = self.rms.forward_recorded(self.group.forward_recorded(x));
         self.head.forward_recorded(x.flatten(1, 2))
@@ -89,12 +87,12 @@ fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
         .forward(logits, labels)
 }
 
-fn record(model: &Classifier, batch: &Batch, draw: LabelDraw) -> Recorded {
+fn record(model: &Classifier, batch: &Batch, draw: LabelDraw) -> RecordedBatch {
     let tape = Tape::with_drawn_labels(draw);
-    let logits = output(model.forward(batch.ids.clone(), batch.pad.clone()));
+    let logits = mark_output(model.forward(batch.ids.clone(), batch.pad.clone()));
     assert_eq!(logits.dims(), [SAMPLES, CLASSES]);
-    let grads = loss(cross_entropy(logits, &batch.labels)).backward();
-    Recorded::collect(tape, grads, model, None).unwrap()
+    let grads = mark_loss(cross_entropy(logits, &batch.labels)).backward();
+    RecordedBatch::collect(tape, grads, model, None).unwrap()
 }
 
 /// Rows for one label per sample, one backward pass each.
@@ -158,7 +156,7 @@ fn drawn_copies_are_rows_of_some_label() {
         assert_eq!(matches[copy], class as i64 == batch.labels[n]);
         seen[usize::from(matches[copy])] += 1;
     }
-    // Both kinds were there to be told apart.
+    // Both kinds occur, so the test distinguishes them.
     assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
 }
 

@@ -1,7 +1,7 @@
 use burn::module::{Lora, Module};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use burn_ief::nn::{EmbeddingRecorded, LinearRecorded};
+use burn_ief::nn::{ForwardRecorded, embed_shared, unembed};
 
 use super::*;
 
@@ -63,8 +63,8 @@ impl Positioned {
     fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [batch, positions] = ids.dims();
         let order = Tensor::arange(0..positions as i64, &ids.device()).unsqueeze();
-        let x = self.tokens.forward_recorded(ids.clone())
-            + self.positions.forward_shared_recorded(order, batch);
+        let x =
+            self.tokens.forward_recorded(ids.clone()) + embed_shared(&self.positions, order, batch);
         self.linear.forward_recorded(x).tanh() + self.tokens.forward_recorded(ids)
     }
 
@@ -73,7 +73,7 @@ impl Positioned {
     }
 
     fn tied(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        self.tokens.attend_recorded(self.hidden(ids))
+        unembed(&self.tokens, self.hidden(ids))
     }
 }
 

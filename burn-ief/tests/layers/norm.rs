@@ -4,7 +4,7 @@ use burn::nn::{
     RmsNormConfig,
 };
 use burn::tensor::{DType, Device, Tensor};
-use burn_ief::nn::{GroupNormRecorded, LayerNormRecorded, LinearRecorded, RmsNormRecorded};
+use burn_ief::nn::ForwardRecorded;
 
 use super::*;
 

@@ -1,12 +1,7 @@
 use burn::nn::attention::{MultiHeadAttentionConfig, generate_autoregressive_mask};
-use burn::nn::transformer::{
-    PositionWiseFeedForwardConfig, TransformerEncoderConfig, TransformerEncoderInput,
-};
+use burn::nn::transformer::{PositionWiseFeedForwardConfig, TransformerEncoderConfig};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use burn_ief::nn::{
-    AttentionInput, MultiHeadAttentionRecorded, PositionWiseFeedForwardRecorded,
-    TransformerEncoderLayerRecorded, TransformerEncoderRecorded,
-};
+use burn_ief::nn::{AttentionInput, EncoderInput, ForwardRecorded};
 
 use super::*;
 
@@ -104,27 +99,28 @@ fn encoders() {
             let causal = generate_autoregressive_mask(SAMPLES, POSITIONS, &device);
             check(&encoder, |encoder, range| {
                 let rows = || [range.clone()];
-                let y = encoder.forward_recorded(
-                    x.clone().slice(rows()),
-                    Some(pad.clone().slice(rows())),
-                    Some(causal.clone().slice(rows())),
-                );
-                score(y, range)
+                let input = EncoderInput::new(x.clone().slice(rows()))
+                    .mask_pad(pad.clone().slice(rows()))
+                    .mask_attn(causal.clone().slice(rows()));
+                score(encoder.forward_recorded(input), range)
             });
-            let input = TransformerEncoderInput::new(x.clone())
+            let input = EncoderInput::new(x.clone())
                 .mask_pad(pad.clone())
                 .mask_attn(causal.clone());
-            let burns = encoder.forward(input);
-            let (outside, inside) = outside_and_inside(|| {
-                encoder.forward_recorded(x.clone(), Some(pad.clone()), Some(causal.clone()))
-            });
+            let burns = encoder.forward(input.clone().into());
+            let (outside, inside) = outside_and_inside(|| encoder.forward_recorded(input.clone()));
             same_bits(outside, burns.clone());
             close(&values(inside), &values(burns));
 
             let layer = &encoder.layers[0];
             same_bits(
-                layer.forward_recorded(x.clone(), Some(pad.clone()), None),
-                layer.forward(x, Some(pad), None),
+                layer.forward_recorded(EncoderInput::new(x.clone()).mask_pad(pad.clone())),
+                layer.forward(x.clone(), Some(pad), None),
+            );
+            // A tensor is an input without masks.
+            same_bits(
+                layer.forward_recorded(x.clone()),
+                layer.forward(x, None, None),
             );
         }
     }

@@ -1,9 +1,9 @@
 //! Momentum in the solve against the P x P system that defines it.
 
-use burn_ief::jacobian::Recorded;
+use burn_ief::jacobian::RecordedBatch;
 use burn_ief::linalg::{Cholesky, Symmetric};
 use burn_ief::update::{Damping, On};
-use burn_ief::{EfConfig, IefConfig, NaturalGradient, NgdConfig, SfConfig, loss, output};
+use burn_ief::{EfConfig, IefConfig, NaturalGradient, NgdConfig, SfConfig, mark_loss, mark_output};
 use proptest::prelude::*;
 
 use super::net::{Case, Reduction, cases};
@@ -92,7 +92,7 @@ proptest! {
             for step in 0..STEPS {
                 let batch = batch_of(&case, step).batch(weighted);
                 let tape = method.start().with_loss_scale(batch.scale(Reduction::Burn));
-                let loss = batch.loss(output(net.forward(&batch)), Reduction::Burn);
+                let loss = batch.loss(mark_output(net.forward(&batch)), Reduction::Burn);
                 let taken = method.step_with(&mut previous, tape, loss.backward(), &net).unwrap();
 
                 let rows = by_sample(&net, &batch).to_dense();
@@ -138,12 +138,12 @@ proptest! {
                 let batch = batch_of(&case, step).batch(false);
                 let labels: Vec<i64> = batch.labels.iter().map(|labels| labels[0]).collect();
                 let tape = method.start_at(step);
-                let losses = pooled_losses(output(net.forward_pooled(&batch)), &labels);
-                (tape, loss(losses.mean()).backward())
+                let losses = pooled_losses(mark_output(net.forward_pooled(&batch)), &labels);
+                (tape, mark_loss(losses.mean()).backward())
             };
             let rows_of = |method: &NaturalGradient, step| {
                 let (tape, grads) = run(method, step);
-                let recorded = Recorded::collect(tape, grads, &net, None).unwrap();
+                let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
                 let mut rows = recorded.all_rows().to_dense();
                 let drawn = rows.split_off(case.samples);
                 (recorded, rows, drawn)

@@ -10,8 +10,8 @@ use burn::nn::{
 };
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use burn_ief::nn::{EmbeddingRecorded, LayerNormRecorded, LinearRecorded, RmsNormRecorded};
-use burn_ief::{LossScale, input};
+use burn_ief::nn::{ForwardRecorded, embed_shared, unembed};
+use burn_ief::{LossScale, expand_input};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -165,13 +165,13 @@ impl Net {
         let [samples, positions] = batch.ids.dims();
         let order = Tensor::arange(0..positions as i64, &batch.ids.device()).unsqueeze();
         let mut x = self.tokens.forward_recorded(batch.ids.clone())
-            + self.positions.forward_shared_recorded(order, samples);
+            + embed_shared(&self.positions, order, samples);
         for _ in 0..self.uses {
             let path = self.norm.forward_recorded(x.clone());
             x = x + self.hidden.forward_recorded(path).tanh();
         }
         if let Some(mask) = &batch.mask {
-            x = x * input(mask.clone());
+            x = x * expand_input(mask.clone());
         }
         // Burn's RMS norm works in f32 inside.
         let x = match x.dtype() {
@@ -180,7 +180,7 @@ impl Net {
         };
         match &self.head {
             Some(head) => head.forward_recorded(x),
-            None => self.tokens.attend_recorded(x),
+            None => unembed(&self.tokens, x),
         }
     }
 

@@ -3,17 +3,17 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
-use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::{Symmetric, dot};
-use burn_ief::{Tape, output};
+use burn_ief::{Tape, mark_output};
 
 use super::net::{Batch, Net, Reduction};
 
 /// Record a batch; output marked.
-pub fn record(net: &Net, batch: &Batch, reduction: Reduction) -> Recorded {
+pub fn record(net: &Net, batch: &Batch, reduction: Reduction) -> RecordedBatch {
     let tape = Tape::start().with_loss_scale(batch.scale(reduction));
-    let loss = batch.loss(output(net.forward(batch)), reduction);
-    Recorded::collect(tape, loss.backward(), net, None).unwrap()
+    let loss = batch.loss(mark_output(net.forward(batch)), reduction);
+    RecordedBatch::collect(tape, loss.backward(), net, None).unwrap()
 }
 
 pub fn by_sample(net: &Net, batch: &Batch) -> Jacobian {

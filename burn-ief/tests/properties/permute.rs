@@ -1,5 +1,5 @@
 use burn_ief::IefConfig;
-use burn_ief::output;
+use burn_ief::mark_output;
 use proptest::prelude::*;
 
 use super::net::{Reduction, cases};
@@ -36,7 +36,7 @@ proptest! {
         let ief = IefConfig::new().build();
         let update = |batch: &super::net::Batch| {
             let tape = ief.start().with_loss_scale(batch.scale(Reduction::Burn));
-            let loss = batch.loss(output(net.forward(batch)), Reduction::Burn);
+            let loss = batch.loss(mark_output(net.forward(batch)), Reduction::Burn);
             flat(&a.jacobian(), &ief.gradients(tape, loss.backward(), &net).unwrap())
         };
         prop_assert!(distance(&update(&permuted), &update(&batch)) < UPDATES);

@@ -3,7 +3,7 @@ use burn::tensor::{Int, Tensor};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric};
 use burn_ief::update::{self, Damping, On};
-use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, loss, output};
+use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, mark_loss, mark_output};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -25,7 +25,7 @@ fn step(
     reduction: Reduction,
 ) -> GradientsParams {
     let tape = method.start().with_loss_scale(batch.scale(reduction));
-    let loss = batch.loss(output(net.forward(batch)), reduction);
+    let loss = batch.loss(mark_output(net.forward(batch)), reduction);
     method.gradients(tape, loss.backward(), net).unwrap()
 }
 
@@ -89,15 +89,15 @@ proptest! {
         let method = config.with_damping(damping()).build();
         let run = |reduction| {
             let tape = method.start_at(3).with_loss_scale(batch.scale(reduction));
-            let losses = pooled_losses(output(net.forward_pooled(&batch)), &labels);
+            let losses = pooled_losses(mark_output(net.forward_pooled(&batch)), &labels);
             let scalar = match reduction {
                 Reduction::Sum => losses.sum(),
                 _ => losses.mean(),
             };
-            (tape, loss(scalar).backward())
+            (tape, mark_loss(scalar).backward())
         };
         let (tape, grads) = run(Reduction::Mean);
-        let recorded = burn_ief::jacobian::Recorded::collect(tape, grads, &net, None).unwrap();
+        let recorded = burn_ief::jacobian::RecordedBatch::collect(tape, grads, &net, None).unwrap();
 
         // Every copy is the row of some label, and its share of the Fisher matrix.
         let share = 1.0 / (draws as f64).sqrt();

@@ -3,7 +3,7 @@
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn_ief::nn::{Conv2dRecorded, LinearRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_ief::recorder;
 
 use super::Ia3Adapters;
@@ -70,7 +70,7 @@ fn scaled<const D: usize>(
     };
     let dims = x.dims();
     let copies = |(part, factor): &(&Ia3Vector, f64)| {
-        let scales: Tensor<2> = part.l.expand_batch(dims[0]);
+        let scales: Tensor<2> = expand_param(&part.l, dims[0]);
         Ia3Vector::with_factor(scales, *factor)
     };
     let scales = parts.fold(copies(first), |product, part| product * copies(part));

@@ -3,7 +3,7 @@
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn_ief::nn::{Conv2dRecorded, DropoutRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 
 use super::factors::LoraFactors;
 use crate::adapters::at;
@@ -53,7 +53,7 @@ fn decomposed(base: Conv2d, parts: &[(&LoraFactors<4>, f64)], input: Tensor<4>) 
         y = y - base_part.clone() + (base_part + delta) * ratios;
     }
     match bias {
-        Some(bias) => y + over_channels(bias.expand_batch::<2>(batch)),
+        Some(bias) => y + over_channels(expand_param::<_, 2>(&bias, batch)),
         None => y,
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::nn::Embedding;
 use burn::tensor::{Int, Tensor};
-use burn_ief::nn::EmbeddingRecorded;
+use burn_ief::nn::ForwardRecorded;
 
 use super::factors::LoraFactors;
 use super::linear::without_bias;

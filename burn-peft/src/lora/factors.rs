@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Dropout;
 use burn::tensor::Tensor;
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 
 use super::config::LoraConfig;
 use crate::adapters::{LayerAdapter, at, like};
@@ -73,7 +73,7 @@ impl<const D: usize> LoraFactors<D> {
         let [a, b] = [self.a.val(), self.b.val()].map(Tensor::inner);
         let base = at(base.inner(), a.dtype());
         let norms = column_norms(base + delta(a, b) * (self.scale * factor));
-        let magnitudes = magnitude.expand_batch::<2>(batch);
+        let magnitudes = expand_param::<_, 2>(magnitude, batch);
         let norms = like(norms.unsqueeze(), &magnitudes);
         Some(magnitudes / norms)
     }

@@ -3,7 +3,7 @@
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Int, Tensor};
-use burn_ief::nn::Conv2dRecorded;
+use burn_ief::nn::ForwardRecorded;
 
 use super::config::LoraConfig;
 use super::{LoraAdapters, conv, embedding, linear};

@@ -3,8 +3,8 @@
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
-use burn_ief::nn::{DropoutRecorded, LinearRecorded, ParamRecorded};
-use burn_ief::tape::Tap;
+use burn_ief::nn::{ForwardRecorded, expand_param};
+use burn_ief::record::Tap;
 use burn_ief::{Recorder, Rows, recorder};
 
 use super::factors::LoraFactors;
@@ -97,7 +97,7 @@ fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
         y = y - base_part.clone() + (base_part + delta) * ratios;
     }
     match &base.bias {
-        Some(bias) => y + bias.expand_batch::<2>(batch).unsqueeze_dim(1),
+        Some(bias) => y + expand_param::<_, 2>(bias, batch).unsqueeze_dim(1),
         None => y,
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 
 use super::config::PromptConfig;
 use crate::error::Error;
@@ -108,7 +108,7 @@ impl SoftPrompt {
     /// One copy of the tokens for each of `batch` samples, `[batch, V, d]`; in a recording with
     /// drawn labels axis 0 also holds the copies.
     pub fn forward(&self, batch: usize) -> Tensor<3> {
-        self.embeddings.expand_batch(batch)
+        expand_param(&self.embeddings, batch)
     }
 
     /// The table as PEFT stores it.

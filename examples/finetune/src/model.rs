@@ -78,12 +78,12 @@ impl Outcome {
     /// Cross-entropy and prediction of logits `[M, C]`, both marked for the natural-gradient
     /// methods.
     pub fn classified(logits: Tensor<2>, labels: Tensor<1, Int>) -> Self {
-        let logits = burn_ief::output(logits);
+        let logits = burn_ief::mark_output(logits);
         let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
         let loss = cross_entropy.forward(logits.clone(), labels.clone());
         let predicted = logits.without_autodiff().argmax(1).squeeze_dim(1);
         Self {
-            loss: burn_ief::loss(loss),
+            loss: burn_ief::mark_loss(loss),
             predicted: Some(predicted),
             labels,
         }

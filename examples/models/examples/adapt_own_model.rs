@@ -9,7 +9,7 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_ief::{IefConfig, output};
+use burn_ief::{IefConfig, mark_output};
 use burn_peft::{AdapterFolder, ForwardAdapted, LoraConfig, Peft};
 
 const WIDTH: usize = 16;
@@ -110,7 +110,7 @@ fn with_ief(mut net: Net, data: &Data, steps: usize) -> Result<Net, burn_ief::Er
     let mut optim = ief.optimizer();
     for _ in 0..steps {
         let tape = ief.start();
-        let logits = output(net.forward(data.x.clone()));
+        let logits = mark_output(net.forward(data.x.clone()));
         let grads = data.loss(logits).backward();
         let grads = ief.gradients(tape, grads, &net)?;
         net = optim.step(1.0, net, grads);

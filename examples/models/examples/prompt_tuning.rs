@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use burn_ief::{IefConfig, output};
+use burn_ief::{IefConfig, mark_output};
 use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 use models::bert::{BertForSequenceClassification, BertInput};
 use safetensors::SafeTensors;
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut optim = ief.optimizer();
     for step in 1..=5 {
         let tape = ief.start();
-        let logits = output(tuned.forward(input.clone())?);
+        let logits = mark_output(tuned.forward(input.clone())?);
         let loss = CrossEntropyLossConfig::new().init(&device);
         let loss = loss.forward(logits, labels.clone());
         println!("step {step}  loss {:.4}", loss.clone().into_scalar::<f32>());

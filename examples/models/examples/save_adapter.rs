@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::{IefConfig, output};
+use burn_ief::{IefConfig, mark_output};
 use burn_peft::settings::TaskType;
 use burn_peft::{AdapterFolder, LoraConfig, Peft};
 use models::bert::{BertForSequenceClassification, BertInput};
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut optim = ief.optimizer();
     for step in 1..=10 {
         let tape = ief.start();
-        let logits = output(model.forward(BertInput::new(ids.clone()))?.logits);
+        let logits = mark_output(model.forward(BertInput::new(ids.clone()))?.logits);
         let cross_entropy = CrossEntropyLossConfig::new().init(&device);
         let loss = cross_entropy.forward(logits, labels.clone());
         println!(

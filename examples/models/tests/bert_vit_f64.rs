@@ -12,7 +12,7 @@ use bert_vit_golden::{Compare, bert, dinov2, prompted, vit};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::validate;
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 use burn_ief::{LabelDraw, Tape};
 use models::Error;
 use models::bert::{BertForSequenceClassification, BertInput, BertModel};
@@ -265,7 +265,7 @@ impl Prompted {
         let device = self.prompt.val().device();
         let input = golden.bert_input(&device);
         let of = |ids: Tensor<2, Int>| ids.slice([range.clone()]);
-        let prompt = self.prompt.expand_batch::<3>(range.len());
+        let prompt = expand_param::<_, 3>(&self.prompt, range.len());
         let input = BertInput::new(of(input.input_ids))
             .with_attention_mask(of(input.attention_mask.unwrap()))
             .with_token_type_ids(of(input.token_type_ids.unwrap()))

@@ -5,9 +5,9 @@ use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded};
-use burn_ief::nn::ParamRecorded;
-use burn_ief::{LabelDraw, Tape, loss, output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::nn::expand_param;
+use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
 use models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput};
 
 const SAMPLES: usize = 3;
@@ -46,7 +46,7 @@ impl Prompted {
         let input = LlamaInput::new(rows([[1, 2, 3, 4], [0, 4, 1, 2], [0, 0, 3, 3]]))
             .with_attention_mask(rows([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]))
             .with_position_ids(positions.narrow(0, start, count))
-            .with_prompt(self.prompt.expand_batch(count));
+            .with_prompt(expand_param(&self.prompt, count));
         let logits = self.llama.forward(input).unwrap().logits;
         logits.narrow(1, 5, 1).squeeze_dim(1)
     }
@@ -89,10 +89,10 @@ fn copies_for_every_label_carry_their_probability() {
             classes: VOCABULARY,
         };
         let tape = Tape::with_drawn_labels(draw);
-        let logits = output(model.forward(0, SAMPLES));
+        let logits = mark_output(model.forward(0, SAMPLES));
         assert_eq!(logits.dims(), [SAMPLES, VOCABULARY]);
-        let grads = loss(cross_entropy(logits, &TARGETS)).backward();
-        let recorded = Recorded::collect(tape, grads, &model, None).unwrap();
+        let grads = mark_loss(cross_entropy(logits, &TARGETS)).backward();
+        let recorded = RecordedBatch::collect(tape, grads, &model, None).unwrap();
         let rows = recorded.all_rows().to_dense();
         assert_eq!(rows.len(), SAMPLES * (1 + VOCABULARY));
         for (row, expected) in rows.iter().zip(oracle(&model, &TARGETS)) {

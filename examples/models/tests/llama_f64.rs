@@ -10,7 +10,7 @@ use std::ops::Range;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, validate};
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 use burn_ief::{LossScale, Tape};
 use llama_golden::{compare, input, model, prompt};
 use models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput, RopeScaling};
@@ -153,7 +153,7 @@ fn check_rows(llama: LlamaForCausalLM, device: &Device) {
         let of = |ids: &Tensor<2, Int>| ids.clone().slice([range.clone()]);
         let input = LlamaInput::new(of(&ids))
             .with_attention_mask(of(&mask))
-            .with_prompt(model.prompt.expand_batch(rows));
+            .with_prompt(expand_param(&model.prompt, rows));
         let output = model.llama.forward(input).unwrap();
         output.logits.square().sum() * 0.1 + output.last_hidden_state.powi_scalar(3).sum()
     };

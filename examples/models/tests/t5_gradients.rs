@@ -7,9 +7,9 @@ mod reference;
 use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded, validate};
-use burn_ief::nn::ParamRecorded;
-use burn_ief::{LabelDraw, Tape, loss, output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch, validate};
+use burn_ief::nn::expand_param;
+use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
 use models::t5::{T5Config, T5ForConditionalGeneration, T5Input};
 use reference::device_f64;
 
@@ -57,7 +57,7 @@ impl Prompted {
             attention_mask: Some(input_ids.clone().not_equal_elem(0).int()),
             input_ids,
             decoder_input_ids: rows([[0, 7, 3, 3], [0, 8, 8, 2], [0, 2, 12, 5]]),
-            prompt: Some(self.prompt.expand_batch::<3>(samples)),
+            prompt: Some(expand_param::<_, 3>(&self.prompt, samples)),
         };
         self.t5.forward(input).unwrap().logits
     }
@@ -130,8 +130,8 @@ fn copies_with_drawn_labels_are_the_same_network() {
         for copy in copies.chunks_exact(truth) {
             close(copy, &copies[..truth]);
         }
-        let grads = loss(cross_entropy(output(logits), 0)).backward();
-        let recorded = Recorded::collect(tape, grads, &model, None).unwrap();
+        let grads = mark_loss(cross_entropy(mark_output(logits), 0)).backward();
+        let recorded = RecordedBatch::collect(tape, grads, &model, None).unwrap();
         let (rows, expected) = (recorded.jacobian().to_dense(), oracle(&model).to_dense());
         for (row, expected) in rows.iter().zip(&expected) {
             close(row, expected);

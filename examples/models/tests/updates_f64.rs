@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor};
-use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::update::{self, Damping, On};
 use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, Peft};
@@ -36,16 +36,16 @@ struct Setup<M> {
 }
 
 impl<M: Module> Setup<M> {
-    fn record(&self, labels: &str) -> Recorded {
+    fn record(&self, labels: &str) -> RecordedBatch {
         let labels = self
             .expected
             .ids::<1>(labels, &self.device)
             .unsqueeze_dim(1);
         let tape = Tape::start().with_loss_scale(LossScale::Sum);
-        let logits = burn_ief::output((self.logits)(&self.model));
+        let logits = burn_ief::mark_output((self.logits)(&self.model));
         let losses = log_softmax(logits.clone(), 1).gather(1, labels).neg();
         let grads = losses.sum().backward();
-        Recorded::collect(tape, grads, &self.model, None).unwrap()
+        RecordedBatch::collect(tape, grads, &self.model, None).unwrap()
     }
 
     fn check(&self) {

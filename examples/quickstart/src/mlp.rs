@@ -8,8 +8,8 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::LinearRecorded;
-use burn_ief::output;
+use burn_ief::mark_output;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::train::EpochLoader;
 
 use crate::data::{Batch, Digit, DigitBatcher, SIDE};
@@ -52,7 +52,7 @@ impl Mlp {
         let x = images.flatten(1, 2);
         let x = relu(self.first.forward_recorded(x));
         let x = relu(self.second.forward_recorded(x));
-        output(self.last.forward_recorded(x))
+        mark_output(self.last.forward_recorded(x))
     }
 
     /// Mean cross-entropy of a batch.

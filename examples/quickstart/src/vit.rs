@@ -10,7 +10,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::activation::gelu;
 use burn::tensor::{Bytes, Device, Distribution, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
-use burn_ief::nn::{LinearRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_ief::train::train_output;
 use burn_peft::LoraConfig;
 
@@ -141,11 +141,11 @@ impl Vit {
     /// - output: `[M, classes]`
     pub fn forward(&self, images: Tensor<3>) -> Tensor<2> {
         // With drawn labels (SF) the batch holds each image several times from here on.
-        let images = burn_ief::input(images);
+        let images = burn_ief::expand_input(images);
         let [m, _, _] = images.dims();
         let tokens = folded(&self.patch, patches(images));
-        let class = self.class_token.expand_batch::<3>(m);
-        let mut x = Tensor::cat(vec![class, tokens], 1) + self.position.expand_batch::<3>(m);
+        let class = expand_param::<_, 3>(&self.class_token, m);
+        let mut x = Tensor::cat(vec![class, tokens], 1) + expand_param::<_, 3>(&self.position, m);
         for block in &self.blocks {
             x = block.forward(x);
         }
@@ -156,10 +156,10 @@ impl Vit {
 
     /// Logits and loss of a batch, both marked for the natural-gradient methods.
     pub fn classify(&self, batch: Batch) -> ClassificationOutput {
-        let logits = burn_ief::output(self.forward(batch.images));
+        let logits = burn_ief::mark_output(self.forward(batch.images));
         let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
         let loss = cross_entropy.forward(logits.clone(), batch.labels.clone());
-        ClassificationOutput::new(burn_ief::loss(loss), logits, batch.labels)
+        ClassificationOutput::new(burn_ief::mark_loss(loss), logits, batch.labels)
     }
 }
 

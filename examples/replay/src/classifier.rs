@@ -4,7 +4,7 @@ use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{Loss, imbalance};
-use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::Symmetric;
 use burn_ief::update::{self, Coefficients, Damping, On};
 use burn_ief::{LossScale, Tape};
@@ -126,7 +126,7 @@ pub struct Pass {
     logits: Vec<f64>,
     losses: Vec<f64>,
     /// The recording.
-    pub recorded: Recorded,
+    pub recorded: RecordedBatch,
 }
 
 /// Record the summed cross-entropy of these labels.
@@ -151,10 +151,10 @@ fn record_group<N: Network>(
     let data = TensorData::new(labels.to_vec(), [samples, 1]);
     let labels = Tensor::<2, Int>::from_data(data, &place.device);
     let tape = Tape::start().with_loss_scale(LossScale::Sum);
-    let logits = burn_ief::output(network.logits(input));
+    let logits = burn_ief::mark_output(network.logits(input));
     let losses = cross_entropy(logits.clone(), labels);
     let grads = losses.clone().sum().backward();
-    let recorded = Recorded::collect(tape, grads, network, group);
+    let recorded = RecordedBatch::collect(tape, grads, network, group);
     Ok(Pass {
         logits: to_host(logits),
         losses: to_host(losses),

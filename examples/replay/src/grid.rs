@@ -7,9 +7,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{Loss, imbalance};
-use burn_ief::jacobian::{Jacobian, Recorded};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::dot;
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 use burn_ief::update::{self, Damping, On};
 use burn_ief::{LabelDraw, Likelihood, LossScale, Tape};
 
@@ -30,8 +30,8 @@ impl Line {
     /// `features [n, 2]` are (1, x); the result is `[n, 1]`.
     fn forward(&self, features: Tensor<2>) -> Tensor<2> {
         let [samples, _] = features.dims();
-        let theta = self.theta.expand_batch::<2>(samples);
-        (theta * burn_ief::input(features)).sum_dim(1)
+        let theta = expand_param::<_, 2>(&self.theta, samples);
+        (theta * burn_ief::expand_input(features)).sum_dim(1)
     }
 }
 
@@ -338,17 +338,17 @@ impl At<'_> {
         let z = self.line.forward(self.features());
         let (logits, losses) = match self.case.kind {
             Kind::LeastSquares => {
-                let z = burn_ief::output_with(z, Likelihood::Gaussian);
+                let z = burn_ief::mark_output_as(z, Likelihood::Gaussian);
                 (z.clone(), self.half_squares(z, labels))
             }
             _ => {
                 // s is that of the one-logit form.
-                let z = burn_ief::output(z);
+                let z = burn_ief::mark_output(z);
                 (z.clone(), self.cross_entropy(two_logits(z), labels))
             }
         };
         let grads = losses.clone().sum().backward();
-        let recorded = Recorded::collect(tape, grads, &self.line, None);
+        let recorded = RecordedBatch::collect(tape, grads, &self.line, None);
         Ok(Pass {
             logits: to_host(logits),
             losses: to_host(losses),
@@ -358,7 +358,7 @@ impl At<'_> {
 
     /// The true rows, and a copy of each for every label (or, for least squares, for the one
     /// output), weighted by its probability.
-    fn record_exact(&self) -> Result<Recorded, Error> {
+    fn record_exact(&self) -> Result<RecordedBatch, Error> {
         let classes = match self.case.kind {
             Kind::LeastSquares => 1,
             _ => 2,
@@ -368,16 +368,16 @@ impl At<'_> {
         let z = self.line.forward(self.features());
         let losses = match self.case.kind {
             Kind::LeastSquares => {
-                let z = burn_ief::output_with(z, Likelihood::Gaussian);
+                let z = burn_ief::mark_output_as(z, Likelihood::Gaussian);
                 self.half_squares(z, &self.input.labels)
             }
             _ => {
-                let z = burn_ief::output(two_logits(z));
+                let z = burn_ief::mark_output(two_logits(z));
                 self.cross_entropy(z, &self.input.labels)
             }
         };
-        let grads = burn_ief::loss(losses.sum()).backward();
-        let recorded = Recorded::collect(tape, grads, &self.line, None);
+        let grads = burn_ief::mark_loss(losses.sum()).backward();
+        let recorded = RecordedBatch::collect(tape, grads, &self.line, None);
         recorded.map_err(Error::compute("fisher"))
     }
 
@@ -410,7 +410,7 @@ struct Gamma<'a> {
 struct Pass {
     logits: Vec<f64>,
     losses: Vec<f64>,
-    recorded: Recorded,
+    recorded: RecordedBatch,
 }
 
 /// A sigmoid's logit as the two logits (0, z) of a softmax.

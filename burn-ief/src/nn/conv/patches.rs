@@ -1,10 +1,10 @@
-//! The patches that a kernel sees, and the kernel's rows from them.
+//! The patches of the input that a kernel sees, and the kernel's gradient rows from them.
 
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Slice, Tensor};
 
+use crate::record::constant;
 use crate::rows::{Outer, Rows};
-use crate::tape::constant;
 
 /// Largest number of elements of the patches that are alive at once (64 MiB in f32).
 const TEMPORARY: usize = 1 << 24;
@@ -15,7 +15,7 @@ pub(super) struct Window {
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
     pub dilation: [usize; 2],
-    /// Before and after each axis.
+    /// Padding before and after each axis.
     pub padding: [(usize, usize); 2],
     pub groups: usize,
 }
@@ -32,7 +32,8 @@ impl Window {
         if self.groups == 1 && positions * (outputs + inputs) < outputs * inputs {
             return Rows::Outer(self.factors(input, error));
         }
-        // Dense rows are smaller than the factors; the patches of a few samples at a time.
+        // Dense rows are smaller than the factors. The patches are only temporary: they are made for
+        // a few samples at a time.
         let block = (TEMPORARY / (channels * area * positions).max(1)).clamp(1, samples.max(1));
         let rows = (0..samples)
             .step_by(block)
@@ -69,8 +70,8 @@ impl Window {
 
     /// `[M, C, kh * kw, Ho, Wo]`, never below f32.
     ///
-    /// One strided slice per kernel entry; Burn's `unfold4d` is a convolution with a one-hot
-    /// kernel, which costs as much as a layer of C · kh · kw output channels.
+    /// This takes one strided slice per kernel entry. Burn's `unfold4d` is a convolution with a
+    /// one-hot kernel and costs as much as a layer with C · kh · kw output channels.
     fn patches(&self, input: Tensor<4>, output: [usize; 2]) -> Tensor<5> {
         let input = constant(&input);
         let input = match self.padding {
@@ -141,7 +142,7 @@ mod tests {
             padding: [(0, 0), (0, 0)],
             groups: 1,
         };
-        // One position: factors are smaller. Rows of the whole batch against those of its halves.
+        // One position: the factors are smaller.
         let (input, error) = (random([4, 3, 2, 2]), random([4, 5, 1, 1]));
         let rows = window.rows(input.clone(), error.clone());
         assert!(matches!(rows, Rows::Outer(_)));

@@ -2,7 +2,7 @@
 
 use burn::optim::GradientsParams;
 use burn_ief::eval::{Fisher, FisherAt, Loss, Quality, Survey, Sweep, SweepRule, imbalance};
-use burn_ief::jacobian::Recorded;
+use burn_ief::jacobian::RecordedBatch;
 use burn_ief::kfac::Kfac;
 use burn_ief::update::Amount;
 use burn_ief::{LabelDraw, Tape};
@@ -29,8 +29,8 @@ impl<'a, M: Judged> Judge<'a, M> {
         let fail = |error| Error::method(what())(error);
         let model = &stage.model;
         let tape = Tape::with_drawn_labels(LabelDraw::sample(1, seed, 0));
-        let recorded =
-            Recorded::collect(tape, model.loss(batch).backward(), model, None).map_err(fail)?;
+        let recorded = RecordedBatch::collect(tape, model.loss(batch).backward(), model, None)
+            .map_err(fail)?;
         let mut fisher = Fisher::new(Loss::CrossEntropy);
         if let Some(padding) = M::padding(batch) {
             fisher = fisher.with_padding(padding);

@@ -6,10 +6,11 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_ief::eval::gradient;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::Damping;
 use burn_ief::{
-    EfConfig, IefConfig, Likelihood, LossScale, NaturalGradient, NgdConfig, output, output_with,
+    EfConfig, IefConfig, Likelihood, LossScale, NaturalGradient, NgdConfig, mark_output,
+    mark_output_as,
 };
 use curves::Color;
 
@@ -130,7 +131,7 @@ impl Toy {
             Some(method) => {
                 let tape = method.start().with_loss_scale(LossScale::Sum);
                 let losses = self.losses(rule, line.forward_recorded(self.inputs.clone()));
-                let grads = burn_ief::loss(losses.sum()).backward();
+                let grads = burn_ief::mark_loss(losses.sum()).backward();
                 let delta = method.gradients(tape, grads, &line);
                 delta.map_err(Error::method(what()))?
             }
@@ -150,14 +151,14 @@ impl Toy {
         let labels = self.problem.labels();
         match self.problem {
             Problem::LeastSquares => {
-                let z = output_with(z, Likelihood::Gaussian);
+                let z = mark_output_as(z, Likelihood::Gaussian);
                 (z - floats(&labels, [2, 1], &self.device)).square() * 0.5
             }
             Problem::Logistic => {
                 // The exact method counts classes; iEF's s is that of the one logit.
                 let logits = match rule {
-                    Rule::Ngd => output(two_logits(z)),
-                    _ => two_logits(output(z)),
+                    Rule::Ngd => mark_output(two_logits(z)),
+                    _ => two_logits(mark_output(z)),
                 };
                 let labels = labels.map(|label| label as i64).to_vec();
                 let labels = TensorData::new(labels, [2, 1]);

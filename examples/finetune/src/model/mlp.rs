@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::NameMap;
 
 use super::image::Backbone;
@@ -41,7 +41,7 @@ impl Mlp {
     /// - pixels: `[M, channels, height, width]`
     /// - output: `[M, classes]`
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let x: Tensor<2> = burn_ief::input(pixels).flatten(1, 3);
+        let x: Tensor<2> = burn_ief::expand_input(pixels).flatten(1, 3);
         let Some((first, rest)) = self.layers.split_first() else {
             return x;
         };

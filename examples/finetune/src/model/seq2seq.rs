@@ -136,8 +136,8 @@ impl Seq2Seq {
         let real = behind_the_end(batch).bool_not().float();
         let [samples, _] = real.dims();
         // Behind the end of an answer logits are no output: drawn labels have no gradient there.
-        let mask = burn_ief::input(real.clone()).cast(logits.dtype());
-        let logits = burn_ief::output(logits * mask.unsqueeze_dim(2));
+        let mask = burn_ief::expand_input(real.clone()).cast(logits.dtype());
+        let logits = burn_ief::mark_output(logits * mask.unsqueeze_dim(2));
         let logits: Tensor<2> = logits.reshape([samples * length, entries]);
         let targets: Tensor<2, Int> = Self::targets(batch).reshape([samples * length, 1]);
         let tokens: Tensor<2> = log_softmax(logits, 1)
@@ -145,7 +145,7 @@ impl Seq2Seq {
             .neg()
             .reshape([samples, length]);
         let losses = (tokens.clone() * real.cast(tokens.dtype())).sum_dim(1);
-        Ok(burn_ief::mean_loss(losses.squeeze_dim(1)))
+        Ok(burn_ief::mark_mean_loss(losses.squeeze_dim(1)))
     }
 
     /// The classes that the model's answers name; the number of classes for any other answer.

@@ -140,7 +140,7 @@ impl TextClassifier {
 fn mean(tokens: Tensor<3>, mask: Tensor<2, Int>, length: usize) -> Tensor<2> {
     let [rows, all, width] = tokens.dims();
     let own = tokens.narrow(1, all - length, length);
-    let mask = burn_ief::input(mask).float().cast(own.dtype());
+    let mask = burn_ief::expand_input(mask).float().cast(own.dtype());
     let counts = mask.clone().sum_dim(1);
     let sum: Tensor<2> = (own * mask.unsqueeze_dim(2))
         .sum_dim(1)

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::DropoutRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::{ForwardAdapted, NameMap};
 
 use super::model::bert_names;

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::nn::{DropoutRecorded, EmbeddingRecorded, LayerNormRecorded};
+use burn_ief::nn::{ForwardRecorded, embed_shared};
 use burn_ief::recorder;
 use burn_peft::ForwardAdapted;
 
@@ -66,9 +66,7 @@ impl BertEmbeddings {
         let [batch, length, _] = tokens.dims();
         let device = input.input_ids.device();
         let positions = Tensor::<1, Int>::arange(0..length as i64, &device).unsqueeze();
-        let positions = self
-            .position_embeddings
-            .forward_shared_recorded(positions, batch);
+        let positions = embed_shared(&self.position_embeddings, positions, batch);
         let segments = self.token_type_embeddings.forward_adapted(segments);
         let x = self
             .layer_norm

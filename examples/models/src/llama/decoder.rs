@@ -121,7 +121,7 @@ impl LlamaModel {
         let hidden = self.embed_tokens.forward_adapted(ids);
         match prompt {
             Some(prompt) => {
-                let prompt = burn_ief::input(prompt).cast(hidden.dtype());
+                let prompt = burn_ief::expand_input(prompt).cast(hidden.dtype());
                 Tensor::cat(vec![prompt, hidden], 1)
             }
             None => hidden,

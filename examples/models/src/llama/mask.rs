@@ -34,7 +34,7 @@ pub(super) fn causal(
 pub(super) fn padding(mask: Tensor<2, Int>, virtual_tokens: usize) -> Tensor<2, Bool> {
     let [batch, _] = mask.dims();
     let padding = mask.equal_elem(0);
-    burn_ief::input(match virtual_tokens {
+    burn_ief::expand_input(match virtual_tokens {
         0 => padding,
         tokens => {
             let seen = Tensor::<2, Bool>::full([batch, tokens], false, &padding.device());

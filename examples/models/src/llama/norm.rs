@@ -2,7 +2,7 @@
 
 use burn::nn::RmsNorm;
 use burn::tensor::{DType, Tensor};
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 use burn_ief::recorder;
 
 /// Normalise the last axis of `[M, T, d]`.
@@ -21,7 +21,7 @@ pub(super) fn rms_norm(norm: &RmsNorm, x: Tensor<3>) -> Tensor<3> {
     let scale: Tensor<3> = match recorder() {
         // One copy of the scale per sample, whose gradient is the sample's.
         Some(_) => {
-            let copies: Tensor<2> = norm.gamma.expand_batch(batch);
+            let copies: Tensor<2> = expand_param(&norm.gamma, batch);
             copies.reshape([batch, 1, width])
         }
         None => norm.gamma.val().unsqueeze(),

@@ -132,7 +132,7 @@ impl Rotary {
             let tensor = Tensor::from_data(TensorData::new(values, shape), options);
             match positions.len() {
                 1 => tensor,
-                _ => burn_ief::input(tensor),
+                _ => burn_ief::expand_input(tensor),
             }
         };
         Self {

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, Embedding, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor};
-use burn_ief::nn::DropoutRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::norm::Norm;

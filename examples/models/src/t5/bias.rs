@@ -2,7 +2,7 @@
 
 use burn::nn::Embedding;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
-use burn_ief::nn::EmbeddingRecorded;
+use burn_ief::nn::embed_shared;
 use burn_peft::{ForwardAdapted, LoraAdapters};
 
 /// How the distance between two positions becomes a row of the table of biases: half of the rows
@@ -61,7 +61,7 @@ impl Buckets {
         // One copy per sample: the table has no batch axis, its gradient rows do.
         let biases = match LoraAdapters::of(&table.weight) {
             Some(_) => table.forward_adapted(ids.expand([batch, queries * keys])),
-            None => table.forward_shared_recorded(ids, batch),
+            None => embed_shared(table, ids, batch),
         };
         let [batch, _, heads] = biases.dims();
         biases

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, silu};
-use burn_ief::nn::DropoutRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::norm::Norm;

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
-use burn_ief::nn::ParamRecorded;
+use burn_ief::nn::expand_param;
 
 /// `x / √(mean(x²) + ε) ∘ weight` along the last axis, without a shift.
 ///
@@ -25,7 +25,7 @@ impl Norm {
         };
         let mean_square = x.clone().square().mean_dim(2);
         let x = (x / (mean_square + self.epsilon).sqrt()).cast(dtype);
-        let weight = self.weight.expand_batch::<2>(batch);
+        let weight = expand_param::<_, 2>(&self.weight, batch);
         x * weight.unsqueeze_dim(1)
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::Dropout;
 use burn::tensor::{Int, Tensor};
-use burn_ief::nn::DropoutRecorded;
+use burn_ief::nn::ForwardRecorded;
 
 use super::attention::{AttentionLayer, KeyValue};
 use super::bias::{Buckets, cross_mask, without_later, without_padding};

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::DropoutRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use crate::encoder::{AttentionSizes, SelfAttention, initial_linear};

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::LayerNormRecorded;
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::{ForwardAdapted, NameMap};
 
 use super::ViTEmbeddings;

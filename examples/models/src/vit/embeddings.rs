@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, Initializer};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::{DropoutRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_ief::recorder;
 use burn_peft::ForwardAdapted;
 
@@ -75,7 +75,7 @@ impl ViTEmbeddings {
         let patches = self.patch_embeddings.projection.forward_adapted(pixels);
         let [batch, d, rows, columns] = patches.dims();
         let patches = patches.reshape([batch, d, rows * columns]).swap_dims(1, 2);
-        let class = self.cls_token.expand_batch::<3>(batch);
+        let class = expand_param::<_, 3>(&self.cls_token, batch);
         let tokens = Tensor::cat(vec![class, patches], 1);
         Ok(self
             .dropout
@@ -86,12 +86,12 @@ impl ViTEmbeddings {
     fn positions(&self, batch: usize, to: [usize; 2]) -> Tensor<3> {
         let from = grid(self.image, self.patch());
         if from == to {
-            return self.position_embeddings.expand_batch(batch);
+            return expand_param(&self.position_embeddings, batch);
         }
         // Resized once for all samples, unless each of them has its own copy to record.
         let recorded = recorder().is_some() && self.position_embeddings.is_require_grad();
         let positions = match recorded {
-            true => self.position_embeddings.expand_batch(batch),
+            true => expand_param(&self.position_embeddings, batch),
             false => self.position_embeddings.val(),
         };
         let [copies, length, d] = positions.dims();

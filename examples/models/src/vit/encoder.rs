@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::activation::Activation;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::{DropoutRecorded, LayerNormRecorded};
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::attention::Sizes;

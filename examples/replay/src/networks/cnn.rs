@@ -6,7 +6,7 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Linear, PaddingConfig2d};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn_ief::nn::{Conv2dRecorded, LinearRecorded};
+use burn_ief::nn::ForwardRecorded;
 
 use super::Network;
 use crate::case::Case;

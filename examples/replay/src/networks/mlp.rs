@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn_ief::nn::LinearRecorded;
+use burn_ief::nn::ForwardRecorded;
 
 use super::Network;
 use crate::case::Case;

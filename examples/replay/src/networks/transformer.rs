@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use burn_ief::nn::{EmbeddingRecorded, LayerNormRecorded, LinearRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 
 use super::Network;
 use crate::case::Case;
@@ -110,11 +110,11 @@ impl Network for Transformer {
     fn logits(&self, Tokens { ids, mask }: Tokens) -> Tensor<2> {
         let [samples, length] = ids.dims();
         let mut x = self.emb.forward_recorded(ids);
-        let mask = burn_ief::input(mask);
+        let mask = burn_ief::expand_input(mask);
         let mut padding = mask.clone().equal_elem(0.0);
         let mut start = 0;
         if let Some(prompt) = &self.prompt {
-            let prompt = prompt.expand_batch::<3>(samples);
+            let prompt = expand_param::<_, 3>(prompt, samples);
             let [rows, positions, _] = prompt.dims();
             // All attend to the prompt.
             let seen = mask.clone().narrow(1, 0, 1).zeros_like().bool();

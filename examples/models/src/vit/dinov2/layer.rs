@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::activation::Activation;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use burn_ief::nn::{LayerNormRecorded, ParamRecorded};
+use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_peft::ForwardAdapted;
 
 use super::Dinov2Config;
@@ -116,7 +116,7 @@ impl Dinov2Layer {
 impl LayerScale {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, _, _] = x.dims();
-        x * self.lambda1.expand_batch::<2>(batch).unsqueeze_dim(1)
+        x * expand_param::<_, 2>(&self.lambda1, batch).unsqueeze_dim(1)
     }
 }
 

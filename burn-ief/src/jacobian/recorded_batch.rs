@@ -1,4 +1,4 @@
-//! From a finished recording and a module to J.
+//! What a recorded batch gives: its Jacobian, output gradients and remaining gradients.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,21 +10,20 @@ use super::direction::Direction;
 use super::outputs::Outputs;
 use super::{Block, GramPrecision, Jacobian, JacobianParam, Part};
 use crate::error::Error;
+use crate::record::{LabelDraw, RecordedUse, Tape};
 use crate::rows::Rows;
-use crate::tape::{LabelDraw, RecordedBlock, Tape};
 
-/// Everything a recorded batch gives: the Jacobian, the output gradients, and the gradients of
-/// parameters that are left to another optimizer.
+/// Everything that a recorded batch gives: the Jacobian, the gradients at the output, and the
+/// gradients of parameters that are left to another optimizer.
 ///
-/// What the update rules of [`update`](crate::update) start from, and the door for rules of your
-/// own.
+/// Every update rule starts from it. Use it to write an update rule of your own.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::jacobian::Recorded;
-/// use burn_ief::nn::LinearRecorded;
-/// use burn_ief::{Likelihood, Tape, mean_loss, output_with};
+/// use burn_ief::jacobian::RecordedBatch;
+/// use burn_ief::nn::ForwardRecorded;
+/// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(3, 1).init(&device);
@@ -32,10 +31,10 @@ use crate::tape::{LabelDraw, RecordedBlock, Tape};
 /// let y = Tensor::<2>::zeros([4, 1], &device);
 ///
 /// let tape = Tape::start();
-/// let z = output_with(layer.forward_recorded(x), Likelihood::Gaussian);
+/// let z = mark_output_as(layer.forward_recorded(x), Likelihood::Gaussian);
 /// let losses = (z.clone() - y).square().mul_scalar(0.5);
-/// let grads = mean_loss(losses.squeeze_dim(1)).backward();
-/// let recorded = Recorded::collect(tape, grads, &layer, None)?;
+/// let grads = mark_mean_loss(losses.squeeze_dim(1)).backward();
+/// let recorded = RecordedBatch::collect(tape, grads, &layer, None)?;
 ///
 /// // s_n = ‖∂l_n/∂z_n‖² = z_n².
 /// let z = z.inner().into_data().to_vec::<f32>().unwrap();
@@ -43,7 +42,7 @@ use crate::tape::{LabelDraw, RecordedBlock, Tape};
 /// assert_eq!(recorded.jacobian().samples(), 4);
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
-pub struct Recorded {
+pub struct RecordedBatch {
     /// Rows of the samples, then of their copies with drawn labels.
     jacobian: Jacobian,
     samples: usize,
@@ -64,18 +63,19 @@ impl Rest {
     }
 }
 
-impl Recorded {
+impl RecordedBatch {
     /// Collect what a tape recorded.
     ///
-    /// `group` limits J to the parameters that it matches. The gradients of all other trainable
-    /// parameters, recorded or not, come out of [`take_rest`](Self::take_rest) as `backward` gives
-    /// them, loss scale included.
+    /// `group` limits J to the parameters that it matches. For all other trainable parameters,
+    /// recorded or not, [`take_rest`](Self::take_rest) returns the gradients that `backward` gives,
+    /// including the loss scale.
     ///
     /// # Errors
     ///
     /// The first error of the recording; [`Error::BatchNorm`], [`Error::UnrecordedUse`],
-    /// [`Error::ForeignParameter`], [`Error::NothingRecorded`], [`Error::RowShape`] (from rules of
-    /// the user's own), and [`Error::LossScale`] if the marked outputs belie the declared scale.
+    /// [`Error::ForeignParameter`], [`Error::NothingRecorded`], [`Error::RowShape`] (if a rule of
+    /// your own returns rows of the wrong shape), and [`Error::LossScale`] if the gradients at the
+    /// marked outputs show another scale than the declared one.
     pub fn collect<M: Module>(
         tape: Tape,
         mut grads: Gradients,
@@ -86,7 +86,7 @@ impl Recorded {
         let mut walk = Walk::new(&mut grads, group);
         module.visit(&mut walk);
         let walk = walk.done();
-        // Errors of the recording know parameters by id; the walk knows their paths.
+        // Errors of the recording name parameters by id. The walk knows their paths.
         let recording = recording.map_err(|error| walk.name(error))?;
         if let Some(module) = walk.batch_norm {
             return Err(Error::BatchNorm { module });
@@ -98,15 +98,15 @@ impl Recorded {
         }
         let copies = 1 + recording.labels.as_ref().map_or(0, LabelDraw::copies);
         let rows = recording.samples * copies;
-        walk.check(&recording.blocks, rows)?;
-        let blocks = assemble(recording.blocks);
+        walk.check(&recording.uses, rows)?;
+        let blocks = assemble(recording.uses);
 
         let inside: HashSet<ParamId> = walk.natural.iter().map(|p| p.id).collect();
         let covered = |block: &Block| inside.contains(&block.parameter);
         let (natural, others): (Vec<_>, Vec<_>) = blocks
             .into_iter()
             .flat_map(|block| match block.bias {
-                // A group may take a weight and leave its bias.
+                // A group may contain a weight without its bias.
                 Some(bias) if inside.contains(&bias) != covered(&block) => block.split(),
                 _ => vec![block],
             })
@@ -122,7 +122,8 @@ impl Recorded {
             device: device.clone(),
             dtype,
         };
-        // Outside the group: what `backward` gave and what was recorded, of the true rows alone.
+        // Parameters outside the group: what `backward` gave, and the recorded rows of the samples
+        // (without the copies).
         let mut rest = Rest {
             gradients: Direction::from_gradients(&walk.others, &walk.rest)?,
             params: walk.others,
@@ -146,7 +147,7 @@ impl Recorded {
         })
     }
 
-    /// Samples M of the batch, without copies.
+    /// Number of samples M in the batch, without copies.
     pub fn samples(&self) -> usize {
         self.samples
     }
@@ -157,18 +158,18 @@ impl Recorded {
         rows.expect("a recording holds the rows of its samples")
     }
 
-    /// Rows of the samples, followed by those of their copies with drawn labels, scaled so that
-    /// the copies' outer products sum to the (estimated) Fisher matrix.
+    /// The rows of the samples, followed by the rows of their copies with drawn labels. The copies
+    /// are scaled so that their outer products sum to the (estimated) Fisher matrix.
     pub fn all_rows(&self) -> &Jacobian {
         &self.jacobian
     }
 
-    /// All rows, without a copy of what the recording holds.
+    /// All rows and the remaining gradients, without cloning them.
     pub(crate) fn into_all_rows(self) -> (Jacobian, Rest) {
         (self.jacobian, self.rest)
     }
 
-    /// How the labels of the copies were drawn, if there are copies.
+    /// How the labels of the copies were drawn; `None` without copies.
     pub fn labels(&self) -> Option<&LabelDraw> {
         self.labels.as_ref()
     }
@@ -182,7 +183,7 @@ impl Recorded {
         self.outputs.norms()
     }
 
-    /// For every copy, whether its drawn label is the true one, copy after copy, `[K * M]`.
+    /// Whether the drawn label of each copy is the true label, copy after copy, `[K * M]`.
     ///
     /// # Errors
     ///
@@ -190,7 +191,7 @@ impl Recorded {
     pub fn label_matches(&self) -> Result<Vec<bool>, Error> {
         match &self.labels {
             Some(LabelDraw::Sample { count, .. }) => self.outputs.matches(*count),
-            // A copy for every class stands for no draw.
+            // Enumerated labels are not drawn.
             Some(draw) => Ok(vec![false; draw.copies() * self.samples]),
             None => Err(Error::NoSampledLabels),
         }
@@ -206,20 +207,20 @@ impl Recorded {
 impl Jacobian {
     /// The Jacobian of a recorded batch, for all trainable parameters of `module`.
     ///
-    /// See [`Recorded::collect`] for output gradients, drawn labels and parameter groups.
+    /// See [`RecordedBatch::collect`] for output gradients, drawn labels and parameter groups.
     ///
     /// # Errors
     ///
-    /// As [`Recorded::collect`].
+    /// As [`RecordedBatch::collect`].
     pub fn from_tape<M: Module>(tape: Tape, grads: Gradients, module: &M) -> Result<Self, Error> {
-        Recorded::collect(tape, grads, module, None).map(|recorded| recorded.jacobian())
+        RecordedBatch::collect(tape, grads, module, None).map(|recorded| recorded.jacobian())
     }
 }
 
 /// Group the recorded uses by parameter.
 ///
-/// A bias stays with its weight if every use of either is a use of both.
-fn assemble(recorded: Vec<RecordedBlock>) -> Vec<Block> {
+/// A weight and its bias are one block if every use of either is a use of both.
+fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
     let mut partners: HashMap<ParamId, HashSet<Option<ParamId>>> = HashMap::new();
     for use_ in &recorded {
         partners
@@ -233,7 +234,7 @@ fn assemble(recorded: Vec<RecordedBlock>) -> Vec<Block> {
                 .insert(Some(use_.parameter));
         }
     }
-    let exclusive = |use_: &RecordedBlock| {
+    let exclusive = |use_: &RecordedUse| {
         use_.bias
             .is_some_and(|bias| partners[&use_.parameter].len() == 1 && partners[&bias].len() == 1)
     };
@@ -372,7 +373,7 @@ impl Found {
         }
     }
 
-    fn check(&self, blocks: &[RecordedBlock], samples: usize) -> Result<(), Error> {
+    fn check(&self, blocks: &[RecordedUse], samples: usize) -> Result<(), Error> {
         for block in blocks {
             let mut all = self.natural.iter().chain(&self.others);
             let Some(param) = all.find(|param| param.id == block.parameter) else {

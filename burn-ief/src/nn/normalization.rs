@@ -1,96 +1,41 @@
 //! Normalisation layers: layer norm, RMS norm, group norm.
 //!
-//! Scale and shift are small, so each is a per-sample leaf: its rows come dense from `backward`.
+//! Scale and shift are small. Each is expanded to one copy per sample, and `backward` gives the
+//! gradients of the copies: these are the rows.
 
 use burn::module::{Param, ParamId};
 use burn::nn::{GroupNorm, LayerNorm, RmsNorm};
 use burn::tensor::{DType, Tensor, assert_shape};
 
+use super::ForwardRecorded;
+use crate::record::{Recorder, recorder};
 use crate::rows::Rows;
-use crate::tape::{Recorder, recorder};
 
-/// Recorded form of [`LayerNorm`].
+/// Records one gradient row per sample for the scale and the shift.
+///
+/// # Shapes
+///
+/// - input and output: `[M, …, d_model]`
+///
+/// # Panics
+///
+/// Panics if the last axis of `input` is not `d_model`, or in a recording if it is the batch
+/// axis.
 ///
 /// ```
 /// use burn::nn::LayerNormConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::LayerNormRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let norm = LayerNormConfig::new(8).init(&device);
 /// let x = Tensor::<3>::ones([4, 7, 8], &device);
 /// assert_eq!(norm.forward_recorded(x).dims(), [4, 7, 8]);
 /// ```
-pub trait LayerNormRecorded {
-    /// Normalise the last axis, see [`LayerNorm::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[M, …, d_model]`
-    /// - output: `[M, …, d_model]`
-    ///
-    /// # Panics
-    ///
-    /// Panics if the last axis of `input` is not `d_model`, or in a recording if it is the batch
-    /// axis.
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D>;
-}
+impl<const D: usize> ForwardRecorded<Tensor<D>> for LayerNorm {
+    type Output = Tensor<D>;
 
-/// Recorded form of [`RmsNorm`].
-///
-/// ```
-/// use burn::nn::RmsNormConfig;
-/// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::RmsNormRecorded;
-///
-/// let device = Device::flex().autodiff();
-/// let norm = RmsNormConfig::new(8).init(&device);
-/// let x = Tensor::<3>::ones([4, 7, 8], &device);
-/// assert_eq!(norm.forward_recorded(x).dims(), [4, 7, 8]);
-/// ```
-pub trait RmsNormRecorded {
-    /// Normalise the last axis, see [`RmsNorm::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[M, …, d_model]`
-    /// - output: `[M, …, d_model]`
-    ///
-    /// # Panics
-    ///
-    /// Panics if the last axis of `input` is not `d_model`, or in a recording if it is the batch
-    /// axis.
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D>;
-}
-
-/// Recorded form of [`GroupNorm`].
-///
-/// ```
-/// use burn::nn::GroupNormConfig;
-/// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::GroupNormRecorded;
-///
-/// let device = Device::flex().autodiff();
-/// let norm = GroupNormConfig::new(2, 6).init(&device);
-/// let x = Tensor::<4>::ones([4, 6, 5, 5], &device);
-/// assert_eq!(norm.forward_recorded(x).dims(), [4, 6, 5, 5]);
-/// ```
-pub trait GroupNormRecorded {
-    /// Normalise groups of channels, see [`GroupNorm::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[M, num_channels, …]`
-    /// - output: `[M, num_channels, …]`
-    ///
-    /// # Panics
-    ///
-    /// Panics if axis 1 of `input` is not `num_channels`.
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D>;
-}
-
-impl LayerNormRecorded for LayerNorm {
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+    fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
@@ -100,13 +45,14 @@ impl LayerNormRecorded for LayerNorm {
         }
         let [d_model] = self.gamma.shape().dims();
         assert_shape!(input, [.., d_model]);
-        // Burn runs the whole layer wider where f16 would overflow; so do the affine leaves.
+        // Burn runs the whole layer in f32 if the input is f16, because squares overflow. The scale
+        // and the shift are applied in f32 too.
         let original = input.dtype();
         let input = match original {
             DType::F16 => input.cast(DType::F32),
             _ => input,
         };
-        // Burn's own normalisation with its (private) epsilon: the layer with a scale of one.
+        // Burn's `epsilon` is private, so Burn's own layer normalises, with a scale of one.
         let ones = Tensor::ones([d_model], (&input.device().inner(), input.dtype()));
         let mut plain = self.clone();
         plain.gamma = Param::initialized(ParamId::new(), ones);
@@ -127,8 +73,31 @@ impl LayerNormRecorded for LayerNorm {
     }
 }
 
-impl RmsNormRecorded for RmsNorm {
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+/// Records one gradient row per sample for the scale.
+///
+/// # Shapes
+///
+/// - input and output: `[M, …, d_model]`
+///
+/// # Panics
+///
+/// Panics if the last axis of `input` is not `d_model`, or in a recording if it is the batch
+/// axis.
+///
+/// ```
+/// use burn::nn::RmsNormConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::nn::ForwardRecorded;
+///
+/// let device = Device::flex().autodiff();
+/// let norm = RmsNormConfig::new(8).init(&device);
+/// let x = Tensor::<3>::ones([4, 7, 8], &device);
+/// assert_eq!(norm.forward_recorded(x).dims(), [4, 7, 8]);
+/// ```
+impl<const D: usize> ForwardRecorded<Tensor<D>> for RmsNorm {
+    type Output = Tensor<D>;
+
+    fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
@@ -139,7 +108,7 @@ impl RmsNormRecorded for RmsNorm {
         let [d_model] = self.gamma.shape().dims();
         assert_shape!(input, [.., d_model]);
         let dtype = input.dtype();
-        // Burn takes the mean square in f32, whatever the input.
+        // Burn computes the mean square in f32 for every dtype of the input.
         let squares = input.clone().cast(DType::F32).square();
         let rms = (squares.mean_dim(D - 1) + self.epsilon).sqrt();
         let affine = Affine {
@@ -150,8 +119,30 @@ impl RmsNormRecorded for RmsNorm {
     }
 }
 
-impl GroupNormRecorded for GroupNorm {
-    fn forward_recorded<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+/// Records one gradient row per sample for the scale and the shift.
+///
+/// # Shapes
+///
+/// - input and output: `[M, num_channels, …]`
+///
+/// # Panics
+///
+/// Panics if axis 1 of `input` is not `num_channels`.
+///
+/// ```
+/// use burn::nn::GroupNormConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::nn::ForwardRecorded;
+///
+/// let device = Device::flex().autodiff();
+/// let norm = GroupNormConfig::new(2, 6).init(&device);
+/// let x = Tensor::<4>::ones([4, 6, 5, 5], &device);
+/// assert_eq!(norm.forward_recorded(x).dims(), [4, 6, 5, 5]);
+/// ```
+impl<const D: usize> ForwardRecorded<Tensor<D>> for GroupNorm {
+    type Output = Tensor<D>;
+
+    fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
@@ -181,7 +172,7 @@ fn trains(parameter: Option<&Param<Tensor<1>>>) -> bool {
     parameter.is_some_and(|parameter| parameter.is_require_grad())
 }
 
-/// Scale and shift along one axis, expanded per sample where they train.
+/// Applies scale and shift along one axis, expanded to one copy per sample where they train.
 struct Affine<'a> {
     recorder: &'a Recorder,
     axis: usize,
@@ -198,19 +189,17 @@ impl Affine<'_> {
         x + beta
     }
 
-    fn expanded<const D: usize>(
-        &self,
-        parameter: &Param<Tensor<1>>,
-        beside: &Tensor<D>,
-    ) -> Tensor<D> {
+    /// The parameter, broadcastable to `x` and of its dtype.
+    fn expanded<const D: usize>(&self, parameter: &Param<Tensor<1>>, x: &Tensor<D>) -> Tensor<D> {
         assert!(
             self.axis > 0,
             "axis 0 is the batch, it cannot be normalised"
         );
         let value = parameter.val().inner();
-        let value = match value.dtype() == beside.dtype() {
-            true => value,
-            false => value.cast(beside.dtype()),
+        let value = if value.dtype() == x.dtype() {
+            value
+        } else {
+            value.cast(x.dtype())
         };
         let [width] = value.dims();
         let mut shape = [1; D];
@@ -219,9 +208,9 @@ impl Affine<'_> {
         if !parameter.is_require_grad() {
             return value;
         }
-        let batch = beside.dims()[0];
+        let batch = x.dims()[0];
         shape[0] = batch;
-        let tap = self.recorder.leaf(value.expand(shape), beside, parameter);
+        let tap = self.recorder.leaf(value.expand(shape), x, parameter);
         let leaf = tap.value();
         self.recorder.record(parameter, batch, move |grads| {
             let error = tap.error(grads)?;

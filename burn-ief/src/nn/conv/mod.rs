@@ -9,61 +9,35 @@ use burn::tensor::Tensor;
 use burn::tensor::module::{conv1d, conv2d};
 use burn::tensor::ops::ConvOptions;
 
+use super::ForwardRecorded;
+use crate::record::{Recorder, is_composed, recorder};
 use crate::rows::Rows;
-use crate::tape::{Recorder, is_composed, recorder};
 use patches::Window;
 
-/// Recorded form of [`Conv1d`].
+/// Records the kernel's gradient rows, and one row per sample for the bias.
 ///
-/// The kernel's rows come from the patches that it saw: dense rows, or factored ones where those
-/// are smaller (many channels, few positions).
+/// The rows of the kernel are computed from the patches that it saw. They are kept as patches and
+/// output errors where these are smaller (many channels, few positions), and as dense rows
+/// otherwise.
+///
+/// # Shapes
+///
+/// - input: `[M, channels_in, length_in]`
+/// - output: `[M, channels_out, length_out]`
 ///
 /// ```
 /// use burn::nn::conv::Conv1dConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::Conv1dRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let conv = Conv1dConfig::new(3, 5, 2).init(&device);
 /// let x = Tensor::<3>::ones([4, 3, 9], &device);
 /// assert_eq!(conv.forward_recorded(x).dims(), [4, 5, 8]);
 /// ```
-pub trait Conv1dRecorded {
-    /// Apply the layer, see [`Conv1d::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[M, channels_in, length_in]`
-    /// - output: `[M, channels_out, length_out]`
-    fn forward_recorded(&self, input: Tensor<3>) -> Tensor<3>;
-}
+impl ForwardRecorded<Tensor<3>> for Conv1d {
+    type Output = Tensor<3>;
 
-/// Recorded form of [`Conv2d`].
-///
-/// The kernel's rows come from the patches that it saw: dense rows, or factored ones where those
-/// are smaller (many channels, few positions).
-///
-/// ```
-/// use burn::nn::conv::Conv2dConfig;
-/// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::Conv2dRecorded;
-///
-/// let device = Device::flex().autodiff();
-/// let conv = Conv2dConfig::new([3, 8], [3, 3]).init(&device);
-/// let x = Tensor::<4>::ones([4, 3, 12, 12], &device);
-/// assert_eq!(conv.forward_recorded(x).dims(), [4, 8, 10, 10]);
-/// ```
-pub trait Conv2dRecorded {
-    /// Apply the layer, see [`Conv2d::forward`].
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[M, channels_in, height_in, width_in]`
-    /// - output: `[M, channels_out, height_out, width_out]`
-    fn forward_recorded(&self, input: Tensor<4>) -> Tensor<4>;
-}
-
-impl Conv1dRecorded for Conv1d {
     fn forward_recorded(&self, input: Tensor<3>) -> Tensor<3> {
         let Some(recorder) = recorder() else {
             return self.forward(input);
@@ -98,7 +72,30 @@ impl Conv1dRecorded for Conv1d {
     }
 }
 
-impl Conv2dRecorded for Conv2d {
+/// Records the kernel's gradient rows, and one row per sample for the bias.
+///
+/// The rows of the kernel are computed from the patches that it saw. They are kept as patches and
+/// output errors where these are smaller (many channels, few positions), and as dense rows
+/// otherwise.
+///
+/// # Shapes
+///
+/// - input: `[M, channels_in, height_in, width_in]`
+/// - output: `[M, channels_out, height_out, width_out]`
+///
+/// ```
+/// use burn::nn::conv::Conv2dConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::nn::ForwardRecorded;
+///
+/// let device = Device::flex().autodiff();
+/// let conv = Conv2dConfig::new([3, 8], [3, 3]).init(&device);
+/// let x = Tensor::<4>::ones([4, 3, 12, 12], &device);
+/// assert_eq!(conv.forward_recorded(x).dims(), [4, 8, 10, 10]);
+/// ```
+impl ForwardRecorded<Tensor<4>> for Conv2d {
+    type Output = Tensor<4>;
+
     fn forward_recorded(&self, input: Tensor<4>) -> Tensor<4> {
         let Some(recorder) = recorder() else {
             return self.forward(input);
@@ -135,11 +132,14 @@ impl Conv2dRecorded for Conv2d {
     }
 }
 
-/// Padding before and after an axis that keeps its size, as Burn's `Same`: the odd one comes last.
+/// Padding before and after an axis under Burn's `Same`: an odd total puts the extra entry after
+/// the axis.
 fn same_padding(kernel: usize, stride: usize, size: usize) -> (usize, usize) {
-    let total = match size.div_ceil(stride) {
-        0 => 0,
-        positions => ((positions - 1) * stride + kernel).saturating_sub(size),
+    let positions = size.div_ceil(stride);
+    let total = if positions == 0 {
+        0
+    } else {
+        ((positions - 1) * stride + kernel).saturating_sub(size)
     };
     (total / 2, total - total / 2)
 }
@@ -160,8 +160,8 @@ impl<const D: usize> Layer<'_, D> {
         self.bias.filter(|bias| bias.is_require_grad())
     }
 
-    /// Add the bias to the convolution `y` and record; `image` makes inputs and output errors
-    /// two-dimensional.
+    /// Add the bias to the convolution `y` and record both parameters. `image` reshapes inputs and
+    /// output errors to two-dimensional images.
     fn finish(
         &self,
         y: Tensor<D>,
@@ -177,7 +177,7 @@ impl<const D: usize> Layer<'_, D> {
             bias.val().inner().reshape(shape)
         });
         if !self.weight.is_require_grad() {
-            // One leaf entry per channel: autodiff sums over the positions.
+            // One leaf entry per sample and channel: autodiff sums over the positions.
             let (Some(bias), Some(parameter)) = (bias, self.trained_bias()) else {
                 unreachable!("the kernel or the bias trains");
             };
@@ -202,9 +202,10 @@ impl<const D: usize> Layer<'_, D> {
             self.recorder
                 .push(self.weight.id, bias, batch, move |grads| {
                     let rows = window.factors(image(input), image(tap.error(grads)?));
-                    Some(Rows::Outer(match bias {
-                        Some(_) => rows.with_bias(),
-                        None => rows,
+                    Some(Rows::Outer(if bias.is_some() {
+                        rows.with_bias()
+                    } else {
+                        rows
                     }))
                 });
             return y;
@@ -229,7 +230,7 @@ mod tests {
     use super::same_padding;
 
     #[test]
-    fn same_padding_puts_the_odd_one_last() {
+    fn same_padding_puts_the_extra_entry_last() {
         // size, kernel, stride: out = ceil(size / stride), total = (out - 1) stride + kernel - size.
         assert_eq!(same_padding(3, 1, 10), (1, 1));
         assert_eq!(same_padding(2, 1, 5), (0, 1));

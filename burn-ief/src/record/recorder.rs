@@ -1,4 +1,4 @@
-//! What a layer's recorded call talks to.
+//! The interface between a layer's recorded call and the recording.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,30 +7,32 @@ use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::kind::Basic;
 use burn::tensor::{DType, Gradients, Tensor};
 
-use super::{ACTIVE, Session, Use};
+use super::tape::{ACTIVE, PendingUse, TapeState};
 use crate::error::Error;
 use crate::rows::Rows;
 
 /// The recording in progress on this thread, if any.
 pub fn recorder() -> Option<Recorder> {
     ACTIVE.with_borrow(|active| {
-        active.as_ref().map(|session| Recorder {
-            session: session.clone(),
+        active.as_ref().map(|state| Recorder {
+            state: state.clone(),
         })
     })
 }
 
-/// The door through which a layer records one use of its parameters.
+/// What a layer uses to record one use of its parameters.
 ///
-/// A rule for a layer of your own has four steps: bring the input to the recorded batch, compute
-/// the output with the parameter off the tape, tap the output, and say how rows come from the
-/// output error. Here for a layer `y = x ∘ scale` (which [`expand_batch`](crate::nn::ParamRecorded)
-/// could also do):
+/// To record a layer of your own, implement [`ForwardRecorded`](crate::nn::ForwardRecorded) in four
+/// steps: repeat the input for the copies of the recording, compute the output with the parameter
+/// off the autodiff graph, tap the output, and say how the gradient rows follow from the gradient
+/// at the output. This example does it for a layer `y = x ∘ scale` (for which
+/// [`expand_param`](crate::nn::expand_param) would be a shorter way):
 ///
 /// ```
 /// use burn::module::{Module, Param};
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::jacobian::Jacobian;
+/// use burn_ief::nn::ForwardRecorded;
 /// use burn_ief::{Rows, Tape, recorder};
 ///
 /// #[derive(Module, Debug)]
@@ -38,8 +40,10 @@ pub fn recorder() -> Option<Recorder> {
 ///     scale: Param<Tensor<1>>,
 /// }
 ///
-/// impl Scale {
-///     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+/// impl ForwardRecorded<Tensor<2>> for Scale {
+///     type Output = Tensor<2>;
+///
+///     fn forward_recorded(&self, x: Tensor<2>) -> Tensor<2> {
 ///         let Some(recorder) = recorder().filter(|_| self.scale.is_require_grad()) else {
 ///             return x * self.scale.val().unsqueeze();
 ///         };
@@ -59,54 +63,60 @@ pub fn recorder() -> Option<Recorder> {
 /// let layer = Scale { scale: Param::from_tensor(Tensor::ones([3], &device)) };
 /// let x = Tensor::<2>::ones([4, 3], &device);
 /// let tape = Tape::start();
-/// let grads = layer.forward(x).mean_dim(1).mean().backward();
+/// let grads = layer.forward_recorded(x).mean_dim(1).mean().backward();
 /// let jacobian = Jacobian::from_tape(tape, grads, &layer)?;
-/// // Row n is x_n / 3, the mean over the batch is taken out: inner products are 3 / 9.
+/// // Row n is x_n / 3 (without the mean over the batch), so inner products are 3 / 9.
 /// assert!((jacobian.gram()?.get(1, 2) - 1.0 / 3.0).abs() < 1e-6);
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
+///
+/// Check a new rule against one backward pass per sample with
+/// [`validate`](crate::jacobian::validate).
 #[derive(Clone)]
 pub struct Recorder {
-    session: Rc<RefCell<Session>>,
+    state: Rc<RefCell<TapeState>>,
 }
 
 impl Recorder {
-    /// Bring a tensor with the samples on axis 0 to the batch of the recording.
+    /// Repeat a tensor with the samples on axis 0 for the copies of the recording.
     ///
-    /// The identity, unless the recording carries copies with drawn labels and `x` has one row per
-    /// sample: then axis 0 is repeated.
+    /// This is the identity unless the recording has copies with drawn labels and `x` has one row
+    /// per sample.
     pub fn batch<const D: usize, K: Basic>(&self, x: Tensor<D, K>) -> Tensor<D, K> {
-        let mut session = self.session.borrow_mut();
-        let copies = session.copies();
+        let mut state = self.state.borrow_mut();
+        let copies = state.copies();
         if copies == 1 {
             return x;
         }
         let found = x.dims()[0];
-        match found == *session.samples.get_or_insert(found) {
-            true => x.repeat_dim(0, copies),
-            false => x,
+        if found == *state.samples.get_or_insert(found) {
+            x.repeat_dim(0, copies)
+        } else {
+            x
         }
     }
 
-    /// Samples on axis 0 of recorded calls, copies included, for a batch of `samples`.
+    /// The size of axis 0 in recorded calls, copies included, for a batch of `samples`.
     pub fn batch_size(&self, samples: usize) -> usize {
-        let mut session = self.session.borrow_mut();
-        let copies = session.copies();
-        let known = *session.samples.get_or_insert(samples);
-        match samples == known {
-            true => known * copies,
-            false => samples,
+        let mut state = self.state.borrow_mut();
+        let copies = state.copies();
+        let known = *state.samples.get_or_insert(samples);
+        if samples == known {
+            known * copies
+        } else {
+            samples
         }
     }
 
-    /// Copies of each sample on axis 0, itself included.
+    /// How often each sample is on axis 0: once, or `1 + K` times with K drawn labels.
     pub fn copies(&self) -> usize {
-        self.session.borrow().copies()
+        self.state.borrow().copies()
     }
 
-    /// Add a zero leaf to a layer's output whose gradient will be the output error.
+    /// Add a leaf of zeros to a layer's output `y`. The gradient of the leaf is the gradient of the
+    /// loss at the output (the output error).
     ///
-    /// `parameter` lends its autodiff settings where `y` has none.
+    /// The leaf takes the autodiff settings of `y`, or of `parameter` if `y` is not on the graph.
     pub fn tap<const D: usize, const P: usize>(
         &self,
         y: Tensor<D>,
@@ -117,15 +127,18 @@ impl Recorder {
         (y + tap.leaf.clone(), tap)
     }
 
-    /// Make `value` (off the tape) a leaf on the tape of `beside`, or of `parameter` where
-    /// `beside` is not on a tape. For layers that add a per-sample copy of the parameter itself.
+    /// Make `value` a leaf of the autodiff graph. Use it in layers that work with one copy of the
+    /// parameter per sample.
+    ///
+    /// The leaf takes the autodiff settings of `like`, or of `parameter` if `like` is not on the
+    /// graph.
     pub fn leaf<const D: usize, const E: usize, const P: usize>(
         &self,
         value: Tensor<D>,
-        beside: &Tensor<E>,
+        like: &Tensor<E>,
         parameter: &Param<Tensor<P>>,
     ) -> Tap<D> {
-        let strategy = beside
+        let strategy = like
             .gradient_checkpointing_strategy()
             .or_else(|| parameter.base().gradient_checkpointing_strategy());
         let leaf = value.inner().autodiff();
@@ -134,14 +147,14 @@ impl Recorder {
             None => leaf,
         };
         let leaf = leaf.require_grad();
-        self.session.borrow_mut().leaves.push(leaf.clone());
+        self.state.borrow_mut().leaves.push(leaf.clone());
         Tap { leaf }
     }
 
-    /// Record one use of `parameter` by a call whose axis 0 is `batch`, copies included.
+    /// Record one use of `parameter` by a call with `batch` rows on axis 0, copies included.
     ///
-    /// `rule` runs after `backward`; it returns the rows of the parameter, `[batch, P]` in one of
-    /// the forms of [`Rows`], or `None` if the use did not reach the loss.
+    /// `rule` runs after `backward`. It returns the gradient rows of the parameter, `[batch, P]` in
+    /// one of the forms of [`Rows`], or `None` if the use does not affect the loss.
     pub fn record<const D: usize>(
         &self,
         parameter: &Param<Tensor<D>>,
@@ -151,8 +164,8 @@ impl Recorder {
         self.push(parameter.id, None, batch, rule);
     }
 
-    /// Like [`record`](Self::record), for [`Outer`](crate::rows::Outer) rows of a weight that
-    /// stand for its bias as well.
+    /// Like [`record`](Self::record), for [`Outer`](crate::rows::Outer) rows of a weight that also
+    /// hold the rows of its bias.
     pub(crate) fn push(
         &self,
         parameter: ParamId,
@@ -160,18 +173,18 @@ impl Recorder {
         batch: usize,
         rule: impl FnOnce(&Gradients) -> Option<Rows> + 'static,
     ) {
-        let mut session = self.session.borrow_mut();
-        let copies = session.copies();
-        let samples = *session.samples.get_or_insert(batch / copies);
+        let mut state = self.state.borrow_mut();
+        let copies = state.copies();
+        let samples = *state.samples.get_or_insert(batch / copies);
         if batch != samples * copies {
-            session.poison(Error::BatchMismatch {
+            state.poison(Error::BatchMismatch {
                 parameter: parameter.to_string(),
                 expected: samples * copies,
                 found: batch,
             });
             return;
         }
-        session.uses.push(Use {
+        state.uses.push(PendingUse {
             parameter,
             bias,
             rule: Box::new(rule),
@@ -182,39 +195,39 @@ impl Recorder {
     ///
     /// [`Tape::with_factored_rows`]: crate::Tape::with_factored_rows
     pub fn keeps_factors(&self) -> bool {
-        self.session.borrow().factored
+        self.state.borrow().factored
     }
 
-    /// Poison the recording; the first error comes out of `gradients`.
+    /// Let the recording fail: the optimizer returns the first error when it gets the tape.
     pub fn fail(&self, error: Error) {
-        self.session.borrow_mut().poison(error);
+        self.state.borrow_mut().poison(error);
     }
 
-    pub(super) fn session(&self) -> &RefCell<Session> {
-        &self.session
+    pub(super) fn state(&self) -> &RefCell<TapeState> {
+        &self.state
     }
 }
 
-/// A leaf whose gradient is an output error, or a per-sample gradient.
+/// A leaf of the autodiff graph whose gradient is an output error or a per-sample gradient.
 #[derive(Clone)]
 pub struct Tap<const D: usize> {
     leaf: Tensor<D>,
 }
 
 impl<const D: usize> Tap<D> {
-    /// The leaf itself, to be used in the forward pass.
+    /// The leaf, to be used in the forward pass.
     pub fn value(&self) -> Tensor<D> {
         self.leaf.clone()
     }
 
-    /// The gradient at the leaf, off the tape and never below f32; `None` if it did not reach the
-    /// loss.
+    /// The gradient at the leaf, off the autodiff graph and in f32 or f64; `None` if the leaf does
+    /// not affect the loss.
     pub fn error(&self, grads: &Gradients) -> Option<Tensor<D>> {
         self.leaf.grad(grads).map(at_least_f32)
     }
 }
 
-/// Per-sample rows are kept in f32 or f64: products of f16 rows overflow.
+/// Cast half precision to f32. Rows are kept in f32 or f64, because products of f16 rows overflow.
 pub(crate) fn at_least_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     match x.dtype() {
         DType::F32 | DType::F64 => x,
@@ -222,15 +235,15 @@ pub(crate) fn at_least_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// Off the tape, never below f32.
+/// The value off the autodiff graph, in f32 or f64.
 pub(crate) fn constant<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
     at_least_f32(x.clone().inner())
 }
 
 /// Whether a weight is composed by a reparameterization that this crate has no rule for.
 ///
-/// The effective value then stays on the tape, so that factors behind it that train show up in
-/// Burn's gradients and are reported as unrecorded uses, instead of being missed.
+/// The composed value then stays on the autodiff graph. If its factors train, they appear in Burn's
+/// gradients and are reported as unrecorded uses, so none is missed.
 pub(crate) fn is_composed<const D: usize>(weight: &Param<Tensor<D>>) -> bool {
     struct Count(usize);
     impl ModuleVisitor for Count {

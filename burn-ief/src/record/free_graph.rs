@@ -1,15 +1,15 @@
-//! Freeing what a recording without a backward pass leaves behind.
+//! Freeing the autodiff graph of a recording that ends without a backward pass.
 //!
-//! Burn keeps the nodes of its autodiff graph, with the activations that they hold, until a
-//! backward pass runs through the same graph; dropping the tensors does not free them. So a tape
-//! that is dropped early runs the smallest one there is: from one entry of each of its leaves.
+//! Burn keeps the nodes of its autodiff graph, and the activations in them, until a backward pass
+//! runs through the graph. Dropping the tensors does not free them. A tape that is dropped early
+//! therefore runs a very small backward pass: from one entry of each of its leaves.
 
 use burn::tensor::{DType, Tensor};
 
 /// The leaves of a recording.
 #[derive(Default)]
 pub(super) struct Leaves {
-    /// Each makes a node of one entry below its leaf.
+    /// Each makes a tensor of one entry that depends on its leaf.
     nodes: Vec<Box<dyn Fn() -> Tensor<1>>>,
 }
 
@@ -23,16 +23,16 @@ impl Leaves {
         }
     }
 
-    /// Forget the leaves: a backward pass ran.
+    /// Forget the leaves, because a backward pass has freed the graph.
     pub fn clear(&mut self) {
         self.nodes.clear();
     }
 
-    /// Free the graph. What tensors still refer to (a loss that outlives the tape) stays usable,
-    /// and goes with later backward passes.
-    pub fn abandon(&mut self) {
+    /// Free the graph. Nodes that tensors still refer to (a loss that outlives the tape) stay usable;
+    /// later backward passes free them.
+    pub fn free_graph(&mut self) {
         let nodes = std::mem::take(&mut self.nodes);
-        // The sum joins graphs that the loss had not joined yet.
+        // Without a loss, the leaves may belong to separate graphs. The sum joins them.
         let node = nodes.iter().map(|node| node()).reduce(|a, b| a + b);
         drop(nodes);
         if let Some(node) = node {

@@ -1,11 +1,11 @@
 //! How the scalar loss relates to the losses of the samples.
 
-/// The factor α between the scalar loss that `backward` starts from and the sum of the samples'
-/// losses, `loss = α Σ_n l_n`.
+/// The factor α between the scalar loss that `backward` starts from and the losses l_n of the
+/// samples: `loss = α Σ_n l_n`.
 ///
-/// `backward` does not reveal it, and the updates need it: under a rescaled loss the damped
-/// updates change. Declared once, every update of this crate is in **sum form**: the same
-/// damping and step size mean the same thing under every reduction and at every batch size.
+/// `backward` sees only the scalar. It cannot tell whether this is a sum or a mean, but damped
+/// updates depend on it. With the scale declared, every update of this crate is in **sum form**:
+/// the same damping and step size mean the same for every reduction and batch size.
 ///
 /// ```
 /// use burn_ief::{LossScale, Tape};
@@ -16,6 +16,7 @@
 /// # drop(tape);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum LossScale {
     /// The mean over the samples of the batch, α = 1/M.
     #[default]

@@ -1,4 +1,4 @@
-//! Marks in the user's forward pass: inputs, outputs, losses.
+//! Functions that mark tensors in the user's forward pass: inputs, outputs, losses.
 
 use burn::tensor::kind::Basic;
 use burn::tensor::{Gradients, Tensor};
@@ -18,7 +18,7 @@ pub(super) struct OutputMark {
     error: ReadError,
     /// Output of the true copies, `[M, T, C]`.
     value: Tensor<3>,
-    /// `Σ z ∘ dz` over the copies, on the tape.
+    /// `Σ z ∘ dz` over the copies, on the autodiff graph, with `dz` the drawn output gradients.
     surrogate: Option<Tensor<1>>,
     /// `[K * M, T * C]`: output gradients of the copies.
     drawn: Option<Tensor<2>>,
@@ -49,29 +49,30 @@ pub(crate) struct OutputErrors {
 
 /// Mark the model's output (logits) between the model and the loss.
 ///
-/// iEF takes s_n = ‖∂l_n/∂z_n‖² here, whatever the loss; several marked outputs add up. In a
-/// recording with drawn labels the copies are taken off: what is returned has one row per sample.
-/// Outside a recording this is the identity.
+/// iEF needs s_n = ‖∂l_n/∂z_n‖², the squared gradient of the loss of sample n with respect to its
+/// output z_n. This call records it, for any loss. If a model marks several outputs, their s_n add
+/// up. In a recording with drawn labels, the returned tensor has one row per sample, without the
+/// copies. Outside a recording this is the identity.
 ///
 /// # Shapes
 ///
-/// - z: `[M, C]`, or `[M, …, C]` with positions between
-/// - returned: the same, without copies
-pub fn output<const D: usize>(z: Tensor<D>) -> Tensor<D> {
-    output_with(z, Likelihood::Categorical)
+/// - z: `[M, C]`, or `[M, …, C]` with positions in between
+/// - output: the same, without copies
+pub fn mark_output<const D: usize>(z: Tensor<D>) -> Tensor<D> {
+    mark_output_as(z, Likelihood::Categorical)
 }
 
-/// Like [`output`], for a model whose outputs parametrise another distribution.
-pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tensor<D> {
+/// Like [`mark_output`], for a model whose outputs are the parameters of another distribution.
+pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tensor<D> {
     let Some(recorder) = recorder().filter(|_| z.is_tracked()) else {
         return z;
     };
-    let mut session = recorder.session().borrow_mut();
+    let mut state = recorder.state().borrow_mut();
     let dims = z.dims();
-    let copies = session.copies();
-    let samples = *session.samples.get_or_insert(dims[0] / copies);
+    let copies = state.copies();
+    let samples = *state.samples.get_or_insert(dims[0] / copies);
     if dims[0] != samples * copies {
-        session.poison(Error::BatchMismatch {
+        state.poison(Error::BatchMismatch {
             parameter: "the marked output".into(),
             expected: samples * copies,
             found: dims[0],
@@ -80,7 +81,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
     }
     let classes = dims[D - 1];
     let width: usize = dims[1..].iter().product();
-    if let Some(LabelDraw::Enumerate { classes: declared }) = session.labels {
+    if let Some(LabelDraw::Enumerate { classes: declared }) = state.labels {
         for (what, expected, found) in [
             (
                 "positions of an output whose labels are enumerated",
@@ -90,7 +91,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
             ("classes of the marked output", declared, classes),
         ] {
             if expected != found {
-                session.poison(Error::Size {
+                state.poison(Error::Size {
                     what,
                     expected,
                     found,
@@ -99,11 +100,12 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
             }
         }
     }
-    let truth = match copies {
-        1 => z.clone(),
-        _ => z.clone().narrow(0, 0, samples),
+    let truth = if copies == 1 {
+        z.clone()
+    } else {
+        z.clone().narrow(0, 0, samples)
     };
-    // The leaf takes the autodiff settings of z itself.
+    // The leaf takes the autodiff settings of z.
     let zero = Tensor::<1>::zeros([1], (&z.device().inner(), z.dtype()));
     let leaf = zero.unsqueeze::<D>().expand(truth.dims()).autodiff();
     let leaf = match z.gradient_checkpointing_strategy() {
@@ -111,14 +113,14 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
         None => leaf,
     }
     .require_grad();
-    session.leaves.push(leaf.clone());
+    state.leaves.push(leaf.clone());
     let value = truth
         .clone()
         .inner()
         .reshape([samples, width / classes, classes]);
     let truth = truth + leaf.clone();
 
-    let (surrogate, drawn) = match &session.labels {
+    let (surrogate, drawn) = match &state.labels {
         None => (None, None),
         Some(draw) => {
             let drawn_rows = samples * (copies - 1);
@@ -127,7 +129,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
                 .clone()
                 .inner()
                 .reshape([drawn_rows * width / classes, classes]);
-            let mark = session.outputs.len() as u64;
+            let mark = state.outputs.len() as u64;
             let gradient = draw
                 .output_gradients(at_least_f32(flat), mark, likelihood)
                 .cast(z.dtype());
@@ -138,7 +140,7 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
             )
         }
     };
-    session.outputs.push(OutputMark {
+    state.outputs.push(OutputMark {
         likelihood,
         error: Box::new(move |grads| {
             leaf.grad(grads)
@@ -151,11 +153,11 @@ pub fn output_with<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> Tens
     truth
 }
 
-/// Bring an input with the samples on axis 0 (a mask, say) to the batch of the recording.
+/// Repeat an input with the samples on axis 0 (a mask, say) for the copies of the recording.
 ///
-/// Needed only in recordings with drawn labels, and only for tensors that meet recorded
-/// activations without passing through a recorded call; elsewhere the identity.
-pub fn input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
+/// You need it only in recordings with drawn labels, and only for tensors that are combined with
+/// recorded activations without passing through a recorded call. Everywhere else it is the identity.
+pub fn expand_input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
     match recorder() {
         Some(recorder) => recorder.batch(x),
         None => x,
@@ -164,23 +166,23 @@ pub fn input<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
 
 /// Mark the scalar loss that `backward` starts from.
 ///
-/// Needed in recordings with drawn labels, where it carries the loss of the copies along (its
-/// value does not change); elsewhere the identity.
+/// You need it in recordings with drawn labels, where it adds the loss of the copies to the graph.
+/// The value of the loss does not change. Everywhere else it is the identity.
 ///
 /// # Shapes
 ///
 /// - loss: `[1]`
-pub fn loss(loss: Tensor<1>) -> Tensor<1> {
+pub fn mark_loss(loss: Tensor<1>) -> Tensor<1> {
     let Some(recorder) = recorder().filter(|_| loss.is_tracked()) else {
         return loss;
     };
-    let mut session = recorder.session().borrow_mut();
-    session.loss_marked = true;
-    let Some(samples) = session.samples else {
+    let mut state = recorder.state().borrow_mut();
+    state.loss_marked = true;
+    let Some(samples) = state.samples else {
         return loss;
     };
-    let alpha = session.scale.factor(samples);
-    session
+    let alpha = state.scale.factor(samples);
+    state
         .outputs
         .iter_mut()
         .filter_map(|mark| mark.surrogate.take())
@@ -191,24 +193,25 @@ pub fn loss(loss: Tensor<1>) -> Tensor<1> {
         })
 }
 
-/// The mean of per-sample losses `[M]`, marked as the loss; the recording learns its scale.
+/// Take the mean of per-sample losses `[M]` and mark it as the loss.
 ///
-/// The preferred door: no [`LossScale`] need be declared.
+/// Prefer this function: the recording then knows the scale of the loss, and you do not have to
+/// declare a [`LossScale`].
 ///
 /// # Shapes
 ///
 /// - losses: `[M]`, the loss of each sample, not divided by anything
-pub fn mean_loss(losses: Tensor<1>) -> Tensor<1> {
+pub fn mark_mean_loss(losses: Tensor<1>) -> Tensor<1> {
     declare_loss_scale(LossScale::Mean);
-    loss(losses.mean())
+    mark_loss(losses.mean())
 }
 
-/// Declare the loss scale of the recording in progress; nothing happens outside a recording.
+/// Declare the loss scale of the recording in progress, if there is one.
 ///
-/// For code inside the model or a `TrainStep`, which does not see the tape: a token mean knows its
-/// count only after the batch is made.
+/// Use it in code that has no access to the tape (a model or a `TrainStep`), for example for a mean
+/// over tokens whose count is known only after the batch is made.
 pub fn declare_loss_scale(scale: LossScale) {
     if let Some(recorder) = recorder() {
-        recorder.session().borrow_mut().scale = scale;
+        recorder.state().borrow_mut().scale = scale;
     }
 }

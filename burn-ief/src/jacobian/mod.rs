@@ -1,15 +1,15 @@
-//! The per-sample Jacobian as a linear operator.
+//! The per-sample Jacobian J as a linear operator.
 //!
-//! J has one row per sample, the gradient of that sample's loss (in sum form: not divided by
-//! anything) with respect to the trainable parameters, P in all. J itself is never formed; every
-//! product is computed from the form in which the layers recorded their rows.
+//! J has one row per sample: the gradient of the loss of that sample (in sum form, that is, not
+//! divided by the batch size) with respect to the P entries of all trainable parameters. J is never
+//! formed. Every product is computed from the form in which the layers recorded their rows.
 
 mod block;
 mod by_sample;
 mod direction;
-mod from_tape;
 mod gram;
 mod outputs;
+mod recorded_batch;
 mod validate;
 
 use burn::module::ParamId;
@@ -17,12 +17,11 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
 
 use crate::error::Error;
-use crate::linalg::Symmetric;
 
 pub(crate) use block::Block;
 pub(crate) use direction::Direction;
-pub use from_tape::Recorded;
 pub use gram::GramPrecision;
+pub use recorded_batch::RecordedBatch;
 pub use validate::{ValidatedParameter, ValidationReport, validate};
 
 /// A parameter that J has columns for.
@@ -43,14 +42,14 @@ pub struct JacobianParam {
 /// use burn::tensor::{Device, Tensor};
 /// use burn_ief::Tape;
 /// use burn_ief::jacobian::Jacobian;
-/// use burn_ief::nn::LinearRecorded;
+/// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(3, 2).init(&device);
 /// let x = Tensor::<2>::ones([4, 3], &device);
 ///
 /// let tape = Tape::start();
-/// // A mean over the batch, as most losses are: taken out again.
+/// // The loss is a mean over the batch, like most losses. J does not contain the factor 1/M.
 /// let grads = layer.forward_recorded(x).sum_dim(1).mean().backward();
 /// let jacobian = Jacobian::from_tape(tape, grads, &layer)?;
 /// assert_eq!((jacobian.samples(), jacobian.columns()), (4, 8));
@@ -59,7 +58,7 @@ pub struct JacobianParam {
 /// let summed = jacobian.t_matvec(&[1.0; 4])?;
 /// let weight = summed.get::<2>(layer.weight.id).unwrap();
 /// assert!((weight.max().into_scalar::<f32>() - 4.0).abs() < 1e-6);
-/// // J times it, for each sample: 4 for each of the 6 weights and 2 biases.
+/// // J times that gradient is, for each sample, 4 for each of the 6 weights and 2 biases.
 /// assert!((jacobian.matvec(&summed)?[0] - 32.0).abs() < 1e-4);
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
@@ -74,7 +73,7 @@ pub struct Jacobian {
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     samples: usize,
-    /// Rows are stored with the loss scale; this takes it out.
+    /// The stored rows contain the loss scale. Multiplying by this factor removes it.
     pub(crate) scale: f64,
     pub(crate) blocks: Vec<Block>,
     device: Device,
@@ -97,7 +96,7 @@ impl Jacobian {
         &self.params
     }
 
-    /// Paths of parameters that no recorded use reached: their columns are zero.
+    /// Paths of parameters that no recorded call used. Their columns are zero.
     pub fn unused(&self) -> Vec<String> {
         let used = |id| {
             let mut blocks = self.parts.iter().flat_map(|part| &part.blocks);
@@ -113,7 +112,7 @@ impl Jacobian {
         self
     }
 
-    /// Rows of several recordings under one another, for exact large batches from micro-batches.
+    /// Stack the rows of several recordings: an exact large batch from micro-batches.
     ///
     /// # Errors
     ///
@@ -132,7 +131,7 @@ impl Jacobian {
         Ok(first)
     }
 
-    /// The rows `start..start + count` alone.
+    /// Only the rows `start..start + count`.
     ///
     /// # Errors
     ///
@@ -165,7 +164,7 @@ impl Jacobian {
 
     /// Jv for a direction v with an entry for each parameter, `[M]`.
     ///
-    /// Parameters that `v` lacks count as zero.
+    /// Parameters that are missing in `v` count as zero.
     ///
     /// # Errors
     ///
@@ -174,12 +173,12 @@ impl Jacobian {
         Ok(self.image(&Direction::from_gradients(&self.params, v)?))
     }
 
-    /// [`matvec`](Self::matvec) of flattened entries.
+    /// [`matvec`](Self::matvec) for a flattened direction.
     pub(crate) fn image(&self, v: &Direction) -> Vec<f64> {
         self.parts.iter().flat_map(|p| p.matvec(v)).collect()
     }
 
-    /// Jᵀc, ready for an optimizer: Σ_n c_n ∇l_n.
+    /// Jᵀc = Σ_n c_n ∇l_n, as gradients for an optimizer.
     ///
     /// # Errors
     ///
@@ -195,7 +194,7 @@ impl Jacobian {
         Ok(direction.into_gradients(&self.params))
     }
 
-    /// [`t_matvec`](Self::t_matvec) that frees each block as soon as it is used.
+    /// Like [`t_matvec`](Self::t_matvec), but frees the rows of each parameter as soon as they are used.
     ///
     /// # Errors
     ///
@@ -224,9 +223,9 @@ impl Jacobian {
         norms.map(|n| n.max(0.0).sqrt()).collect()
     }
 
-    /// J as dense rows `[M][P]`, columns in the order of [`params`](Self::params), on the host.
+    /// J as dense rows `[M][P]` on the host, with columns in the order of [`params`](Self::params).
     ///
-    /// For small models: it takes M·P numbers.
+    /// It has M·P numbers, so use it for small models.
     pub fn to_dense(&self) -> Vec<Vec<f64>> {
         self.parts
             .iter()
@@ -242,7 +241,7 @@ impl Jacobian {
             .collect()
     }
 
-    /// A direction from its flattened entries, columns in the order of [`params`](Self::params).
+    /// A direction from its P entries, in the order of [`params`](Self::params).
     ///
     /// # Errors
     ///
@@ -272,9 +271,10 @@ impl Jacobian {
                 .iter()
                 .zip(&other.params)
                 .all(|(a, b)| a.id == b.id);
-        match same {
-            true => Ok(()),
-            false => Err(Error::Size {
+        if same {
+            Ok(())
+        } else {
+            Err(Error::Size {
                 what: "parameters shared by two Jacobians",
                 expected: self.params.len(),
                 found: other
@@ -282,7 +282,7 @@ impl Jacobian {
                     .iter()
                     .filter(|p| self.params.iter().any(|q| q.id == p.id))
                     .count(),
-            }),
+            })
         }
     }
 }
@@ -296,7 +296,7 @@ impl Part {
         }
     }
 
-    /// Host coefficients on the device, with the loss scale taken out of the rows.
+    /// The coefficients on the device, multiplied by `scale`.
     fn coefficients(&self, c: &[f64]) -> Tensor<1> {
         let scaled: Vec<f64> = c.iter().map(|c| c * self.scale).collect();
         let data = TensorData::new(scaled, [c.len()]);
@@ -335,7 +335,8 @@ pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
     to_host_scaled(x, 1.0)
 }
 
-/// `scale` x on the host, in one pass: a Gram matrix of a large batch is larger than the caches.
+/// Read `scale` x to the host in one pass, because a Gram matrix of a large batch does not fit into the
+/// caches.
 fn to_host_scaled<const D: usize>(x: Tensor<D>, scale: f64) -> Vec<f64> {
     let data = x.into_data();
     match data.as_slice::<f32>() {
@@ -354,33 +355,13 @@ fn check_size(
     found: usize,
     holds: impl Fn(&usize, &usize) -> bool,
 ) -> Result<(), Error> {
-    match holds(&expected, &found) {
-        true => Ok(()),
-        false => Err(Error::Size {
+    if holds(&expected, &found) {
+        Ok(())
+    } else {
+        Err(Error::Size {
             what,
             expected,
             found,
-        }),
-    }
-}
-
-impl Jacobian {
-    /// Inner products of the samples' gradients, K = J Jᵀ `[M, M]`, read to the host.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
-    pub fn gram(&self) -> Result<Symmetric, Error> {
-        gram::gram(self)
-    }
-
-    /// Inner products with the rows of another Jacobian, J J'ᵀ `[M][M']`, on the host.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Size`] if the two have columns for different parameters.
-    pub fn cross_gram(&self, other: &Self) -> Result<Vec<Vec<f64>>, Error> {
-        self.same_params(other)?;
-        Ok(gram::cross(self, other))
+        })
     }
 }

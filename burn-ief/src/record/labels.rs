@@ -6,17 +6,18 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 
-/// The distribution that an output parametrises; its negative log-likelihood is the loss.
+/// The distribution whose parameters are the model's output. Its negative log-likelihood is the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Likelihood {
-    /// Categorical over the last axis, logits through a softmax: cross-entropy.
+    /// Categorical over the last axis, with the logits as output: cross-entropy.
     #[default]
     Categorical,
     /// Gaussian with unit variance around the output: ½ (z − y)² per entry.
     Gaussian,
 }
 
-/// Which labels the copies of a sample carry.
+/// Which labels the copies of a sample have.
 ///
 /// ```
 /// use burn_ief::{LabelDraw, Tape};
@@ -26,11 +27,12 @@ pub enum Likelihood {
 /// # drop(tape);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum LabelDraw {
-    /// K independent draws per sample; every position of a sequence is drawn by itself.
+    /// K independent draws per sample. In a sequence, the label of every position is drawn.
     ///
-    /// The draws come from a counter-based generator (ChaCha, stream `step`), apart from the
-    /// device's own random state, so that a resumed run draws the same labels.
+    /// The draws come from a counter-based generator (ChaCha, stream `step`) and not from the
+    /// device's random state, so a resumed run draws the same labels.
     Sample {
         /// Draws per sample.
         count: usize,
@@ -61,8 +63,8 @@ impl LabelDraw {
         }
     }
 
-    /// Output gradients of the copies for the logits `[K * N, C]` of the `mark`-th output, scaled
-    /// so that the Fisher matrix is the plain sum of outer products of the copies' rows.
+    /// Output gradients of the copies for the logits `[K * N, C]` of the `mark`-th output. They are
+    /// scaled so that the Fisher matrix is the plain sum of outer products of the copies' rows.
     pub(crate) fn output_gradients(
         &self,
         z: Tensor<2>,
@@ -108,7 +110,7 @@ fn generator(seed: u64, step: u64, mark: u64) -> ChaCha8Rng {
     generator
 }
 
-/// Inverse-CDF draws, one per row of `p [N, C]`.
+/// One draw per row of `p [N, C]`, by inverting the cumulative distribution.
 fn draw_categorical(p: Tensor<2>, generator: &mut ChaCha8Rng) -> Tensor<1, Int> {
     let [rows, classes] = p.dims();
     let uniform: Vec<f64> = (0..rows).map(|_| generator.random::<f64>()).collect();

@@ -1,7 +1,7 @@
-//! Symmetric products on devices whose memory is the host's.
+//! Gram shares on Flex: the lower triangle of a symmetric product.
 //!
-//! Burn has no product that stops at the diagonal, and the blocks that stand in for one are of
-//! shapes that the CPU multiplies below its speed. [faer](https://docs.rs/faer) has one.
+//! Burn has no matrix product that stops at the diagonal. Cutting the triangle into blocks gives
+//! shapes that the CPU multiplies slowly. [faer](https://docs.rs/faer) has a triangular product.
 
 use std::ops::Range;
 
@@ -18,20 +18,21 @@ use rayon::prelude::*;
 
 use crate::flex;
 
-/// Fewest multiplications of a strip: less is not worth the buffers of another thread.
+/// Fewest multiplications of a strip. Each thread allocates packing buffers, which do not pay off
+/// for less work.
 const SHARE: usize = 1 << 24;
 
-/// Rows whose inner products, and a constant, are a factor of a Gram share.
+/// One factor of a Gram share: the inner products of rows, plus a constant.
 #[derive(Debug, Clone)]
 pub(super) struct Factor {
     /// `[M, P]`.
     pub rows: Tensor<2>,
-    /// Added to the inner products.
+    /// Whether 1 is added to the inner products.
     pub constant: bool,
 }
 
-/// The lower triangle of `(L Lᵀ) ∘ (R Rᵀ)`, with the constants, accumulated in `dtype`; `None` on
-/// other devices and in other precisions. What lies above the diagonal is undefined.
+/// The lower triangle of `(L Lᵀ) ∘ (R Rᵀ)`, with the constants, accumulated in `dtype`. The entries
+/// above the diagonal are undefined. Returns `None` on other devices and in other precisions.
 pub(super) fn gram(left: Factor, right: Factor, dtype: DType) -> Option<Tensor<2>> {
     match dtype {
         DType::F32 => hadamard::<f32>(left, right),
@@ -49,7 +50,7 @@ fn hadamard<E: Element + Pod + RealField>(left: Factor, right: Factor) -> Option
     let mut sum = vec![E::default(); samples * samples];
     let work = samples * samples / 2 * (width + other_width);
     match strips(samples, work / SHARE).as_slice() {
-        // Every thread that multiplies keeps packing buffers of its own.
+        // On this thread: rayon's threads would allocate packing buffers.
         [] | [_] => write_both(&left, &right, 0..samples, &mut sum),
         strips => {
             let mut rest = sum.as_mut_slice();
@@ -67,7 +68,7 @@ fn hadamard<E: Element + Pod + RealField>(left: Factor, right: Factor) -> Option
     Some(Tensor::from_data(data, (&device, E::dtype())))
 }
 
-/// The strip's share of the product of both.
+/// Write the rows of `strip` of the product of both factors to `entries`.
 fn write_both<E: Element + Pod + RealField>(
     left: &Products<E>,
     right: &Products<E>,
@@ -86,9 +87,9 @@ fn write_both<E: Element + Pod + RealField>(
     }
 }
 
-/// The rows cut into at most `count` strips, each with about the same share of the triangle.
+/// Split the rows into at most `count` strips with about the same share of the triangle.
 fn strips(samples: usize, count: usize) -> Vec<Range<usize>> {
-    // One for each thread: every strip packs the rows above it anew.
+    // At most one strip per thread, because every strip packs the rows above it again.
     let count = count.clamp(1, rayon::current_num_threads());
     let cut = |at: usize| {
         let share = at as f64 / count as f64;
@@ -98,7 +99,7 @@ fn strips(samples: usize, count: usize) -> Vec<Range<usize>> {
     strips.filter(|strip| !strip.is_empty()).collect()
 }
 
-/// A factor, read where it lies.
+/// A factor whose rows are read in place.
 struct Products<E> {
     rows: FlexTensor,
     samples: usize,
@@ -110,9 +111,10 @@ impl<E: Element + Pod + RealField> Products<E> {
     fn new(factor: Factor) -> Option<Self> {
         let [samples, _] = factor.rows.dims();
         let rows = flex::primitive(&factor.rows)?;
-        let rows = match rows.dtype() == E::dtype() {
-            true => rows,
-            false => Flex::float_cast(rows, E::dtype().into()),
+        let rows = if rows.dtype() == E::dtype() {
+            rows
+        } else {
+            Flex::float_cast(rows, E::dtype().into())
         };
         Some(Self {
             rows: flex::straight(&rows),
@@ -121,8 +123,8 @@ impl<E: Element + Pod + RealField> Products<E> {
         })
     }
 
-    /// The strip's share of the triangle, a rectangle up to the diagonal and a triangle at it, to
-    /// row-major `entries` of `width` columns.
+    /// Write the rows of `strip` of the triangle to row-major `entries` of `width` columns. They are
+    /// a rectangle up to the diagonal block, and the triangle of that block.
     fn write(&self, strip: &Range<usize>, entries: &mut [E], width: usize) {
         entries.fill(self.constant);
         let rows = flex::view::<E>(&self.rows);
@@ -151,7 +153,7 @@ mod tests {
     use burn::tensor::{Device, Distribution};
     use proptest::prelude::*;
 
-    /// Largest distance from plain products, of entries of size 1.
+    /// Largest difference from plain products of entries of size 1.
     fn distance(samples: usize, widths: [usize; 2], constants: [bool; 2], dtype: DType) -> f64 {
         let device = Device::flex();
         let factor = |width: usize, constant| Factor {
@@ -163,7 +165,7 @@ mod tests {
             constant,
         };
         let [left, right] = [0, 1].map(|side| factor(widths[side], constants[side]));
-        let found = gram(left.clone(), right.clone(), dtype).expect("a host device");
+        let found = gram(left.clone(), right.clone(), dtype).expect("a Flex device");
         assert_eq!((found.dims(), found.dtype()), ([samples; 2], dtype));
         let products = |factor: Factor| {
             let rows = factor.rows.cast(DType::F64);
@@ -209,7 +211,7 @@ mod tests {
             rows: Tensor::zeros([3, 0], &Device::flex()),
             constant,
         };
-        let sum = gram(factor(true), factor(true), DType::F32).expect("a host device");
+        let sum = gram(factor(true), factor(true), DType::F32).expect("a Flex device");
         assert_eq!(sum.tril(0).sum().into_scalar::<f32>(), 6.0);
         assert!(gram(factor(true), factor(false), DType::F16).is_none());
     }

@@ -1,12 +1,12 @@
-//! Per-sample gradient rows of one use of a parameter, stored as the layer produced them.
+//! Per-sample gradient rows of one use of a parameter, stored in the form that the layer produced.
 //!
-//! A layer hands its rows over in the cheapest form it has; every product with them (Gram share,
-//! `Jv`, `Jᵀc`) is computed from that form. Which form is chosen for a Gram share depends on its
-//! cost alone, see [`Outer`].
+//! A layer gives its rows in the cheapest form that it has. Every product with them (their share of
+//! the Gram matrix, of `Jv` and of `Jᵀc`) is computed from that form. A Gram share can be computed
+//! in two ways; [`Outer`] takes the cheaper one.
 
 mod dense;
 #[cfg(feature = "flex")]
-mod host;
+mod flex_gram;
 mod lookup;
 mod outer;
 #[cfg(test)]
@@ -20,7 +20,7 @@ pub use outer::Outer;
 pub(crate) use outer::Side;
 use triangular::triangular;
 
-/// Largest number of elements of a temporary (64 MiB in f32), where work can be cut.
+/// Largest number of elements of a temporary (64 MiB in f32) where the work can be split.
 const TEMPORARY: usize = 1 << 24;
 
 /// Per-sample gradient rows of one use of a parameter with P entries, for M samples.
@@ -39,12 +39,13 @@ const TEMPORARY: usize = 1 << 24;
 /// assert_eq!((rows.samples(), rows.len()), (4, 15));
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Rows {
     /// `[M, P]`, one row per sample.
     Dense(Tensor<2>),
-    /// A sum of outer products over positions, the form of a linear layer's weight.
+    /// A sum of outer products over positions: the weight of a linear layer.
     Outer(Outer),
-    /// A scatter-add of vectors into the rows of a table, the form of an embedding.
+    /// Vectors that are added to rows of a table: an embedding.
     Lookup(Lookup),
 }
 
@@ -54,8 +55,8 @@ impl Rows {
         Self::Dense(rows)
     }
 
-    /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`: `left` the inputs
-    /// of the layer, `right` its output errors.
+    /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`. `left` holds the
+    /// inputs of the layer and `right` its output errors.
     ///
     /// # Shapes
     ///
@@ -65,10 +66,10 @@ impl Rows {
         Self::Outer(Outer::new(left, right))
     }
 
-    /// Like [`outer`](Self::outer), for a parameter that is kept the other way round, as `[o, i]`:
-    /// row n is `Σ_t error[n, t]ᵀ input[n, t]`.
+    /// Like [`outer`](Self::outer), for a parameter of shape `[o, i]`: row n is
+    /// `Σ_t error[n, t]ᵀ input[n, t]`.
     ///
-    /// Only the K-FAC family asks which factor holds the inputs.
+    /// The K-FAC family needs to know which factor holds the inputs.
     ///
     /// # Shapes
     ///
@@ -87,7 +88,7 @@ impl Rows {
         }
     }
 
-    /// Number of entries P of a row; a fused bias is not counted.
+    /// Number of entries P of a row, without a fused bias.
     pub fn len(&self) -> usize {
         match self {
             Self::Dense(rows) => rows.dims()[1],
@@ -110,7 +111,7 @@ impl Rows {
         }
     }
 
-    /// Materialise `[M, P]`.
+    /// Dense rows `[M, P]`, computed from the stored form.
     pub fn to_dense(&self) -> Tensor<2> {
         match self {
             Self::Dense(rows) => rows.clone(),
@@ -150,7 +151,7 @@ impl Rows {
         }
     }
 
-    /// Where the rows are, and their precision.
+    /// The device and the precision of the rows.
     pub(crate) fn place(&self) -> (Device, DType) {
         match self {
             Self::Dense(rows) => (rows.device(), rows.dtype()),
@@ -159,8 +160,8 @@ impl Rows {
         }
     }
 
-    /// Rows whose combinations are those of squares: entry by entry for dense rows, position by
-    /// position for the other forms (the cross terms of a sample's positions are left out).
+    /// Squared rows. Dense rows are squared entry by entry. In the other forms every position is
+    /// squared, and the cross terms between positions of a sample are left out.
     pub(crate) fn squared(&self) -> Self {
         match self {
             Self::Dense(rows) => Self::Dense(rows.clone().square()),
@@ -188,7 +189,7 @@ impl Rows {
     }
 }
 
-/// `a b`, the faster way where the device has two.
+/// `a b`, by faer where that is faster than Burn.
 pub(crate) fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
     if let Some(product) = crate::flex::product(&a, &b) {
@@ -197,7 +198,7 @@ pub(crate) fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     a.matmul(b)
 }
 
-/// Cast only where it changes something.
+/// Cast if the dtype differs. A cast to the same dtype would copy.
 fn to_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
 }

@@ -1,0 +1,225 @@
+//! A recording in progress, from its start to the rows of every recorded use.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use burn::module::ParamId;
+use burn::tensor::Gradients;
+
+use super::free_graph::Leaves;
+use super::labels::LabelDraw;
+use super::marks::{OutputErrors, OutputMark};
+use super::scale::LossScale;
+use crate::error::Error;
+use crate::rows::Rows;
+
+thread_local! {
+    /// The recording in progress on this thread.
+    pub(super) static ACTIVE: RefCell<Option<Rc<RefCell<TapeState>>>> = const { RefCell::new(None) };
+}
+
+/// Forms the gradient rows of one recorded use from the result of `backward`; `None` if the use
+/// does not affect the loss.
+type Rule = Box<dyn FnOnce(&Gradients) -> Option<Rows>>;
+
+/// A use of a parameter, or of a weight and its bias together, before `backward`.
+pub(super) struct PendingUse {
+    pub parameter: ParamId,
+    pub bias: Option<ParamId>,
+    pub rule: Rule,
+}
+
+/// What one recording collects.
+pub(super) struct TapeState {
+    pub scale: LossScale,
+    pub labels: Option<LabelDraw>,
+    /// Samples M on axis 0, without copies for drawn labels; known after the first recorded call.
+    pub samples: Option<usize>,
+    pub uses: Vec<PendingUse>,
+    pub outputs: Vec<OutputMark>,
+    pub loss_marked: bool,
+    /// Whether rows stay factored even where dense ones are smaller.
+    pub factored: bool,
+    pub leaves: Leaves,
+    error: Option<Error>,
+}
+
+/// A recording in progress on this thread.
+///
+/// Start a tape before the forward pass, and pass it to the optimizer (or to
+/// [`RecordedBatch::collect`](crate::jacobian::RecordedBatch::collect)) after `backward`. A tape
+/// records the calls of its own thread. Dropping it ends the recording and frees what was kept,
+/// whether or not `backward` ran.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::jacobian::Jacobian;
+/// use burn_ief::nn::ForwardRecorded;
+/// use burn_ief::{LossScale, Tape};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 1).init(&device);
+/// let x = Tensor::<2>::ones([5, 3], &device);
+///
+/// let tape = Tape::start().with_loss_scale(LossScale::Sum);
+/// let grads = layer.forward_recorded(x).sum().backward();
+/// let jacobian = Jacobian::from_tape(tape, grads, &layer)?;
+/// // Five samples with gradient (x, 1): every inner product is 3 + 1.
+/// assert!((jacobian.gram()?.get(0, 4) - 4.0).abs() < 1e-6);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[must_use = "dropping a tape ends its recording"]
+pub struct Tape {
+    state: Rc<RefCell<TapeState>>,
+}
+
+impl Tape {
+    /// Start recording on this thread.
+    ///
+    /// The loss is assumed to be the mean over the batch; declare any other scale with
+    /// [`with_loss_scale`](Self::with_loss_scale).
+    ///
+    /// If a recording is already in progress on this thread, both recordings fail: the optimizer
+    /// returns [`Error::NestedRecording`] when it gets either tape.
+    pub fn start() -> Self {
+        Self::with_state(None)
+    }
+
+    /// Start recording with copies of the batch whose labels are drawn from the model.
+    ///
+    /// Axis 0 of recorded calls then holds every sample `1 + K` times: once with the true label and
+    /// K times with drawn labels. The model has to mark its output and its loss, see
+    /// [`mark_output`](crate::mark_output), [`mark_loss`](crate::mark_loss) and
+    /// [`expand_input`](crate::expand_input).
+    pub fn with_drawn_labels(draw: LabelDraw) -> Self {
+        Self::with_state(Some(draw))
+    }
+
+    fn with_state(labels: Option<LabelDraw>) -> Self {
+        let state = Rc::new(RefCell::new(TapeState {
+            scale: LossScale::Mean,
+            labels,
+            samples: None,
+            uses: Vec::new(),
+            outputs: Vec::new(),
+            loss_marked: false,
+            factored: false,
+            leaves: Leaves::default(),
+            error: None,
+        }));
+        ACTIVE.with_borrow_mut(|active| match active {
+            Some(outer) => {
+                outer.borrow_mut().poison(Error::NestedRecording);
+                state.borrow_mut().poison(Error::NestedRecording);
+            }
+            None => *active = Some(state.clone()),
+        });
+        Self { state }
+    }
+
+    /// Declare how the scalar loss relates to the losses of the samples.
+    pub fn with_loss_scale(self, scale: LossScale) -> Self {
+        self.state.borrow_mut().scale = scale;
+        self
+    }
+
+    /// Keep the inputs and output errors of every layer that has them, even where its per-sample
+    /// gradients would be smaller (convolutions over many positions).
+    ///
+    /// The K-FAC family needs this. It only makes the other methods slower.
+    pub fn with_factored_rows(self) -> Self {
+        self.state.borrow_mut().factored = true;
+        self
+    }
+
+    /// End the recording and collect what it kept.
+    pub(crate) fn finish(self, grads: &Gradients) -> Result<Recording, Error> {
+        self.stop();
+        let mut state = self.state.borrow_mut();
+        state.leaves.clear();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        let samples = state.samples.ok_or(Error::NothingRecorded)?;
+        if state.labels.is_some() && !state.loss_marked {
+            return Err(Error::NoLoss);
+        }
+        let alpha = state.scale.factor(samples);
+        let outputs = std::mem::take(&mut state.outputs)
+            .into_iter()
+            .filter_map(|mark| mark.finish(grads, alpha))
+            .collect();
+        let uses = std::mem::take(&mut state.uses)
+            .into_iter()
+            .filter_map(|pending| {
+                Some(RecordedUse {
+                    rows: (pending.rule)(grads)?,
+                    parameter: pending.parameter,
+                    bias: pending.bias,
+                })
+            })
+            .collect();
+        Ok(Recording {
+            samples,
+            labels: state.labels.take(),
+            alpha,
+            uses,
+            outputs,
+        })
+    }
+
+    fn stop(&self) {
+        ACTIVE.with_borrow_mut(|active| {
+            if active.as_ref().is_some_and(|a| Rc::ptr_eq(a, &self.state)) {
+                *active = None;
+            }
+        });
+    }
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        self.stop();
+        // Freeing runs a backward pass, which may panic. A second panic while one unwinds would
+        // abort the process, so this leaks the graph instead.
+        if !std::thread::panicking()
+            && let Ok(mut state) = self.state.try_borrow_mut()
+        {
+            state.uses.clear();
+            state.outputs.clear();
+            state.leaves.free_graph();
+        }
+    }
+}
+
+impl TapeState {
+    /// Let the recording fail with `error`, unless it has failed already.
+    pub fn poison(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    /// How many rows of axis 0 belong to one sample.
+    pub fn copies(&self) -> usize {
+        1 + self.labels.as_ref().map_or(0, LabelDraw::copies)
+    }
+}
+
+/// What a finished recording holds.
+pub(crate) struct Recording {
+    /// Samples M. Uses have M rows, followed by K copies of M rows with drawn labels.
+    pub samples: usize,
+    pub labels: Option<LabelDraw>,
+    /// The factor α of the scalar loss `α Σ_n l_n`. It is still contained in the rows of uses, but
+    /// not in the output errors.
+    pub alpha: f64,
+    pub uses: Vec<RecordedUse>,
+    pub outputs: Vec<OutputErrors>,
+}
+
+/// A use of a parameter, or of a weight and its bias together, with its gradient rows.
+pub(crate) struct RecordedUse {
+    pub parameter: ParamId,
+    pub bias: Option<ParamId>,
+    pub rows: Rows,
+}
