@@ -9,6 +9,7 @@ pub mod kfac;
 pub mod linalg;
 pub mod nn;
 pub mod optim;
+pub mod params;
 pub mod record;
 pub mod rows;
 #[cfg(feature = "train")]

@@ -3,13 +3,10 @@
 mod config;
 mod descent;
 mod method;
-mod normalize;
 mod previous;
 mod solve;
 
 pub use config::{EfConfig, IefConfig, NgdConfig, SfConfig};
 pub use descent::NaturalDescent;
 pub use method::{NaturalGradient, NaturalStep};
-pub(crate) use normalize::map_gradients;
-pub(crate) use normalize::normalize;
 pub use previous::PreviousUpdate;

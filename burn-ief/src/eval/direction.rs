@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use crate::error::Error;
 #[cfg(feature = "flex")]
 use crate::flex;
-use crate::jacobian::{Direction, JacobianParam};
 use crate::linalg::dot;
-use crate::optim::map_gradients;
+use crate::params::gradients;
+use crate::params::{Direction, ParamInfo};
 
 /// The gradient of the summed loss, from the gradients of a scalar loss that is `factor` times
 /// that sum.
@@ -32,16 +32,16 @@ use crate::optim::map_gradients;
 /// ```
 pub fn gradient<M: Module>(grads: Gradients, module: &M, factor: f64) -> GradientsParams {
     let mut grads = GradientsParams::from_grads(grads, module);
-    map_gradients(module, &mut grads, |_, grad| Some(grad / factor));
+    gradients::map(module, &mut grads, |_, grad| Some(grad / factor));
     grads
 }
 
 /// The trainable parameters of a module that a Fisher matrix is about.
 #[derive(Default)]
 pub(super) struct Trainable {
-    pub params: Vec<JacobianParam>,
+    pub params: Vec<ParamInfo>,
     /// Trainable ones outside the group.
-    others: Vec<JacobianParam>,
+    others: Vec<ParamInfo>,
     /// ‖θ‖² of each of `params`.
     squares: Vec<f64>,
     /// The coarsest precision among them.
@@ -73,7 +73,7 @@ impl Trainable {
     pub fn check(&self, what: &'static str, v: &GradientsParams) -> Result<Checked, Error> {
         let direction = Direction::from_gradients(&self.params, v)?;
         let others = Direction::from_gradients(&self.others, v)?;
-        let has = |params: &[JacobianParam], entries: &Direction| {
+        let has = |params: &[ParamInfo], entries: &Direction| {
             let own = params.iter();
             own.filter(|param| entries.get(param.id).is_some()).count()
         };
@@ -223,11 +223,7 @@ impl ModuleVisitor for Walk<'_> {
         let path = self.path.join(".");
         let inside = |group: &ParamGroup| group.matches(&param.id, Some(&path));
         let inside = self.group.is_none_or(inside);
-        let info = JacobianParam {
-            id: param.id,
-            path,
-            shape: value.shape(),
-        };
+        let info = ParamInfo::at(path, param);
         if !inside {
             self.found.others.push(info);
             return;

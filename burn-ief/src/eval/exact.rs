@@ -5,7 +5,8 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::loss::flattened;
 use crate::error::Error;
-use crate::jacobian::{Direction, Jacobian, JacobianParam, RecordedBatch};
+use crate::jacobian::{Jacobian, RecordedBatch};
+use crate::params::{Direction, ParamInfo};
 use crate::record::{LossScale, Tape};
 
 /// One recorded pass: the gradient of `Σ z ∘ cotangent`, sample by sample.
@@ -82,7 +83,7 @@ impl OutputRows {
     /// u, `[M, T, C]`, beside z.
     pub fn rates(
         &self,
-        params: &[JacobianParam],
+        params: &[ParamInfo],
         direction: &Direction,
         z: &Tensor<3>,
     ) -> Result<Tensor<3>, Error> {

@@ -6,7 +6,8 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use super::exact::record;
 use super::loss::Loss;
 use crate::error::Error;
-use crate::jacobian::{Direction, Jacobian, JacobianParam};
+use crate::jacobian::Jacobian;
+use crate::params::{Direction, ParamInfo};
 use crate::record::LabelDraw;
 
 /// The rows ∇log p of drawn labels, one set for each draw.
@@ -62,11 +63,7 @@ impl DrawnRows {
     ///
     /// Samples are independent: their variances add up. One draw alone shows no variance; then
     /// E r⁴, which bounds it, stands in.
-    pub fn estimate(
-        &self,
-        params: &[JacobianParam],
-        direction: &Direction,
-    ) -> Result<Estimate, Error> {
+    pub fn estimate(&self, params: &[ParamInfo], direction: &Direction) -> Result<Estimate, Error> {
         let direction = direction.clone().into_gradients(params);
         let rates = self.draws.iter().map(|draw| draw.rows.matvec(&direction));
         let rates = rates.collect::<Result<Vec<_>, _>>()?;

@@ -3,7 +3,7 @@
 use burn::module::ParamId;
 use burn::tensor::{DType, Tensor};
 
-use super::direction::Direction;
+use crate::params::Direction;
 use crate::rows::Rows;
 
 /// The row of a parameter is the **sum** over its uses, so its Gram share has cross terms between uses.

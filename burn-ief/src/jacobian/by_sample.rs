@@ -1,12 +1,13 @@
 //! The Jacobian from one backward pass per sample. It is exact for any module and serves as the
 //! reference for everything that is recorded.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::Tensor;
 
-use super::{Block, GramPrecision, Jacobian, JacobianParam, Part};
+use super::{Block, GramPrecision, Jacobian, Part};
 use crate::error::Error;
+use crate::params::{self, Direction};
 use crate::rows::Rows;
 
 impl Jacobian {
@@ -38,30 +39,26 @@ impl Jacobian {
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<Self, Error> {
-        let mut trainable = Trainable::default();
-        module.visit(&mut trainable);
-        let (device, dtype) = trainable.place.ok_or(Error::NothingRecorded)?;
-        let mut rows: Vec<Vec<Tensor<2>>> = vec![Vec::new(); trainable.params.len()];
+        let params = params::trainable(module);
+        let first = params.first().ok_or(Error::NothingRecorded)?;
+        let (device, dtype) = (first.device.clone(), first.dtype);
+        let mut rows: Vec<Vec<Tensor<2>>> = vec![Vec::new(); params.len()];
         for n in 0..samples {
             let grads = GradientsParams::from_grads(loss(module, n).backward(), module);
-            let direction = super::Direction::from_gradients(&trainable.params, &grads)?;
-            for (param, rows) in trainable.params.iter().zip(&mut rows) {
-                let width = param.shape.num_elements();
+            let direction = Direction::from_gradients(&params, &grads)?;
+            for (param, rows) in params.iter().zip(&mut rows) {
+                let width = param.len();
                 rows.push(match direction.get(param.id) {
                     Some(row) => row.reshape([1, width]),
                     None => Tensor::zeros([1, width], (&device, dtype)),
                 });
             }
         }
-        let blocks = trainable
-            .params
-            .iter()
-            .zip(rows)
-            .map(|(param, rows)| Block {
-                parameter: param.id,
-                bias: None,
-                uses: vec![Rows::Dense(Tensor::cat(rows, 0))],
-            });
+        let blocks = params.iter().zip(rows).map(|(param, rows)| Block {
+            parameter: param.id,
+            bias: None,
+            uses: vec![Rows::Dense(Tensor::cat(rows, 0))],
+        });
         Ok(Self {
             parts: vec![Part {
                 samples,
@@ -70,39 +67,8 @@ impl Jacobian {
                 device,
                 dtype,
             }],
-            params: trainable.params,
+            params,
             precision: GramPrecision::default(),
         })
-    }
-}
-
-#[derive(Default)]
-struct Trainable {
-    path: Vec<String>,
-    params: Vec<JacobianParam>,
-    place: Option<(Device, DType)>,
-}
-
-impl ModuleVisitor for Trainable {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !param.is_require_grad() {
-            return;
-        }
-        let value = param.base();
-        self.place
-            .get_or_insert_with(|| (value.device().inner(), value.dtype()));
-        self.params.push(JacobianParam {
-            id: param.id,
-            path: self.path.join("."),
-            shape: value.shape(),
-        });
     }
 }

@@ -2,9 +2,10 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::{Block, Jacobian, JacobianParam, Part, to_host_scaled};
+use super::{Block, Jacobian, Part, to_host_scaled};
 use crate::error::Error;
 use crate::linalg::Symmetric;
+use crate::params::ParamInfo;
 
 /// The precision in which Gram matrices are accumulated from the recorded factors.
 ///
@@ -183,7 +184,7 @@ impl Part {
         }
     }
 
-    pub(super) fn to_dense(&self, params: &[JacobianParam]) -> Vec<Vec<f64>> {
+    pub(super) fn to_dense(&self, params: &[ParamInfo]) -> Vec<Vec<f64>> {
         let mut lines = vec![Vec::new(); self.samples];
         let covers = |block: &&Block| params.iter().any(|param| block.covers(param.id));
         let blocks = self.blocks.iter().filter(covers);

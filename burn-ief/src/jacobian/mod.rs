@@ -6,34 +6,21 @@
 
 mod block;
 mod by_sample;
-mod direction;
 mod gram;
 mod outputs;
 mod recorded_batch;
 mod validate;
 
-use burn::module::ParamId;
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::error::Error;
+use crate::params::{Direction, ParamInfo};
 
 pub(crate) use block::Block;
-pub(crate) use direction::Direction;
 pub use gram::GramPrecision;
 pub use recorded_batch::RecordedBatch;
 pub use validate::{ValidatedParameter, ValidationReport, validate};
-
-/// A parameter that J has columns for.
-#[derive(Debug, Clone)]
-pub struct JacobianParam {
-    /// The parameter's id.
-    pub id: ParamId,
-    /// Its path in the module, fields joined by dots.
-    pub path: String,
-    /// Its shape.
-    pub shape: Shape,
-}
 
 /// The per-sample Jacobian J `[M, P]` of a recorded batch, in sum form.
 ///
@@ -64,7 +51,7 @@ pub struct JacobianParam {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Jacobian {
-    params: Vec<JacobianParam>,
+    params: Vec<ParamInfo>,
     pub(crate) parts: Vec<Part>,
     precision: GramPrecision,
 }
@@ -92,7 +79,7 @@ impl Jacobian {
     }
 
     /// The parameters that J has columns for, in the module's order.
-    pub fn params(&self) -> &[JacobianParam] {
+    pub fn params(&self) -> &[ParamInfo] {
         &self.params
     }
 
@@ -234,7 +221,7 @@ impl Jacobian {
     }
 
     /// Dense rows `[M][p]` of one parameter, on the host.
-    pub(crate) fn rows_of(&self, param: &JacobianParam) -> Vec<Vec<f64>> {
+    pub(crate) fn rows_of(&self, param: &ParamInfo) -> Vec<Vec<f64>> {
         let parts = self.parts.iter();
         parts
             .flat_map(|part| part.to_dense(std::slice::from_ref(param)))

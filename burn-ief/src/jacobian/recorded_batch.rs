@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use burn::module::{Flag, Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::{Flag, Module, Param, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor};
 
-use super::direction::Direction;
 use super::outputs::Outputs;
-use super::{Block, GramPrecision, Jacobian, JacobianParam, Part};
+use super::{Block, GramPrecision, Jacobian, Part};
 use crate::error::Error;
+use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
 use crate::record::{LabelDraw, RecordedUse, Tape};
 use crate::rows::Rows;
 
@@ -53,7 +53,7 @@ pub struct RecordedBatch {
 
 /// Plain gradients of the trainable parameters outside the group.
 pub(crate) struct Rest {
-    params: Vec<JacobianParam>,
+    params: Vec<ParamInfo>,
     gradients: Direction,
 }
 
@@ -83,10 +83,8 @@ impl RecordedBatch {
         group: Option<&ParamGroup>,
     ) -> Result<Self, Error> {
         let recording = tape.finish(&grads);
-        let mut walk = Walk::new(&mut grads, group);
-        module.visit(&mut walk);
-        let walk = walk.done();
-        // Errors of the recording name parameters by id. The walk knows their paths.
+        let walk = Found::walk(module, &mut grads, group);
+        // Errors of the recording know parameters by id; the walk knows their paths.
         let recording = recording.map_err(|error| walk.name(error))?;
         if let Some(module) = walk.batch_norm {
             return Err(Error::BatchNorm { module });
@@ -111,7 +109,8 @@ impl RecordedBatch {
                 _ => vec![block],
             })
             .partition(|block| covered(block));
-        let (device, dtype) = walk.place.ok_or(Error::NothingRecorded)?;
+        let first = walk.natural.first().ok_or(Error::NothingRecorded)?;
+        let (device, dtype) = (first.device.clone(), first.update_dtype());
         if natural.is_empty() {
             return Err(Error::NothingRecorded);
         }
@@ -260,92 +259,59 @@ fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
 struct Walk<'a> {
     grads: &'a mut Gradients,
     group: Option<&'a ParamGroup>,
-    path: Vec<String>,
-    containers: Vec<String>,
     found: Found,
 }
 
 #[derive(Default)]
 struct Found {
-    natural: Vec<JacobianParam>,
-    others: Vec<JacobianParam>,
+    natural: Vec<ParamInfo>,
+    others: Vec<ParamInfo>,
     /// Gradients of `others` that autodiff holds.
     rest: GradientsParams,
     /// Paths of `natural` parameters that autodiff holds gradients of.
     unrecorded: Vec<String>,
     batch_norm: Option<String>,
-    place: Option<(Device, DType)>,
 }
 
-impl<'a> Walk<'a> {
-    fn new(grads: &'a mut Gradients, group: Option<&'a ParamGroup>) -> Self {
-        Self {
+impl Found {
+    fn walk<M: Module>(module: &M, grads: &mut Gradients, group: Option<&ParamGroup>) -> Self {
+        let mut walk = Walk {
             grads,
             group,
-            path: Vec::new(),
-            containers: Vec::new(),
-            found: Found::default(),
-        }
-    }
-
-    fn done(self) -> Found {
-        self.found
+            found: Self::default(),
+        };
+        params::visit(module, &mut walk);
+        walk.found
     }
 }
 
-impl ModuleVisitor for Walk<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.push(name.to_string());
-        self.containers.push(container_type.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-        self.containers.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !param.is_require_grad() {
+impl ParamVisitor for Walk<'_> {
+    fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+        let mut known = self.found.natural.iter().chain(&self.found.others);
+        // A parameter that two layers share is visited twice.
+        if !param.is_require_grad() || known.any(|known| known.id == param.id) {
             return;
         }
-        let path = self.path.join(".");
+        let info = ParamInfo::new(place, param);
         let value = param.base();
-        let info = JacobianParam {
-            id: param.id,
-            path: path.clone(),
-            shape: value.shape(),
-        };
-        if self
-            .group
-            .is_some_and(|group| !group.matches(&param.id, Some(&path)))
-        {
-            self.found.others.push(info);
+        let inside = |group: &ParamGroup| group.matches(&param.id, Some(&info.path));
+        if self.group.is_none_or(inside) {
+            if value.grad(self.grads).is_some() {
+                self.found.unrecorded.push(info.path.clone());
+            }
+            self.found.natural.push(info);
+        } else {
             if let Some(grad) = value.grad_remove(self.grads) {
                 self.found.rest.register(param.id, grad);
             }
-            return;
+            self.found.others.push(info);
         }
-        let dtype = match value.dtype() {
-            DType::F64 => DType::F64,
-            _ => DType::F32,
-        };
-        self.found
-            .place
-            .get_or_insert_with(|| (value.device().inner(), dtype));
-        if value.grad(self.grads).is_some() {
-            self.found.unrecorded.push(path);
-        }
-        self.found.natural.push(info);
     }
 
-    fn visit_flag(&mut self, flag: &Param<Flag>) {
-        let in_batch_norm = self
-            .containers
-            .last()
-            .is_some_and(|c| c == "Struct:BatchNorm");
-        if in_batch_norm && flag.is_enabled() {
-            let module = self.path[..self.path.len() - 1].join(".");
-            self.found.batch_norm.get_or_insert(module);
+    fn flag(&mut self, place: &Place<'_>, flag: &Param<Flag>) {
+        let container = place.containers().last();
+        if container.is_some_and(|name| name == "Struct:BatchNorm") && flag.is_enabled() {
+            self.found.batch_norm.get_or_insert(place.parent());
         }
     }
 }

@@ -226,7 +226,7 @@ impl RowWeights {
 
     /// Mean squares of the rows of a block, for its parameter and its bias.
     pub fn squares(&self, block: &Block) -> Vec<(ParamId, Tensor<1>)> {
-        let mut direction = crate::jacobian::Direction::default();
+        let mut direction = crate::params::Direction::default();
         let squared = Block {
             uses: block
                 .uses

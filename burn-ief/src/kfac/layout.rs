@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Shape, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use super::method::Settings;
-use crate::jacobian::{Direction, JacobianParam};
+use crate::params::{self, Direction, ParamInfo};
 use crate::rows::Side;
 
 /// The covered parameters of a module in its order, a weight and its bias together.
@@ -20,8 +20,8 @@ pub(super) struct Layout {
 
 /// A weight with its bias, or a single parameter.
 pub(super) struct Slot {
-    pub weight: JacobianParam,
-    pub bias: Option<JacobianParam>,
+    pub weight: ParamInfo,
+    pub bias: Option<ParamInfo>,
     pub form: Form,
     pub device: Device,
     pub dtype: DType,
@@ -43,14 +43,20 @@ pub(super) enum Form {
 
 impl Layout {
     pub fn new<M: Module>(module: &M, settings: &Settings) -> Self {
-        let mut walk = Walk {
-            group: settings.group.as_ref(),
-            path: Vec::new(),
-            containers: Vec::new(),
-            slots: Vec::new(),
-        };
-        module.visit(&mut walk);
-        let mut slots = walk.slots;
+        let mut slots: Vec<Slot> = Vec::new();
+        for param in params::matching(module, settings.group.as_ref()) {
+            if let Some(slot) = weight_of(&param, &mut slots) {
+                slot.bias = Some(param);
+            } else {
+                slots.push(Slot {
+                    form: form_of(&param),
+                    device: param.device.clone(),
+                    dtype: param.update_dtype(),
+                    weight: param,
+                    bias: None,
+                });
+            }
+        }
         for slot in &mut slots {
             slot.settle(settings);
         }
@@ -65,7 +71,7 @@ impl Layout {
 }
 
 impl Slot {
-    pub fn params(&self) -> impl Iterator<Item = &JacobianParam> {
+    pub fn params(&self) -> impl Iterator<Item = &ParamInfo> {
         std::iter::once(&self.weight).chain(&self.bias)
     }
 
@@ -168,7 +174,7 @@ pub(super) fn directions(
     layout: &Layout,
     grads: &GradientsParams,
 ) -> Result<Direction, crate::Error> {
-    let params: Vec<JacobianParam> = layout
+    let params: Vec<ParamInfo> = layout
         .slots
         .iter()
         .flat_map(Slot::params)
@@ -177,105 +183,47 @@ pub(super) fn directions(
     Direction::from_gradients(&params, grads)
 }
 
-struct Walk<'a> {
-    group: Option<&'a ParamGroup>,
-    path: Vec<String>,
-    containers: Vec<String>,
-    slots: Vec<Slot>,
-}
-
-impl Walk<'_> {
-    /// The form that the container of a parameter of this shape stands for.
-    fn form(&self, name: &str, shape: &Shape) -> Form {
-        let within = |container: &str| self.containers.iter().any(|c| c == container);
-        let container = self.containers.last().map_or("", String::as_str);
-        let dims = shape.as_slice();
-        let side = match (container, name, dims) {
-            ("Struct:Linear", "weight", [_, _]) => Side::Left,
-            ("Struct:Conv1d" | "Struct:Conv2d", "weight", [_, _, ..]) => Side::Right,
-            // The factors of an adapter; those of an embedding's are look-ups.
-            (_, _, [_, _])
-                if within("Reparameterization")
-                    && !within("Struct:Embedding")
-                    && !within("Struct:Conv1d")
-                    && !within("Struct:Conv2d") =>
-            {
-                Side::Left
-            }
-            _ => return Form::Diagonal,
-        };
-        let first = dims[0];
-        let rest = dims[1..].iter().product();
-        let (inputs, outputs) = match side {
-            Side::Left => (first, rest),
-            Side::Right => (rest, first),
-        };
-        Form::Kronecker {
-            inputs,
-            outputs,
-            input_side: side,
-        }
-    }
-
-    /// The slot of the weight beside this bias, if it has one with factors.
-    fn weight_beside(&mut self, name: &str) -> Option<&mut Slot> {
-        if name != "bias" {
-            return None;
-        }
-        let (_, parent) = self.path.split_last()?;
-        let weight = [parent, &["weight".to_string()]].concat().join(".");
-        let slot = self
-            .slots
-            .iter_mut()
-            .find(|slot| slot.weight.path == weight)?;
-        let factored = matches!(slot.form, Form::Kronecker { .. });
-        (factored && slot.bias.is_none()).then_some(slot)
-    }
-}
-
-impl ModuleVisitor for Walk<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.push(name.to_string());
-        self.containers.push(container_type.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-        self.containers.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
-        let inside = |group: &&ParamGroup| group.matches(&param.id, Some(&path));
-        let known = self.slots.iter().flat_map(Slot::params);
-        // A parameter that two layers share is met twice.
-        if !param.is_require_grad()
-            || !self.group.as_ref().is_none_or(inside)
-            || known.into_iter().any(|slot| slot.id == param.id)
+/// The form that the container of a parameter suggests.
+fn form_of(param: &ParamInfo) -> Form {
+    let within = |container: &str| param.containers.iter().any(|c| c == container);
+    let container = param.containers.last().map_or("", String::as_str);
+    let name = param.path.rsplit('.').next().unwrap_or_default();
+    let dims = param.shape.as_slice();
+    let side = match (container, name, dims) {
+        ("Struct:Linear", "weight", [_, _]) => Side::Left,
+        ("Struct:Conv1d" | "Struct:Conv2d", "weight", [_, _, ..]) => Side::Right,
+        // The factors of an adapter; those of an embedding's are look-ups.
+        (_, _, [_, _])
+            if within("Reparameterization")
+                && !within("Struct:Embedding")
+                && !within("Struct:Conv1d")
+                && !within("Struct:Conv2d") =>
         {
-            return;
+            Side::Left
         }
-        let value = param.base();
-        let info = JacobianParam {
-            id: param.id,
-            path,
-            shape: value.shape(),
-        };
-        let name = self.path.last().cloned().unwrap_or_default();
-        if let Some(slot) = self.weight_beside(&name) {
-            slot.bias = Some(info);
-            return;
-        }
-        let dtype = match value.dtype() {
-            DType::F64 => DType::F64,
-            _ => DType::F32,
-        };
-        self.slots.push(Slot {
-            form: self.form(&name, &info.shape),
-            weight: info,
-            bias: None,
-            device: value.device().inner(),
-            dtype,
-        });
+        _ => return Form::Diagonal,
+    };
+    let first = dims[0];
+    let rest = dims[1..].iter().product();
+    let (inputs, outputs) = match side {
+        Side::Left => (first, rest),
+        Side::Right => (rest, first),
+    };
+    Form::Kronecker {
+        inputs,
+        outputs,
+        input_side: side,
     }
+}
+
+/// The slot of the weight next to this bias, if it has one with factors.
+fn weight_of<'a>(bias: &ParamInfo, slots: &'a mut [Slot]) -> Option<&'a mut Slot> {
+    let parent = bias.path.strip_suffix("bias")?;
+    if !(parent.is_empty() || parent.ends_with('.')) {
+        return None;
+    }
+    let weight = format!("{parent}weight");
+    let slot = slots.iter_mut().find(|slot| slot.weight.path == weight)?;
+    let factored = matches!(slot.form, Form::Kronecker { .. });
+    (factored && slot.bias.is_none()).then_some(slot)
 }

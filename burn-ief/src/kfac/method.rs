@@ -10,8 +10,10 @@ use super::layout::{Form, Layout, Slot};
 use super::options::{Estimate, KroneckerDamping, Others, Sharing};
 use super::state::{KroneckerState, Statistics};
 use crate::error::Error;
-use crate::jacobian::{Direction, Part, RecordedBatch};
-use crate::optim::{NaturalDescent, normalize};
+use crate::jacobian::{Part, RecordedBatch};
+use crate::optim::NaturalDescent;
+use crate::params::Direction;
+use crate::params::gradients::normalize;
 use crate::record::{LabelDraw, Tape};
 
 /// Everything that a configuration says.

@@ -9,7 +9,8 @@ use super::factors::invert;
 use super::layout::{Form, Layout, Slot, directions};
 use super::method::{KroneckerReport, Settings};
 use crate::error::Error;
-use crate::jacobian::{Direction, JacobianParam, to_host};
+use crate::jacobian::to_host;
+use crate::params::{Direction, ParamInfo};
 use crate::update::{Amount, clip_factor};
 
 /// Averaged factors, their inverses and counters, as a module of frozen parameters: Burn's records
@@ -253,7 +254,7 @@ impl KroneckerState {
             .kl_clip
             .map_or(1.0, |bound| clip_factor(report.decrease, bound));
         report.decrease *= report.scale;
-        let params: Vec<JacobianParam> = layout
+        let params: Vec<ParamInfo> = layout
             .slots
             .iter()
             .flat_map(Slot::params)

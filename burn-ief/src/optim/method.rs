@@ -10,10 +10,10 @@ use burn::optim::{GradientsParams, ModuleOptimizer, Optimizer};
 use burn::tensor::Gradients;
 
 use super::descent::NaturalDescent;
-use super::normalize::normalize;
 use super::previous::{Covered, PreviousUpdate};
 use crate::error::Error;
 use crate::jacobian::{GramPrecision, RecordedBatch};
+use crate::params::gradients::normalize;
 use crate::record::{LabelDraw, Tape};
 use crate::update::{Damping, SolveReport};
 

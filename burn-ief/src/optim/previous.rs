@@ -5,7 +5,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Shape, Tensor};
 
 use crate::error::Error;
-use crate::jacobian::{Direction, Jacobian, JacobianParam};
+use crate::jacobian::Jacobian;
+use crate::params::{Direction, ParamInfo};
 
 /// The previous update Δ_prev of a method with `solve_momentum`, as a module of frozen parameters:
 /// Burn's records save and load it.
@@ -47,7 +48,7 @@ struct Column {
 }
 
 impl Column {
-    fn new(param: &JacobianParam) -> Self {
+    fn new(param: &ParamInfo) -> Self {
         Self {
             path: param.path.clone(),
             shape: param.shape.clone(),
@@ -86,7 +87,7 @@ impl PreviousUpdate {
     }
 
     /// Refuse other parameters than those that this was made for.
-    fn fits(&self, params: &[JacobianParam]) -> Result<(), Error> {
+    fn fits(&self, params: &[ParamInfo]) -> Result<(), Error> {
         let count = self.layout.len().max(params.len());
         for index in 0..count {
             let expected = params.get(index).map(Column::new);
@@ -116,7 +117,7 @@ impl PreviousUpdate {
     /// Take what the solve added, `Δ = μΔ_prev + δ`: keep Δ, and put `scale` Δ in the place of δ.
     pub(crate) fn advance(
         &mut self,
-        params: &[JacobianParam],
+        params: &[ParamInfo],
         grads: &mut GradientsParams,
         momentum: f64,
         scale: f64,
@@ -159,7 +160,7 @@ fn is_zero(x: &Tensor<1>) -> bool {
 
 /// A trainable parameter that a natural gradient covers.
 pub(crate) struct Covered {
-    pub param: JacobianParam,
+    pub param: ParamInfo,
     device: Device,
     /// That of the update.
     dtype: DType,
@@ -201,11 +202,7 @@ impl ModuleVisitor for Walk<'_> {
         }
         let value = param.base();
         self.covered.push(Covered {
-            param: JacobianParam {
-                id: param.id,
-                path,
-                shape: value.shape(),
-            },
+            param: ParamInfo::at(path, param),
             device: value.device().inner(),
             dtype: match value.dtype() {
                 DType::F64 => DType::F64,

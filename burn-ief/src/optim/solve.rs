@@ -6,8 +6,9 @@ use burn::optim::GradientsParams;
 use super::method::{NaturalGradient, NaturalStep, Rule};
 use super::previous::{Covered, PreviousUpdate};
 use crate::error::Error;
-use crate::jacobian::{Jacobian, JacobianParam, RecordedBatch};
+use crate::jacobian::{Jacobian, RecordedBatch};
 use crate::linalg::dot;
+use crate::params::ParamInfo;
 use crate::update::{self, Coefficients};
 
 /// What a rule needs beside the Gram matrix.
@@ -131,7 +132,7 @@ impl NaturalGradient {
         scale: f64,
     ) -> Result<(), Error> {
         let covered = Covered::of(module, self.group()).into_iter();
-        let params: Vec<JacobianParam> = covered.map(|covered| covered.param).collect();
+        let params: Vec<ParamInfo> = covered.map(|covered| covered.param).collect();
         previous.advance(&params, grads, self.solve_momentum, scale)
     }
 }

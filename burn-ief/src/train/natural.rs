@@ -14,7 +14,8 @@ use super::stop::Stop;
 use crate::error::Error;
 use crate::jacobian::to_host;
 use crate::kfac::{Kfac, KroneckerReport, KroneckerState, Settings};
-use crate::optim::{NaturalGradient, PreviousUpdate, map_gradients};
+use crate::optim::{NaturalGradient, PreviousUpdate};
+use crate::params::gradients;
 use crate::record::Tape;
 use crate::update::SolveReport;
 
@@ -347,7 +348,7 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for Natural<M> {
             Rule::Kronecker(settings) => settings.covered(&self.model),
         };
         if self.glue.reduction == Reduction::Mean {
-            map_gradients(&self.model, &mut grads, |id, grad| {
+            gradients::map(&self.model, &mut grads, |id, grad| {
                 natural.contains(&id).then(|| grad / shards)
             });
         }

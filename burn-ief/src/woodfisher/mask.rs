@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Shape, Tensor, TensorData};
 
 use super::parameters::{Choice, Found, describe, find, rewrite};
 use crate::error::Error;
-use crate::jacobian::JacobianParam;
+use crate::params::ParamInfo;
 
 /// Which weights of a model are pruned, as a module of frozen parameters: Burn's records save and
 /// load it.
@@ -192,7 +192,7 @@ impl SparsityMask {
     }
 
     /// The covered parameters in a module.
-    pub(crate) fn locate<M: Module>(&self, module: &M) -> Result<Vec<JacobianParam>, Error> {
+    pub(crate) fn locate<M: Module>(&self, module: &M) -> Result<Vec<ParamInfo>, Error> {
         let found = find(module, &Choice::Group(&ParamGroup::all()));
         let columns = self.layout.iter().map(|column| {
             let mut found = found.iter().map(|found| &found.param);

@@ -8,7 +8,8 @@ use super::parameters::{read, rewrite};
 use super::select::{Candidates, select};
 use super::{Curvature, Selection, SparsityMask, WoodFisherConfig};
 use crate::error::Error;
-use crate::jacobian::{Jacobian, JacobianParam, RecordedBatch};
+use crate::jacobian::{Jacobian, RecordedBatch};
+use crate::params::ParamInfo;
 use crate::record::Tape;
 use crate::update::Amount;
 
@@ -55,14 +56,14 @@ pub struct WoodFisher {
 /// A parameter that is pruned.
 #[derive(Debug, Clone)]
 struct Target {
-    param: JacobianParam,
+    param: ParamInfo,
     /// In the order of the blocks.
     pruned: Vec<bool>,
 }
 
 /// The weights of a module, row-major, and what removing them costs.
 struct Costs {
-    params: Vec<JacobianParam>,
+    params: Vec<ParamInfo>,
     weights: Vec<Vec<f64>>,
     saliency: Vec<Vec<f64>>,
 }

@@ -3,7 +3,8 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::{Device, Shape, Tensor};
 
-use crate::jacobian::{JacobianParam, to_host};
+use crate::jacobian::to_host;
+use crate::params::ParamInfo;
 
 /// Which parameters.
 pub(super) enum Choice<'a> {
@@ -24,7 +25,7 @@ impl Choice<'_> {
 
 /// A parameter of a module.
 pub(super) struct Found {
-    pub param: JacobianParam,
+    pub param: ParamInfo,
     pub device: Device,
 }
 
@@ -48,11 +49,7 @@ pub(super) fn find<M: Module>(module: &M, choice: &Choice<'_>) -> Vec<Found> {
             let path = self.path.join(".");
             if self.choice.takes(param, &path) {
                 self.found.push(Found {
-                    param: JacobianParam {
-                        id: param.id,
-                        path,
-                        shape: param.lazy_shape(),
-                    },
+                    param: ParamInfo::at(path, param),
                     device: param.lazy_device().inner(),
                 });
             }
@@ -68,9 +65,9 @@ pub(super) fn find<M: Module>(module: &M, choice: &Choice<'_>) -> Vec<Found> {
 }
 
 /// Values of the given parameters, flattened, on the host.
-pub(super) fn read<M: Module>(module: &M, params: &[JacobianParam]) -> Vec<Vec<f64>> {
+pub(super) fn read<M: Module>(module: &M, params: &[ParamInfo]) -> Vec<Vec<f64>> {
     struct Read<'a> {
-        params: &'a [JacobianParam],
+        params: &'a [ParamInfo],
         values: Vec<Vec<f64>>,
     }
     impl ModuleVisitor for Read<'_> {
@@ -93,11 +90,11 @@ pub(super) fn read<M: Module>(module: &M, params: &[JacobianParam]) -> Vec<Vec<f
 /// Everything else about a parameter stays: its id, and how it takes part in autodiff.
 pub(super) fn rewrite<M: Module>(
     module: M,
-    params: &[JacobianParam],
+    params: &[ParamInfo],
     f: impl Fn(usize, Tensor<1>) -> Tensor<1>,
 ) -> M {
     struct Rewrite<'a, F> {
-        params: &'a [JacobianParam],
+        params: &'a [ParamInfo],
         f: F,
     }
     impl<F: Fn(usize, Tensor<1>) -> Tensor<1>> ModuleMapper for Rewrite<'_, F> {
@@ -132,7 +129,7 @@ pub(super) fn rewrite<M: Module>(
     module.map(&mut Rewrite { params, f })
 }
 
-fn position(params: &[JacobianParam], id: ParamId) -> Option<usize> {
+fn position(params: &[ParamInfo], id: ParamId) -> Option<usize> {
     params.iter().position(|param| param.id == id)
 }
 

@@ -2,7 +2,7 @@
 
 use burn::nn::Embedding;
 use burn::tensor::Tensor;
-use burn_ief::nn::{ForwardRecorded, unembed};
+use burn_ief::nn::unembed;
 
 use crate::adapters::bare;
 
@@ -13,7 +13,7 @@ macro_rules! layers {
             type Output = burn::tensor::Tensor<D>;
 
             fn forward_adapted(&self, input: burn::tensor::Tensor<D>) -> Self::Output {
-                use burn_ief::nn::{ForwardRecorded, unembed};
+                use burn_ief::nn::ForwardRecorded;
                 use $crate::tuner::ForwardLayers;
 
                 $(let input = match <$config>::forward_linear(self, input) {
@@ -33,7 +33,7 @@ macro_rules! layers {
                 &self,
                 ids: burn::tensor::Tensor<2, burn::tensor::Int>,
             ) -> Self::Output {
-                use burn_ief::nn::{ForwardRecorded, unembed};
+                use burn_ief::nn::ForwardRecorded;
                 use $crate::tuner::ForwardLayers;
 
                 $(let ids = match <$config>::forward_embedding(self, ids) {
@@ -48,7 +48,7 @@ macro_rules! layers {
             type Output = burn::tensor::Tensor<4>;
 
             fn forward_adapted(&self, input: burn::tensor::Tensor<4>) -> Self::Output {
-                use burn_ief::nn::{ForwardRecorded, unembed};
+                use burn_ief::nn::ForwardRecorded;
                 use $crate::tuner::ForwardLayers;
 
                 $(let input = match <$config>::forward_conv2d(self, input) {

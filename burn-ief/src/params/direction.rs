@@ -6,7 +6,7 @@ use burn::module::ParamId;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Shape, Tensor};
 
-use super::JacobianParam;
+use super::ParamInfo;
 use crate::error::Error;
 
 /// Flattened tensors by parameter; what is missing is zero.
@@ -87,7 +87,7 @@ impl Direction {
         }
     }
 
-    pub fn from_gradients(params: &[JacobianParam], v: &GradientsParams) -> Result<Self, Error> {
+    pub fn from_gradients(params: &[ParamInfo], v: &GradientsParams) -> Result<Self, Error> {
         let mut direction = Self::default();
         for param in params {
             if let Some(entry) = read(v, param)? {
@@ -99,10 +99,7 @@ impl Direction {
 
     /// Like [`from_gradients`](Self::from_gradients), leaving `v` without them: what is not shared
     /// can be worked on in place.
-    pub fn take_gradients(
-        params: &[JacobianParam],
-        v: &mut GradientsParams,
-    ) -> Result<Self, Error> {
+    pub fn take_gradients(params: &[ParamInfo], v: &mut GradientsParams) -> Result<Self, Error> {
         let mut direction = Self::default();
         for param in params {
             if let Some(entry) = take(v, param)? {
@@ -112,14 +109,14 @@ impl Direction {
         Ok(direction)
     }
 
-    pub fn into_gradients(self, params: &[JacobianParam]) -> GradientsParams {
+    pub fn into_gradients(self, params: &[ParamInfo]) -> GradientsParams {
         let mut grads = GradientsParams::new();
         self.register(params, &mut grads);
         grads
     }
 
     /// Register the entries of `params`.
-    pub fn register(mut self, params: &[JacobianParam], grads: &mut GradientsParams) {
+    pub fn register(mut self, params: &[ParamInfo], grads: &mut GradientsParams) {
         for param in params {
             if let Some(entry) = self.entries.remove(&param.id) {
                 register(grads, param.id, &param.shape, entry);
@@ -134,18 +131,18 @@ fn register(grads: &mut GradientsParams, id: ParamId, shape: &Shape, entry: Tens
 }
 
 /// Read a parameter's entry, flattened.
-fn read(v: &GradientsParams, param: &JacobianParam) -> Result<Option<Tensor<1>>, Error> {
+fn read(v: &GradientsParams, param: &ParamInfo) -> Result<Option<Tensor<1>>, Error> {
     with_rank!(param.shape.num_dims(), D => flatten(v.get::<D>(param.id), param))
 }
 
 /// Take a parameter's entry out, flattened.
-fn take(v: &mut GradientsParams, param: &JacobianParam) -> Result<Option<Tensor<1>>, Error> {
+fn take(v: &mut GradientsParams, param: &ParamInfo) -> Result<Option<Tensor<1>>, Error> {
     with_rank!(param.shape.num_dims(), D => flatten(v.remove::<D>(param.id), param))
 }
 
 fn flatten<const D: usize>(
     entry: Option<Tensor<D>>,
-    param: &JacobianParam,
+    param: &ParamInfo,
 ) -> Result<Option<Tensor<1>>, Error> {
     let Some(entry) = entry else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! One norm over all parameters of an update.
+//! Burn's gradients as a vector over parameters: map, norm, gather.
 
 use std::collections::HashSet;
 
@@ -6,8 +6,8 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 
-/// Apply `f` to the gradient of every parameter of `module`.
-pub(crate) fn map_gradients<M: Module>(
+/// Apply `f` to the gradient of every parameter of `module`, flattened; `None` keeps it.
+pub(crate) fn map<M: Module>(
     module: &M,
     grads: &mut GradientsParams,
     f: impl FnMut(ParamId, Tensor<1>) -> Option<Tensor<1>>,
@@ -43,7 +43,7 @@ pub(crate) fn normalize<M: Module>(
     norm: f64,
 ) {
     let mut squares: Option<Tensor<1>> = None;
-    map_gradients(module, grads, |id, grad| {
+    map(module, grads, |id, grad| {
         if ids.contains(&id) {
             let own = grad.cast(DType::F32).square().sum();
             squares = Some(match squares.take() {
@@ -56,7 +56,7 @@ pub(crate) fn normalize<M: Module>(
     let Some(squares) = squares else { return };
     let length = f64::from(squares.sqrt().into_scalar::<f32>());
     if length > 0.0 && length.is_finite() {
-        map_gradients(module, grads, |id, grad| {
+        map(module, grads, |id, grad| {
             ids.contains(&id).then(|| grad * (norm / length))
         });
     }

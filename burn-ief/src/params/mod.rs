@@ -1,0 +1,15 @@
+//! Everything that walks over a module's parameters.
+//!
+//! [`ParamInfo`] describes one parameter, [`visit`] is the one visitor over a module, [`Direction`]
+//! is a vector over parameters, and [`gradients`] maps, scales and gathers Burn's gradients.
+
+mod direction;
+pub(crate) mod gradients;
+mod info;
+mod precision;
+mod visit;
+
+pub(crate) use direction::Direction;
+pub use info::ParamInfo;
+pub(crate) use info::{matching, trainable};
+pub(crate) use visit::{ParamVisitor, Place, visit};
