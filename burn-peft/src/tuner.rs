@@ -6,6 +6,7 @@
 //! these traits.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, Linear};
@@ -190,24 +191,24 @@ impl<'a> LayerTensors<'a> {
     }
 }
 
-/// What a method's adapters do in the forward pass of a layer. Each call gives the input back as an
-/// error if the layer's weight carries no adapters of this method.
+/// What a method's adapters do in the forward pass of a layer. Each call breaks with the output, or
+/// continues with the input if the layer's weight carries no adapters of this method.
 pub(crate) trait ForwardLayers {
     fn forward_linear<const D: usize>(
         _layer: &Linear,
         input: Tensor<D>,
-    ) -> Result<Tensor<D>, Tensor<D>> {
-        Err(input)
+    ) -> ControlFlow<Tensor<D>, Tensor<D>> {
+        ControlFlow::Continue(input)
     }
 
     fn forward_embedding(
         _table: &Embedding,
         ids: Tensor<2, Int>,
-    ) -> Result<Tensor<3>, Tensor<2, Int>> {
-        Err(ids)
+    ) -> ControlFlow<Tensor<3>, Tensor<2, Int>> {
+        ControlFlow::Continue(ids)
     }
 
-    fn forward_conv2d(_layer: &Conv2d, input: Tensor<4>) -> Result<Tensor<4>, Tensor<4>> {
-        Err(input)
+    fn forward_conv2d(_layer: &Conv2d, input: Tensor<4>) -> ControlFlow<Tensor<4>, Tensor<4>> {
+        ControlFlow::Continue(input)
     }
 }

@@ -100,7 +100,7 @@ fn targets_train_and_the_rest_is_frozen() {
     device.seed(1);
     let plain = Net::new(&device);
     let before = plain.forward(ids(&device));
-    let net = plain.adapt("default", &settings(), &[names()]).unwrap();
+    let net = plain.adapt("default", settings(), &[names()]).unwrap();
     assert!(largest(net.forward(ids(&device)) - before) < 1e-6);
     // Two layers, query and value, A and B of rank 2.
     let report = net.trainable();
@@ -246,10 +246,10 @@ fn a_second_adapter_comes_beside_the_first() {
     let device = Device::flex().autodiff();
     device.seed(4);
     let base = Net::new(&device);
-    let one = base.clone().adapt("one", &settings(), &[names()]).unwrap();
+    let one = base.clone().adapt("one", settings(), &[names()]).unwrap();
     let one = one.map(&mut Shake);
     let first = one.forward(ids(&device));
-    let folder = one.save_adapter("one", &settings(), &[names()]).unwrap();
+    let folder = one.save_adapter("one", settings(), &[names()]).unwrap();
 
     let only_value = LoraConfig::new().with_r(3).with_target_modules(["value"]);
     let both = one.adapt("two", &only_value, &[names()]).unwrap();
@@ -269,8 +269,8 @@ fn a_second_adapter_comes_beside_the_first() {
 fn the_naming_that_knows_every_key_is_used() {
     let device = Device::flex().autodiff();
     let base = Net::new(&device);
-    let net = base.clone().adapt("a", &settings(), &[names()]).unwrap();
-    let folder = net.save_adapter("a", &settings(), &[names()]).unwrap();
+    let net = base.clone().adapt("a", settings(), &[names()]).unwrap();
+    let folder = net.save_adapter("a", settings(), &[names()]).unwrap();
     let schemes = [NameMap::default(), names()];
     assert!(base.clone().load_adapter("a", &folder, &schemes).is_ok());
     let error = base.load_adapter("a", &folder, &[]).unwrap_err();

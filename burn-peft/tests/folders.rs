@@ -39,7 +39,7 @@ fn open(name: &str) -> AdapterFolder {
     AdapterFolder::read(fixtures().join(name)).unwrap()
 }
 
-fn value(path: &Path) -> Value {
+fn value_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -241,10 +241,53 @@ fn a_changed_configuration_is_written_over_the_old_one() {
     assert_eq!(AdapterFolder::read(&path).unwrap(), folder);
     assert_eq!(fs::read_to_string(path.join("README.md")).unwrap(), "mine");
     assert_eq!(fs::read_dir(&path).unwrap().count(), 3);
-    let mut expected = value(&fixtures().join("bert/lora").join(CONFIG));
+    let mut expected = value_of(&fixtures().join("bert/lora").join(CONFIG));
     expected["lora_alpha"] = 4.5.into();
     expected["base_model_name_or_path"] = "größer".into();
-    assert_eq!(value(&path.join(CONFIG)), expected);
+    assert_eq!(value_of(&path.join(CONFIG)), expected);
+}
+
+/// Values that Burn's layers cannot run with are found when a folder is read, with their place.
+#[test]
+fn values_out_of_range_are_refused_with_field_and_file() {
+    for (folder, field, value) in [
+        ("vit/lora", "lora_dropout", 1.0),
+        ("bert/dora", "lora_dropout", 1.0),
+        ("llama/lora", "lora_dropout", -0.5),
+        ("bert/rslora", "lora_alpha", 0.0),
+        ("llama/lora", "lora_alpha", -8.0),
+    ] {
+        let mut config = value_of(&fixtures().join(folder).join(CONFIG));
+        config[field] = value.into();
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path();
+        fs::write(path.join(CONFIG), config.to_string()).unwrap();
+        let weights = fixtures().join(folder).join(WEIGHTS);
+        fs::copy(weights, path.join(WEIGHTS)).unwrap();
+        let error = AdapterFolder::read(path).unwrap_err();
+        let text = error.to_string();
+        for part in [CONFIG, field, "expected"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let Error::InFile { file, source } = error else {
+            panic!("{text}");
+        };
+        assert_eq!(file, path.join(CONFIG));
+        assert!(matches!(*source, Error::Config { field: named, .. } if named == field));
+        // The same range holds for a configuration that is made here.
+        let mut folder = open(folder);
+        let PeftConfig::Lora(config) = &mut folder.config else {
+            panic!("no LoRA");
+        };
+        if field == "lora_dropout" {
+            config.lora_dropout = value;
+        } else {
+            config.lora_alpha = value;
+        }
+        assert!(
+            matches!(folder.check(), Err(Error::Config { field: named, .. }) if named == field)
+        );
+    }
 }
 
 #[test]
@@ -372,10 +415,7 @@ fn older_and_wider_keys_are_read() {
     let mut dora = open("bert/dora");
     let renamed = dora.tensors.into_iter().map(|(key, data)| {
         let old = key.ends_with("lora_magnitude_vector");
-        let key = match old {
-            true => format!("{key}.weight"),
-            false => key,
-        };
+        let key = if old { format!("{key}.weight") } else { key };
         (key, data)
     });
     dora.tensors = renamed.collect();

@@ -328,9 +328,10 @@ fn fuzz(count: u32) {
     };
     let start = Instant::now();
     let outcome = TestRunner::new(config).run(&cases(), |case| {
-        let counter = match read(&files[case.folder], &case)? {
-            true => &whole,
-            false => &refused,
+        let counter = if read(&files[case.folder], &case)? {
+            &whole
+        } else {
+            &refused
         };
         counter.set(counter.get() + 1);
         Ok(())

@@ -1,5 +1,7 @@
 //! IA³ in the forward passes of layers.
 
+use std::ops::ControlFlow;
+
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
@@ -16,9 +18,9 @@ impl ForwardLayers for Ia3Config {
     fn forward_linear<const D: usize>(
         layer: &Linear,
         input: Tensor<D>,
-    ) -> Result<Tensor<D>, Tensor<D>> {
+    ) -> ControlFlow<Tensor<D>, Tensor<D>> {
         let Some(adapters) = Ia3Adapters::of(&layer.weight) else {
-            return Err(input);
+            return ControlFlow::Continue(input);
         };
         let base = Linear {
             weight: bare(&layer.weight),
@@ -27,12 +29,12 @@ impl ForwardLayers for Ia3Config {
         let parts = adapters.parts();
         let input = scaled(input, &parts, Ia3Side::Input, D - 1);
         let output = base.forward_recorded(input);
-        Ok(scaled(output, &parts, Ia3Side::Output, D - 1))
+        ControlFlow::Break(scaled(output, &parts, Ia3Side::Output, D - 1))
     }
 
-    fn forward_conv2d(layer: &Conv2d, input: Tensor<4>) -> Result<Tensor<4>, Tensor<4>> {
+    fn forward_conv2d(layer: &Conv2d, input: Tensor<4>) -> ControlFlow<Tensor<4>, Tensor<4>> {
         let Some(adapters) = Ia3Adapters::of(&layer.weight) else {
-            return Err(input);
+            return ControlFlow::Continue(input);
         };
         let parts = adapters.parts();
         let inputs = parts.iter().any(|(part, _)| part.side == Ia3Side::Input);
@@ -40,7 +42,7 @@ impl ForwardLayers for Ia3Config {
             // A vector is as long as the kernels' own inputs, those of one group. A walk over a
             // module does not see groups, so adapters can get here. The composed weight means the
             // same scales in each group; a recording has no rule for it and says so.
-            return Ok(layer.forward_recorded(input));
+            return ControlFlow::Break(layer.forward_recorded(input));
         }
         let base = Conv2d {
             weight: bare(&layer.weight),
@@ -48,7 +50,7 @@ impl ForwardLayers for Ia3Config {
         };
         let input = scaled(input, &parts, Ia3Side::Input, 1);
         let output = base.forward_recorded(input);
-        Ok(scaled(output, &parts, Ia3Side::Output, 1))
+        ControlFlow::Break(scaled(output, &parts, Ia3Side::Output, 1))
     }
 }
 

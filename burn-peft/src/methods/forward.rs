@@ -17,8 +17,8 @@ macro_rules! layers {
                 use $crate::tuner::ForwardLayers;
 
                 $(let input = match <$config>::forward_linear(self, input) {
-                    Ok(output) => return output,
-                    Err(input) => input,
+                    std::ops::ControlFlow::Break(output) => return output,
+                    std::ops::ControlFlow::Continue(input) => input,
                 };)+
                 self.forward_recorded(input)
             }
@@ -37,8 +37,8 @@ macro_rules! layers {
                 use $crate::tuner::ForwardLayers;
 
                 $(let ids = match <$config>::forward_embedding(self, ids) {
-                    Ok(output) => return output,
-                    Err(ids) => ids,
+                    std::ops::ControlFlow::Break(output) => return output,
+                    std::ops::ControlFlow::Continue(ids) => ids,
                 };)+
                 self.forward_recorded(ids)
             }
@@ -52,8 +52,8 @@ macro_rules! layers {
                 use $crate::tuner::ForwardLayers;
 
                 $(let input = match <$config>::forward_conv2d(self, input) {
-                    Ok(output) => return output,
-                    Err(input) => input,
+                    std::ops::ControlFlow::Break(output) => return output,
+                    std::ops::ControlFlow::Continue(input) => input,
                 };)+
                 self.forward_recorded(input)
             }
