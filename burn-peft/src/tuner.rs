@@ -146,15 +146,9 @@ impl<'a> LayerTensors<'a> {
         }
     }
 
-    /// Add a tensor; an error if the folder has it under two names.
-    pub fn insert(&mut self, part: AdapterPart, data: &'a TensorData) -> Result<(), Error> {
-        if self.tensors.insert(part, data).is_some() {
-            return Err(Error::Key {
-                key: self.key(part),
-                reason: "the same tensor is there under its older name",
-            });
-        }
-        Ok(())
+    /// Add a tensor; false if it is there already.
+    pub fn insert(&mut self, part: AdapterPart, data: &'a TensorData) -> bool {
+        self.tensors.insert(part, data).is_none()
     }
 
     pub fn get(&self, part: AdapterPart) -> Option<&'a TensorData> {

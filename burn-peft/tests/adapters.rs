@@ -301,7 +301,7 @@ fn adapters_switch_mix_and_leave() {
     let unknown = none.with_active_adapters(&[("three", 1.0)]).unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "there is no adapter `three`; the model carries none"
+        "there is no adapter `three`; the model has none"
     );
     let unknown = net.without_adapter("three").unwrap_err();
     assert_eq!(

@@ -334,7 +334,7 @@ fn folders_that_do_not_fit_are_refused() {
     let unknown = net.save_adapter("b", &settings, &[names()]).unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "there is no adapter `b`; the model carries `a`"
+        "there is no adapter `b`; the model has `a`"
     );
     let nothing = LoraConfig::new().with_target_modules(["quer"]);
     let error = base.adapt("a", &nothing, &[names()]).unwrap_err();

@@ -20,7 +20,7 @@ pub(super) fn folder(folder: &AdapterFolder) -> Result<(), Error> {
     let Some(layers) = tuner.layers()? else {
         return Ok(());
     };
-    let modules = by_module(&entries, tuner.prefix())?;
+    let modules = by_module(folder, &entries)?;
     if modules.is_empty() {
         let part = layers.first_part().suffix();
         let key = format!("{}….{part}", tuner.prefix());
@@ -33,18 +33,24 @@ pub(super) fn folder(folder: &AdapterFolder) -> Result<(), Error> {
 
 /// The tensors of every adapted module.
 pub(crate) fn by_module<'a>(
+    folder: &'a AdapterFolder,
     entries: &'a [(AdapterKey, &'a TensorData)],
-    prefix: &'static str,
 ) -> Result<BTreeMap<&'a str, LayerTensors<'a>>, Error> {
+    let prefix = folder.config.tuner().prefix();
     let mut modules = BTreeMap::new();
-    for (key, data) in entries {
+    for (text, (key, data)) in folder.tensors.keys().zip(entries) {
         let AdapterKey::Adapter { module, part } = key else {
             continue;
         };
-        modules
+        let layer = modules
             .entry(module.as_str())
-            .or_insert_with(|| LayerTensors::new(module, prefix))
-            .insert(*part, data)?;
+            .or_insert_with(|| LayerTensors::new(module, prefix));
+        if !layer.insert(*part, data) {
+            return Err(Error::Key {
+                key: text.clone(),
+                reason: "the same tensor is there under another name",
+            });
+        }
     }
     Ok(modules)
 }

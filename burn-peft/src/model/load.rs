@@ -147,7 +147,7 @@ fn adapters(
     census: &Census,
 ) -> Result<Plan, Error> {
     let config = &entries.folder.config;
-    let tensors = by_module(&entries.keys, config.tuner().prefix())?;
+    let tensors = by_module(entries.folder, &entries.keys)?;
     let targets = targets(layers, census, tensors.keys().copied())?;
     let is_target = |module: &str| targets.iter().any(|target| target.module == module);
     if let Some(layer) = tensors.values().find(|layer| !is_target(layer.module)) {
