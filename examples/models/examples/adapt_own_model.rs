@@ -10,7 +10,7 @@ use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::{IefConfig, mark_output};
-use burn_peft::{AdapterFolder, LinearAdapted, LoraSettings, NameMap, Peft};
+use burn_peft::{AdapterFolder, ForwardAdapted, LoraConfig, Peft};
 
 const WIDTH: usize = 16;
 const CLASSES: usize = 4;
@@ -129,14 +129,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("base, the new task   loss {:.4}", task.loss_of(&base));
 
     // ANCHOR: adapt
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(4)
         .with_lora_alpha(8.0)
         .with_target_modules(["up", "down"])
         .with_modules_to_save(["head"]);
-    // Names in files are the paths of the fields: `blocks.0.up`.
-    let names = NameMap::default();
-    let net = base.clone().adapt("default", &settings, &names)?;
+    // Without a `NameMap`, names in files are the paths of the fields: `blocks.0.up`.
+    let net = base.clone().adapt("default", &settings, &[])?;
     println!("{}", net.trainable());
     // ANCHOR_END: adapt
 
@@ -148,11 +147,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // ANCHOR: save
     let parent = tempfile::tempdir()?;
     let folder = parent.path().join("adapter");
-    net.save_adapter("default", &settings, &names)?
+    net.save_adapter("default", &settings, &[])?
         .write(&folder)?;
 
     let read = AdapterFolder::read(&folder)?;
-    let loaded = base.load_adapter("default", &read, &[names])?;
+    let loaded = base.load_adapter("default", &read, &[])?;
     println!("from its folder      loss {:.4}", task.loss_of(&loaded));
     // ANCHOR_END: save
 

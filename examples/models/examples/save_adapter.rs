@@ -8,9 +8,10 @@ use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Int, Tensor};
 use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_ief::{IefConfig, mark_output};
-use burn_peft::config::TaskType;
-use burn_peft::{AdapterFolder, LoraSettings, Peft};
+use burn_peft::settings::TaskType;
+use burn_peft::{AdapterFolder, LoraConfig, Peft};
 
 /// Sequences of the class that their second token tells.
 fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
@@ -42,17 +43,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (ids, labels) = batch(&device);
 
     // ANCHOR: train
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(4)
         .with_lora_alpha(8.0)
         .with_target_modules(["query", "value"])
         // As in PEFT, this also puts the classifier into `modules_to_save`.
         .with_task_type(TaskType::SequenceClassification)
         .with_base_model("tiny-bert");
-    let [names] = &BertForSequenceClassification::names()[..] else {
-        return Err("expected one naming".into());
-    };
-    let mut model = base.clone().adapt("default", &settings, names)?;
+    let names = BertForSequenceClassification::names();
+    let mut model = base.clone().adapt("default", &settings, &names)?;
     println!("{}", model.trainable());
 
     let ief = IefConfig::new().build();
@@ -72,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // ANCHOR_END: train
 
     // ANCHOR: save
-    let folder = model.save_adapter("default", &settings, names)?;
+    let folder = model.save_adapter("default", &settings, &names)?;
     folder.write(&target)?;
     // ANCHOR_END: save
     for (key, data) in &folder.tensors {
@@ -81,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // ANCHOR: again
     let read = AdapterFolder::read(&target)?;
-    let again = base.load_adapter("default", &read, std::slice::from_ref(names))?;
+    let again = base.load_adapter("default", &read, &names)?;
     let logits = |model: &BertForSequenceClassification| {
         // `valid`: without dropout.
         let output = model.valid().forward(BertInput::new(ids.clone().inner()))?;
