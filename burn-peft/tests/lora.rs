@@ -7,9 +7,9 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{DType, Device, Distribution, Int, Tensor};
+use burn_ief::LabelDraw;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::ForwardRecorded;
-use burn_ief::{IefConfig, LabelDraw, SfConfig, Tape, mark_loss, mark_output};
+use burn_ief::prelude::*;
 use burn_peft::{LoraConfig, LoraLinear};
 
 /// Two adapted layers over a sequence, the second without a base bias and used twice.
@@ -197,11 +197,12 @@ fn a_disabled_adapter_is_reported_as_unused() {
     let mut net = Net::new(&LoraConfig::new().with_r(2), &device);
     net.first.enabled = false;
     let (x, y) = batch(&device);
-    let ief = IefConfig::new().build();
-    let tape = ief.start();
+    let mut optim = IefConfig::new().init(&net);
+    let tape = optim.start();
     let loss = cross_entropy(mark_output(net.forward(x)), y);
-    let step = ief.step(tape, loss.backward(), &net).unwrap();
-    assert_eq!(step.report.unused, ["first.adapter.a", "first.adapter.b"]);
+    let step = optim.step_with_report(0.5, net, tape, loss.backward());
+    let (_, report) = step.unwrap();
+    assert_eq!(report.unused, ["first.adapter.a", "first.adapter.b"]);
 }
 
 #[test]
@@ -248,10 +249,9 @@ fn rows_of_drawn_labels_are_the_batchs_where_the_labels_agree() {
     device.seed(8);
     let net = Net::new(&LoraConfig::new().with_r(2), &device);
     let (x, y) = batch(&device);
-    let sf = SfConfig::new().build();
     let mut agreed = [false; 2];
     for step in 0..3 {
-        let tape = sf.start_at(step);
+        let tape = Tape::with_drawn_labels(LabelDraw::sample(1, 0, step));
         let logits = mark_output(net.forward(burn_ief::expand_input(x.clone())));
         let grads = mark_loss(cross_entropy(logits, y.clone())).backward();
         let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();

@@ -9,7 +9,7 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_ief::{IefConfig, mark_output};
+use burn_ief::prelude::*;
 use burn_peft::{AdapterFolder, ForwardAdapted, LoraConfig, Peft};
 
 const WIDTH: usize = 16;
@@ -106,14 +106,12 @@ fn with_adamw(mut net: Net, data: &Data, steps: usize) -> Net {
 // ANCHOR: ief
 /// The same, along the natural gradient of what trains.
 fn with_ief(mut net: Net, data: &Data, steps: usize) -> Result<Net, burn_ief::Error> {
-    let ief = IefConfig::new().build();
-    let mut optim = ief.optimizer();
+    let mut optim = IefConfig::new().init(&net);
     for _ in 0..steps {
-        let tape = ief.start();
-        let logits = mark_output(net.forward(data.x.clone()));
-        let grads = data.loss(logits).backward();
-        let grads = ief.gradients(tape, grads, &net)?;
-        net = optim.step(1.0, net, grads);
+        net = optim.step_closure(0.5, net, |net| {
+            let logits = mark_output(net.forward(data.x.clone()));
+            data.loss(logits)
+        })?;
     }
     Ok(net)
 }

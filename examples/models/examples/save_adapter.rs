@@ -8,8 +8,7 @@ use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Int, Tensor};
 use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
-use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
-use burn_ief::{IefConfig, mark_output};
+use burn_ief::prelude::*;
 use burn_peft::settings::TaskType;
 use burn_peft::{AdapterFolder, LoraConfig, Peft};
 
@@ -54,10 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut model = base.clone().adapt("default", &settings, &names)?;
     println!("{}", model.trainable());
 
-    let ief = IefConfig::new().build();
-    let mut optim = ief.optimizer();
+    let mut optim = IefConfig::new().init(&model);
     for step in 1..=10 {
-        let tape = ief.start();
+        let tape = optim.start();
         let logits = mark_output(model.forward(BertInput::new(ids.clone()))?.logits);
         let cross_entropy = CrossEntropyLossConfig::new().init(&device);
         let loss = cross_entropy.forward(logits, labels.clone());
@@ -65,8 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "step {step:2}  loss {:.4}",
             loss.clone().into_scalar::<f32>()
         );
-        let grads = ief.gradients(tape, loss.backward(), &model)?;
-        model = optim.step(1.0, model, grads);
+        model = optim.step(0.5, model, tape, loss.backward())?;
     }
     // ANCHOR_END: train
 

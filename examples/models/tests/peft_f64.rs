@@ -6,6 +6,7 @@ mod reference;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
 use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_ief::jacobian::Jacobian;
