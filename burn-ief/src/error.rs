@@ -223,9 +223,9 @@ pub enum Error {
 
     /// A method cannot work from one backward pass per sample.
     #[error(
-        "`step_by_sample` works with methods that need the rows of true labels alone (`ief`, `ef`, \
-         `ggt`): methods that draw labels and the K-FAC family need recorded calls; use \
-         `forward_recorded` in the model and `step`"
+        "`step_by_sample` gives gradients alone, and this method needs the inputs and output errors of \
+         the layers as well: call `forward_recorded` in the model and use `step`, or use one of the \
+         methods `ief`, `ef`, `sf`, `ngd`, `ggt`"
     )]
     BySample,
 

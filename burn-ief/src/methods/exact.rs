@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::jacobian::{Jacobian, RecordedBatch, Rest};
 use crate::linalg::dot;
 use crate::params::{Direction, ParamInfo};
-use crate::record::Tape;
+use crate::record::{LabelDraw, Tape};
 use crate::solve::{SolveReport, trust_region_factor};
 
 /// A training method made of an [`UpdateRule`].
@@ -203,9 +203,8 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         }
     }
 
-    /// Copies of the batch need recorded calls.
-    fn takes_rows_by_sample(&self) -> bool {
-        self.rule.labels(0).is_none()
+    fn labels_by_sample(&self, step: u64) -> Result<Option<LabelDraw>, Error> {
+        Ok(self.rule.labels(step))
     }
 
     fn measure(

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::jacobian::{RecordedBatch, Rest};
 use crate::names::named_variants;
 use crate::params::{Direction, ParamInfo};
-use crate::record::Tape;
+use crate::record::{LabelDraw, Tape};
 
 /// How the shards of a step (accumulated batches, devices) become one update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -65,10 +65,13 @@ pub trait Method: Clone + Debug + Send + Sync + 'static {
     /// Start the recording of a shard of this step.
     fn start(&self, step: u64) -> Tape;
 
-    /// Whether the method can work from rows alone, one backward pass per sample, without recorded
-    /// calls.
-    fn takes_rows_by_sample(&self) -> bool {
-        false
+    /// The labels of a step that is recorded sample by sample, without recorded calls.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BySample`] for methods that need recorded calls.
+    fn labels_by_sample(&self, _step: u64) -> Result<Option<LabelDraw>, Error> {
+        Err(Error::BySample)
     }
 
     /// Phase 1: keep what a recorded batch gives.

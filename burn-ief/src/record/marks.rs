@@ -44,7 +44,9 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
     }
     let classes = dims[D - 1];
     let width: usize = dims[1..].iter().product();
-    if let Some(LabelDraw::Enumerate { classes: declared }) = state.labels {
+    let pass = state.sample_pass.as_ref();
+    let draw = state.labels.clone().or(pass.map(|pass| pass.draw.clone()));
+    if let Some(LabelDraw::Enumerate { classes: declared }) = draw {
         for (what, expected, found) in [
             (
                 "positions of an output whose labels are enumerated",
@@ -83,16 +85,15 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
         .reshape([samples, width / classes, classes]);
     let truth = truth + leaf.clone();
 
-    let (surrogate, drawn) = match &state.labels {
-        None => (None, None),
-        Some(draw) => {
+    let mark = state.outputs.len() as u64;
+    let (surrogate, drawn) = match (&state.labels, &state.sample_pass) {
+        (Some(draw), _) => {
             let drawn_rows = samples * (copies - 1);
             let z = z.narrow(0, samples, drawn_rows);
             let flat = z
                 .clone()
                 .inner()
                 .reshape([drawn_rows * width / classes, classes]);
-            let mark = state.outputs.len() as u64;
             let gradient = draw
                 .output_gradients(widen(flat), mark, likelihood)
                 .cast(z.dtype());
@@ -102,6 +103,21 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
                 Some(gradient.reshape([drawn_rows, width])),
             )
         }
+        (None, Some(pass)) => {
+            let count = pass.draw.copies();
+            let flat = z.clone().inner().reshape([width / classes, classes]);
+            let gradient = pass
+                .draw
+                .output_gradients(widen(flat.repeat_dim(0, count)), mark, likelihood)
+                .cast(z.dtype())
+                .reshape([count, width]);
+            let surrogate = pass.copy.checked_sub(1).map(|copy| {
+                let own = gradient.clone().narrow(0, copy, 1);
+                (z.clone() * own.reshape(z.dims())).sum()
+            });
+            (surrogate, Some(gradient))
+        }
+        (None, None) => (None, None),
     };
     state.outputs.push(OutputMark {
         likelihood,
@@ -145,15 +161,19 @@ pub fn mark_loss(loss: Tensor<1>) -> Tensor<1> {
         return loss;
     };
     let alpha = state.scale.factor(samples);
-    state
-        .outputs
-        .iter_mut()
+    let surrogates = state.outputs.iter_mut();
+    let surrogates: Vec<_> = surrogates
         .filter_map(|mark| mark.surrogate.take())
-        .fold(loss, |loss, surrogate| {
-            let surrogate = (surrogate * alpha).cast(loss.dtype());
-            let value = surrogate.clone().inner();
-            loss + (surrogate - value)
-        })
+        .collect();
+    if state.sample_pass.is_some() {
+        // A pass over one copy has the loss of that copy alone.
+        return surrogates.into_iter().reduce(|a, b| a + b).unwrap_or(loss);
+    }
+    surrogates.into_iter().fold(loss, |loss, surrogate| {
+        let surrogate = (surrogate * alpha).cast(loss.dtype());
+        let value = surrogate.clone().inner();
+        loss + (surrogate - value)
+    })
 }
 
 /// Take the mean of per-sample losses `[M]` and mark it as the loss.

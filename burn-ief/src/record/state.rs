@@ -33,6 +33,8 @@ pub(super) struct PendingUse {
 pub(super) struct TapeState {
     pub scale: LossScale,
     pub labels: Option<LabelDraw>,
+    /// Set in a recording of one sample at a time.
+    pub sample_pass: Option<SamplePass>,
     /// Samples M on axis 0, without copies for drawn labels; known after the first recorded call.
     pub samples: Option<usize>,
     pub uses: Vec<PendingUse>,
@@ -42,6 +44,14 @@ pub(super) struct TapeState {
     pub factored: bool,
     pub leaves: Leaves,
     pub error: Option<Error>,
+}
+
+/// One pass over a single sample: with its true label, or as one of its copies with drawn labels.
+pub(super) struct SamplePass {
+    /// The draw of this sample.
+    pub draw: LabelDraw,
+    /// 0 for the true label, k for copy k.
+    pub copy: usize,
 }
 
 impl TapeState {

@@ -10,7 +10,7 @@ use super::free_graph::Leaves;
 use super::labels::LabelDraw;
 use super::output_mark::OutputErrors;
 use super::scale::LossScale;
-use super::state::{ACTIVE, TapeState};
+use super::state::{ACTIVE, SamplePass, TapeState};
 use crate::error::Error;
 use crate::rows::Rows;
 
@@ -66,10 +66,22 @@ impl Tape {
         Self::with_state(Some(draw))
     }
 
+    /// Start the recording of a single sample: with its true label (`copy` 0), or as one of its copies
+    /// with drawn labels. The passes of a sample draw the same labels.
+    pub(crate) fn of_sample(draw: Option<&LabelDraw>, sample: usize, copy: usize) -> Self {
+        let tape = Self::start().with_loss_scale(LossScale::Sum);
+        tape.state.borrow_mut().sample_pass = draw.map(|draw| SamplePass {
+            draw: draw.of_sample(sample),
+            copy,
+        });
+        tape
+    }
+
     fn with_state(labels: Option<LabelDraw>) -> Self {
         let state = Rc::new(RefCell::new(TapeState {
             scale: LossScale::Mean,
             labels,
+            sample_pass: None,
             samples: None,
             uses: Vec::new(),
             outputs: Vec::new(),
@@ -131,7 +143,8 @@ impl Tape {
             return Err(error);
         }
         let samples = state.samples.or(samples).ok_or(Error::NothingRecorded)?;
-        if state.labels.is_some() && !state.loss_marked {
+        let draws = state.labels.is_some() || state.sample_pass.is_some();
+        if draws && !state.loss_marked {
             return Err(Error::NoLoss);
         }
         let alpha = state.scale.factor(samples);
