@@ -10,7 +10,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use burn_ief::LossScale;
-use burn_ief::eval::{Cost, Fisher, Loss, Method, gradient};
+use burn_ief::eval::{Fisher, GammaMethod, LossKind, PassCount, summed_gradient};
 use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -86,13 +86,13 @@ enum Way {
 }
 
 impl Way {
-    fn method(self) -> Option<Method> {
+    fn method(self) -> Option<GammaMethod> {
         match self {
             Self::Pass => None,
-            Self::Auto => Some(Method::Auto),
-            Self::Exact => Some(Method::Exact),
-            Self::Differences => Some(Method::Differences),
-            Self::MonteCarlo(draws) => Some(Method::MonteCarlo { draws, seed: 0 }),
+            Self::Auto => Some(GammaMethod::Auto),
+            Self::Exact => Some(GammaMethod::Exact),
+            Self::Differences => Some(GammaMethod::Differences),
+            Self::MonteCarlo(draws) => Some(GammaMethod::MonteCarlo { draws, seed: 0 }),
         }
     }
 }
@@ -225,7 +225,7 @@ impl<N: Judged> Work<N> {
         let [count] = labels.dims();
         let of = |labels: Tensor<1, Int>| {
             let loss = Self::loss(&net, &batch, labels, &Call::Folded);
-            gradient(loss.backward(), &net, LossScale::Mean.factor(count))
+            summed_gradient(loss.backward(), &net, LossScale::Mean.factor(count))
         };
         // Some other direction: the gradient for other labels.
         let shifted = |k: usize| (labels.clone() + k as i64).remainder_scalar(N::CLASSES as i64);
@@ -247,28 +247,20 @@ impl<N: Judged> Work<N> {
     }
 
     /// One evaluation, or one pass.
-    fn run(&self, way: Way) -> Cost {
+    fn run(&self, way: Way) -> PassCount {
         let Some(method) = way.method() else {
             let loss = Self::loss(&self.net, &self.batch, self.labels.clone(), &Call::Folded);
             let _grads = GradientsParams::from_grads(loss.backward(), &self.net);
-            return Cost {
-                forward: 0,
-                backward: 1,
-            };
+            return PassCount::new(0, 1);
         };
-        let at = Fisher::new(Loss::CrossEntropy)
+        let at = Fisher::new(LossKind::CrossEntropy)
             .with_method(method)
             .at(&self.net, |net| net.logits(&self.batch, &Call::Recorded))
             .expect("finite outputs");
-        let mut total = Cost {
-            forward: 1,
-            backward: 0,
-        };
+        let mut total = PassCount::new(1, 0);
         for direction in &self.directions {
             let quality = at.quality(direction, &self.gradient);
-            let cost = quality.expect("a direction of this model").curvature.cost;
-            total.forward += cost.forward;
-            total.backward += cost.backward;
+            total += quality.expect("a direction of this model").curvature.passes;
         }
         total
     }
@@ -353,14 +345,14 @@ mod tests {
         device.seed(1);
         let work = Work::<Tokens>::new(&device, 1);
         let value = |method| {
-            let at = Fisher::new(Loss::CrossEntropy).with_method(method);
+            let at = Fisher::new(LossKind::CrossEntropy).with_method(method);
             let at = at.at(&work.net, |net| net.logits(&work.batch, &Call::Recorded));
             let quality = at.unwrap().quality(&work.directions[0], &work.gradient);
             let quality = quality.unwrap();
             (quality.gamma(), quality.gamma_error())
         };
-        let (found, error) = value(Method::Differences);
-        let (drawn, standard) = value(Method::MonteCarlo { draws: 8, seed: 3 });
+        let (found, error) = value(GammaMethod::Differences);
+        let (drawn, standard) = value(GammaMethod::MonteCarlo { draws: 8, seed: 3 });
         assert!(error < 0.05 * found, "{found} {error}");
         assert!(
             (found - drawn).abs() < 4.0 * standard + error,

@@ -1,22 +1,22 @@
 //! The errors a caller of this crate can meet.
 //!
 //! Every variant says what happened, where (the parameter's path in the module, or the sample),
-//! what was expected and found, and how to mend it.
+//! what was expected and found, and how to fix it.
 
 use std::fmt;
 
 /// What can go wrong between starting a [`Tape`](crate::Tape) and receiving an update.
 ///
-/// Recording calls themselves never fail: the first error poisons the tape and comes out of
-/// [`Jacobian::from_tape`](crate::jacobian::Jacobian::from_tape), and so out of every optimizer's
-/// `gradients`.
+/// Recording calls themselves never fail: the first error poisons the tape and is returned by
+/// [`RecordedBatch::collect`](crate::jacobian::RecordedBatch::collect), and so by every step of an
+/// optimizer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A second recording was started on the thread while one was in progress.
     #[error(
-        "a recording is already in progress on this thread: pass the first tape to `gradients` \
-         (or drop it) before the next one is started"
+        "a recording is already in progress on this thread: step with the first tape \
+         (or drop it) before you start the next one"
     )]
     NestedRecording,
 
@@ -39,7 +39,7 @@ pub enum Error {
     #[error(
         "{} trainable parameter(s) were used outside the recording: {}. Call the recorded form of \
          the layer (`forward_recorded`, `expand_param`), freeze the parameter, or leave it to \
-         another optimizer with `with_group`",
+         another optimizer with `StepOptions::with_group` and `with_rest`",
         parameters.len(), Listed(parameters)
     )]
     UnrecordedUse {
@@ -78,7 +78,7 @@ pub enum Error {
     )]
     NoOutput,
 
-    /// A recording with sampled labels was not told which scalar is the loss.
+    /// A recording with sampled labels does not know which scalar is the loss.
     #[error(
         "this recording draws labels from the model, but its loss was not marked: pass the scalar \
          loss through `burn_ief::mark_loss` (or the per-sample losses through `burn_ief::mark_mean_loss`) \
@@ -93,12 +93,20 @@ pub enum Error {
     )]
     NoSampledLabels,
 
-    /// A `TrainStep` under `Natural` returned plain gradients.
+    /// A `TrainStep` under `NaturalModel` returned plain gradients.
     #[error(
         "the model's `TrainStep::step` returned plain gradients: end it with \
          `burn_ief::train::train_output(self, grads, item)` instead of `TrainOutput::new`"
     )]
     PlainTrainStep,
+
+    /// Replicas of a model step by themselves.
+    #[error(
+        "two threads took the same training step with clones of one `NaturalModel`: the `ddp` strategy, \
+         in which every device steps by itself, is not supported; use `ExecutionStrategy::multi`, and \
+         wrap the model anew for each training"
+    )]
+    SeparateReplicas,
 
     /// Nothing trainable was recorded.
     #[error(
@@ -107,8 +115,18 @@ pub enum Error {
     )]
     NothingRecorded,
 
+    /// There is no trainable parameter to differentiate with respect to.
+    #[error(
+        "no trainable parameter of the module (or of the group) takes part in its outputs: put \
+         the module on an autodiff device, do not freeze all of its parameters, or choose \
+         another group"
+    )]
+    NothingTrainable,
+
     /// A recorded parameter does not belong to the module that was passed.
-    #[error("recorded parameter {id} is not a parameter of the module passed to `gradients`")]
+    #[error(
+        "recorded parameter {id} is not a parameter of the module: pass the module whose calls were recorded"
+    )]
     ForeignParameter {
         /// The parameter's id.
         id: String,
@@ -146,7 +164,7 @@ pub enum Error {
     },
 
     /// A configuration field is out of its range.
-    #[error("configuration field `{field}` is {value}: {expected}")]
+    #[error("configuration field `{field}`: expected {expected}, found {value}")]
     Config {
         /// Name of the field.
         field: &'static str,
@@ -156,32 +174,83 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// The method keeps its previous update, and was called without it.
+    /// What a method keeps between steps was made for other parameters or another method.
     #[error(
-        "`solve_momentum` needs the update of the previous step: make a place for it with \
-         `new_state` before the loop and call `gradients_with` (or `step_with`), or train through \
-         `burn_ief::train::Natural`"
-    )]
-    NoState,
-
-    /// What a method keeps between steps was made for other parameters.
-    #[error(
-        "the previous update holds {found} where this module trains {expected}: it belongs to \
-         another module, parameter group or setting of trainable parameters; start again with \
-         `new_state`"
+        "the {state} does not belong to this model and method: expected {expected}, found {found}; \
+         make the optimizer with `init(&model)`, and load records of the same model, parameter group \
+         and configuration"
     )]
     ForeignState {
-        /// The first parameter that differs, with its shape, or that there is none.
+        /// Which state.
+        state: &'static str,
+        /// What this model and method need.
         expected: String,
-        /// What is kept in its place.
+        /// What the state holds.
         found: String,
     },
+
+    /// A name is not one of a list.
+    #[error("unknown {what}: expected one of {expected}, found `{found}`")]
+    UnknownName {
+        /// What it should name.
+        what: &'static str,
+        /// The known names.
+        expected: String,
+        /// The name that was found.
+        found: String,
+    },
+
+    /// A record of an optimizer cannot be read or does not fit.
+    #[error("the record of the optimizer cannot be loaded: {reason}")]
+    Record {
+        /// Burn's description of the cause.
+        reason: String,
+    },
+
+    /// An update is NaN or infinite.
+    #[error(
+        "the update holds NaN or infinity: lower the step size, raise the damping, or bound the step \
+         with `trust_region` (exact methods) or `kl_clip` (K-FAC family)"
+    )]
+    NonFiniteUpdate,
+
+    /// A rule solved for the parameters where the coefficients of rows were asked for.
+    #[error(
+        "the update is not a combination of rows: there are no more parameters than drawn rows, and \
+         the rule solved for the parameters; match on `Solution::Parameters`"
+    )]
+    NoCoefficients,
+
+    /// A method cannot work from one backward pass per sample.
+    #[error(
+        "`step_by_sample` works with methods that need the rows of true labels alone (`ief`, `ef`, \
+         `ggt`): methods that draw labels and the K-FAC family need recorded calls; use \
+         `forward_recorded` in the model and `step`"
+    )]
+    BySample,
+
+    /// A step was asked for before any batch was accumulated.
+    #[error(
+        "there is nothing to step with: call `accumulate` for each batch before `step_accumulated`"
+    )]
+    NothingAccumulated,
 
     /// An eigendecomposition did not converge.
     #[error("the {size} x {size} eigendecomposition did not converge")]
     Eigen {
         /// Number of rows of the matrix.
         size: usize,
+    },
+
+    /// A matrix that a Cholesky factorisation needs is not positive definite.
+    #[error("{what} ({size} x {size}) is not positive definite in f64: {fix}")]
+    NotPositiveDefinite {
+        /// Which matrix.
+        what: &'static str,
+        /// Number of rows of the matrix.
+        size: usize,
+        /// What to change.
+        fix: &'static str,
     },
 
     /// The Kronecker factors or the update of a layer hold NaN or infinity.
@@ -248,6 +317,18 @@ pub enum Error {
         parameter: String,
     },
 
+    /// A weight to be pruned, or what its removal costs, is NaN or infinite.
+    #[error(
+        "{what} of `{parameter}` are NaN or infinite: check that the weights of the model are \
+         finite, and raise the damping of the Fisher matrix"
+    )]
+    NonFiniteWeights {
+        /// Which quantity.
+        what: &'static str,
+        /// Path of the parameter in the module.
+        parameter: String,
+    },
+
     /// The loss does not change along a direction, so its quality is not defined.
     #[error(
         "the loss does not change along the direction: its inner product with the gradient is \
@@ -271,6 +352,27 @@ pub enum Error {
         /// The allowed difference.
         tolerance: f64,
     },
+}
+
+impl Error {
+    /// A configuration field that is out of its range.
+    ///
+    /// `expected` completes the sentence "expected …, found `value`".
+    ///
+    /// ```
+    /// use burn_ief::Error;
+    ///
+    /// let error = Error::config("draws", 0, "at least 1");
+    /// let text = "configuration field `draws`: expected at least 1, found 0";
+    /// assert_eq!(error.to_string(), text);
+    /// ```
+    pub fn config(field: &'static str, value: impl fmt::Display, expected: &'static str) -> Self {
+        Self::Config {
+            field,
+            value: value.to_string(),
+            expected,
+        }
+    }
 }
 
 /// Comma-separated, cut after eight entries.
@@ -306,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn unrecorded_use_names_paths_and_the_mend() {
+    fn unrecorded_use_names_paths_and_the_fix() {
         let error = Error::UnrecordedUse {
             parameters: vec!["head.weight".into(), "head.bias".into()],
         };

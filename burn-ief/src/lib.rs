@@ -6,21 +6,21 @@ pub mod eval;
 #[cfg(feature = "flex")]
 pub mod flex;
 pub mod jacobian;
-pub mod kfac;
-pub mod linalg;
+pub(crate) mod linalg;
+pub mod methods;
+mod names;
 pub mod nn;
 pub mod optim;
 pub mod params;
+pub mod prelude;
+pub mod prune;
 pub mod record;
 pub mod rows;
+pub mod solve;
 #[cfg(feature = "train")]
 pub mod train;
-pub mod update;
-pub mod woodfisher;
 
 pub use error::Error;
-pub use kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig};
-pub use optim::{EfConfig, IefConfig, NaturalGradient, NgdConfig, SfConfig};
 pub use record::{
     LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, expand_input, mark_loss,
     mark_mean_loss, mark_output, mark_output_as, recorder,

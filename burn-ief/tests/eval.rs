@@ -7,7 +7,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 use burn_ief::Error;
 use burn_ief::Tape;
-use burn_ief::eval::{Fisher, Loss, Method, gradient};
+use burn_ief::eval::{Fisher, GammaMethod, LossKind, summed_gradient};
 use burn_ief::nn::ForwardRecorded;
 
 const SAMPLES: usize = 6;
@@ -53,17 +53,17 @@ fn some_gradient(net: &Net, x: &Tensor<2>) -> GradientsParams {
     some_scaled(net, x, 1.0)
 }
 
-fn fisher(method: Method) -> Fisher {
-    Fisher::new(Loss::CrossEntropy).with_method(method)
+fn fisher(method: GammaMethod) -> Fisher {
+    Fisher::new(LossKind::CrossEntropy).with_method(method)
 }
 
 #[test]
 fn few_outputs_are_exact_and_many_take_differences_at_most_three_passes() {
     let device = device();
-    for (classes, expected) in [(10, Method::Exact), (11, Method::Differences)] {
+    for (classes, expected) in [(10, GammaMethod::Exact), (11, GammaMethod::Differences)] {
         let (net, x) = (Net::new(classes, &device), inputs(&device));
         let calls = std::cell::Cell::new(0);
-        let at = Fisher::new(Loss::CrossEntropy).at(&net, |net| {
+        let at = Fisher::new(LossKind::CrossEntropy).at(&net, |net| {
             calls.set(calls.get() + 1);
             net.forward(x.clone())
         });
@@ -71,12 +71,12 @@ fn few_outputs_are_exact_and_many_take_differences_at_most_three_passes() {
         let delta = some_gradient(&net, &x);
         let curvature = at.curvature(&delta).unwrap();
         assert_eq!(curvature.method, expected);
-        let cost = curvature.cost;
-        assert_eq!(calls.get(), 1 + cost.forward + cost.backward);
-        if expected == Method::Differences {
+        let passes = curvature.passes;
+        assert_eq!(calls.get(), 1 + passes.forward + passes.backward);
+        if expected == GammaMethod::Differences {
             // A forward pass is about a third of a training pass.
             assert!((4..=5).contains(&calls.get()), "{}", calls.get());
-            assert_eq!(cost.backward, 0);
+            assert_eq!(passes.backward, 0);
         }
     }
 }
@@ -86,11 +86,11 @@ fn an_unrecorded_model_falls_back_to_differences() {
     let device = device();
     let (net, x) = (Net::new(3, &device), inputs(&device));
     let delta = some_gradient(&net, &x);
-    let auto = fisher(Method::Auto);
+    let auto = fisher(GammaMethod::Auto);
     let at = auto.at(&net, |net| net.forward_plain(x.clone())).unwrap();
     let found = at.curvature(&delta).unwrap();
-    assert_eq!(found.method, Method::Differences);
-    let exact = fisher(Method::Exact);
+    assert_eq!(found.method, GammaMethod::Differences);
+    let exact = fisher(GammaMethod::Exact);
     let at = exact.at(&net, |net| net.forward_plain(x.clone())).unwrap();
     let error = at.curvature(&delta).unwrap_err();
     assert!(
@@ -111,13 +111,13 @@ fn methods_agree_in_f32_with_dropout_in_the_model() {
             .unwrap();
         at.curvature(&delta).unwrap()
     };
-    let (exact, again) = (at(Method::Exact), at(Method::Exact));
+    let (exact, again) = (at(GammaMethod::Exact), at(GammaMethod::Exact));
     assert_eq!(exact, again);
-    let differences = at(Method::Differences);
+    let differences = at(GammaMethod::Differences);
     let off = (differences.value / exact.value - 1.0).abs();
     assert!(off < 2e-3, "{off}");
     assert!((differences.value - exact.value).abs() <= differences.error);
-    let drawn = at(Method::MonteCarlo {
+    let drawn = at(GammaMethod::MonteCarlo {
         draws: 400,
         seed: 9,
     });
@@ -125,14 +125,14 @@ fn methods_agree_in_f32_with_dropout_in_the_model() {
     assert!(off < 4.0 * drawn.error, "{off} {}", drawn.error);
     assert_eq!(
         drawn,
-        at(Method::MonteCarlo {
+        at(GammaMethod::MonteCarlo {
             draws: 400,
             seed: 9
         })
     );
     assert_ne!(
         drawn,
-        at(Method::MonteCarlo {
+        at(GammaMethod::MonteCarlo {
             draws: 400,
             seed: 8
         })
@@ -147,14 +147,14 @@ fn differences_find_their_step() {
     let mut net = Net::new(12, &device);
     let delta = some_gradient(&net, &x);
     let reference = {
-        let at = fisher(Method::Exact)
+        let at = fisher(GammaMethod::Exact)
             .at(&net, |net| net.forward(x.clone()))
             .unwrap();
         at.curvature(&delta).unwrap().value
     };
     for length in [1e-12, 1e-3, 1e3, 1e12] {
         let longer = some_scaled(&net, &x, length);
-        let at = fisher(Method::Differences).at(&net, |net| net.forward(x.clone()));
+        let at = fisher(GammaMethod::Differences).at(&net, |net| net.forward(x.clone()));
         let found = at.unwrap().curvature(&longer).unwrap().value / (length * length);
         assert!(
             (found / reference - 1.0).abs() < 5e-3,
@@ -173,7 +173,7 @@ fn differences_find_their_step() {
             .unwrap();
         at.curvature(&delta).unwrap().value
     };
-    let (exact, found) = (at(Method::Exact), at(Method::Differences));
+    let (exact, found) = (at(GammaMethod::Exact), at(GammaMethod::Differences));
     assert!((found / exact - 1.0).abs() < 1e-3, "{found} {exact}");
 }
 
@@ -181,14 +181,14 @@ fn some_scaled(net: &Net, x: &Tensor<2>, length: f64) -> GradientsParams {
     let z = net.forward_plain(x.clone());
     let targets = Tensor::<1, Int>::arange(0..z.dims()[1] as i64, &z.device());
     let targets = targets.float().unsqueeze::<2>();
-    gradient((z - targets).square().sum().backward(), net, 1.0 / length)
+    summed_gradient((z - targets).square().sum().backward(), net, 1.0 / length)
 }
 
 #[test]
 fn directions_that_do_not_fit_are_refused() {
     let device = device();
     let (net, x) = (Net::new(4, &device), inputs(&device));
-    let at = fisher(Method::Auto)
+    let at = fisher(GammaMethod::Auto)
         .at(&net, |net| net.forward(x.clone()))
         .unwrap();
     let g = some_gradient(&net, &x);
@@ -241,7 +241,7 @@ fn directions_that_do_not_fit_are_refused() {
         Tensor::<2>::zeros([32, 4], &device.clone().inner()),
     );
     assert_eq!(at.quality(&zero, &g).unwrap_err(), Error::ZeroSlope);
-    for method in [Method::Exact, Method::Differences] {
+    for method in [GammaMethod::Exact, GammaMethod::Differences] {
         let at = fisher(method)
             .at(&net, |net| net.forward(x.clone()))
             .unwrap();
@@ -255,7 +255,9 @@ fn batches_and_settings_that_do_not_fit_are_refused() {
     let (net, x) = (Net::new(4, &device), inputs(&device));
     let forward = |net: &Net| net.forward(x.clone());
     let padding = Tensor::<2, Bool>::full([SAMPLES, 2], false, &device);
-    let refused = fisher(Method::Auto).with_padding(padding).at(&net, forward);
+    let refused = fisher(GammaMethod::Auto)
+        .with_padding(padding)
+        .at(&net, forward);
     assert_eq!(
         refused.err(),
         Some(Error::Size {
@@ -264,20 +266,20 @@ fn batches_and_settings_that_do_not_fit_are_refused() {
             found: 2
         })
     );
-    let refused = fisher(Method::MonteCarlo { draws: 0, seed: 0 }).at(&net, forward);
+    let refused = fisher(GammaMethod::MonteCarlo { draws: 0, seed: 0 }).at(&net, forward);
     assert!(matches!(
         refused.err(),
         Some(Error::Config { field: "draws", .. })
     ));
     let frozen = net.clone().no_grad();
-    let refused = fisher(Method::Auto).at(&frozen, forward);
-    assert_eq!(refused.err(), Some(Error::NothingRecorded));
+    let refused = fisher(GammaMethod::Auto).at(&frozen, forward);
+    assert_eq!(refused.err(), Some(Error::NothingTrainable));
     let broken = |net: &Net| {
         let z = net.forward(x.clone());
         let row = Tensor::<2>::full([1, 4], f32::INFINITY, &z.device());
         z.slice_assign([2..3, 0..4], row)
     };
-    let refused = fisher(Method::Auto).at(&net, broken);
+    let refused = fisher(GammaMethod::Auto).at(&net, broken);
     assert_eq!(
         refused.err(),
         Some(Error::NonFinite {
@@ -285,11 +287,11 @@ fn batches_and_settings_that_do_not_fit_are_refused() {
             samples: vec![2]
         })
     );
-    let at = fisher(Method::Differences).at(&net, forward).unwrap();
+    let at = fisher(GammaMethod::Differences).at(&net, forward).unwrap();
     let g = some_gradient(&net, &x);
     let tape = Tape::start();
     assert_eq!(at.curvature(&g).unwrap_err(), Error::NestedRecording);
-    assert!(fisher(Method::Auto).at(&net, forward).is_err());
+    assert!(fisher(GammaMethod::Auto).at(&net, forward).is_err());
     drop(tape);
     assert!(at.curvature(&g).is_ok());
 }
@@ -309,7 +311,7 @@ fn adapted_models_are_judged_on_their_factors() {
         assert_eq!(at.product(&delta).unwrap().len(), count);
         at.curvature(&delta).unwrap().value
     };
-    let (exact, found) = (at(Method::Exact), at(Method::Differences));
+    let (exact, found) = (at(GammaMethod::Exact), at(GammaMethod::Differences));
     assert!((found / exact - 1.0).abs() < 2e-3, "{found} {exact}");
 }
 
@@ -329,15 +331,15 @@ fn half_precision_takes_draws() {
     let full = net.clone().map(&mut Cast(DType::F32));
     let x = inputs(&device);
     let delta = some_gradient(&full, &x);
-    let at = fisher(Method::Exact)
+    let at = fisher(GammaMethod::Exact)
         .at(&full, |net| net.forward(x.clone()))
         .unwrap();
     let exact = at.curvature(&delta).unwrap().value;
-    let at = fisher(Method::Auto)
+    let at = fisher(GammaMethod::Auto)
         .at(&net, |net| net.forward(x.clone().cast(DType::BF16)))
         .unwrap();
     let found = at.curvature(&delta).unwrap();
-    assert!(matches!(found.method, Method::MonteCarlo { .. }));
+    assert!(matches!(found.method, GammaMethod::MonteCarlo { .. }));
     let off = (found.value - exact).abs();
     assert!(off < 4.0 * found.error + 0.05 * exact, "{off} of {exact}");
 }

@@ -14,7 +14,9 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams, SgdConfig};
 use burn::tensor::{Bool, Tensor, TensorData};
-use burn_ief::eval::{Fisher, Loss, Method, Sweep, SweepRule, displacement, gradient};
+use burn_ief::eval::{
+    Fisher, GammaMethod, LossKind, Sweep, SweepRule, displacement, summed_gradient,
+};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::dot;
 use burn_ief::nn::ForwardRecorded;
@@ -30,10 +32,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-const LOSSES: [Loss; 3] = [
-    Loss::CrossEntropy,
-    Loss::BinaryCrossEntropy,
-    Loss::LeastSquares,
+const LOSSES: [LossKind; 3] = [
+    LossKind::CrossEntropy,
+    LossKind::BinaryCrossEntropy,
+    LossKind::LeastSquares,
 ];
 
 /// A fixed seed: a run does not depend on luck.
@@ -99,22 +101,23 @@ fn output_jacobian(net: &Net, batch: &Batch, params: &Jacobian) -> (Vec<Vec<f64>
 }
 
 /// H u by the textbook: diag(p) − ppᵀ, p(1 − p), the identity.
-fn curved(loss: Loss, z: &[f64], u: &[f64], padding: &[bool]) -> Vec<f64> {
+fn curved(loss: LossKind, z: &[f64], u: &[f64], padding: &[bool]) -> Vec<f64> {
     let classes = z.len() / padding.len();
     let positions = z.chunks(classes).zip(u.chunks(classes)).zip(padding);
     let curved = positions.flat_map(|((z, u), padding)| match (padding, loss) {
         (true, _) => vec![0.0; classes],
-        (_, Loss::CrossEntropy) => {
+        (_, LossKind::CrossEntropy) => {
             let total: f64 = z.iter().map(|z| z.exp()).sum();
             let p: Vec<f64> = z.iter().map(|z| z.exp() / total).collect();
             let mean = dot(&p, u);
             p.iter().zip(u).map(|(p, u)| p * (u - mean)).collect()
         }
-        (_, Loss::BinaryCrossEntropy) => {
+        (_, LossKind::BinaryCrossEntropy) => {
             let p = z.iter().map(|z| 1.0 / (1.0 + (-z).exp()));
             p.zip(u).map(|(p, u)| p * (1.0 - p) * u).collect()
         }
-        (_, Loss::LeastSquares) => u.to_vec(),
+        (_, LossKind::LeastSquares) => u.to_vec(),
+        (_, other) => panic!("no formula for {other:?}"),
     });
     curved.collect()
 }
@@ -131,14 +134,16 @@ proptest! {
         let delta = direction(&net, case.seed);
         let v = flat(&params, &delta);
         let u: Vec<f64> = rows.iter().map(|row| dot(row, &v)).collect();
-        let padding = match pad {
-            true => padding(&case),
-            false => vec![false; case.samples * case.positions],
+        let padding = if pad {
+            padding(&case)
+        } else {
+            vec![false; case.samples * case.positions]
         };
         for loss in LOSSES {
-            let fisher = match pad {
-                true => Fisher::new(loss).with_padding(padding_tensor(&case, &padding)),
-                false => Fisher::new(loss),
+            let fisher = if pad {
+                Fisher::new(loss).with_padding(padding_tensor(&case, &padding))
+            } else {
+                Fisher::new(loss)
             };
             let w = curved(loss, &z, &u, &padding);
             let expected = dot(&u, &w);
@@ -146,25 +151,25 @@ proptest! {
             let shares: Vec<f64> = u.chunks(each).zip(w.chunks(each)).map(|(u, w)| dot(u, w)).collect();
             let product = oracle::combine(&rows, &w);
 
-            let exact = fisher.clone().with_method(Method::Exact);
+            let exact = fisher.clone().with_method(GammaMethod::Exact);
             let at = exact.at(&net, |net| net.forward(&batch)).unwrap();
             let found = at.curvature(&delta).unwrap();
             prop_assert!(distance(&found.per_sample, &shares) < 1e-10, "{:?}", loss);
             prop_assert!((found.value / expected - 1.0).abs() < 1e-10, "{:?}", loss);
-            prop_assert_eq!(found.cost.backward, case.positions * case.classes);
+            prop_assert_eq!(found.passes.backward, case.positions * case.classes);
             // Kept for the next direction.
-            prop_assert_eq!(at.curvature(&delta).unwrap().cost.backward, 0);
+            prop_assert_eq!(at.curvature(&delta).unwrap().passes.backward, 0);
             let found = flat(&params, &at.product(&delta).unwrap());
             prop_assert!(distance(&found, &product) < 1e-10, "{:?}", loss);
 
-            let differences = fisher.with_method(Method::Differences);
+            let differences = fisher.with_method(GammaMethod::Differences);
             let at = differences.at(&net, |net| net.forward(&batch)).unwrap();
             let found = at.curvature(&delta).unwrap();
             let off = (found.value - expected).abs();
             prop_assert!(off <= found.error + 1e-12 * expected, "{:?}: {} of {} off, said {}", loss, off, expected, found.error);
             prop_assert!(found.error < 1e-5 * expected, "{:?}: {} of {}", loss, found.error, expected);
             prop_assert!(off < 1e-7 * expected, "{:?}: {} of {}", loss, off, expected);
-            prop_assert!(found.cost.forward <= 4);
+            prop_assert!(found.passes.forward <= 4);
             let found = flat(&params, &at.product(&delta).unwrap());
             prop_assert!(distance(&found, &product) < 1e-6, "{:?}", loss);
         }
@@ -174,11 +179,11 @@ proptest! {
     #[test]
     fn gamma_does_not_depend_on_length(case in cases(), exponent in -15..15i32) {
         let (net, batch) = (case.net(), case.batch(false));
-        let g = gradient(batch.losses(net.forward(&batch)).sum().backward(), &net, 1.0);
+        let g = summed_gradient(batch.losses(net.forward(&batch)).sum().backward(), &net, 1.0);
         let delta = direction(&net, case.seed);
         let longer = scaled(&net, &delta, -10f64.powi(exponent));
-        for method in [Method::Exact, Method::Differences] {
-            let at = Fisher::new(Loss::CrossEntropy).with_method(method);
+        for method in [GammaMethod::Exact, GammaMethod::Differences] {
+            let at = Fisher::new(LossKind::CrossEntropy).with_method(method);
             let at = at.at(&net, |net| net.forward(&batch)).unwrap();
             let (a, b) = (at.quality(&delta, &g).unwrap(), at.quality(&longer, &g).unwrap());
             prop_assert!((b.ratio(&a) - 1.0).abs() < 1e-7, "{:?}: {} {}", method, a.gamma(), b.gamma());
@@ -197,8 +202,8 @@ proptest! {
         let grads = burn_ief::mark_loss(losses.sum()).backward();
         let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
         let sweep = Sweep::new(&recorded).unwrap();
-        let at = Fisher::new(Loss::CrossEntropy)
-            .with_method(Method::Exact)
+        let at = Fisher::new(LossKind::CrossEntropy)
+            .with_method(GammaMethod::Exact)
             .at(&net, |net| net.forward_pooled(&batch))
             .unwrap();
         let amounts = [Amount::Relative(1e-9), Amount::Relative(1e-2)];
@@ -228,7 +233,9 @@ fn ief_is_the_natural_gradient_of_least_squares() {
     let grads = burn_ief::mark_mean_loss(losses.squeeze_dim(1)).backward();
     let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
     let sweep = Sweep::new(&recorded).unwrap();
-    let at = Fisher::new(Loss::LeastSquares).at(&net, forward).unwrap();
+    let at = Fisher::new(LossKind::LeastSquares)
+        .at(&net, forward)
+        .unwrap();
     let rules = [SweepRule::Ief(On::Fisher), SweepRule::Sf];
     let points = sweep
         .qualities(&at, &rules, &[Amount::Relative(1e-3)])
@@ -251,8 +258,8 @@ fn the_best_step_of_a_quadratic_loss_lowers_it_as_predicted() {
     };
     let (x, y) = (draw([7, 3], 1), draw([7, 2], 2));
     let loss = |model: &Linear| (model.forward(x.clone()) - y.clone()).square().sum() * 0.5;
-    let g = gradient(loss(&model).backward(), &model, 1.0);
-    let at = Fisher::new(Loss::LeastSquares)
+    let g = summed_gradient(loss(&model).backward(), &model, 1.0);
+    let at = Fisher::new(LossKind::LeastSquares)
         .at(&model, |model| model.forward_recorded(x.clone()))
         .unwrap();
     let before = loss(&model).into_scalar::<f64>();
@@ -297,13 +304,13 @@ fn the_steps_of_other_optimizers_can_be_judged() {
     let v = flat(&params, &delta);
     let u: Vec<f64> = rows.iter().map(|row| dot(row, &v)).collect();
     let w = curved(
-        Loss::CrossEntropy,
+        LossKind::CrossEntropy,
         &z,
         &u,
         &vec![false; case.samples * case.positions],
     );
-    let at = Fisher::new(Loss::CrossEntropy)
-        .with_method(Method::Exact)
+    let at = Fisher::new(LossKind::CrossEntropy)
+        .with_method(GammaMethod::Exact)
         .at(&before, |net| net.forward(&batch))
         .unwrap();
     let found = at.curvature(&delta).unwrap().value;
@@ -326,8 +333,8 @@ fn monte_carlo_agrees_within_its_standard_error() {
             let product = flat(&params, &at.product(&delta).unwrap());
             (at.curvature(&delta).unwrap(), product)
         };
-        let (exact, product) = at(Method::Exact);
-        let (found, estimate) = at(Method::MonteCarlo {
+        let (exact, product) = at(GammaMethod::Exact);
+        let (found, estimate) = at(GammaMethod::MonteCarlo {
             draws: 800,
             seed: 1,
         });
@@ -341,7 +348,7 @@ fn monte_carlo_agrees_within_its_standard_error() {
         assert!((form / found.value - 1.0).abs() < 1e-10, "{loss:?}");
         // A single draw is unbiased too: the mean over seeds, against their own spread.
         let singles = (0..200).map(|seed| {
-            let method = Method::MonteCarlo { draws: 1, seed };
+            let method = GammaMethod::MonteCarlo { draws: 1, seed };
             let fisher = fisher.clone().with_method(method);
             let at = fisher.at(&net, |net| net.forward(&batch)).unwrap();
             at.curvature(&delta).unwrap().value
@@ -361,11 +368,11 @@ fn a_group_leaves_out_other_parameters() {
     let delta = direction(&net, 7);
     let inside = only(&net, &delta, "hidden");
     for method in [
-        Method::Exact,
-        Method::Differences,
-        Method::MonteCarlo { draws: 3, seed: 0 },
+        GammaMethod::Exact,
+        GammaMethod::Differences,
+        GammaMethod::MonteCarlo { draws: 3, seed: 0 },
     ] {
-        let fisher = Fisher::new(Loss::CrossEntropy).with_method(method);
+        let fisher = Fisher::new(LossKind::CrossEntropy).with_method(method);
         let whole = fisher.at(&net, |net| net.forward(&batch)).unwrap();
         let fisher = fisher.clone().with_group(group.clone());
         let grouped = fisher.at(&net, |net| net.forward(&batch)).unwrap();

@@ -128,7 +128,7 @@ fn configurations_are_validated_by_field() {
 }
 
 #[test]
-#[should_panic(expected = "configuration field `weight_decay` is -1")]
+#[should_panic(expected = "configuration field `weight_decay`: expected")]
 fn build_panics_with_the_text_of_the_error() {
     IefConfig::new().with_weight_decay(-1.0).build();
 }

@@ -12,11 +12,11 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::nn::ForwardRecorded;
-use burn_ief::update::Amount;
-use burn_ief::woodfisher::{
-    Compensation, CubicSchedule, Curvature, Scope, SparsityMask, WoodFisher, WoodFisherConfig,
-    magnitude,
+use burn_ief::prune::{
+    Compensation, CubicScheduleConfig, PruneCurvature, PruneScope, SparsityMask, WoodFisher,
+    WoodFisherConfig, prune_by_magnitude,
 };
+use burn_ief::update::Amount;
 use burn_ief::{Error, IefConfig, Tape, mark_output};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -112,9 +112,9 @@ fn trained() -> Net {
     })
 }
 
-fn fisher(net: &Net, mask: &SparsityMask, curvature: Curvature) -> WoodFisher {
+fn fisher(net: &Net, mask: &SparsityMask, curvature: PruneCurvature) -> WoodFisher {
     let settings = WoodFisherConfig::new(96).with_curvature(curvature);
-    let mut fisher = WoodFisher::new(&settings, net, mask).unwrap();
+    let mut fisher = settings.init(net, mask);
     for seed in 0..3 {
         let tape = Tape::start();
         let grads = net.loss(batch(100 + seed, 32)).backward();
@@ -128,7 +128,7 @@ fn pruned_weights_stay_zero_under_adamw_and_momentum_and_through_records() {
     let _turn = alone();
     let net = trained();
     let dense = SparsityMask::weights(&net).unwrap();
-    let pruned = fisher(&net, &dense, Curvature::Improved)
+    let pruned = fisher(&net, &dense, PruneCurvature::Improved)
         .prune(net, 0.7)
         .unwrap();
     let gone = flags(&pruned.mask);
@@ -190,7 +190,7 @@ fn pruned_weights_stay_zero_under_a_natural_gradient() {
     let _turn = alone();
     let net = trained();
     let dense = SparsityMask::weights(&net).unwrap();
-    let pruned = fisher(&net, &dense, Curvature::Improved)
+    let pruned = fisher(&net, &dense, PruneCurvature::Improved)
         .prune(net, 0.8)
         .unwrap();
     let (mut net, mask) = (pruned.model, pruned.mask);
@@ -211,7 +211,7 @@ fn pruned_weights_stay_zero_under_a_natural_gradient() {
 #[test]
 fn gradual_pruning_follows_its_schedule() {
     let _turn = alone();
-    let schedule = CubicSchedule::new(0.8, 4, 5).with_begin(2);
+    let schedule = CubicScheduleConfig::new(0.8, 4, 5).with_begin(2).init();
     let mut net = trained();
     let mut mask = SparsityMask::weights(&net).unwrap();
     let mut optim = AdamWConfig::new().init();
@@ -222,7 +222,7 @@ fn gradual_pruning_follows_its_schedule() {
             continue;
         };
         let before = flags(&mask);
-        let pruned = fisher(&net, &mask, Curvature::Improved)
+        let pruned = fisher(&net, &mask, PruneCurvature::Improved)
             .prune(net, sparsity)
             .unwrap();
         (net, mask) = (pruned.model, pruned.mask);
@@ -243,16 +243,16 @@ fn each_parameter_by_itself_has_the_same_sparsity() {
     let _turn = alone();
     let net = trained();
     let dense = SparsityMask::weights(&net).unwrap();
-    let pruned = magnitude(net.clone(), &dense, 0.5, Scope::PerParameter).unwrap();
+    let pruned = prune_by_magnitude(net.clone(), &dense, 0.5, PruneScope::PerParameter).unwrap();
     let counts = |mask: &SparsityMask| {
         let layers = mask.layers();
         layers.iter().map(|l| l.pruned).collect::<Vec<_>>()
     };
     assert_eq!(counts(&pruned.mask), [48, 24]);
     let settings = WoodFisherConfig::new(32)
-        .with_scope(Scope::PerParameter)
+        .with_scope(PruneScope::PerParameter)
         .with_compensation(Compensation::None);
-    let mut fisher = WoodFisher::new(&settings, &net, &dense).unwrap();
+    let mut fisher = settings.init(&net, &dense);
     let tape = Tape::start();
     let grads = net.loss(batch(0, 40)).backward();
     assert_eq!(fisher.record(tape, grads, &net).unwrap(), 32);
@@ -269,7 +269,7 @@ fn several_sparsities_each_start_from_the_same_weights() {
     let _turn = alone();
     let net = trained();
     let dense = SparsityMask::weights(&net).unwrap();
-    let fisher = fisher(&net, &dense, Curvature::Improved);
+    let fisher = fisher(&net, &dense, PruneCurvature::Improved);
     let sparsities = [0.9, 0.25, 0.0];
     let all = fisher.prune_each(&net, &sparsities).unwrap();
     assert_eq!(all.len(), 3);
@@ -290,7 +290,7 @@ fn a_group_chooses_what_is_pruned() {
     let net = trained();
     let last = ParamGroup::from_predicate("last");
     let mask = SparsityMask::group(&net, &last).unwrap();
-    let pruned = fisher(&net, &mask, Curvature::Empirical)
+    let pruned = fisher(&net, &mask, PruneCurvature::Empirical)
         .prune(net.clone(), 0.9)
         .unwrap();
     let paths: Vec<String> = pruned.mask.layers().into_iter().map(|l| l.path).collect();
@@ -316,7 +316,7 @@ fn configurations_out_of_range_are_named() {
         ("damping", good.with_damping(Amount::Relative(-1.0))),
     ];
     for (name, settings) in bad {
-        let error = WoodFisher::new(&settings, &net, &mask).unwrap_err();
+        let error = settings.try_init(&net, &mask).unwrap_err();
         assert!(
             matches!(error, Error::Config { field, .. } if field == name),
             "{error}"
@@ -330,7 +330,7 @@ fn what_cannot_be_pruned_by_is_refused() {
     let net = Net::new(&device());
     let mask = SparsityMask::weights(&net).unwrap();
     let settings = WoodFisherConfig::new(32);
-    let mut fisher = WoodFisher::new(&settings, &net, &mask).unwrap();
+    let mut fisher = settings.init(&net, &mask);
 
     // Too few gradients.
     let error = fisher.prune(net.clone(), 0.5).unwrap_err();
@@ -401,7 +401,7 @@ fn rows_of_other_shapes_and_of_frozen_parameters_are_refused() {
         .unwrap()
     };
     let settings = WoodFisherConfig::new(8);
-    let mut fisher = WoodFisher::new(&settings, &net, &mask).unwrap();
+    let mut fisher = settings.init(&net, &mask);
     let rows = by_sample(&net, 4);
     let error = fisher.add_rows(&rows, &[1.0; 3]).unwrap_err();
     let expected = Error::Size {
@@ -414,7 +414,7 @@ fn rows_of_other_shapes_and_of_frozen_parameters_are_refused() {
         .add_rows(&rows, &[1.0, -1.0, 1.0, f64::NAN])
         .unwrap_err();
     let expected = Error::NonFinite {
-        what: "per-sample gradients",
+        what: "square roots of s",
         samples: vec![1, 3],
     };
     assert_eq!(error, expected);
@@ -448,17 +448,17 @@ fn weights_that_are_not_finite_are_refused_by_name() {
     let _turn = alone();
     let mut net = Net::new(&device());
     let mask = SparsityMask::weights(&net).unwrap();
-    let fisher = fisher(&net, &mask, Curvature::Improved);
+    let fisher = fisher(&net, &mask, PruneCurvature::Improved);
     for value in [f32::NAN, f32::INFINITY] {
         net.last.weight = net.last.weight.map(|w| {
             let entry = w.inner().slice_fill([3..4, 1..2], value);
             Tensor::from_inner(entry).require_grad()
         });
-        let expected = Error::Curvature {
+        let expected = Error::NonFiniteWeights {
             what: "saliencies",
             parameter: "last.weight".into(),
         };
-        let error = magnitude(net.clone(), &mask, 0.5, Scope::Global).unwrap_err();
+        let error = prune_by_magnitude(net.clone(), &mask, 0.5, PruneScope::Global).unwrap_err();
         assert_eq!(error, expected);
         let error = fisher.prune(net.clone(), 0.5).unwrap_err();
         assert_eq!(error, expected);

@@ -17,10 +17,11 @@ use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::linalg::{Cholesky, Symmetric, dot};
 use burn_ief::nn::ForwardRecorded;
-use burn_ief::update::Amount;
-use burn_ief::woodfisher::{
-    Compensation, Curvature, Order, Scope, SparsityMask, WoodFisher, WoodFisherConfig, magnitude,
+use burn_ief::prune::{
+    BlockOrder, Compensation, PruneCurvature, PruneScope, SparsityMask, WoodFisher,
+    WoodFisherConfig, prune_by_magnitude,
 };
+use burn_ief::update::Amount;
 use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 use double::device;
 use net::{Reduction, cases};
@@ -47,12 +48,12 @@ struct Columns {
     order: Vec<usize>,
 }
 
-fn columns(jacobian: &Jacobian, order: Order) -> Vec<Columns> {
+fn columns(jacobian: &Jacobian, order: BlockOrder) -> Vec<Columns> {
     let mut start = 0;
     let columns = jacobian.params().iter().map(|param| {
         let width = param.shape.num_elements();
         let order = match (order, param.shape.as_slice()) {
-            (Order::ColumnMajor, &[a, b]) => {
+            (BlockOrder::ColumnMajor, &[a, b]) => {
                 (0..width).map(|k| (k % a) * b + k / a).collect::<Vec<_>>()
             }
             _ => (0..width).collect(),
@@ -103,23 +104,20 @@ proptest! {
         lambda in 1e-4..1.0f64,
     ) {
         let (net, batch) = (case.net(), case.batch(false));
-        let order = if by_rows { Order::RowMajor } else { Order::ColumnMajor };
-        let curvature = if improved { Curvature::Improved } else { Curvature::Empirical };
+        let order = if by_rows { BlockOrder::RowMajor } else { BlockOrder::ColumnMajor };
+        let curvature = if improved { PruneCurvature::Improved } else { PruneCurvature::Empirical };
         let settings = WoodFisherConfig::new(case.samples)
             .with_curvature(curvature)
             .with_block_size(size)
             .with_order(order)
             .with_damping(Amount::Absolute(lambda));
         let mask = SparsityMask::group(&net, &ParamGroup::all()).unwrap();
-        let mut fisher = WoodFisher::new(&settings, &net, &mask).unwrap();
+        let mut fisher = settings.init(&net, &mask);
         fisher.add(&record(&net, &batch, Reduction::Sum)).unwrap();
 
         let jacobian = by_sample(&net, &batch);
         let rows = jacobian.to_dense();
-        let s = match improved {
-            true => output_norms(&net, &batch),
-            false => vec![1.0; case.samples],
-        };
+        let s = if improved { output_norms(&net, &batch) } else { vec![1.0; case.samples] };
         let found = fisher.inverse_diagonal().unwrap();
         for (columns, found) in columns(&jacobian, order).iter().zip(&found) {
             let size = size.min(columns.order.len());
@@ -161,7 +159,7 @@ fn least_squares_fisher(layer: &Linear, data: &[Tensor<2>; 2], damping: f64) -> 
         .with_block_size(usize::MAX)
         .with_damping(Amount::Absolute(damping));
     let mask = SparsityMask::weights(layer).unwrap();
-    let mut fisher = WoodFisher::new(&settings, layer, &mask).unwrap();
+    let mut fisher = settings.init(layer, &mask);
     let tape = Tape::start();
     let grads = mark_mean_loss(squares(layer, data)).backward();
     fisher.record(tape, grads, layer).unwrap();
@@ -232,13 +230,13 @@ fn with_unit_output_gradients_both_curvatures_agree() {
     let [x, c] = data;
     let lengths = c.clone().square().sum_dim(1).sqrt();
     let c = c / lengths;
-    let diagonals = [Curvature::Empirical, Curvature::Improved].map(|curvature| {
+    let diagonals = [PruneCurvature::Empirical, PruneCurvature::Improved].map(|curvature| {
         let settings = WoodFisherConfig::new(12)
             .with_curvature(curvature)
             .with_damping(Amount::Absolute(1e-3))
             .with_block_size(7);
         let mask = SparsityMask::weights(&layer).unwrap();
-        let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
+        let mut fisher = settings.init(&layer, &mask);
         let tape = Tape::start();
         let z = mark_output_as(layer.forward_recorded(x.clone()), Likelihood::Gaussian);
         let grads = mark_mean_loss((z * c.clone()).sum_dim(1).squeeze_dim(1)).backward();
@@ -257,15 +255,15 @@ fn the_improved_matrix_does_not_see_the_scale_of_the_loss() {
             .with_curvature(curvature)
             .with_damping(Amount::Absolute(1e-2));
         let mask = SparsityMask::weights(&layer).unwrap();
-        let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
+        let mut fisher = settings.init(&layer, &mask);
         let tape = Tape::start();
         let grads = mark_mean_loss(squares(&layer, &data) * scale).backward();
         fisher.record(tape, grads, &layer).unwrap();
         fisher.inverse_diagonal().unwrap().concat()
     };
     let change = |curvature| distance(&diagonal(curvature, 30.0), &diagonal(curvature, 1.0));
-    assert!(change(Curvature::Improved) < 1e-11);
-    assert!(change(Curvature::Empirical) > 0.1);
+    assert!(change(PruneCurvature::Improved) < 1e-11);
+    assert!(change(PruneCurvature::Empirical) > 0.1);
 }
 
 #[test]
@@ -276,7 +274,8 @@ fn heavy_damping_prunes_by_magnitude() {
     for sparsity in [0.1, 0.5, 0.9] {
         let found = fisher.prune(layer.clone(), sparsity).unwrap();
         let dense = SparsityMask::weights(&layer).unwrap();
-        let expected = magnitude(layer.clone(), &dense, sparsity, Scope::Global).unwrap();
+        let expected =
+            prune_by_magnitude(layer.clone(), &dense, sparsity, PruneScope::Global).unwrap();
         assert_eq!(found.mask.at("weight"), expected.mask.at("weight"));
         let [found, expected] = [found, expected].map(|p| values(p.model.weight.val().inner()));
         assert!(distance(&found, &expected) < 1e-9);
@@ -298,7 +297,7 @@ fn batches_of_any_size_give_one_matrix_and_rows_beyond_n_are_left() {
         .with_damping(Amount::Absolute(1e-3));
     let mask = SparsityMask::weights(&layer).unwrap();
     let built = |batch: usize| {
-        let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
+        let mut fisher = settings.init(&layer, &mask);
         let mut taken = 0;
         for start in (0..30).step_by(batch) {
             let count = batch.min(30 - start);
@@ -309,7 +308,7 @@ fn batches_of_any_size_give_one_matrix_and_rows_beyond_n_are_left() {
         fisher.inverse_diagonal().unwrap().concat()
     };
     // The first sample has s = 0 and is left out, but is one of N.
-    let columns = &columns(&rows, Order::ColumnMajor)[0];
+    let columns = &columns(&rows, BlockOrder::ColumnMajor)[0];
     let dense = dense_diagonal(&rows.to_dense()[..25], &s[..25], columns, 4, 1e-3);
     for batch in [1, 4, 7, 30] {
         assert!(distance(&built(batch), &dense) < 1e-10);
@@ -321,12 +320,12 @@ fn pruned_weights_are_as_if_they_were_not_there() {
     let data = data(7, 30, 6, 2);
     let layer = linear(values(data[0].clone())[..12].to_vec(), 6, 2);
     let dense = SparsityMask::weights(&layer).unwrap();
-    let first = magnitude(layer, &dense, 0.5, Scope::Global).unwrap();
+    let first = prune_by_magnitude(layer, &dense, 0.5, PruneScope::Global).unwrap();
     let settings = WoodFisherConfig::new(30)
         .with_block_size(usize::MAX)
         .with_damping(Amount::Absolute(1e-3))
-        .with_order(Order::RowMajor);
-    let mut fisher = WoodFisher::new(&settings, &first.model, &first.mask).unwrap();
+        .with_order(BlockOrder::RowMajor);
+    let mut fisher = settings.init(&first.model, &first.mask);
     let tape = Tape::start();
     let loss = mark_mean_loss(squares(&first.model, &data));
     fisher.record(tape, loss.backward(), &first.model).unwrap();
@@ -382,7 +381,7 @@ fn compensations_cost_in_the_order_of_what_they_know() {
             .with_compensation(how)
             .with_damping(Amount::Absolute(1e-9));
         let mask = SparsityMask::weights(&layer).unwrap();
-        let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
+        let mut fisher = settings.init(&layer, &mask);
         fisher.add_rows(&jacobian, &s).unwrap();
         // Rows from one backward pass per sample are those of the recording.
         let [a, b] = [&fisher, &base].map(|f| f.inverse_diagonal().unwrap().concat());
@@ -405,7 +404,7 @@ fn a_relative_damping_is_a_fraction_of_the_mean_diagonal() {
     let layer = linear(values(data[0].clone())[..12].to_vec(), 4, 3);
     let settings = WoodFisherConfig::new(20).with_damping(Amount::Relative(0.1));
     let mask = SparsityMask::weights(&layer).unwrap();
-    let mut fisher = WoodFisher::new(&settings, &layer, &mask).unwrap();
+    let mut fisher = settings.init(&layer, &mask);
     assert_eq!(fisher.damping_used(), None);
     let tape = Tape::start();
     let grads = mark_mean_loss(squares(&layer, &data)).backward();

@@ -19,8 +19,8 @@ use burn::train::{
     TrainStep,
 };
 use burn_ief::nn::ForwardRecorded;
+use burn_ief::prune::{CubicScheduleConfig, PruneScope, SparsityMask, prune_by_magnitude};
 use burn_ief::train::{EpochLoader, Natural, Sparse, train_output};
-use burn_ief::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
 use burn_ief::{Error, IefConfig, mark_output};
 
 use three_classes::{Batch, Batches, alone, items};
@@ -86,9 +86,9 @@ fn sparse(device: &Device) -> Sparse<Net> {
     device.seed(5);
     let net = Net::new(device);
     let mask = SparsityMask::weights(&net).unwrap();
-    let schedule = CubicSchedule::new(0.6, 4, 4).with_begin(4);
+    let schedule = CubicScheduleConfig::new(0.6, 4, 4).with_begin(4);
     let sparse = Sparse::new(net, mask).unwrap();
-    sparse.with_schedule(schedule, Scope::Global).unwrap()
+    sparse.with_schedule(schedule, PruneScope::Global).unwrap()
 }
 
 fn launch(directory: &Path, epochs: usize, resume: Option<usize>) -> Sparse<Net> {
@@ -150,7 +150,7 @@ fn either_wrapper_may_be_the_outer_one() {
     let net = Net::new(&device);
     let pruned = |net: Net| {
         let dense = SparsityMask::weights(&net).unwrap();
-        magnitude(net, &dense, 0.5, Scope::Global).unwrap()
+        prune_by_magnitude(net, &dense, 0.5, PruneScope::Global).unwrap()
     };
 
     let inside = pruned(net.clone());
@@ -167,7 +167,7 @@ fn either_wrapper_may_be_the_outer_one() {
     let natural = Natural::new(net.clone(), ief.clone());
     let dense = SparsityMask::weights(&natural).unwrap();
     assert_eq!(dense.layers()[0].path, "model.first.weight");
-    let outside = magnitude(natural, &dense, 0.5, Scope::Global).unwrap();
+    let outside = prune_by_magnitude(natural, &dense, 0.5, PruneScope::Global).unwrap();
     let mut model = Sparse::new(outside.model, outside.mask).unwrap();
     let mut optim = ief.optimizer();
     for _ in 0..5 {
@@ -187,9 +187,9 @@ fn a_run_whose_weights_are_no_longer_finite_is_stopped() {
     let stop = Interrupter::new();
     let net = Net::new(&device);
     let mask = SparsityMask::weights(&net).unwrap();
-    let schedule = CubicSchedule::new(0.5, 1, 1).with_begin(1);
+    let schedule = CubicScheduleConfig::new(0.5, 1, 1).with_begin(1);
     let model = Sparse::new(net, mask).unwrap();
-    let model = model.with_schedule(schedule, Scope::Global).unwrap();
+    let model = model.with_schedule(schedule, PruneScope::Global).unwrap();
     let model = model.with_interrupter(stop.clone());
     let output = TrainStep::step(&model, batch(&device));
     let mut optim = AdamWConfig::new().init();
@@ -199,8 +199,8 @@ fn a_run_whose_weights_are_no_longer_finite_is_stopped() {
     assert!(reason.contains("`first.weight`"), "{reason}");
     assert_eq!(model.mask().pruned(), 0);
 
-    let bad = CubicSchedule::new(2.0, 1, 1);
-    let error = model.with_schedule(bad, Scope::Global).unwrap_err();
+    let bad = CubicScheduleConfig::new(2.0, 1, 1);
+    let error = model.with_schedule(bad, PruneScope::Global).unwrap_err();
     assert!(
         matches!(
             error,

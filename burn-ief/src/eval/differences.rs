@@ -3,46 +3,56 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::direction::{Checked, epsilon, moved};
-use super::loss::{flattened, widened};
+use super::copies::moved;
+use super::outputs::{check_finite, check_same_shape};
+use super::trainable::{Checked, SquaredLengths, epsilon};
 use crate::error::Error;
 use crate::jacobian::to_host;
+use crate::params::{Direction, widen};
 
-/// The first step is kept if it moved the outputs as asked within this factor.
+/// The first step is kept if the outputs changed by what was asked for, within this factor.
 const NEAR: f64 = 16.0;
-/// How much more a direction moves outputs than parameters, as a first guess: twice as much for
-/// small networks and random directions, a hundred times for gradients of large ones.
-const LIVELY: f64 = 8.0;
+/// First guess of the relative change of the outputs over the relative change of the parameters.
+/// Measured: about 2 for small networks and random directions, 100 for gradients of large networks.
+const RESPONSE: f64 = 8.0;
 
-/// u from three steps, and how far it is from the central difference of two of them.
+/// The rates u, with what is needed to estimate their error.
 pub(super) struct Rates {
+    /// u `[M, T, C]`, from three steps.
     pub rates: Tensor<3>,
+    /// u minus the central difference of two of the steps.
     pub difference: Tensor<3>,
-    /// What rounding of the outputs alone makes of a rate.
+    /// The error of a rate that rounding of the outputs causes.
     pub rounding: f64,
+    /// Number of forward passes.
     pub forwards: usize,
 }
 
-/// Differences along a direction of this squared length, beside that of the parameters that it moves:
-/// the slope here of the cubic through the outputs at −h, 0, h and 2h, exact to third order.
+/// The slope of the cubic through the outputs at −h, 0, h and 2h along the direction, which is exact
+/// to third order in h.
 ///
-/// A step is good if rounding and curvature are in balance, which for central differences is a
-/// relative change of ε^(1/3) of the outputs. The first is a guess from the parameters, which say
-/// little about outputs (a direction may lie where the model hardly moves, or move it wildly): if
-/// the outputs changed by much more or less than that, the step is set by the change that was seen.
+/// A step h is good if the errors by rounding and by curvature are equally large. For central
+/// differences this is a relative change of ε^(1/3) of the outputs. The first h is a guess from the
+/// lengths of the direction and the parameters. They say little about the outputs: the model may
+/// hardly change along a direction, or change wildly. If the outputs changed by much more or less
+/// than asked for, h is set again, from the change that was seen.
+///
+/// `z` holds the outputs `[M, T, C]` at the parameters themselves, `parameter_epsilon` is the
+/// rounding unit of the parameters.
 ///
 /// # Errors
 ///
-/// [`Error::NonFinite`] if an output on the way is NaN or infinite.
-pub(super) fn rates<M: Module, const D: usize>(
+/// [`Error::NonFinite`] if an output along the direction is NaN or infinite; [`Error::Size`] if
+/// `forward` gives outputs of another shape.
+pub(super) fn rates<M: Module>(
     module: &M,
     parameter_epsilon: f64,
     direction: &Checked,
-    [length, around]: [f64; 2],
-    forward: impl Fn(&M) -> Tensor<D>,
+    squares: &SquaredLengths,
+    forward: impl Fn(&M) -> Tensor<3>,
     z: &Tensor<3>,
 ) -> Result<Rates, Error> {
-    let length = length.sqrt();
+    let length = squares.direction.sqrt();
     if length == 0.0 {
         return Ok(Rates {
             rates: z.zeros_like(),
@@ -51,93 +61,65 @@ pub(super) fn rates<M: Module, const D: usize>(
             forwards: 0,
         });
     }
-    let at = |module: &M| -> Result<Tensor<3>, Error> {
-        let side = widened(flattened(forward(module)));
-        same_outputs(&side, z)?;
-        finite("logits on the way along the direction", &side)?;
-        Ok(side)
-    };
-    let scaled = |h: f64| {
-        // A small step underflows in half precision.
-        let mut step = direction.0.widened();
-        step.scale(h);
-        step
+    let outputs = |module: &M| -> Result<Tensor<3>, Error> {
+        let z_there = widen(forward(module).inner());
+        check_same_shape(&z_there, z)?;
+        check_finite("logits on the way along the direction", &z_there)?;
+        Ok(z_there)
     };
     let epsilon = parameter_epsilon.max(epsilon(z.dtype()));
     let change = epsilon.cbrt();
-    let around = match around > 0.0 {
-        true => around.sqrt(),
-        false => 1.0,
+    let around = if squares.parameters > 0.0 {
+        squares.parameters.sqrt()
+    } else {
+        1.0
     };
-    let mut h = change / LIVELY * around / length;
-    let mut step = scaled(h);
+
+    let mut h = change / RESPONSE * around / length;
+    let mut step = scaled(direction, h);
     let mut ahead = moved(module, &step, true);
-    let mut one = at(&ahead)?;
-    let (size, rate) = (size(z), size(&(one.clone() - z.clone())) / h);
+    let mut z_ahead = outputs(&ahead)?;
     let mut forwards = 3;
-    // How much longer the step should be. No step is so long that parameters change by half.
-    let longer = (change * size / (h * rate)).clamp(change, 0.5 * LIVELY / change);
+
+    let size = root_mean_square(z);
+    let rate = root_mean_square(&(z_ahead.clone() - z.clone())) / h;
+    // No step is so long that the parameters change by half.
+    let longer = (change * size / (h * rate)).clamp(change, 0.5 * RESPONSE / change);
     if size > 0.0 && rate > 0.0 && !(1.0 / NEAR..NEAR).contains(&longer) {
         h *= longer;
-        step = scaled(h);
+        step = scaled(direction, h);
         ahead = moved(module, &step, true);
-        one = at(&ahead)?;
+        z_ahead = outputs(&ahead)?;
         forwards += 1;
     }
-    let two = at(&moved(&ahead, &step, true))?;
-    let behind = at(&moved(module, &step, false))?;
-    let plain = (one.clone() - behind.clone()) / (2.0 * h);
+    let z_further = outputs(&moved(&ahead, &step, true))?;
+    let z_behind = outputs(&moved(module, &step, false))?;
+
+    let central = (z_ahead.clone() - z_behind.clone()) / (2.0 * h);
     // The cubic through all four: (−2 z(−h) − 3 z(0) + 6 z(h) − z(2h)) / 6h.
-    let from_here = |side: Tensor<3>| side - z.clone();
-    let rates = from_here(one) * 6.0 - from_here(behind) * 2.0 - from_here(two);
-    let rates = rates / (6.0 * h);
+    let from_here = |z_there: Tensor<3>| z_there - z.clone();
+    let cubic = from_here(z_ahead) * 6.0 - from_here(z_behind) * 2.0 - from_here(z_further);
+    let cubic = cubic / (6.0 * h);
     Ok(Rates {
-        difference: rates.clone() - plain,
+        difference: cubic.clone() - central,
         rounding: epsilon * size / h,
-        rates,
+        rates: cubic,
         forwards,
     })
 }
 
-/// Root of the mean square.
-fn size(x: &Tensor<3>) -> f64 {
+/// h Δ, in f32 at least: a small step underflows in half precision.
+fn scaled(direction: &Checked, h: f64) -> Direction {
+    let mut step = direction.0.widened();
+    step.scale(h);
+    step
+}
+
+fn root_mean_square(x: &Tensor<3>) -> f64 {
     let largest = to_host(x.clone().abs().max())[0];
     if largest == 0.0 {
         return 0.0;
     }
     // Squares of rates along an undamped direction overflow f32.
     largest * to_host((x.clone() / largest).square().mean())[0].sqrt()
-}
-
-/// # Errors
-///
-/// [`Error::NonFinite`] naming the samples with an entry that is not finite.
-pub(super) fn finite(what: &'static str, x: &Tensor<3>) -> Result<(), Error> {
-    let [samples, positions, classes] = x.dims();
-    // x − x is zero where x is finite and NaN elsewhere.
-    let marks = (x.clone() - x.clone()).reshape([samples, positions * classes]);
-    let marks = to_host(marks.sum_dim(1));
-    let samples: Vec<usize> = (0..samples).filter(|&n| marks[n].is_nan()).collect();
-    match samples.is_empty() {
-        true => Ok(()),
-        false => Err(Error::NonFinite { what, samples }),
-    }
-}
-
-/// # Errors
-///
-/// [`Error::Size`] if the outputs have another shape than before.
-pub(super) fn same_outputs(found: &Tensor<3>, expected: &Tensor<3>) -> Result<(), Error> {
-    let sizes = found.dims().into_iter().zip(expected.dims());
-    let names = ["samples", "positions", "classes"].into_iter().zip(sizes);
-    for (what, (found, expected)) in names {
-        if found != expected {
-            return Err(Error::Size {
-                what,
-                expected,
-                found,
-            });
-        }
-    }
-    Ok(())
 }

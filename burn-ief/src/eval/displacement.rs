@@ -1,25 +1,24 @@
-//! The direction that an optimizer took, from the model before and after its step.
+//! The direction of an optimizer's step, from the model before and after it.
 
-use std::collections::HashMap;
-
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::Tensor;
 
 use crate::error::Error;
+use crate::params::{Direction, ParamInfo, ParamVisitor, Place, visit, widen};
 
-/// θ_before − θ_after of every trainable parameter: the update of any optimizer, whatever state it
-/// keeps, as a direction to be judged.
+/// The update of any optimizer as a direction to judge: θ_before − θ_after of every trainable
+/// parameter.
 ///
-/// In f32 the difference has the rounding of the parameters, 6e-8 of them: let the optimizer take a
-/// step of a size that moves them by much more (γ does not depend on it), on a clone of the model.
-/// Entries of parameters that did not move are zero.
+/// In f32 the parameters are rounded to 6e-8 of their size, and so is the difference. Let the
+/// optimizer take a step that moves them by much more, on a clone of the model; γ does not depend on
+/// the step size. Entries of parameters that did not move are zero.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::optim::{AdamWConfig, GradientsParams};
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use burn_ief::eval::{Fisher, Loss, displacement, gradient};
+/// use burn_ief::eval::{Fisher, LossKind, displacement, summed_gradient};
 /// use burn_ief::nn::ForwardRecorded;
 ///
 /// let device = Device::flex().autodiff();
@@ -31,8 +30,8 @@ use crate::error::Error;
 /// let after = AdamWConfig::new().init().step(0.1, model.clone(), grads);
 /// let adamw = displacement(&model, &after)?;
 ///
-/// let sgd = gradient(loss().backward(), &model, 1.0);
-/// let at = Fisher::new(Loss::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
+/// let sgd = summed_gradient(loss().backward(), &model, 1.0);
+/// let at = Fisher::new(LossKind::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
 /// let ratio = at.quality(&adamw, &sgd)?.ratio(&at.quality(&sgd, &sgd)?);
 /// assert!(ratio.is_finite());
 /// # Ok::<(), burn_ief::Error>(())
@@ -40,93 +39,73 @@ use crate::error::Error;
 ///
 /// # Errors
 ///
-/// [`Error::ForeignDirection`] if trainable parameters of `before` are missing in `after`,
-/// [`Error::RowShape`] if one has another shape there.
+/// [`Error::ForeignDirection`] if `after` lacks a trainable parameter of `before`,
+/// [`Error::RowShape`] if one has another shape in `after`.
 pub fn displacement<M: Module>(before: &M, after: &M) -> Result<GradientsParams, Error> {
-    let mut collect = Collect::default();
-    after.visit(&mut collect);
-    let mut subtract = Subtract {
-        after: collect.0,
-        path: Vec::new(),
-        trainable: 0,
-        difference: GradientsParams::new(),
-        wrong: None,
-    };
-    before.visit(&mut subtract);
-    if let Some(error) = subtract.wrong {
-        return Err(error);
-    }
-    match subtract.difference.len() == subtract.trainable {
-        true => Ok(subtract.difference),
-        false => Err(Error::ForeignDirection {
-            what: "model after the step",
-            entries: subtract.trainable,
-            matched: subtract.difference.len(),
-        }),
-    }
-}
-
-/// Off the tape, in f32 at least.
-fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
-    let value = param.base().inner();
-    match value.dtype() {
-        DType::F64 => value,
-        _ => value.cast(DType::F32),
-    }
-}
-
-/// Flattened values and shapes of all parameters.
-#[derive(Default)]
-struct Collect(HashMap<ParamId, (Shape, Tensor<1>)>);
-
-impl ModuleVisitor for Collect {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = value(param);
-        let shape = value.shape();
-        let count = shape.num_elements();
-        self.0.insert(param.id, (shape, value.reshape([count])));
-    }
-}
-
-struct Subtract {
-    after: HashMap<ParamId, (Shape, Tensor<1>)>,
-    path: Vec<String>,
-    trainable: usize,
-    difference: GradientsParams,
-    wrong: Option<Error>,
-}
-
-impl ModuleVisitor for Subtract {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        // A parameter that two layers share is met twice.
-        if !param.is_require_grad() || self.difference.get::<D>(param.id).is_some() {
-            return;
-        }
-        self.trainable += 1;
-        let value = value(param);
-        let Some((shape, after)) = self.after.get(&param.id) else {
-            return;
+    let after = values(after, |_| true);
+    let before = values(before, |trainable| trainable);
+    let entries = before.len();
+    let mut difference = Direction::default();
+    let mut params = Vec::with_capacity(entries);
+    for Value { param, value } in before {
+        let Some(after) = after.iter().find(|after| after.param.id == param.id) else {
+            continue;
         };
-        if *shape != value.shape() {
-            self.wrong = Some(Error::RowShape {
-                parameter: self.path.join("."),
-                expected: value.shape().to_string(),
-                found: shape.to_string(),
+        if after.param.shape != param.shape {
+            return Err(Error::RowShape {
+                parameter: param.path,
+                expected: param.shape.to_string(),
+                found: after.param.shape.to_string(),
             });
-            return;
         }
-        let after = after.clone().to_device(&value.device());
-        let after = after.cast(value.dtype()).reshape(value.shape());
-        self.difference.register(param.id, value - after);
+        let after = after.value.clone().to_device(&value.device());
+        let after = after.cast(value.dtype());
+        difference.add(param.id, value - after);
+        params.push(param);
     }
+    if params.len() < entries {
+        return Err(Error::ForeignDirection {
+            what: "model after the step",
+            entries,
+            matched: params.len(),
+        });
+    }
+    Ok(difference.into_gradients(&params))
+}
+
+/// A parameter with its value: flattened, off the tape, in f32 at least.
+struct Value {
+    param: ParamInfo,
+    value: Tensor<1>,
+}
+
+/// The parameters of a module, each of them once, for which `choose` holds; its argument says
+/// whether the parameter is trainable.
+fn values<M: Module>(module: &M, choose: impl Fn(bool) -> bool) -> Vec<Value> {
+    struct Collect<F> {
+        choose: F,
+        values: Vec<Value>,
+    }
+    impl<F: Fn(bool) -> bool> ParamVisitor for Collect<F> {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            // A parameter that two layers share is visited twice.
+            let known = self.values.iter().any(|known| known.param.id == param.id);
+            if known || !(self.choose)(param.is_require_grad()) {
+                return;
+            }
+            let info = ParamInfo::new(place, param);
+            self.values.push(Value {
+                value: widen(param.base().inner()).reshape([info.len()]),
+                param: info,
+            });
+        }
+    }
+    let mut collect = Collect {
+        choose,
+        values: Vec::new(),
+    };
+    visit(module, &mut collect);
+    collect.values
 }
 
 #[cfg(test)]

@@ -1,54 +1,24 @@
-//! u = J_z Δ by one recorded backward pass per output.
+//! u = J_z Δ by one recorded pass per output.
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::{Tensor, TensorData};
 
-use super::loss::flattened;
+use super::recorded_pass::record;
 use crate::error::Error;
-use crate::jacobian::{Jacobian, RecordedBatch};
-use crate::params::{Direction, ParamInfo};
-use crate::record::{LossScale, Tape};
+use crate::jacobian::Jacobian;
+use crate::params::Direction;
 
-/// One recorded pass: the gradient of `Σ z ∘ cotangent`, sample by sample.
-///
-/// # Errors
-///
-/// As [`RecordedBatch::collect`]; [`Error::Size`] if the recorded calls saw another batch.
-pub(super) fn record<M: Module, const D: usize>(
-    module: &M,
-    group: Option<&ParamGroup>,
-    forward: impl Fn(&M) -> Tensor<D>,
-    cotangent: Tensor<3>,
-) -> Result<Jacobian, Error> {
-    let [samples, _, _] = cotangent.dims();
-    let tape = Tape::start().with_loss_scale(LossScale::Sum);
-    let z = flattened(forward(module));
-    // Nothing trainable on the way to the outputs: there is no graph to go back through.
-    if !z.is_tracked() {
-        return Err(Error::NothingRecorded);
-    }
-    let cotangent = cotangent.cast(z.dtype());
-    let grads = (z * cotangent).sum().backward();
-    let jacobian = RecordedBatch::collect(tape, grads, module, group)?.jacobian();
-    match jacobian.samples() == samples {
-        true => Ok(jacobian),
-        false => Err(Error::Size {
-            what: "samples on axis 0 of the recorded calls",
-            expected: samples,
-            found: jacobian.samples(),
-        }),
-    }
-}
-
-/// The Jacobian of every output, `[T * C]` of them.
+/// The Jacobian of every output of a sample, T·C of them.
 pub(super) struct OutputRows {
     rows: Vec<Jacobian>,
-    positions: usize,
-    classes: usize,
 }
 
 impl OutputRows {
-    /// One pass per output of a sample.
+    /// Make one pass per output of a sample, for outputs z `[M, T, C]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`].
     pub fn record<M: Module, const D: usize>(
         module: &M,
         group: Option<&ParamGroup>,
@@ -56,46 +26,34 @@ impl OutputRows {
         z: &Tensor<3>,
     ) -> Result<Self, Error> {
         let [samples, positions, classes] = z.dims();
-        let pass = |output| {
-            let one = Tensor::<1>::ones([1], (&z.device(), z.dtype()));
-            let place = [
-                0..samples,
-                output / classes..output / classes + 1,
-                output % classes..output % classes + 1,
-            ];
-            let cotangent = z.zeros_like();
-            let cotangent =
-                cotangent.slice_assign(place, one.reshape([1, 1, 1]).expand([samples, 1, 1]));
-            record(module, group, &forward, cotangent)
-        };
-        let rows = (0..positions * classes).map(pass);
-        Ok(Self {
-            rows: rows.collect::<Result<_, _>>()?,
-            positions,
-            classes,
-        })
+        let ones = Tensor::<3>::ones([samples, 1, 1], (&z.device(), z.dtype()));
+        let mut rows = Vec::with_capacity(positions * classes);
+        for position in 0..positions {
+            for class in 0..classes {
+                let output = [0..samples, position..position + 1, class..class + 1];
+                let cotangent = z.zeros_like().slice_assign(output, ones.clone());
+                rows.push(record(module, group, &forward, cotangent)?);
+            }
+        }
+        Ok(Self { rows })
     }
 
+    /// Number of passes that it took.
     pub fn passes(&self) -> usize {
         self.rows.len()
     }
 
-    /// u, `[M, T, C]`, beside z.
-    pub fn rates(
-        &self,
-        params: &[ParamInfo],
-        direction: &Direction,
-        z: &Tensor<3>,
-    ) -> Result<Tensor<3>, Error> {
-        let [samples, _, _] = z.dims();
-        let mut rates = vec![0.0; samples * self.rows.len()];
-        let direction = direction.clone().into_gradients(params);
+    /// u `[M, T, C]`, with the device and the precision of z.
+    pub fn rates(&self, direction: &Direction, z: &Tensor<3>) -> Tensor<3> {
+        let [samples, positions, classes] = z.dims();
+        let outputs = positions * classes;
+        let mut rates = vec![0.0; samples * outputs];
         for (output, rows) in self.rows.iter().enumerate() {
-            for (n, rate) in rows.matvec(&direction)?.into_iter().enumerate() {
-                rates[n * self.rows.len() + output] = rate;
+            for (n, rate) in rows.image(direction).into_iter().enumerate() {
+                rates[n * outputs + output] = rate;
             }
         }
-        let data = TensorData::new(rates, [samples, self.positions, self.classes]);
-        Ok(Tensor::from_data(data, (&z.device(), z.dtype())))
+        let data = TensorData::new(rates, [samples, positions, classes]);
+        Tensor::from_data(data, (&z.device(), z.dtype()))
     }
 }

@@ -3,14 +3,14 @@
 use burn::module::{Module, ParamGroup};
 use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::exact::record;
-use super::loss::Loss;
+use super::loss_kind::LossKind;
+use super::recorded_pass::record;
 use crate::error::Error;
 use crate::jacobian::Jacobian;
-use crate::params::{Direction, ParamInfo};
+use crate::params::Direction;
 use crate::record::LabelDraw;
 
-/// The rows ∇log p of drawn labels, one set for each draw.
+/// The rows ∇log p of drawn labels, for each draw.
 pub(super) struct DrawnRows {
     draws: Vec<Draw>,
 }
@@ -21,79 +21,90 @@ struct Draw {
     cotangent: Tensor<3>,
 }
 
-/// What draws say about one direction.
+/// How many labels to draw for each position of the outputs, and from what.
+pub(super) struct Draws<'a> {
+    pub count: usize,
+    pub seed: u64,
+    pub loss: LossKind,
+    /// True at positions without a label, `[M, T, C]`.
+    pub padding: Option<&'a Tensor<3, Bool>>,
+}
+
+/// What the draws say about one direction.
 pub(super) struct Estimate {
     /// Estimates of ΔᵀFΔ for each sample.
     pub per_sample: Vec<f64>,
     pub standard_error: f64,
-    /// The estimate of H u, such that F Δ is its pull-back.
-    pub curved: Tensor<3>,
+    /// The estimate of H u `[M, T, C]`: FΔ is its pull-back to the parameters.
+    pub output_product: Tensor<3>,
 }
 
 impl DrawnRows {
-    /// One pass per draw.
+    /// Make one pass per draw, for outputs z `[M, T, C]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`].
     pub fn record<M: Module, const D: usize>(
         module: &M,
         group: Option<&ParamGroup>,
         forward: impl Fn(&M) -> Tensor<D>,
         z: &Tensor<3>,
-        loss: Loss,
-        padding: Option<&Tensor<3, Bool>>,
-        (draws, seed): (usize, u64),
+        settings: &Draws<'_>,
     ) -> Result<Self, Error> {
-        let draw = |step| {
-            let cotangent = loss.draw(z, &LabelDraw::sample(1, seed, step as u64));
-            let cotangent = match padding {
-                Some(padding) => cotangent.mask_fill(padding.clone(), 0.0),
-                None => cotangent,
-            };
+        let mut draws = Vec::with_capacity(settings.count);
+        for step in 0..settings.count {
+            let labels = LabelDraw::sample(1, settings.seed, step as u64);
+            let mut cotangent = settings.loss.draw(z, &labels);
+            if let Some(padding) = settings.padding {
+                cotangent = cotangent.mask_fill(padding.clone(), 0.0);
+            }
             let rows = record(module, group, &forward, cotangent.clone())?;
-            Ok(Draw { rows, cotangent })
-        };
-        Ok(Self {
-            draws: (0..draws).map(draw).collect::<Result<_, Error>>()?,
-        })
+            draws.push(Draw { rows, cotangent });
+        }
+        Ok(Self { draws })
     }
 
+    /// Number of passes that it took.
     pub fn passes(&self) -> usize {
         self.draws.len()
     }
 
-    /// The mean over draws of `(Δᵀ∇log p)²`, which is unbiased, and its standard error.
+    /// The mean over draws of r² with r = Δᵀ∇log p, which is unbiased, and its standard error.
     ///
-    /// Samples are independent: their variances add up. One draw alone shows no variance; then
-    /// E r⁴, which bounds it, stands in.
-    pub fn estimate(&self, params: &[ParamInfo], direction: &Direction) -> Result<Estimate, Error> {
-        let direction = direction.clone().into_gradients(params);
-        let rates = self.draws.iter().map(|draw| draw.rows.matvec(&direction));
-        let rates = rates.collect::<Result<Vec<_>, _>>()?;
-        let count = rates.len() as f64;
-        let samples = rates.first().map_or(0, Vec::len);
-        let squares = |n: usize| rates.iter().map(move |rates| rates[n] * rates[n]);
-        let per_sample: Vec<f64> = (0..samples)
-            .map(|n| squares(n).sum::<f64>() / count)
-            .collect();
-        let variances = per_sample.iter().enumerate().map(|(n, mean)| match count {
-            1.0 => squares(n).map(|square| square * square).sum::<f64>(),
-            _ => {
-                squares(n)
-                    .map(|square| (square - mean).powi(2))
-                    .sum::<f64>()
-                    / (count - 1.0)
-            }
-        });
-        let standard_error = (variances.sum::<f64>() / count).sqrt();
-        let curved = self.draws.iter().zip(&rates).map(|(draw, rates)| {
-            let weights: Vec<f64> = rates.iter().map(|rate| rate / count).collect();
-            let cotangent = &draw.cotangent;
-            let place = (&cotangent.device(), cotangent.dtype());
-            let weights = Tensor::<1>::from_data(TensorData::new(weights, [samples]), place);
-            cotangent.clone() * weights.reshape([samples, 1, 1])
-        });
-        Ok(Estimate {
-            curved: curved.reduce(|a, b| a + b).ok_or(Error::NoSampledLabels)?,
+    /// Samples are independent, so their variances add up. A single draw shows no variance; E r⁴,
+    /// which bounds it, is used then.
+    pub fn estimate(&self, direction: &Direction, z: &Tensor<3>) -> Estimate {
+        let [samples, _, _] = z.dims();
+        let count = self.draws.len() as f64;
+        let mut rates = Vec::with_capacity(self.draws.len());
+        let mut output_product = z.zeros_like();
+        for draw in &self.draws {
+            let rate = draw.rows.image(direction);
+            let weights: Vec<f64> = rate.iter().map(|rate| rate / count).collect();
+            let weights = TensorData::new(weights, [samples, 1, 1]);
+            let cotangent = draw.cotangent.clone();
+            let options = (&cotangent.device(), cotangent.dtype());
+            output_product = output_product + cotangent * Tensor::from_data(weights, options);
+            rates.push(rate);
+        }
+        let mut per_sample = Vec::with_capacity(samples);
+        let mut variance = 0.0;
+        for n in 0..samples {
+            let squares = rates.iter().map(|rates| rates[n] * rates[n]);
+            let mean = squares.clone().sum::<f64>() / count;
+            variance += if self.draws.len() == 1 {
+                mean * mean
+            } else {
+                let distances = squares.map(|square| (square - mean).powi(2));
+                distances.sum::<f64>() / (count - 1.0)
+            };
+            per_sample.push(mean);
+        }
+        Estimate {
             per_sample,
-            standard_error,
-        })
+            standard_error: (variance / count).sqrt(),
+            output_product,
+        }
     }
 }

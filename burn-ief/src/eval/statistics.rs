@@ -1,7 +1,4 @@
-//! Statistics over batches, and the imbalance within one.
-
-use crate::error::Error;
-use crate::jacobian::Jacobian;
+//! Mean and spread of a quantity over batches.
 
 /// Mean and spread of a quantity over batches.
 ///
@@ -23,14 +20,14 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Of nothing yet.
+    /// Statistics of no values yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more value.
+    /// Add a value.
     pub fn push(&mut self, value: f64) {
-        // Welford's recurrence: the difference of two large sums would cancel.
+        // Welford's recurrence. The textbook formula subtracts two large sums, which cancels digits.
         self.count += 1;
         let before = value - self.mean;
         self.mean += before / self.count as f64;
@@ -42,23 +39,21 @@ impl Statistics {
         self.count
     }
 
-    /// Their mean; NaN if there are none.
+    /// Mean of the values; NaN if there are none.
     pub fn mean(&self) -> f64 {
-        match self.count {
-            0 => f64::NAN,
-            _ => self.mean,
-        }
+        if self.count == 0 { f64::NAN } else { self.mean }
     }
 
-    /// Their standard deviation (n − 1 in the denominator); NaN below two.
+    /// Standard deviation of the values (with n − 1 in the denominator); NaN for fewer than two.
     pub fn standard_deviation(&self) -> f64 {
-        match self.count {
-            0 | 1 => f64::NAN,
-            count => (self.spread / (count - 1) as f64).sqrt(),
+        if self.count < 2 {
+            f64::NAN
+        } else {
+            (self.spread / (self.count - 1) as f64).sqrt()
         }
     }
 
-    /// The standard error of the mean; NaN below two.
+    /// Standard error of the mean; NaN for fewer than two values.
     pub fn standard_error(&self) -> f64 {
         self.standard_deviation() / (self.count as f64).sqrt()
     }
@@ -76,48 +71,6 @@ impl FromIterator<f64> for Statistics {
         statistics.extend(values);
         statistics
     }
-}
-
-/// The imbalance of a batch: the largest norm of a sample's gradient over the smallest.
-///
-/// Infinite if a sample's gradient is zero. The larger it is, the more the empirical Fisher
-/// distorts (EF lowers every loss alike, whatever its gradient).
-///
-/// ```
-/// use burn::nn::LinearConfig;
-/// use burn::tensor::{Device, Tensor};
-/// use burn_ief::Tape;
-/// use burn_ief::eval::imbalance;
-/// use burn_ief::jacobian::Jacobian;
-/// use burn_ief::nn::ForwardRecorded;
-///
-/// let device = Device::flex().autodiff();
-/// let layer = LinearConfig::new(1, 1).with_bias(false).init(&device);
-/// let x = Tensor::<2>::from_floats([[1.0], [4.0], [2.0]], &device);
-/// let tape = Tape::start();
-/// let grads = layer.forward_recorded(x).mean().backward();
-/// let jacobian = Jacobian::from_tape(tape, grads, &layer)?;
-/// assert!((imbalance(&jacobian)? - 4.0).abs() < 1e-5);
-/// # Ok::<(), burn_ief::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
-pub fn imbalance(jacobian: &Jacobian) -> Result<f64, Error> {
-    let norms = jacobian.row_norms();
-    let bad: Vec<usize> = (0..norms.len())
-        .filter(|&n| !norms[n].is_finite())
-        .collect();
-    if !bad.is_empty() {
-        return Err(Error::NonFinite {
-            what: "per-sample gradients",
-            samples: bad,
-        });
-    }
-    let largest = norms.iter().copied().fold(0.0, f64::max);
-    let smallest = norms.iter().copied().fold(f64::INFINITY, f64::min);
-    Ok(largest / smallest)
 }
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
-//! γ of many directions over batches and checkpoints.
+//! Statistics of γ for many directions, over batches and checkpoints.
 
 use super::quality::Quality;
 use super::statistics::Statistics;
 use super::sweep::SweepPoint;
-use crate::update::Amount;
+use crate::solve::DampingAmount;
 
-/// Statistics of many directions over the batches of many checkpoints: the table behind pictures of
-/// γ over training stages or over λ.
+/// Statistics of γ for many directions, over the batches of many checkpoints: the table from which to
+/// plot γ over the stages of training or over λ.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use burn_ief::eval::{Fisher, Loss, Survey, Sweep, SweepRule};
+/// use burn_ief::eval::{Fisher, LossKind, Survey, Sweep, SweepRule};
 /// use burn_ief::jacobian::RecordedBatch;
 /// use burn_ief::nn::ForwardRecorded;
-/// use burn_ief::update::Amount;
+/// use burn_ief::solve::DampingAmount;
 /// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();
@@ -28,17 +28,17 @@ use crate::update::Amount;
 ///         let grads = mark_mean_loss(z.square().squeeze_dim::<1>(1) * 0.5).backward();
 ///         let recorded = RecordedBatch::collect(tape, grads, &model, None)?;
 ///
-///         let at = Fisher::new(Loss::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
+///         let at = Fisher::new(LossKind::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
 ///         let sweep = Sweep::new(&recorded)?;
 ///         let sgd = at.quality(sweep.gradient(), sweep.gradient())?;
 ///         let rules = [SweepRule::Ef, SweepRule::Ief(burn_ief::update::On::Fisher)];
-///         let points = sweep.qualities(&at, &rules, &[Amount::Relative(1e-3)])?;
+///         let points = sweep.qualities(&at, &rules, &[DampingAmount::Relative(1e-3)])?;
 ///         survey.push(epoch, "sgd", &sgd, &sgd);
 ///         survey.push_sweep(epoch, &points, &sgd);
 ///     }
 /// }
 /// assert_eq!(survey.rows().len(), 2 * 3);
-/// let row = survey.row("2", "ief_fisher", Some(Amount::Relative(1e-3))).unwrap();
+/// let row = survey.row("2", "ief_fisher", Some(DampingAmount::Relative(1e-3))).unwrap();
 /// assert_eq!(row.ratio.count(), 3);
 /// assert!(row.ratio.mean() <= 1.0);
 /// # Ok::<(), burn_ief::Error>(())
@@ -53,42 +53,51 @@ pub struct Survey {
 /// ```
 /// use burn_ief::eval::SurveyRow;
 ///
-/// fn line(row: &SurveyRow) -> String {
-///     let ratio = &row.ratio;
-///     format!("{},{},{},{}", row.stage, row.direction, ratio.mean(), ratio.standard_error())
-/// }
+/// let json = r#"{
+///     "stage": "1", "direction": "sgd", "damping": null,
+///     "gamma": {"count": 2, "mean": 3.0, "spread": 8.0},
+///     "ratio": {"count": 2, "mean": 1.0, "spread": 0.0},
+///     "reduction": {"count": 2, "mean": 0.5, "spread": 0.0},
+///     "error": {"count": 2, "mean": 0.0, "spread": 0.0}
+/// }"#;
+/// let row: SurveyRow = serde_json::from_str(json)?;
+/// assert_eq!((row.gamma.mean(), row.gamma.standard_error()), (3.0, 2.0));
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct SurveyRow {
     /// Name of the checkpoint.
     pub stage: String,
     /// Name of the direction.
     pub direction: String,
-    /// Its damping, in a sweep.
-    pub damping: Option<Amount>,
-    /// γ, over batches.
+    /// The damping of the direction; `None` outside sweeps.
+    pub damping: Option<DampingAmount>,
+    /// γ.
     pub gamma: Statistics,
-    /// γ over that of the baseline on the same batch.
+    /// γ divided by the baseline's γ on the same batch.
     pub ratio: Statistics,
     /// 1 / (2 γ²), the best reduction of the summed loss that the quadratic model predicts.
     pub reduction: Statistics,
-    /// How uncertain γ was on each batch, by its own account: the part of the spread that is not
-    /// the batches'.
+    /// The estimated error of γ on each batch. If it is not much smaller than the standard deviation
+    /// of `gamma`, use more draws or exact passes.
     pub error: Statistics,
 }
 
 impl Survey {
-    /// Of nothing yet.
+    /// A survey without rows.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The quality of a direction on one more batch, beside that of a baseline on the same batch.
+    /// Add the quality of a direction on one more batch, with the quality of a baseline on the same
+    /// batch.
     pub fn push(&mut self, stage: &str, direction: &str, quality: &Quality, baseline: &Quality) {
         self.add((stage, direction, None), quality, baseline);
     }
 
-    /// Every point of a sweep over λ on one more batch.
+    /// Add every point of a sweep over λ on one more batch, with the quality of a baseline on the
+    /// same batch.
     pub fn push_sweep(&mut self, stage: &str, points: &[SweepPoint], baseline: &Quality) {
         for point in points {
             let rule = point.rule.to_string();
@@ -101,19 +110,26 @@ impl Survey {
         &self.rows
     }
 
-    /// The row of a direction at a checkpoint.
-    pub fn row(&self, stage: &str, direction: &str, damping: Option<Amount>) -> Option<&SurveyRow> {
+    /// The row of a direction at a checkpoint; `None` if it was never pushed.
+    pub fn row(
+        &self,
+        stage: &str,
+        direction: &str,
+        damping: Option<DampingAmount>,
+    ) -> Option<&SurveyRow> {
         let mut rows = self.rows.iter();
         rows.find(|row| row.is((stage, direction, damping)))
     }
 
     fn add(&mut self, key: Key<'_>, quality: &Quality, baseline: &Quality) {
-        let place = self.rows.iter().position(|row| row.is(key));
-        let place = place.unwrap_or_else(|| {
-            self.rows.push(SurveyRow::new(key));
-            self.rows.len() - 1
-        });
-        let row = &mut self.rows[place];
+        let index = match self.rows.iter().position(|row| row.is(key)) {
+            Some(index) => index,
+            None => {
+                self.rows.push(SurveyRow::new(key));
+                self.rows.len() - 1
+            }
+        };
+        let row = &mut self.rows[index];
         row.gamma.push(quality.gamma());
         row.ratio.push(quality.ratio(baseline));
         row.reduction.push(quality.best_reduction());
@@ -121,7 +137,8 @@ impl Survey {
     }
 }
 
-type Key<'a> = (&'a str, &'a str, Option<Amount>);
+/// Stage, direction and damping.
+type Key<'a> = (&'a str, &'a str, Option<DampingAmount>);
 
 impl SurveyRow {
     fn new((stage, direction, damping): Key<'_>) -> Self {
@@ -143,16 +160,16 @@ impl SurveyRow {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cost, Curvature, Method};
+    use super::super::{FisherCurvature, GammaMethod, PassCount};
     use super::*;
 
     fn quality(slope: f64, value: f64) -> Quality {
-        let curvature = Curvature {
+        let curvature = FisherCurvature {
             value,
             error: 0.1 * value,
             per_sample: vec![value],
-            method: Method::Exact,
-            cost: Cost::default(),
+            method: GammaMethod::Exact,
+            passes: PassCount::default(),
         };
         Quality { slope, curvature }
     }

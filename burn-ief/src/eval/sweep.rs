@@ -1,75 +1,98 @@
 //! γ of the updates over many dampings, from one recorded batch.
 
 use std::fmt;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
 
-use super::fisher::FisherAt;
+use super::fisher_at::FisherAt;
 use super::quality::Quality;
 use crate::error::Error;
 use crate::jacobian::{Jacobian, RecordedBatch};
 use crate::linalg::Symmetric;
-use crate::update::{Amount, Damping, On, SolveReport, ef, ief, sf, sf_small};
+use crate::methods::{Ef, Ief, Sf, Solution, System, UpdateRule};
+use crate::solve::{DampedMatrix, Damping, DampingAmount, SolveReport};
 
-/// An update rule of a sweep.
+/// An update rule of a sweep, with a name for tables.
+///
+/// Any [`UpdateRule`] can take part; rules that draw labels use the copies of the recorded batch.
 ///
 /// ```
 /// use burn_ief::eval::SweepRule;
-/// use burn_ief::update::On;
+/// use burn_ief::methods::Ggt;
 ///
-/// assert!(SweepRule::ALL.contains(&SweepRule::Ief(On::Gram)));
+/// let mut rules = SweepRule::all();
+/// rules.push(SweepRule::new("ggt", Ggt));
+/// let names: Vec<String> = rules.iter().map(|rule| rule.to_string()).collect();
+/// assert_eq!(names, ["ef", "ief_gram", "ief_fisher", "sf", "ggt"]);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum SweepRule {
-    /// Empirical Fisher.
-    Ef,
-    /// Improved empirical Fisher, with λ on this matrix.
-    Ief(On),
-    /// The Fisher matrix of the recording's copies: SF for drawn labels, the exact natural
-    /// gradient for enumerated ones.
-    Sf,
+#[derive(Debug, Clone)]
+pub struct SweepRule {
+    name: String,
+    rule: Arc<dyn UpdateRule>,
+    on: DampedMatrix,
 }
 
 impl SweepRule {
+    /// A rule under this name.
+    pub fn new(name: impl Into<String>, rule: impl UpdateRule) -> Self {
+        Self {
+            name: name.into(),
+            rule: Arc::new(rule),
+            on: DampedMatrix::default(),
+        }
+    }
+
+    /// With λ on this matrix.
+    pub fn on(self, on: DampedMatrix) -> Self {
+        Self { on, ..self }
+    }
+
+    /// Empirical Fisher, `ef`.
+    pub fn ef() -> Self {
+        Self::new("ef", Ef::default())
+    }
+
+    /// Improved empirical Fisher with λ on this matrix, `ief_fisher` or `ief_gram`.
+    pub fn ief(on: DampedMatrix) -> Self {
+        Self::new(format!("ief_{on}"), Ief::default()).on(on)
+    }
+
+    /// The Fisher matrix of the recording's copies, `sf`: SF for drawn labels, the exact natural
+    /// gradient for enumerated ones.
+    pub fn sf() -> Self {
+        Self::new("sf", Sf::default())
+    }
+
     /// EF, iEF with both dampings, and SF.
-    pub const ALL: [Self; 4] = [
-        Self::Ef,
-        Self::Ief(On::Gram),
-        Self::Ief(On::Fisher),
-        Self::Sf,
-    ];
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::ef(),
+            Self::ief(DampedMatrix::Gram),
+            Self::ief(DampedMatrix::Fisher),
+            Self::sf(),
+        ]
+    }
 }
 
 impl fmt::Display for SweepRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ef => "ef",
-            Self::Ief(On::Gram) => "ief_gram",
-            Self::Ief(On::Fisher) => "ief_fisher",
-            Self::Sf => "sf",
-        })
+        f.write_str(&self.name)
     }
 }
 
-/// One point of a sweep: a line of a table of γ against λ, see [`Sweep`].
-///
-/// ```
-/// use burn_ief::eval::SweepPoint;
-///
-/// fn line(point: &SweepPoint) -> String {
-///     format!("{},{},{}", point.rule, point.report.damping, point.quality.gamma())
-/// }
-/// ```
+/// One point of a sweep: a line of a table of γ against λ. See [`Sweep`] for an example.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct SweepPoint {
-    /// The rule.
-    pub rule: SweepRule,
+    /// The name of the rule.
+    pub rule: String,
     /// The damping that was asked for.
-    pub amount: Amount,
+    pub amount: DampingAmount,
     /// How good the update is.
     pub quality: Quality,
-    /// What its solve did; `damping` is λ itself.
+    /// How its system was solved; `damping` is λ itself.
     pub report: SolveReport,
 }
 
@@ -79,10 +102,10 @@ pub struct SweepPoint {
 /// use burn::nn::LinearConfig;
 /// use burn::nn::loss::CrossEntropyLossConfig;
 /// use burn::tensor::{Device, Distribution, Int, Tensor};
-/// use burn_ief::eval::{Fisher, Loss, Sweep, SweepRule};
+/// use burn_ief::eval::{Fisher, LossKind, Sweep, SweepRule};
 /// use burn_ief::jacobian::RecordedBatch;
 /// use burn_ief::nn::ForwardRecorded;
-/// use burn_ief::update::Amount;
+/// use burn_ief::solve::DampingAmount;
 /// use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
 ///
 /// let device = Device::flex().autodiff();
@@ -98,14 +121,16 @@ pub struct SweepPoint {
 /// let grads = mark_loss(cross_entropy).backward();
 /// let recorded = RecordedBatch::collect(tape, grads, &model, None)?;
 ///
-/// let at = Fisher::new(Loss::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;
+/// let at = Fisher::new(LossKind::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;
 /// let sweep = Sweep::new(&recorded)?;
 /// let sgd = at.quality(sweep.gradient(), sweep.gradient())?;
-/// let amounts = [1e-6, 1e-3, 1.0].map(Amount::Relative);
-/// let points = sweep.qualities(&at, &SweepRule::ALL, &amounts)?;
+/// let amounts = [1e-6, 1e-3, 1.0].map(DampingAmount::Relative);
+/// let points = sweep.qualities(&at, &SweepRule::all(), &amounts)?;
 /// assert_eq!(points.len(), 12);
-/// let ratios: Vec<f64> = points.iter().map(|p| p.quality.ratio(&sgd)).collect();
-/// assert!(ratios.iter().all(|ratio| ratio.is_finite()));
+/// for point in &points {
+///     println!("{},{},{}", point.rule, point.report.damping, point.quality.gamma());
+///     assert!(point.quality.ratio(&sgd).is_finite());
+/// }
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 pub struct Sweep {
@@ -150,46 +175,36 @@ impl Sweep {
     ///
     /// # Errors
     ///
-    /// [`Error::NoOutput`] for iEF if no output was marked; [`Error::NoSampledLabels`] for SF if
-    /// the recording drew none; those of [`ef`], [`ief`] and [`sf`].
+    /// [`Error::NoOutput`] for iEF if no output was marked; [`Error::NoSampledLabels`] for SF if the
+    /// recording drew no labels; those of the rule.
     pub fn update(
         &self,
-        rule: SweepRule,
-        amount: Amount,
+        rule: &SweepRule,
+        amount: DampingAmount,
     ) -> Result<(GradientsParams, SolveReport), Error> {
-        let damping = match amount {
-            Amount::Absolute(lambda) => Damping::absolute(lambda),
-            Amount::Relative(fraction) => Damping::relative(fraction),
+        let damping = Damping::from(amount).on(rule.on).without_floor();
+        let copies = rule.rule.labels(0).is_some();
+        let jacobian = if copies { &self.all } else { &self.jacobian };
+        let gram = if copies {
+            self.gram.clone()
+        } else {
+            let rows: Vec<usize> = (0..self.samples).collect();
+            self.gram.principal(&rows).into_owned()
         };
-        let damping = damping.without_floor();
-        let rows: Vec<usize> = (0..self.samples).collect();
-        let epsilon = self.all.gram_epsilon();
-        let update = match rule {
-            SweepRule::Ef => ef(&self.gram.principal(&rows), &damping, epsilon, None)?,
-            SweepRule::Ief(on) => {
-                let s = self.norms.as_ref().map_err(Clone::clone)?;
-                let gram = self.gram.principal(&rows);
-                ief(&gram, s, &damping.on(on), epsilon, None)?
-            }
-            SweepRule::Sf => return self.drawn(&damping, epsilon),
-        };
-        Ok((self.jacobian.t_matvec(&update.values)?, update.report))
-    }
-
-    fn drawn(
-        &self,
-        damping: &Damping,
-        epsilon: f64,
-    ) -> Result<(GradientsParams, SolveReport), Error> {
-        let matches = self.matches.as_ref().map_err(Clone::clone)?;
-        // No more parameters than drawn rows: solve for the parameters themselves.
-        if self.all.columns() <= matches.len() {
-            let rows = self.all.to_dense();
-            let (delta, report) = sf_small(&rows, self.samples, damping, epsilon)?;
-            return Ok((self.all.unflatten(&delta)?, report));
+        let mut system = System::recorded(jacobian, None, self.samples)
+            .with_gram(gram)
+            .with_damping(damping)
+            .with_epsilon(self.all.gram_epsilon());
+        if rule.rule.needs_output_norms() {
+            system = system.with_output_norms(self.norms.clone()?);
         }
-        let update = sf(&self.gram, self.samples, matches, damping, epsilon)?;
-        Ok((self.all.t_matvec(&update.values)?, update.report))
+        if copies {
+            system = system.with_label_matches(self.matches.clone()?);
+        }
+        match rule.rule.solve(&system)? {
+            Solution::Rows(update) => Ok((jacobian.t_matvec(&update.values)?, update.report)),
+            Solution::Parameters { update, report } => Ok((jacobian.unflatten(&update)?, report)),
+        }
     }
 
     /// γ of every rule at every damping, rule after rule.
@@ -201,20 +216,20 @@ impl Sweep {
         &self,
         at: &FisherAt<'_, M>,
         rules: &[SweepRule],
-        amounts: &[Amount],
+        amounts: &[DampingAmount],
     ) -> Result<Vec<SweepPoint>, Error> {
-        let points = rules
-            .iter()
-            .flat_map(|&rule| amounts.iter().map(move |&amount| (rule, amount)));
-        let point = |(rule, amount)| {
-            let (direction, report) = self.update(rule, amount)?;
-            Ok(SweepPoint {
-                rule,
-                amount,
-                quality: at.quality(&direction, &self.gradient)?,
-                report,
-            })
-        };
-        points.map(point).collect()
+        let mut points = Vec::with_capacity(rules.len() * amounts.len());
+        for rule in rules {
+            for &amount in amounts {
+                let (direction, report) = self.update(rule, amount)?;
+                points.push(SweepPoint {
+                    rule: rule.to_string(),
+                    amount,
+                    quality: at.quality(&direction, &self.gradient)?,
+                    report,
+                });
+            }
+        }
+        Ok(points)
     }
 }

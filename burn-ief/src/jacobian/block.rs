@@ -1,7 +1,7 @@
 //! All recorded uses of one parameter, or of a weight and its bias together.
 
 use burn::module::ParamId;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::params::Direction;
 use crate::rows::Rows;
@@ -18,6 +18,13 @@ pub(crate) struct Block {
 impl Block {
     pub fn covers(&self, id: ParamId) -> bool {
         self.parameter == id || self.bias == Some(id)
+    }
+
+    pub fn to_device(self, device: &Device) -> Self {
+        Self {
+            uses: self.uses.into_iter().map(|u| u.to_device(device)).collect(),
+            ..self
+        }
     }
 
     pub fn narrow(&self, start: usize, count: usize) -> Self {

@@ -1,13 +1,17 @@
 //! The Jacobian from one backward pass per sample. It is exact for any module and serves as the
 //! reference for everything that is recorded.
 
-use burn::module::Module;
+use burn::module::{Module, ParamGroup};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, Tensor};
 
-use super::{Block, GramPrecision, Jacobian, Part};
+use super::outputs::Outputs;
+use super::recorded_batch::assemble;
+use super::rest::Rest;
+use super::{Block, GramPrecision, Jacobian, Part, RecordedBatch};
 use crate::error::Error;
-use crate::params::{self, Direction};
+use crate::params::{self, Direction, ParamInfo};
+use crate::record::{LossScale, Tape};
 use crate::rows::Rows;
 
 impl Jacobian {
@@ -33,42 +37,137 @@ impl Jacobian {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingRecorded`] if no parameter of the module requires a gradient.
+    /// [`Error::NothingTrainable`] if no parameter of the module requires a gradient.
     pub fn by_sample<M: Module>(
         module: &M,
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<Self, Error> {
         let params = params::trainable(module);
-        let first = params.first().ok_or(Error::NothingRecorded)?;
-        let (device, dtype) = (first.device.clone(), first.dtype);
-        let mut rows: Vec<Vec<Tensor<2>>> = vec![Vec::new(); params.len()];
+        let mut rows = RowsBySample::new(&params)?;
         for n in 0..samples {
             let grads = GradientsParams::from_grads(loss(module, n).backward(), module);
-            let direction = Direction::from_gradients(&params, &grads)?;
-            for (param, rows) in params.iter().zip(&mut rows) {
-                let width = param.len();
-                rows.push(match direction.get(param.id) {
-                    Some(row) => row.reshape([1, width]),
-                    None => Tensor::zeros([1, width], (&device, dtype)),
-                });
+            rows.push(&Direction::from_gradients(&params, &grads)?);
+        }
+        Ok(rows.finish(params.clone(), samples))
+    }
+}
+
+impl RecordedBatch {
+    /// A batch from one forward and backward pass per sample, inside a recording of that sample.
+    ///
+    /// Unlike [`collect`](Self::collect), it takes plain gradients as rows, so the calls of the
+    /// module need not be recorded. `loss` returns the loss of sample n alone. Parameters outside the
+    /// group get the mean of their gradients.
+    pub(crate) fn by_sample<M: Module>(
+        module: &M,
+        group: Option<&ParamGroup>,
+        samples: usize,
+        loss: impl Fn(&M, usize) -> Tensor<1>,
+    ) -> Result<Self, Error> {
+        let all = params::trainable(module);
+        let params = params::matching(module, group);
+        let others: Vec<_> = all
+            .iter()
+            .filter(|param| params.iter().all(|inside| inside.id != param.id))
+            .cloned()
+            .collect();
+        let mut rows = RowsBySample::new(&params)?;
+        let mut rest = Direction::default();
+        let mut norms = Vec::with_capacity(samples);
+        for n in 0..samples {
+            let tape = Tape::start().with_loss_scale(LossScale::Sum);
+            let grads = loss(module, n).backward();
+            let recording = tape.finish_sample(&grads)?;
+            let grads = GradientsParams::from_grads(grads, module);
+            let mut direction = Direction::from_gradients(&all, &grads)?;
+            // Calls that are recorded all the same keep their gradients in the recording.
+            rows.part(1, assemble(recording.uses))
+                .add_t_matvec(&[1.0], &mut direction);
+            rows.push(&direction);
+            for param in &others {
+                if let Some(share) = direction.remove(param.id) {
+                    rest.add(param.id, share / samples as f64);
+                }
+            }
+            match Outputs::new(recording.outputs, 1, 0).norms() {
+                Ok(norm) => norms.extend(norm),
+                Err(Error::NoOutput) => {}
+                Err(Error::NonFinite { what, .. }) => {
+                    return Err(Error::NonFinite {
+                        what,
+                        samples: vec![n],
+                    });
+                }
+                Err(error) => return Err(error),
             }
         }
+        let norms = (norms.len() == samples).then_some(norms);
+        Ok(Self {
+            jacobian: rows.finish(params.clone(), samples),
+            samples,
+            labels: None,
+            outputs: Outputs::of_norms(norms, samples),
+            rest: Rest {
+                params: others,
+                gradients: rest,
+                scale: LossScale::Mean,
+                samples,
+            },
+        })
+    }
+}
+
+/// Dense rows, collected sample by sample.
+struct RowsBySample<'a> {
+    params: &'a [ParamInfo],
+    rows: Vec<Vec<Tensor<2>>>,
+    device: Device,
+    dtype: DType,
+}
+
+impl<'a> RowsBySample<'a> {
+    fn new(params: &'a [ParamInfo]) -> Result<Self, Error> {
+        let first = params.first().ok_or(Error::NothingTrainable)?;
+        Ok(Self {
+            params,
+            rows: vec![Vec::new(); params.len()],
+            device: first.device.clone(),
+            dtype: first.dtype,
+        })
+    }
+
+    fn push(&mut self, row: &Direction) {
+        for (param, rows) in self.params.iter().zip(&mut self.rows) {
+            let size = [1, param.len()];
+            rows.push(match row.get(param.id) {
+                Some(row) => row.reshape(size),
+                None => Tensor::zeros(size, (&self.device, self.dtype)),
+            });
+        }
+    }
+
+    fn part(&self, samples: usize, blocks: Vec<Block>) -> Part {
+        Part {
+            samples,
+            scale: 1.0,
+            blocks,
+            device: self.device.clone(),
+            dtype: self.dtype,
+        }
+    }
+
+    fn finish(mut self, params: Vec<ParamInfo>, samples: usize) -> Jacobian {
+        let rows = std::mem::take(&mut self.rows);
         let blocks = params.iter().zip(rows).map(|(param, rows)| Block {
             parameter: param.id,
             bias: None,
             uses: vec![Rows::Dense(Tensor::cat(rows, 0))],
         });
-        Ok(Self {
-            parts: vec![Part {
-                samples,
-                scale: 1.0,
-                blocks: blocks.collect(),
-                device,
-                dtype,
-            }],
+        Jacobian {
+            parts: vec![self.part(samples, blocks.collect())],
             params,
             precision: GramPrecision::default(),
-        })
+        }
     }
 }

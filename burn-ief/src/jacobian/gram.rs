@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor};
 use super::{Block, Jacobian, Part, to_host_scaled};
 use crate::error::Error;
 use crate::linalg::Symmetric;
+use crate::names::named_variants;
 use crate::params::ParamInfo;
 
 /// The precision in which Gram matrices are accumulated from the recorded factors.
@@ -25,6 +26,14 @@ pub enum GramPrecision {
     /// f32, or f64 if the rows are f64.
     F32,
 }
+
+named_variants!(
+    GramPrecision,
+    "Gram precision",
+    Auto = "auto",
+    F64 = "f64",
+    F32 = "f32"
+);
 
 /// Most rows for which [`GramPrecision::Auto`] uses f64.
 const F64_ROWS: usize = 128;

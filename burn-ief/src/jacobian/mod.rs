@@ -9,6 +9,7 @@ mod by_sample;
 mod gram;
 mod outputs;
 mod recorded_batch;
+mod rest;
 mod validate;
 
 use burn::optim::GradientsParams;
@@ -20,6 +21,7 @@ use crate::params::{Direction, ParamInfo};
 pub(crate) use block::Block;
 pub use gram::GramPrecision;
 pub use recorded_batch::RecordedBatch;
+pub(crate) use rest::Rest;
 pub use validate::{ValidatedParameter, ValidationReport, validate};
 
 /// The per-sample Jacobian J `[M, P]` of a recorded batch, in sum form.
@@ -113,7 +115,12 @@ impl Jacobian {
         })?;
         for next in jacobians {
             first.same_params(&next)?;
-            first.parts.extend(next.parts);
+            let device = first.parts.first().map(|part| part.device.clone());
+            let parts = next.parts.into_iter().map(|part| match &device {
+                Some(device) => part.to_device(device),
+                None => part,
+            });
+            first.parts.extend(parts);
         }
         Ok(first)
     }
@@ -187,6 +194,12 @@ impl Jacobian {
     ///
     /// [`Error::Size`] if `c` does not have one entry per row.
     pub fn into_t_matvec(self, c: &[f64]) -> Result<GradientsParams, Error> {
+        let params = self.params.clone();
+        Ok(self.into_combination(c)?.into_gradients(&params))
+    }
+
+    /// [`into_t_matvec`](Self::into_t_matvec) as a flattened direction.
+    pub(crate) fn into_combination(self, c: &[f64]) -> Result<Direction, Error> {
         check_size("coefficients", self.samples(), c.len(), usize::eq)?;
         let mut direction = Direction::default();
         let mut offset = 0;
@@ -197,7 +210,7 @@ impl Jacobian {
                 part.add_block(&block, c, &mut direction);
             }
         }
-        Ok(direction.into_gradients(&self.params))
+        Ok(direction)
     }
 
     /// ‖∇l_n‖ of every sample.
@@ -234,6 +247,11 @@ impl Jacobian {
     ///
     /// [`Error::Size`] if `v` does not have [`columns`](Self::columns) entries.
     pub fn unflatten(&self, v: &[f64]) -> Result<GradientsParams, Error> {
+        Ok(self.direction(v)?.into_gradients(&self.params))
+    }
+
+    /// [`unflatten`](Self::unflatten) as a flattened direction.
+    pub(crate) fn direction(&self, v: &[f64]) -> Result<Direction, Error> {
         check_size("entries of a direction", self.columns(), v.len(), usize::eq)?;
         let place = self
             .parts
@@ -248,7 +266,7 @@ impl Jacobian {
             direction.add(param.id, Tensor::from_data(data, (&device, dtype)));
             offset += width;
         }
-        Ok(direction.into_gradients(&self.params))
+        Ok(direction)
     }
 
     fn same_params(&self, other: &Self) -> Result<(), Error> {
@@ -275,6 +293,21 @@ impl Jacobian {
 }
 
 impl Part {
+    fn to_device(self, device: &Device) -> Self {
+        if self.device == *device {
+            return self;
+        }
+        Self {
+            blocks: self
+                .blocks
+                .into_iter()
+                .map(|b| b.to_device(device))
+                .collect(),
+            device: device.clone(),
+            ..self
+        }
+    }
+
     fn narrow(&self, start: usize, count: usize) -> Self {
         Self {
             samples: count,

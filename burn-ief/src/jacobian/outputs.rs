@@ -19,6 +19,8 @@ pub(super) struct Outputs {
     marks: Vec<OutputErrors>,
     samples: usize,
     copies: usize,
+    /// The norms, where the outputs themselves are gone.
+    norms: Option<Vec<f64>>,
 }
 
 impl Outputs {
@@ -27,10 +29,22 @@ impl Outputs {
             marks,
             samples,
             copies,
+            norms: None,
+        }
+    }
+
+    /// Outputs of which only the norms are known, if they were marked at all.
+    pub fn of_norms(norms: Option<Vec<f64>>, samples: usize) -> Self {
+        Self {
+            norms,
+            ..Self::new(Vec::new(), samples, 0)
         }
     }
 
     pub fn norms(&self) -> Result<Vec<f64>, Error> {
+        if let Some(norms) = &self.norms {
+            return Ok(norms.clone());
+        }
         let norms = self
             .marks
             .iter()

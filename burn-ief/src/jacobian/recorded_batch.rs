@@ -7,6 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 
 use super::outputs::Outputs;
+use super::rest::Rest;
 use super::{Block, GramPrecision, Jacobian, Part};
 use crate::error::Error;
 use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
@@ -44,23 +45,11 @@ use crate::rows::Rows;
 /// ```
 pub struct RecordedBatch {
     /// Rows of the samples, then of their copies with drawn labels.
-    jacobian: Jacobian,
-    samples: usize,
-    labels: Option<LabelDraw>,
-    outputs: Outputs,
-    rest: Rest,
-}
-
-/// Plain gradients of the trainable parameters outside the group.
-pub(crate) struct Rest {
-    params: Vec<ParamInfo>,
-    gradients: Direction,
-}
-
-impl Rest {
-    pub fn register(self, grads: &mut GradientsParams) {
-        self.gradients.register(&self.params, grads);
-    }
+    pub(super) jacobian: Jacobian,
+    pub(super) samples: usize,
+    pub(super) labels: Option<LabelDraw>,
+    pub(super) outputs: Outputs,
+    pub(super) rest: Rest,
 }
 
 impl RecordedBatch {
@@ -126,6 +115,8 @@ impl RecordedBatch {
         let mut rest = Rest {
             gradients: Direction::from_gradients(&walk.others, &walk.rest)?,
             params: walk.others,
+            scale: recording.scale,
+            samples: recording.samples,
         };
         if !others.is_empty() {
             let others = part(others, 1.0).narrow(0, recording.samples);
@@ -219,7 +210,7 @@ impl Jacobian {
 /// Group the recorded uses by parameter.
 ///
 /// A weight and its bias are one block if every use of either is a use of both.
-fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
+pub(super) fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
     let mut partners: HashMap<ParamId, HashSet<Option<ParamId>>> = HashMap::new();
     for use_ in &recorded {
         partners

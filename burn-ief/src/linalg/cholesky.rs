@@ -31,7 +31,7 @@ impl Cholesky {
     /// Factorise A + shift I; `None` if it is not positive definite in f64.
     pub fn shifted(a: &Symmetric, shift: f64) -> Option<Self> {
         let size = a.size();
-        // Both triangles are equal: rows stand for columns.
+        // Both triangles are equal, so rows can be read as columns.
         let mut values = a.clone().shifted(shift).into_values();
         let l = MatMut::from_column_major_slice_mut(&mut values, size, size);
         factorise(l)?;

@@ -1,20 +1,20 @@
 //! The optimizer that applies a natural gradient.
 
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{LearningRate, Optimizer, Sgd, SgdConfig};
+use burn::optim::{LearningRate, ModuleOptimizer, Optimizer, Sgd, SgdConfig};
 use burn::tensor::{Device, Tensor};
 
-/// Applies an update that is a natural gradient already:
-/// `θ ← (1 − η w) θ − η m`, with m the update or its running average.
+use crate::methods::Method;
+
+/// Applies an update that a method has formed: `θ ← (1 − η w) θ − η m`, with m the update or its
+/// running average.
 ///
-/// The natural gradient needs one system over all parameters, so it is formed where gradients are
-/// formed (see [`NaturalGradient::gradients`]); an [`Optimizer`] sees one parameter at a time and
-/// applies it, with decoupled weight decay w as in AdamW and Burn's own momentum.
+/// Burn's [`Optimizer`] sees one parameter at a time, but a natural gradient needs one system over
+/// all parameters. So the method forms the update, and this optimizer applies it, with decoupled
+/// weight decay w as in AdamW and Burn's own momentum.
 ///
-/// Burn's gradient clipping works per tensor and would bend the direction: use the trust region or
-/// the normalisation of the configuration instead.
-///
-/// [`NaturalGradient::gradients`]: crate::NaturalGradient::gradients
+/// Do not combine it with Burn's gradient clipping, which clips every tensor by itself and so changes
+/// the direction: use the trust region or the normalisation of the method instead.
 ///
 /// ```
 /// use burn::optim::ModuleOptimizer;
@@ -50,13 +50,15 @@ impl Optimizer for NaturalDescent {
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
         // Updates are formed in f32 at least; the parameter may be narrower.
-        let grad = match grad.dtype() == tensor.dtype() {
-            true => grad,
-            false => grad.cast(tensor.dtype()),
+        let grad = if grad.dtype() == tensor.dtype() {
+            grad
+        } else {
+            grad.cast(tensor.dtype())
         };
-        let tensor = match self.weight_decay == 0.0 {
-            true => tensor,
-            false => tensor * (1.0 - lr * self.weight_decay),
+        let tensor = if self.weight_decay == 0.0 {
+            tensor
+        } else {
+            tensor * (1.0 - lr * self.weight_decay)
         };
         self.sgd.step(lr, tensor, grad, state)
     }
@@ -65,3 +67,46 @@ impl Optimizer for NaturalDescent {
         Sgd::to_device(state, device)
     }
 }
+
+/// Burn's optimizer that applies the updates of a method: for a learner, which owns its optimizer.
+///
+/// ```
+/// use burn::module::ParamGroup;
+/// use burn::optim::AdamWConfig;
+/// use burn_ief::methods::StepOptions;
+/// use burn_ief::prelude::*;
+///
+/// let step = StepOptions::new().with_group(Some(ParamGroup::from_predicate("encoder")));
+/// let method = IefConfig::new().with_step(step).build();
+/// // The encoder takes iEF's updates, AdamW trains everything else.
+/// let optim = method.optimizer_with(AdamWConfig::new().build());
+/// assert!(!optim.has_gradient_clipping());
+/// ```
+pub trait MethodOptimizer: Method {
+    /// An optimizer that applies the updates to all parameters.
+    fn optimizer(&self) -> ModuleOptimizer {
+        self.descent().into()
+    }
+
+    /// An optimizer that applies the updates to the parameters of the method's group, and leaves all
+    /// others to `rest`, from the same backward pass.
+    ///
+    /// The two take different step sizes: set them per group with
+    /// `burn::lr_scheduler::module_lr_scheduler`.
+    fn optimizer_with<O: Optimizer>(&self, rest: O) -> ModuleOptimizer {
+        match &self.step_options().group {
+            Some(group) => {
+                ModuleOptimizer::from(rest).with_group(group.clone(), self.descent(), None)
+            }
+            None => self.optimizer(),
+        }
+    }
+
+    /// The bare optimizer, for [`ModuleOptimizer::with_group`].
+    fn descent(&self) -> NaturalDescent {
+        let step = self.step_options();
+        NaturalDescent::new(step.weight_decay, step.momentum.clone())
+    }
+}
+
+impl<X: Method> MethodOptimizer for X {}

@@ -6,7 +6,7 @@ use burn::module::ParamId;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Shape, Tensor};
 
-use super::ParamInfo;
+use super::{ParamInfo, widen};
 use crate::error::Error;
 
 /// Flattened tensors by parameter; what is missing is zero.
@@ -79,6 +79,36 @@ impl Direction {
         }
     }
 
+    /// Add another direction, on the devices of this one.
+    pub fn add_all(&mut self, params: &[ParamInfo], mut other: Self) {
+        for param in params {
+            let Some(share) = other.remove(param.id) else {
+                continue;
+            };
+            let share = match self.entries.get(&param.id) {
+                Some(known) => share.to_device(&known.device()),
+                None => share.to_device(&param.device),
+            };
+            self.add(param.id, share);
+        }
+    }
+
+    /// Euclidean norm over all entries, in f32 (f64 if they are).
+    pub fn norm(&self, params: &[ParamInfo]) -> f64 {
+        let mut squares: Option<Tensor<1>> = None;
+        for entry in params.iter().filter_map(|param| self.get(param.id)) {
+            let own = widen(entry).square().sum();
+            squares = Some(match squares {
+                Some(sum) => {
+                    let own = own.to_device(&sum.device()).cast(sum.dtype());
+                    sum + own
+                }
+                None => own,
+            });
+        }
+        squares.map_or(0.0, |squares| squares.sqrt().into_scalar::<f64>())
+    }
+
     /// Multiply every entry.
     pub fn scale(&mut self, factor: f64) {
         if factor != 1.0 {
@@ -91,18 +121,6 @@ impl Direction {
         let mut direction = Self::default();
         for param in params {
             if let Some(entry) = read(v, param)? {
-                direction.add(param.id, entry);
-            }
-        }
-        Ok(direction)
-    }
-
-    /// Like [`from_gradients`](Self::from_gradients), leaving `v` without them: what is not shared
-    /// can be worked on in place.
-    pub fn take_gradients(params: &[ParamInfo], v: &mut GradientsParams) -> Result<Self, Error> {
-        let mut direction = Self::default();
-        for param in params {
-            if let Some(entry) = take(v, param)? {
                 direction.add(param.id, entry);
             }
         }
@@ -133,11 +151,6 @@ fn register(grads: &mut GradientsParams, id: ParamId, shape: &Shape, entry: Tens
 /// Read a parameter's entry, flattened.
 fn read(v: &GradientsParams, param: &ParamInfo) -> Result<Option<Tensor<1>>, Error> {
     with_rank!(param.shape.num_dims(), D => flatten(v.get::<D>(param.id), param))
-}
-
-/// Take a parameter's entry out, flattened.
-fn take(v: &mut GradientsParams, param: &ParamInfo) -> Result<Option<Tensor<1>>, Error> {
-    with_rank!(param.shape.num_dims(), D => flatten(v.remove::<D>(param.id), param))
 }
 
 fn flatten<const D: usize>(

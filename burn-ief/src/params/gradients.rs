@@ -1,10 +1,8 @@
-//! Burn's gradients as a vector over parameters: map, norm, gather.
-
-use std::collections::HashSet;
+//! Burn's gradients, mapped parameter by parameter.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 /// Apply `f` to the gradient of every parameter of `module`, flattened; `None` keeps it.
 pub(crate) fn map<M: Module>(
@@ -31,33 +29,4 @@ pub(crate) fn map<M: Module>(
         }
     }
     module.visit(&mut Map { grads, f });
-}
-
-/// Scale the entries of `ids` so that their joint Euclidean norm is `norm`.
-///
-/// A zero update stays zero.
-pub(crate) fn normalize<M: Module>(
-    module: &M,
-    grads: &mut GradientsParams,
-    ids: &HashSet<ParamId>,
-    norm: f64,
-) {
-    let mut squares: Option<Tensor<1>> = None;
-    map(module, grads, |id, grad| {
-        if ids.contains(&id) {
-            let own = grad.cast(DType::F32).square().sum();
-            squares = Some(match squares.take() {
-                Some(sum) => own.to_device(&sum.device()) + sum,
-                None => own,
-            });
-        }
-        None
-    });
-    let Some(squares) = squares else { return };
-    let length = f64::from(squares.sqrt().into_scalar::<f32>());
-    if length > 0.0 && length.is_finite() {
-        map(module, grads, |id, grad| {
-            ids.contains(&id).then(|| grad * (norm / length))
-        });
-    }
 }

@@ -77,6 +77,11 @@ impl ParamInfo {
     pub(crate) fn update_dtype(&self) -> DType {
         widened(self.dtype)
     }
+
+    /// Its path and shape, for error messages.
+    pub(crate) fn describe(&self) -> String {
+        format!("`{}` {:?}", self.path, self.shape.as_slice())
+    }
 }
 
 /// The trainable parameters of a module, in its order, each of them once.
@@ -107,4 +112,24 @@ pub(crate) fn matching<M: Module>(module: &M, group: Option<&ParamGroup>) -> Vec
     };
     visit(module, &mut list);
     list.params
+}
+
+/// The first place where two lists of parameters differ in path or shape: what the first has, and
+/// what the second has.
+pub(crate) fn find_mismatch(
+    expected: &[ParamInfo],
+    found: &[ParamInfo],
+) -> Option<(String, String)> {
+    let describe = |param: Option<&ParamInfo>| match param {
+        Some(param) => param.describe(),
+        None => "nothing more".into(),
+    };
+    (0..expected.len().max(found.len())).find_map(|index| {
+        let (expected, found) = (expected.get(index), found.get(index));
+        let agree = match (expected, found) {
+            (Some(a), Some(b)) => a.path == b.path && a.shape == b.shape,
+            _ => false,
+        };
+        (!agree).then(|| (describe(expected), describe(found)))
+    })
 }

@@ -11,5 +11,6 @@ mod visit;
 
 pub(crate) use direction::Direction;
 pub use info::ParamInfo;
-pub(crate) use info::{matching, trainable};
+pub(crate) use info::{find_mismatch, matching, trainable};
+pub(crate) use precision::widen;
 pub(crate) use visit::{ParamVisitor, Place, visit};

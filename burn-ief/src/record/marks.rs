@@ -1,51 +1,14 @@
 //! Functions that mark tensors in the user's forward pass: inputs, outputs, losses.
 
+use burn::tensor::Tensor;
 use burn::tensor::kind::Basic;
-use burn::tensor::{Gradients, Tensor};
 
 use super::labels::{LabelDraw, Likelihood};
-use super::recorder::{at_least_f32, recorder};
+use super::output_mark::OutputMark;
+use super::recorder::recorder;
 use super::scale::LossScale;
 use crate::error::Error;
-
-/// Reads the gradient of the scalar loss at an output.
-type ReadError = Box<dyn FnOnce(&Gradients) -> Option<Tensor<2>>>;
-
-/// A marked output of the model and, with drawn labels, the surrogate loss of its copies.
-pub(super) struct OutputMark {
-    likelihood: Likelihood,
-    /// `[M, T * C]`: gradient of the scalar loss at the output of the true copies.
-    error: ReadError,
-    /// Output of the true copies, `[M, T, C]`.
-    value: Tensor<3>,
-    /// `Σ z ∘ dz` over the copies, on the autodiff graph, with `dz` the drawn output gradients.
-    surrogate: Option<Tensor<1>>,
-    /// `[K * M, T * C]`: output gradients of the copies.
-    drawn: Option<Tensor<2>>,
-}
-
-impl OutputMark {
-    pub(super) fn finish(self, grads: &Gradients, alpha: f64) -> Option<OutputErrors> {
-        let error = (self.error)(grads)?;
-        Some(OutputErrors {
-            error: error / alpha,
-            value: self.value,
-            likelihood: self.likelihood,
-            drawn: self.drawn,
-        })
-    }
-}
-
-/// A marked output after `backward`, with the loss scale taken out.
-pub(crate) struct OutputErrors {
-    /// ∂l_n/∂z_n, `[M, T * C]`.
-    pub error: Tensor<2>,
-    /// z_n, `[M, T, C]`.
-    pub value: Tensor<3>,
-    pub likelihood: Likelihood,
-    /// Output gradients for the drawn labels, `[K * M, T * C]`, as scaled by the draw.
-    pub drawn: Option<Tensor<2>>,
-}
+use crate::params::widen;
 
 /// Mark the model's output (logits) between the model and the loss.
 ///
@@ -131,7 +94,7 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
                 .reshape([drawn_rows * width / classes, classes]);
             let mark = state.outputs.len() as u64;
             let gradient = draw
-                .output_gradients(at_least_f32(flat), mark, likelihood)
+                .output_gradients(widen(flat), mark, likelihood)
                 .cast(z.dtype());
             let shaped = gradient.clone().reshape(z.dims());
             (
@@ -144,9 +107,9 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
         likelihood,
         error: Box::new(move |grads| {
             leaf.grad(grads)
-                .map(|error| at_least_f32(error).reshape([samples, width]))
+                .map(|error| widen(error).reshape([samples, width]))
         }),
-        value: at_least_f32(value),
+        value: widen(value),
         surrogate,
         drawn,
     });

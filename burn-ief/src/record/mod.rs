@@ -14,8 +14,10 @@
 mod free_graph;
 mod labels;
 mod marks;
+mod output_mark;
 mod recorder;
 mod scale;
+mod state;
 mod tape;
 
 pub use labels::{LabelDraw, Likelihood};
@@ -26,6 +28,6 @@ pub use recorder::{Recorder, Tap, recorder};
 pub use scale::LossScale;
 pub use tape::Tape;
 
-pub(crate) use marks::OutputErrors;
+pub(crate) use output_mark::OutputErrors;
 pub(crate) use recorder::{constant, is_composed};
 pub(crate) use tape::RecordedUse;

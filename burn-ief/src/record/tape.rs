@@ -8,41 +8,11 @@ use burn::tensor::Gradients;
 
 use super::free_graph::Leaves;
 use super::labels::LabelDraw;
-use super::marks::{OutputErrors, OutputMark};
+use super::output_mark::OutputErrors;
 use super::scale::LossScale;
+use super::state::{ACTIVE, TapeState};
 use crate::error::Error;
 use crate::rows::Rows;
-
-thread_local! {
-    /// The recording in progress on this thread.
-    pub(super) static ACTIVE: RefCell<Option<Rc<RefCell<TapeState>>>> = const { RefCell::new(None) };
-}
-
-/// Forms the gradient rows of one recorded use from the result of `backward`; `None` if the use
-/// does not affect the loss.
-type Rule = Box<dyn FnOnce(&Gradients) -> Option<Rows>>;
-
-/// A use of a parameter, or of a weight and its bias together, before `backward`.
-pub(super) struct PendingUse {
-    pub parameter: ParamId,
-    pub bias: Option<ParamId>,
-    pub rule: Rule,
-}
-
-/// What one recording collects.
-pub(super) struct TapeState {
-    pub scale: LossScale,
-    pub labels: Option<LabelDraw>,
-    /// Samples M on axis 0, without copies for drawn labels; known after the first recorded call.
-    pub samples: Option<usize>,
-    pub uses: Vec<PendingUse>,
-    pub outputs: Vec<OutputMark>,
-    pub loss_marked: bool,
-    /// Whether rows stay factored even where dense ones are smaller.
-    pub factored: bool,
-    pub leaves: Leaves,
-    error: Option<Error>,
-}
 
 /// A recording in progress on this thread.
 ///
@@ -135,13 +105,32 @@ impl Tape {
 
     /// End the recording and collect what it kept.
     pub(crate) fn finish(self, grads: &Gradients) -> Result<Recording, Error> {
+        self.collect(grads, None)
+    }
+
+    /// End the recording of a single sample, in which nothing has to be recorded.
+    pub(crate) fn finish_sample(self, grads: &Gradients) -> Result<Recording, Error> {
+        let recording = self.collect(grads, Some(1))?;
+        if recording.samples == 1 {
+            Ok(recording)
+        } else {
+            Err(Error::BatchMismatch {
+                parameter: "the loss of one sample".into(),
+                expected: 1,
+                found: recording.samples,
+            })
+        }
+    }
+
+    /// `samples` is their number if no recorded call shows it.
+    fn collect(self, grads: &Gradients, samples: Option<usize>) -> Result<Recording, Error> {
         self.stop();
         let mut state = self.state.borrow_mut();
         state.leaves.clear();
         if let Some(error) = state.error.take() {
             return Err(error);
         }
-        let samples = state.samples.ok_or(Error::NothingRecorded)?;
+        let samples = state.samples.or(samples).ok_or(Error::NothingRecorded)?;
         if state.labels.is_some() && !state.loss_marked {
             return Err(Error::NoLoss);
         }
@@ -163,6 +152,7 @@ impl Tape {
         Ok(Recording {
             samples,
             labels: state.labels.take(),
+            scale: state.scale,
             alpha,
             uses,
             outputs,
@@ -193,23 +183,13 @@ impl Drop for Tape {
     }
 }
 
-impl TapeState {
-    /// Let the recording fail with `error`, unless it has failed already.
-    pub fn poison(&mut self, error: Error) {
-        self.error.get_or_insert(error);
-    }
-
-    /// How many rows of axis 0 belong to one sample.
-    pub fn copies(&self) -> usize {
-        1 + self.labels.as_ref().map_or(0, LabelDraw::copies)
-    }
-}
-
 /// What a finished recording holds.
 pub(crate) struct Recording {
     /// Samples M. Uses have M rows, followed by K copies of M rows with drawn labels.
     pub samples: usize,
     pub labels: Option<LabelDraw>,
+    /// How the loss relates to the losses of the samples, as it was declared.
+    pub scale: LossScale,
     /// The factor α of the scalar loss `α Σ_n l_n`. It is still contained in the rows of uses, but
     /// not in the output errors.
     pub alpha: f64,

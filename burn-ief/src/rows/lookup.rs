@@ -14,6 +14,14 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    pub(super) fn to_device(self, device: &Device) -> Self {
+        Self {
+            indices: self.indices.to_device(device),
+            right: self.right.to_device(device),
+            ..self
+        }
+    }
+
     /// From `indices [M, T]` into a table of `entries` rows and `right [M, T, o]`.
     ///
     /// # Panics

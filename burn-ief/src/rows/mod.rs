@@ -111,6 +111,15 @@ impl Rows {
         }
     }
 
+    /// The same rows on another device.
+    pub(crate) fn to_device(self, device: &Device) -> Self {
+        match self {
+            Self::Dense(rows) => Self::Dense(rows.to_device(device)),
+            Self::Outer(rows) => Self::Outer(rows.to_device(device)),
+            Self::Lookup(rows) => Self::Lookup(rows.to_device(device)),
+        }
+    }
+
     /// Dense rows `[M, P]`, computed from the stored form.
     pub fn to_dense(&self) -> Tensor<2> {
         match self {

@@ -33,6 +33,14 @@ pub(crate) enum Side {
 }
 
 impl Outer {
+    pub(super) fn to_device(self, device: &Device) -> Self {
+        Self {
+            left: self.left.to_device(device),
+            right: self.right.to_device(device),
+            ..self
+        }
+    }
+
     /// From `left [M, T, i]` and `right [M, T, o]`.
     ///
     /// # Panics

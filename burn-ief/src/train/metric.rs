@@ -1,4 +1,4 @@
-//! The solve report as a metric.
+//! The report of a step as a metric.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,11 +10,12 @@ use burn::train::metric::{
     SerializedEntry,
 };
 
-use super::natural::Natural;
-use crate::update::SolveReport;
+use super::natural_model::NaturalModel;
+use crate::methods::StepReport;
 
-/// Which number of a [`SolveReport`].
+/// Which number of a [`StepReport`]. Those of a solve are for exact methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SolveQuantity {
     /// The damping λ that was used (sum form).
     Damping,
@@ -26,6 +27,10 @@ pub enum SolveQuantity {
     Residual,
     /// Samples that contributed nothing.
     ZeroRows,
+    /// The factor of the trust region or KL clip and of the normalisation; of any method.
+    Scale,
+    /// The decrease of the mean loss that the K-FAC family expects for a step size of 1.
+    Decrease,
 }
 
 impl SolveQuantity {
@@ -36,16 +41,22 @@ impl SolveQuantity {
             Self::Rank => "Solve rank",
             Self::Residual => "Solve residual",
             Self::ZeroRows => "Solve zero rows",
+            Self::Scale => "Update scale",
+            Self::Decrease => "Update decrease",
         }
     }
 
-    fn of(self, report: &SolveReport) -> f64 {
+    /// `None` if the method has no such number.
+    fn of(self, report: &StepReport) -> Option<f64> {
+        let solve = report.solve();
         match self {
-            Self::Damping => report.damping,
-            Self::Condition => report.condition,
-            Self::Rank => report.rank as f64,
-            Self::Residual => report.residual,
-            Self::ZeroRows => report.zero_rows.len() as f64,
+            Self::Damping => solve.map(|solve| solve.damping),
+            Self::Condition => solve.map(|solve| solve.condition),
+            Self::Rank => solve.map(|solve| solve.rank as f64),
+            Self::Residual => solve.map(|solve| solve.residual),
+            Self::ZeroRows => solve.map(|solve| solve.zero_rows.len() as f64),
+            Self::Scale => Some(report.scale),
+            Self::Decrease => report.factors.as_ref().map(|factors| factors.decrease),
         }
     }
 }
@@ -58,11 +69,11 @@ impl SolveQuantity {
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::Device;
 /// use burn::train::metric::Metric;
-/// use burn_ief::IefConfig;
-/// use burn_ief::train::{Natural, SolveMetric, SolveQuantity};
+/// use burn_ief::prelude::*;
+/// use burn_ief::train::{NaturalModel, SolveMetric, SolveQuantity};
 ///
 /// let model = LinearConfig::new(3, 1).init(&Device::flex().autodiff());
-/// let natural = Natural::new(model, IefConfig::new().build());
+/// let natural = NaturalModel::new(model, IefConfig::new().build());
 /// // To be given to `SupervisedTraining::metric_train_numeric`.
 /// let condition = SolveMetric::new(&natural, SolveQuantity::Condition);
 /// assert_eq!(*condition.name(), "Solve condition");
@@ -70,13 +81,13 @@ impl SolveQuantity {
 #[derive(Clone)]
 pub struct SolveMetric {
     quantity: SolveQuantity,
-    report: Arc<Mutex<Option<SolveReport>>>,
+    report: Arc<Mutex<Option<StepReport>>>,
     state: NumericMetricState,
 }
 
 impl SolveMetric {
     /// Follow the solves of this model (and of its clones and forks).
-    pub fn new<M: Module>(natural: &Natural<M>, quantity: SolveQuantity) -> Self {
+    pub fn new<M: Module>(natural: &NaturalModel<M>, quantity: SolveQuantity) -> Self {
         Self {
             quantity,
             report: natural.report_handle(),
@@ -109,8 +120,8 @@ impl Metric for SolveMetric {
             .report
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(report) = report.as_ref() {
-            self.state.update(self.quantity.of(report), 1);
+        if let Some(value) = report.as_ref().and_then(|report| self.quantity.of(report)) {
+            self.state.update(value, 1);
         }
         drop(report);
         Ok(self

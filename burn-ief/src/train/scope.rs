@@ -9,48 +9,34 @@ use burn::train::TrainOutput;
 
 use crate::error::Error;
 use crate::jacobian::RecordedBatch;
-use crate::kfac::{KroneckerState, Settings};
-use crate::optim::{NaturalGradient, PreviousUpdate};
+use crate::methods::{AnyMethod, AnyShard, AnyState, Method};
 use crate::record::Tape;
-use crate::update::SolveReport;
 
 thread_local! {
     static SCOPE: RefCell<Option<Stage>> = const { RefCell::new(None) };
 }
 
-/// Where a step stands.
+/// How far a step has come.
 enum Stage {
     /// The user's `step` runs; the tape records.
-    Recording(Job, Tape),
+    Recording(Box<Job>, Tape),
     /// `train_output` was called.
-    Done(Result<Outcome, Error>),
+    Done(Box<Result<AnyShard, Error>>),
 }
 
-/// What a job says.
-pub(super) enum Outcome {
-    /// The natural gradient, with its report.
-    Solved(SolveReport),
-    /// Mean gradients and curvature.
-    Measured {
-        /// Paths of trainable parameters that no recorded use reached.
-        unused: Vec<String>,
-    },
+/// What is needed to measure a recorded batch.
+pub(super) struct Job {
+    pub method: AnyMethod,
+    pub state: AnyState,
+    pub step: u64,
 }
 
-/// What becomes of a recorded batch.
-pub(super) enum Job {
-    /// Its natural gradient; with a previous update, what is added to that.
-    Solve(NaturalGradient, Option<PreviousUpdate>),
-    /// Its mean gradient and its curvature; the update is formed after reduction over the shards.
-    Measure(Box<Settings>, KroneckerState),
-}
-
-/// Run `step` with `job` in scope; returns what it returned and how the job went.
+/// Run `step` with `job` in scope; returns what it returned and the measured shard.
 pub(super) fn run<T>(
     job: Job,
     tape: Tape,
     step: impl FnOnce() -> T,
-) -> (T, Result<Outcome, Error>) {
+) -> (T, Result<AnyShard, Error>) {
     /// Ends the recording if `step` panics.
     struct Guard;
     impl Drop for Guard {
@@ -59,25 +45,28 @@ pub(super) fn run<T>(
         }
     }
     let _guard = Guard;
-    SCOPE.set(Some(Stage::Recording(job, tape)));
+    SCOPE.set(Some(Stage::Recording(Box::new(job), tape)));
     let output = step();
-    let solved = match SCOPE.take() {
-        Some(Stage::Done(solved)) => solved,
+    let shard = match SCOPE.take() {
+        Some(Stage::Done(shard)) => *shard,
         _ => Err(Error::PlainTrainStep),
     };
-    (output, solved)
+    (output, shard)
 }
 
-/// The output of a training step: inside a [`Natural`](super::Natural) with the natural gradient,
-/// elsewhere exactly `TrainOutput::new`.
+/// The output of a training step: call it instead of `TrainOutput::new` at the end of the model's
+/// `TrainStep::step`.
+///
+/// Under a [`NaturalModel`](super::NaturalModel) it measures the recorded batch; the gradients of the
+/// output are empty then. Elsewhere it is exactly `TrainOutput::new`.
 ///
 /// ```
 /// use burn::module::Module;
-/// use burn::nn::Linear;
-/// use burn::tensor::Tensor;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
 /// use burn::train::{RegressionOutput, TrainOutput, TrainStep};
-/// use burn_ief::nn::ForwardRecorded;
-/// use burn_ief::{Likelihood, mark_output_as};
+/// use burn_ief::prelude::*;
+/// use burn_ief::train::train_output;
 ///
 /// #[derive(Module, Debug)]
 /// struct Net {
@@ -92,46 +81,39 @@ pub(super) fn run<T>(
 ///         let z = mark_output_as(self.layer.forward_recorded(x), Likelihood::Gaussian);
 ///         let loss = (z.clone() - y.clone()).square().sum_dim(1).mean() * 0.5;
 ///         let grads = loss.backward();
-///         burn_ief::train::train_output(self, grads, RegressionOutput::new(loss, z, y))
+///         train_output(self, grads, RegressionOutput::new(loss, z, y))
 ///     }
 /// }
+///
+/// let device = Device::flex().autodiff();
+/// let net = Net { layer: LinearConfig::new(3, 1).init(&device) };
+/// let output = net.step((Tensor::ones([4, 3], &device), Tensor::zeros([4, 1], &device)));
+/// // Outside a `NaturalModel` these are plain gradients, of the weight and the bias.
+/// assert_eq!(output.grads.len(), 2);
 /// ```
 pub fn train_output<M: Module, T>(module: &M, grads: Gradients, item: T) -> TrainOutput<T> {
     match SCOPE.take() {
         Some(Stage::Recording(job, tape)) => {
-            let (grads, solved) = match job.run(tape, grads, module) {
-                Ok((grads, outcome)) => (grads, Ok(outcome)),
-                Err(error) => (GradientsParams::new(), Err(error)),
-            };
-            SCOPE.set(Some(Stage::Done(solved)));
-            TrainOutput { grads, item }
+            let shard = job.measure(tape, grads, module);
+            SCOPE.set(Some(Stage::Done(Box::new(shard))));
+            TrainOutput {
+                grads: GradientsParams::new(),
+                item,
+            }
         }
         _ => TrainOutput::new(module, grads, item),
     }
 }
 
 impl Job {
-    fn run<M: Module>(
-        self,
+    fn measure<M: Module>(
+        &self,
         tape: Tape,
         grads: Gradients,
         module: &M,
-    ) -> Result<(GradientsParams, Outcome), Error> {
-        match self {
-            Self::Solve(method, previous) => {
-                let recorded = RecordedBatch::collect(tape, grads, module, method.group())?;
-                let step = method.solve(recorded, previous.as_ref())?;
-                Ok((step.gradients, Outcome::Solved(step.report)))
-            }
-            Self::Measure(settings, state) => {
-                let group = settings.group.as_ref();
-                let recorded = RecordedBatch::collect(tape, grads, module, group)?;
-                let unused = recorded.all_rows().unused();
-                let measured = settings.measure(module, recorded, &state)?;
-                let (mut grads, statistics) = measured;
-                state.send(statistics, &mut grads);
-                Ok((grads, Outcome::Measured { unused }))
-            }
-        }
+    ) -> Result<AnyShard, Error> {
+        let group = self.method.step_options().group.as_ref();
+        let batch = RecordedBatch::collect(tape, grads, module, group)?;
+        self.method.measure(batch, &self.state, self.step)
     }
 }

@@ -8,7 +8,9 @@ use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
 use super::stop::Stop;
 use crate::error::Error;
-use crate::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
+use crate::prune::{
+    CubicSchedule, CubicScheduleConfig, PruneScope, SparsityMask, prune_by_magnitude,
+};
 
 /// A model whose pruned weights stay exactly zero through training in a `burn::train` learner,
 /// whatever the optimizer.
@@ -36,10 +38,10 @@ use crate::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
 /// # let model = Net { layer: LinearConfig::new(4, 3).init(&device) };
 /// use burn::optim::AdamWConfig;
 /// use burn_ief::train::Sparse;
-/// use burn_ief::woodfisher::{Scope, SparsityMask, magnitude};
+/// use burn_ief::prune::{PruneScope, SparsityMask, prune_by_magnitude};
 ///
 /// let dense = SparsityMask::weights(&model)?;
-/// let pruned = magnitude(model, &dense, 0.5, Scope::Global)?; // or WoodFisher
+/// let pruned = prune_by_magnitude(model, &dense, 0.5, PruneScope::Global)?; // or WoodFisher
 /// let model = Sparse::new(pruned.model, pruned.mask)?;
 /// // What `training.launch(Learner::new(model, optim, 1e-2))` does for every batch:
 /// let batch = (Tensor::ones([4, 4], &device), Tensor::zeros([4, 3], &device));
@@ -50,7 +52,7 @@ use crate::woodfisher::{CubicSchedule, Scope, SparsityMask, magnitude};
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 ///
-/// [`Natural`](super::Natural) may wrap it: `Natural::new(Sparse::new(model, mask)?, method)`. The
+/// [`NaturalModel`](super::NaturalModel) may wrap it: `NaturalModel::new(Sparse::new(model, mask)?, method)`. The
 /// natural gradient is then that of the dense model, and what it has for pruned weights is dropped:
 /// the rest need not lower the loss, see the book on pruning.
 ///
@@ -70,7 +72,7 @@ pub struct Sparse<M> {
 /// What stays outside the record.
 #[derive(Debug, Clone, Default)]
 struct Glue {
-    schedule: Option<(CubicSchedule, Scope)>,
+    schedule: Option<(CubicSchedule, PruneScope)>,
     stop: Stop,
 }
 
@@ -99,9 +101,12 @@ impl<M: Module> Sparse<M> {
     /// # Errors
     ///
     /// [`Error::Config`] naming a field of the schedule that is out of range.
-    pub fn with_schedule(mut self, schedule: CubicSchedule, scope: Scope) -> Result<Self, Error> {
-        schedule.validate()?;
-        self.glue.schedule = Some((schedule, scope));
+    pub fn with_schedule(
+        mut self,
+        schedule: CubicScheduleConfig,
+        scope: PruneScope,
+    ) -> Result<Self, Error> {
+        self.glue.schedule = Some((schedule.try_init()?, scope));
         Ok(self)
     }
 
@@ -149,7 +154,7 @@ impl<M: Module> Sparse<M> {
             Some((schedule.due(done)?, *scope))
         });
         let masked = match due {
-            Some((sparsity, scope)) => magnitude(model.clone(), &mask, sparsity, scope)
+            Some((sparsity, scope)) => prune_by_magnitude(model.clone(), &mask, sparsity, scope)
                 .map(|pruned| (pruned.model, pruned.mask)),
             None => mask.apply(model.clone()).map(|model| (model, mask.clone())),
         };

@@ -10,7 +10,9 @@ mod weights;
 use std::path::PathBuf;
 
 use burn_ief::Tape;
-use burn_ief::woodfisher::{Curvature, Pruned, Scope, SparsityMask, WoodFisher, magnitude};
+use burn_ief::prune::{
+    PruneCurvature, PruneScope, Pruned, SparsityMask, WoodFisher, prune_by_magnitude,
+};
 
 use crate::error::Error;
 use crate::history::Scores;
@@ -108,7 +110,7 @@ fn by_magnitude<M: Judged>(
     options: &Options,
 ) -> Result<Vec<Pruned<M>>, Error> {
     let pruned = options.sparsity.iter().map(|&sparsity| {
-        let pruned = magnitude(model.clone(), dense, sparsity, Scope::Global);
+        let pruned = prune_by_magnitude(model.clone(), dense, sparsity, PruneScope::Global);
         pruned.map_err(|error| broken_off(stages, error))
     });
     pruned.collect()
@@ -119,12 +121,12 @@ fn fisher<M: Judged>(
     stages: &Stages<'_, M>,
     model: &M,
     dense: &SparsityMask,
-    curvature: Curvature,
+    curvature: PruneCurvature,
     options: &Options,
 ) -> Result<WoodFisher, Error> {
     let history = stages.history();
     let samples = stages.sample(options.gradients, history.seed)?;
-    let mut fisher = WoodFisher::new(&options.config(curvature), model, dense)?;
+    let mut fisher = options.config(curvature).try_init(model, dense)?;
     for rows in samples.chunks(history.config.training.batch) {
         let batch = stages.batch(rows)?;
         let tape = Tape::start();

@@ -2,11 +2,11 @@
 
 use burn::data::dataloader::batcher::Batcher;
 use burn_ief::Tape;
-use burn_ief::update::Amount;
-use burn_ief::woodfisher::{
-    Compensation, Curvature, Order, Pruned, Scope, Selection, SparsityMask, WoodFisher,
-    WoodFisherConfig, magnitude,
+use burn_ief::prune::{
+    BlockOrder, Compensation, PruneCurvature, PruneScope, Pruned, Selection, SparsityMask,
+    WoodFisherConfig, prune_by_magnitude,
 };
+use burn_ief::update::Amount;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
@@ -51,11 +51,11 @@ impl Method {
     }
 
     /// Its Fisher matrix, if it has one.
-    pub fn curvature(self) -> Option<Curvature> {
+    pub fn curvature(self) -> Option<PruneCurvature> {
         match self {
             Self::Magnitude | Self::MagnitudeEach => None,
-            Self::Ef => Some(Curvature::Empirical),
-            Self::Ief => Some(Curvature::Improved),
+            Self::Ef => Some(PruneCurvature::Empirical),
+            Self::Ief => Some(PruneCurvature::Improved),
         }
     }
 }
@@ -87,28 +87,29 @@ impl Options {
     ///
     /// [`Error::Pruning`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        Ok(self.config(Curvature::Improved).validate()?)
+        Ok(self.config(PruneCurvature::Improved).validate()?)
     }
 
-    fn config(&self, curvature: Curvature) -> WoodFisherConfig {
+    fn config(&self, curvature: PruneCurvature) -> WoodFisherConfig {
         // The best of `--tune` and of `--tune --as-published`, for EF and iEF alike.
-        let damping = self.damping.unwrap_or(match self.as_published {
-            false => 1e-2,
-            true => 1e2,
-        });
+        let damping = self
+            .damping
+            .unwrap_or(if self.as_published { 1e2 } else { 1e-2 });
         let config = WoodFisherConfig::new(self.gradients)
             .with_curvature(curvature)
             .with_block_size(self.block_size)
-            .with_order(match self.row_major {
-                true => Order::RowMajor,
-                false => Order::ColumnMajor,
+            .with_order(if self.row_major {
+                BlockOrder::RowMajor
+            } else {
+                BlockOrder::ColumnMajor
             })
             .with_damping(Amount::Relative(damping));
-        match self.as_published {
-            true => config
+        if self.as_published {
+            config
                 .with_selection(Selection::Independent)
-                .with_compensation(Compensation::Summed),
-            false => config,
+                .with_compensation(Compensation::Summed)
+        } else {
+            config
         }
     }
 }
@@ -160,14 +161,14 @@ impl Experiment {
         let pruned = match method.curvature() {
             None => {
                 let scope = match method {
-                    Method::MagnitudeEach => Scope::PerParameter,
-                    _ => Scope::Global,
+                    Method::MagnitudeEach => PruneScope::PerParameter,
+                    _ => PruneScope::Global,
                 };
-                magnitude(mlp.clone(), &mask, sparsity, scope)?
+                prune_by_magnitude(mlp.clone(), &mask, sparsity, scope)?
             }
             Some(curvature) => {
                 let config = options.config(curvature);
-                let mut fisher = WoodFisher::new(&config, mlp, &mask)?;
+                let mut fisher = config.try_init(mlp, &mask)?;
                 let mut digits = self.split.train.chunks(BATCH).cycle();
                 while fisher.missing() > 0
                     && let Some(digits) = digits.next()

@@ -3,7 +3,7 @@
 use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_ief::eval::{Loss, imbalance};
+use burn_ief::eval::{LossKind, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::Symmetric;
 use burn_ief::update::{self, Coefficients, Damping, On};
@@ -57,7 +57,7 @@ pub fn classifier<N: Network>(
     let judge = match products || results.selection().wants_gamma(case) {
         true => {
             let forward = |network: &N| network.logits(input.clone());
-            Some(Judge::new(Loss::CrossEntropy, &network, forward)?)
+            Some(Judge::new(LossKind::CrossEntropy, &network, forward)?)
         }
         false => None,
     };

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_ief::eval::{Loss, imbalance};
+use burn_ief::eval::{LossKind, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::linalg::dot;
 use burn_ief::nn::expand_param;
@@ -298,8 +298,8 @@ impl At<'_> {
 
     fn judge(&self) -> Result<Judge<'_, Line>, Error> {
         let loss = match self.case.kind {
-            Kind::LeastSquares => Loss::LeastSquares,
-            _ => Loss::BinaryCrossEntropy,
+            Kind::LeastSquares => LossKind::LeastSquares,
+            _ => LossKind::BinaryCrossEntropy,
         };
         Judge::new(loss, &self.line, |line| line.forward(self.features()))
     }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use burn_ief::eval::{Fisher, FisherAt, Loss, Method};
+use burn_ief::eval::{Fisher, FisherAt, GammaMethod, LossKind};
 
 use crate::case::Case;
 use crate::error::Error;
@@ -19,11 +19,11 @@ pub(crate) struct Judge<'a, M> {
 impl<'a, M: Module> Judge<'a, M> {
     /// `forward` computes the recorded outputs.
     pub fn new<const D: usize>(
-        loss: Loss,
+        loss: LossKind,
         module: &'a M,
         forward: impl Fn(&M) -> Tensor<D> + 'a,
     ) -> Result<Self, Error> {
-        let fisher = Fisher::new(loss).with_method(Method::Exact);
+        let fisher = Fisher::new(loss).with_method(GammaMethod::Exact);
         let at = fisher.at(module, forward);
         Ok(Self {
             at: at.map_err(Error::compute("gamma"))?,

@@ -1,7 +1,7 @@
 //! One model on one batch: recordings and γ.
 
 use burn::optim::GradientsParams;
-use burn_ief::eval::{Fisher, FisherAt, Loss, Quality, Survey, Sweep, SweepRule, imbalance};
+use burn_ief::eval::{Fisher, FisherAt, LossKind, Quality, Survey, Sweep, SweepRule, imbalance};
 use burn_ief::jacobian::RecordedBatch;
 use burn_ief::kfac::Kfac;
 use burn_ief::update::Amount;
@@ -31,7 +31,7 @@ impl<'a, M: Judged> Judge<'a, M> {
         let tape = Tape::with_drawn_labels(LabelDraw::sample(1, seed, 0));
         let recorded = RecordedBatch::collect(tape, model.loss(batch).backward(), model, None)
             .map_err(fail)?;
-        let mut fisher = Fisher::new(Loss::CrossEntropy);
+        let mut fisher = Fisher::new(LossKind::CrossEntropy);
         if let Some(padding) = M::padding(batch) {
             fisher = fisher.with_padding(padding);
         }

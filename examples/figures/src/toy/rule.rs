@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use burn_ief::eval::gradient;
+use burn_ief::eval::summed_gradient;
 use burn_ief::nn::ForwardRecorded;
 use burn_ief::update::Damping;
 use burn_ief::{
@@ -126,7 +126,7 @@ impl Toy {
         let delta = match rule.natural(outputs) {
             None => {
                 let loss = self.losses(rule, line.forward(self.inputs.clone())).sum();
-                gradient(loss.backward(), &line, 1.0)
+                summed_gradient(loss.backward(), &line, 1.0)
             }
             Some(method) => {
                 let tape = method.start().with_loss_scale(LossScale::Sum);

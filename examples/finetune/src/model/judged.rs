@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Int, Tensor};
 /// γ of the update that a method makes of a batch:
 ///
 /// ```
-/// use burn_ief::eval::{Fisher, Loss, Quality, gradient};
+/// use burn_ief::eval::{Fisher, LossKind, Quality, summed_gradient};
 /// use burn_ief::{IefConfig, LossScale};
 /// use finetune::model::Judged;
 ///
@@ -18,8 +18,8 @@ use burn::tensor::{Bool, Int, Tensor};
 ///     let update = ief.gradients(tape, model.loss(batch).backward(), model)?;
 ///
 ///     let scale = LossScale::Mean.factor(M::samples(batch));
-///     let sgd = gradient(model.loss(batch).backward(), model, scale);
-///     let mut fisher = Fisher::new(Loss::CrossEntropy);
+///     let sgd = summed_gradient(model.loss(batch).backward(), model, scale);
+///     let mut fisher = Fisher::new(LossKind::CrossEntropy);
 ///     if let Some(padding) = M::padding(batch) {
 ///         fisher = fisher.with_padding(padding);
 ///     }

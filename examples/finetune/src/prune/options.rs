@@ -1,7 +1,7 @@
 //! How to prune.
 
+use burn_ief::prune::{PruneCurvature, WoodFisherConfig};
 use burn_ief::update::Amount;
-use burn_ief::woodfisher::{Curvature, WoodFisherConfig};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -38,11 +38,11 @@ impl Pruning {
     }
 
     /// Its Fisher matrix, if it has one.
-    pub fn curvature(self) -> Option<Curvature> {
+    pub fn curvature(self) -> Option<PruneCurvature> {
         match self {
             Self::Magnitude => None,
-            Self::Ef => Some(Curvature::Empirical),
-            Self::Ief => Some(Curvature::Improved),
+            Self::Ef => Some(PruneCurvature::Empirical),
+            Self::Ief => Some(PruneCurvature::Improved),
         }
     }
 }
@@ -101,7 +101,7 @@ impl Options {
     ///
     /// [`Error::Method`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        Ok(self.config(Curvature::Improved).validate()?)
+        Ok(self.config(PruneCurvature::Improved).validate()?)
     }
 
     /// Every gradient is that of another training row.
@@ -116,7 +116,7 @@ impl Options {
         }
     }
 
-    pub(super) fn config(&self, curvature: Curvature) -> WoodFisherConfig {
+    pub(super) fn config(&self, curvature: PruneCurvature) -> WoodFisherConfig {
         WoodFisherConfig::new(self.gradients)
             .with_curvature(curvature)
             .with_block_size(self.block_size)

@@ -50,7 +50,7 @@ pub(super) fn inner_weights<M: Module>(model: &M, head: &str) -> ParamGroup {
 mod tests {
     use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
     use burn::tensor::Device;
-    use burn_ief::woodfisher::SparsityMask;
+    use burn_ief::prune::SparsityMask;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn_ief::eval::{Fisher, Loss, Method, gradient};
+use burn_ief::eval::{Fisher, GammaMethod, LossKind, summed_gradient};
 use burn_ief::{IefConfig, LossScale};
 use finetune::Error;
 use finetune::model::Judged;
@@ -122,8 +122,8 @@ impl Visit for Ratios {
         let tape = ief.start();
         let update = ief.gradients(tape, model.loss(&batch).backward(), &model)?;
         let scale = LossScale::Mean.factor(M::samples(&batch));
-        let sgd = gradient(model.loss(&batch).backward(), &model, scale);
-        let mut fisher = Fisher::new(Loss::CrossEntropy);
+        let sgd = summed_gradient(model.loss(&batch).backward(), &model, scale);
+        let mut fisher = Fisher::new(LossKind::CrossEntropy);
         if let Some(padding) = M::padding(&batch) {
             fisher = fisher.with_padding(padding);
         }
@@ -133,7 +133,7 @@ impl Visit for Ratios {
             let baseline = at.quality(&sgd, &sgd)?;
             Ok::<f64, Error>(at.quality(&update, &sgd)?.ratio(&baseline))
         };
-        Ok([ratio(Method::Exact)?, ratio(Method::Differences)?])
+        Ok([ratio(GammaMethod::Exact)?, ratio(GammaMethod::Differences)?])
     }
 }
 

@@ -1,0 +1,383 @@
+//! The method of an update rule: exact per-batch solves of EF, iEF, SF and the natural gradient.
+
+use super::method::{Method, MethodUpdate, Reduction};
+use super::options::{SolveOptions, StepOptions};
+use super::previous::PreviousUpdate;
+use super::report::StepReport;
+use super::rule::{Solution, UpdateRule};
+use super::system::System;
+use crate::error::Error;
+use crate::jacobian::{Jacobian, RecordedBatch, Rest};
+use crate::linalg::dot;
+use crate::params::{Direction, ParamInfo};
+use crate::record::Tape;
+use crate::solve::{SolveReport, trust_region_factor};
+
+/// A training method made of an [`UpdateRule`].
+///
+/// "Exact" means that the system of the batch is solved without an approximation of J. EF and iEF
+/// remain approximations of the natural gradient.
+///
+/// ```
+/// use burn::config::Config;
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::methods::{Ef, Exact, SolveOptions, StepOptions};
+/// use burn_ief::prelude::*;
+///
+/// // What `EfConfig::new().init(&model)` builds, but for its normalised updates. Put your own rule
+/// // in the place of `Ef`.
+/// let method = Exact::new(Ef::default(), &SolveOptions::new(), &StepOptions::new(), 0.0, None)?;
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(3, 1).init(&device);
+/// let mut optim = NaturalOptimizer::new(method, &model);
+/// let model = optim.step_closure(0.1, model, |model| {
+///     model.forward_recorded(Tensor::<2>::ones([2, 3], &device)).mean()
+/// })?;
+/// assert_eq!(optim.steps(), 1);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Exact<R> {
+    rule: R,
+    solve: SolveOptions,
+    step: StepOptions,
+    /// Momentum in the solve.
+    momentum: f64,
+}
+
+impl<R: UpdateRule> Exact<R> {
+    /// The method of a rule.
+    ///
+    /// `momentum` (in the solve) and `norm` are what the method recommends, for options that leave
+    /// them open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the first option that is out of range.
+    pub fn new(
+        rule: R,
+        solve: &SolveOptions,
+        step: &StepOptions,
+        momentum: f64,
+        norm: Option<f64>,
+    ) -> Result<Self, Error> {
+        solve.validate()?;
+        step.validate()?;
+        Ok(Self {
+            rule,
+            momentum: solve.momentum.unwrap_or(momentum),
+            solve: solve.clone(),
+            step: step.resolved(norm),
+        })
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> &R {
+        &self.rule
+    }
+
+    /// Solve one system; the update is δ = Δ − μΔ_prev, not scaled if there is momentum.
+    fn solve_rows(&self, rows: ShardRows, state: &PreviousUpdate) -> Result<Solved, Error> {
+        let ShardRows {
+            jacobian,
+            samples,
+            norms,
+            matches,
+            order,
+        } = rows;
+        let order = order.as_deref();
+        let keeps = self.momentum > 0.0;
+        let mut system = System::recorded(&jacobian, order, samples);
+        system = system.with_damping(self.solve.damping);
+        if let Some(norms) = norms {
+            system = system.with_output_norms(norms);
+        }
+        if let Some(matches) = matches {
+            system = system.with_label_matches(matches);
+        }
+        if keeps {
+            let start = state.start(&jacobian, self.momentum)?;
+            system = system.with_start(in_order(start, order));
+        }
+        match self.rule.solve(&system)? {
+            Solution::Rows(mut update) => {
+                let unscaled = keeps.then(|| update.values.clone());
+                if let Some(radius) = self.solve.trust_region {
+                    update.clip(radius);
+                }
+                drop(system);
+                let values = unscaled.unwrap_or(update.values);
+                let mut report = update.report;
+                report.decrease = update.decrease;
+                report.decrease.truncate(samples);
+                Ok(Solved {
+                    update: jacobian.into_combination(&out_of_order(values, order))?,
+                    report,
+                })
+            }
+            Solution::Parameters {
+                mut update,
+                mut report,
+            } => {
+                let start = system.start()?;
+                let rows = system.dense_rows().unwrap_or_default();
+                let image = rows.iter().zip(start);
+                let mut image: Vec<f64> = image.map(|(row, s)| s + dot(row, &update)).collect();
+                if let Some(radius) = self.solve.trust_region {
+                    let curvature = image[samples..].iter().map(|x| x * x).sum();
+                    report.scale = trust_region_factor(curvature, radius);
+                    image.iter_mut().for_each(|x| *x *= report.scale);
+                    if !keeps {
+                        update.iter_mut().for_each(|x| *x *= report.scale);
+                    }
+                }
+                image.truncate(samples);
+                report.decrease = image;
+                Ok(Solved {
+                    update: jacobian.direction(&update)?,
+                    report,
+                })
+            }
+        }
+    }
+}
+
+/// What one solve gives.
+struct Solved {
+    update: Direction,
+    report: SolveReport,
+}
+
+/// What an exact method keeps of one shard: its rows, and the facts about its outputs.
+#[derive(Debug)]
+pub struct ExactShard {
+    rows: ShardRows,
+    rest: Rest,
+}
+
+/// The rows of one system.
+#[derive(Debug)]
+struct ShardRows {
+    /// The samples, then their copies with drawn labels; shard after shard.
+    jacobian: Jacobian,
+    /// Samples without copies.
+    samples: usize,
+    norms: Option<Vec<f64>>,
+    matches: Option<Vec<bool>>,
+    /// Rows of the Jacobian in the order of a single batch: all samples first, then copy after copy.
+    order: Option<Vec<usize>>,
+}
+
+/// All shards of a step: the systems to solve.
+#[derive(Debug)]
+pub struct ExactSystems {
+    systems: Vec<ShardRows>,
+    /// What the sum of their updates is multiplied with.
+    factor: f64,
+    params: Vec<ParamInfo>,
+    rest: Rest,
+}
+
+impl<R: UpdateRule + Clone> Method for Exact<R> {
+    type State = PreviousUpdate;
+    type Shard = ExactShard;
+    type Joined = ExactSystems;
+
+    fn step_options(&self) -> &StepOptions {
+        &self.step
+    }
+
+    fn new_state(&self, params: &[ParamInfo]) -> PreviousUpdate {
+        if self.momentum > 0.0 {
+            PreviousUpdate::zeros(params)
+        } else {
+            PreviousUpdate::empty()
+        }
+    }
+
+    fn start(&self, step: u64) -> Tape {
+        match self.rule.labels(step) {
+            Some(draw) => Tape::with_drawn_labels(draw),
+            None => Tape::start(),
+        }
+    }
+
+    /// Copies of the batch need recorded calls.
+    fn takes_rows_by_sample(&self) -> bool {
+        self.rule.labels(0).is_none()
+    }
+
+    fn measure(
+        &self,
+        batch: RecordedBatch,
+        _state: &PreviousUpdate,
+        step: u64,
+    ) -> Result<ExactShard, Error> {
+        let samples = batch.samples();
+        let norms = if self.rule.needs_output_norms() {
+            Some(batch.output_norms()?)
+        } else {
+            None
+        };
+        let draws = self.rule.labels(step).is_some();
+        let matches = if draws {
+            Some(batch.label_matches()?)
+        } else {
+            None
+        };
+        let (jacobian, rest) = batch.into_all_rows();
+        let jacobian = if draws {
+            jacobian
+        } else {
+            jacobian.narrow(0, samples)?
+        };
+        let rows = ShardRows {
+            jacobian: jacobian.with_precision(self.solve.precision),
+            samples,
+            norms,
+            matches,
+            order: None,
+        };
+        Ok(ExactShard { rows, rest })
+    }
+
+    fn join(&self, shards: Vec<ExactShard>, reduction: Reduction) -> Result<ExactSystems, Error> {
+        let (rows, rests): (Vec<_>, Vec<_>) = shards
+            .into_iter()
+            .map(|shard| (shard.rows, shard.rest))
+            .unzip();
+        let count = rows.len();
+        let params = match rows.first() {
+            Some(first) => first.jacobian.params().to_vec(),
+            None => {
+                return Err(Error::Size {
+                    what: "shards of a step",
+                    expected: 1,
+                    found: 0,
+                });
+            }
+        };
+        let (systems, factor, rest) = match reduction {
+            Reduction::Joint => (vec![stack(rows)?], 1.0, Rest::join(rests)),
+            Reduction::Mean => (rows, 1.0 / count as f64, Rest::sum(rests)),
+            Reduction::Sum => (rows, 1.0, Rest::sum(rests)),
+        };
+        Ok(ExactSystems {
+            systems,
+            factor,
+            params,
+            rest,
+        })
+    }
+
+    fn update(
+        &self,
+        state: PreviousUpdate,
+        joined: ExactSystems,
+        _step: u64,
+    ) -> Result<MethodUpdate<PreviousUpdate>, Error> {
+        let ExactSystems {
+            systems,
+            factor,
+            params,
+            rest,
+        } = joined;
+        let mut unused: Option<Vec<String>> = None;
+        let mut sum = Direction::default();
+        let mut solves = Vec::with_capacity(systems.len());
+        for system in systems {
+            let missing = system.jacobian.unused();
+            unused = Some(match unused {
+                Some(unused) => unused.into_iter().filter(|p| missing.contains(p)).collect(),
+                None => missing,
+            });
+            let solved = self.solve_rows(system, &state)?;
+            sum.add_all(&params, solved.update);
+            solves.push(solved.report);
+        }
+        sum.scale(factor);
+        let scales = solves.iter().map(|solve| solve.scale).sum::<f64>();
+        let scale = scales / solves.len().max(1) as f64;
+        let (state, update) = if self.momentum > 0.0 {
+            let (state, mut update) = state.advance(&params, sum, self.momentum)?;
+            update.scale(scale);
+            (state, update)
+        } else {
+            (state, sum)
+        };
+        Ok(MethodUpdate {
+            state,
+            update,
+            params,
+            rest,
+            report: StepReport::of_solves(solves, unused.unwrap_or_default(), scale),
+        })
+    }
+}
+
+/// One system over the rows of all shards.
+fn stack(mut shards: Vec<ShardRows>) -> Result<ShardRows, Error> {
+    if shards.len() == 1 {
+        return Ok(shards.swap_remove(0));
+    }
+    let counts: Vec<usize> = shards.iter().map(|shard| shard.samples).collect();
+    let samples = counts.iter().sum();
+    let norms = shards.iter_mut().map(|shard| shard.norms.take());
+    let norms: Option<Vec<Vec<f64>>> = norms.collect();
+    let matches = shards.iter_mut().map(|shard| shard.matches.take());
+    let matches: Option<Vec<Vec<bool>>> = matches.collect();
+    let rows = shards.iter().map(|shard| shard.jacobian.samples());
+    let rows: Vec<usize> = rows.collect();
+    let jacobian = Jacobian::stack(shards.into_iter().map(|shard| shard.jacobian))?;
+
+    // Copy k of shard i starts at row `offset_i + k * samples_i`; copy 0 are the samples.
+    let copies = rows[0] / counts[0].max(1);
+    let mut order = Vec::with_capacity(jacobian.samples());
+    for copy in 0..copies {
+        let mut offset = 0;
+        for (count, rows) in counts.iter().zip(&rows) {
+            let start = offset + copy * count;
+            order.extend(start..start + count);
+            offset += rows;
+        }
+    }
+    let matches = matches.map(|matches| {
+        let mut all = Vec::with_capacity(samples * copies.saturating_sub(1));
+        for copy in 1..copies {
+            for (matches, count) in matches.iter().zip(&counts) {
+                all.extend_from_slice(&matches[(copy - 1) * count..copy * count]);
+            }
+        }
+        all
+    });
+    Ok(ShardRows {
+        jacobian,
+        samples,
+        norms: norms.map(|norms| norms.concat()),
+        matches,
+        order: (copies > 1).then_some(order),
+    })
+}
+
+/// Values of the Jacobian's rows, in the order of the system.
+fn in_order(values: Vec<f64>, order: Option<&[usize]>) -> Vec<f64> {
+    match order {
+        Some(order) => order.iter().map(|&row| values[row]).collect(),
+        None => values,
+    }
+}
+
+/// Values of the system's rows, in the order of the Jacobian.
+fn out_of_order(values: Vec<f64>, order: Option<&[usize]>) -> Vec<f64> {
+    match order {
+        Some(order) => {
+            let mut all = vec![0.0; values.len()];
+            for (&row, value) in order.iter().zip(values) {
+                all[row] = value;
+            }
+            all
+        }
+        None => values,
+    }
+}

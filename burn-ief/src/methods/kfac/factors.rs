@@ -1,0 +1,391 @@
+//! Kronecker factors of the layers of a recorded batch.
+
+use burn::module::ParamId;
+use burn::tensor::{Tensor, TensorData};
+
+use super::damping::FactorDamping;
+use super::options::{FactorLabels, WeightSharing};
+use crate::error::Error;
+use crate::jacobian::{Block, Part, RecordedBatch, to_host};
+use crate::linalg::{RowSpan, Symmetric};
+use crate::rows::{Outer, Rows, Side, matmul};
+
+/// The factors A and B of one layer, means over a batch.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::jacobian::RecordedBatch;
+/// use burn_ief::methods::kfac::{FactorLabels, FactorDamping, WeightSharing, layer_factors};
+/// use burn_ief::nn::ForwardRecorded;
+/// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
+///
+/// let device = Device::flex().autodiff();
+/// let layer = LinearConfig::new(3, 2).init(&device);
+/// let tape = Tape::start();
+/// let z = layer.forward_recorded(Tensor::<2>::ones([4, 3], &device));
+/// let z = mark_output_as(z, Likelihood::Gaussian);
+/// let grads = mark_mean_loss(z.square().sum_dim(1).squeeze_dim::<1>(1) * 0.5).backward();
+/// let recorded = RecordedBatch::collect(tape, grads, &layer, None)?;
+///
+/// let layers = layer_factors(&recorded, FactorLabels::Improved, WeightSharing::Expand)?;
+/// let factors = &layers[0];
+/// assert_eq!(factors.bias, layer.bias.as_ref().map(|bias| bias.id));
+/// // Three inputs and the constant one of the bias.
+/// assert_eq!((factors.input.dims(), factors.error.dims()), ([4, 4], [2, 2]));
+/// let inverses = factors.invert(&FactorDamping::relative(1e-3))?;
+/// let update = inverses.apply(Tensor::ones([4, 2], &device.inner()));
+/// assert_eq!(update.dims(), [4, 2]);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LayerFactors {
+    /// The weight.
+    pub weight: ParamId,
+    /// Its bias, as a last input that is constantly 1.
+    pub bias: Option<ParamId>,
+    /// Path of the weight in the module.
+    pub path: String,
+    /// `A = E[aᵀa]`, `[i (+ 1), i (+ 1)]`.
+    pub input: Tensor<2>,
+    /// `B = E[eᵀe]`, `[o, o]`.
+    pub error: Tensor<2>,
+    /// The weighted inputs X, with A = XᵀX.
+    rows: Tensor<2>,
+}
+
+/// Inverses of the damped factors of one layer.
+///
+/// Made by [`LayerFactors::invert`], see there for an example.
+#[derive(Debug, Clone)]
+pub struct LayerInverses {
+    /// `(A + d_A I)⁻¹`.
+    pub input: Tensor<2>,
+    /// `(B + d_B I)⁻¹`.
+    pub error: Tensor<2>,
+}
+
+impl LayerFactors {
+    /// Damp and invert, on the host in f64.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Curvature`] if a factor holds NaN or infinity.
+    pub fn invert(&self, damping: &FactorDamping) -> Result<LayerInverses, Error> {
+        invert(&self.path, &self.input, &self.error, damping)
+    }
+
+    /// Like [`invert`](Self::invert), within the span of the inputs.
+    ///
+    /// For gradients of the same batch, which are combinations of these inputs: they have no
+    /// component outside, and with a damping near zero what rounding puts there would be divided
+    /// by it. On the reference cases at λ = 1e-12 that is nearly all the error there is. The span is
+    /// that of the inputs themselves, not of A, whose square root of rounding is much coarser;
+    /// its cost grows with `rows · i²` (rows are samples times positions).
+    ///
+    /// # Errors
+    ///
+    /// As [`invert`](Self::invert), and [`Error::Eigen`].
+    pub fn invert_in_span(&self, damping: &FactorDamping) -> Result<LayerInverses, Error> {
+        let [_, columns] = self.rows.dims();
+        let span = RowSpan::new(columns, &to_host(self.rows.clone()))?;
+        let error = on_host(&self.error);
+        let shifts = damping.shifts(span.mean_square(), error.mean_diagonal());
+        Ok(LayerInverses {
+            input: on_device(&span.function(|v| 1.0 / (v + shifts[0])), &self.input),
+            error: damped_inverse(&self.path, error, shifts[1], &self.error)?,
+        })
+    }
+}
+
+impl LayerInverses {
+    /// The update of a gradient `[i (+ 1), o]`: `(A + d_A I)⁻¹ G (B + d_B I)⁻¹`.
+    pub fn apply(&self, gradient: Tensor<2>) -> Tensor<2> {
+        matmul(matmul(self.input.clone(), gradient), self.error.clone())
+    }
+}
+
+pub(super) fn invert(
+    path: &str,
+    input: &Tensor<2>,
+    error: &Tensor<2>,
+    damping: &FactorDamping,
+) -> Result<LayerInverses, Error> {
+    let [a, b] = [input, error].map(on_host);
+    let shifts = damping.shifts(a.mean_diagonal(), b.mean_diagonal());
+    let (input, error) = rayon::join(
+        || damped_inverse(path, a, shifts[0], input),
+        || damped_inverse(path, b, shifts[1], error),
+    );
+    Ok(LayerInverses {
+        input: input?,
+        error: error?,
+    })
+}
+
+/// `(factor + shift I)⁻¹`, with the device and precision of `place`.
+fn damped_inverse(
+    path: &str,
+    factor: Symmetric,
+    shift: f64,
+    place: &Tensor<2>,
+) -> Result<Tensor<2>, Error> {
+    let finite = factor.values().iter().all(|value| value.is_finite());
+    let inverse = finite.then(|| factor.shifted(shift).inverse()).transpose();
+    match inverse {
+        Ok(Some(inverse)) => Ok(on_device(&inverse, place)),
+        _ => Err(Error::Curvature {
+            what: "Kronecker factors",
+            parameter: path.into(),
+        }),
+    }
+}
+
+/// With the device and precision of `place`.
+fn on_device(matrix: &Symmetric, place: &Tensor<2>) -> Tensor<2> {
+    let data = TensorData::new(matrix.values().to_vec(), [matrix.size(); 2]);
+    Tensor::from_data(data, (&place.device(), place.dtype()))
+}
+
+fn on_host(factor: &Tensor<2>) -> Symmetric {
+    let [size, _] = factor.dims();
+    Symmetric::new(size, to_host(factor.clone()))
+}
+
+/// The factors of every layer of a recorded batch that has a Kronecker form: linear layers, the
+/// factors of LoRA adapters, convolutions without groups (in recordings
+/// [with factored rows](crate::Tape::with_factored_rows)), output heads tied to an embedding that
+/// is not looked up.
+///
+/// # Errors
+///
+/// [`Error::NoOutput`] and [`Error::NonFinite`] for [`FactorLabels::Improved`];
+/// [`Error::NoSampledLabels`] for [`FactorLabels::Sampled`] in a recording without drawn labels.
+pub fn layer_factors(
+    recorded: &RecordedBatch,
+    estimate: FactorLabels,
+    sharing: WeightSharing,
+) -> Result<Vec<LayerFactors>, Error> {
+    let weights = RowWeights::new(recorded, estimate)?;
+    let jacobian = recorded.all_rows();
+    let part = weights.part(recorded);
+    let layers = part.blocks.iter().filter_map(|block| {
+        let uses = Uses::of(block)?;
+        let param = jacobian.params().iter().find(|p| p.id == block.parameter)?;
+        let rows = uses.inputs(&weights, sharing);
+        let error = uses.error_factor(&weights, sharing);
+        Some(LayerFactors {
+            weight: block.parameter,
+            bias: block.bias,
+            path: param.path.clone(),
+            input: second_moment(rows.clone()),
+            error,
+            rows,
+        })
+    });
+    Ok(layers.collect())
+}
+
+/// Which rows of a recording the errors come from, and what they are multiplied with.
+pub(super) struct RowWeights {
+    /// Samples M.
+    samples: usize,
+    /// First row, and their number.
+    rows: (usize, usize),
+    /// One factor for each of these rows, loss scale included.
+    values: Vec<f64>,
+}
+
+impl RowWeights {
+    pub fn new(recorded: &RecordedBatch, estimate: FactorLabels) -> Result<Self, Error> {
+        let samples = recorded.samples();
+        let scale = recorded.all_rows().parts[0].scale;
+        let (rows, values) = match estimate {
+            FactorLabels::Empirical => ((0, samples), vec![scale; samples]),
+            FactorLabels::Improved => {
+                let norms = recorded.output_norms()?;
+                let root = |s: f64| if s > 0.0 { scale / s.sqrt() } else { 0.0 };
+                ((0, samples), norms.into_iter().map(root).collect())
+            }
+            FactorLabels::Sampled => {
+                let copies = recorded.labels().ok_or(Error::NoSampledLabels)?.copies();
+                let count = samples * copies;
+                ((samples, count), vec![scale; count])
+            }
+        };
+        Ok(Self {
+            samples,
+            rows,
+            values,
+        })
+    }
+
+    fn part<'a>(&self, recorded: &'a RecordedBatch) -> &'a Part {
+        // A recording is one part.
+        &recorded.all_rows().parts[0]
+    }
+
+    /// Mean squares of the rows of a block, for its parameter and its bias.
+    pub fn squares(&self, block: &Block) -> Vec<(ParamId, Tensor<1>)> {
+        let mut direction = crate::params::Direction::default();
+        let squared = Block {
+            uses: block
+                .uses
+                .iter()
+                .map(|rows| self.cut(rows).squared())
+                .collect(),
+            ..*block
+        };
+        let Some(place) = squared.uses.first().map(Rows::place) else {
+            return Vec::new();
+        };
+        let means = self.values.iter().map(|w| w * w / self.samples as f64);
+        let data = TensorData::new(means.collect::<Vec<f64>>(), [self.rows.1]);
+        squared.add_t_matvec(Tensor::from_data(data, (&place.0, place.1)), &mut direction);
+        let ids = std::iter::once(block.parameter).chain(block.bias);
+        ids.filter_map(|id| Some((id, direction.get(id)?)))
+            .collect()
+    }
+
+    fn cut(&self, rows: &Rows) -> Rows {
+        rows.narrow(self.rows.0, self.rows.1)
+    }
+
+    /// `[rows, T, o]`, weighted.
+    fn errors(&self, errors: Tensor<3>) -> Tensor<3> {
+        let errors = errors.narrow(0, self.rows.0, self.rows.1);
+        let data = TensorData::new(self.values.clone(), [self.rows.1, 1, 1]);
+        let weights = Tensor::from_data(data, (&errors.device(), errors.dtype()));
+        errors * weights
+    }
+}
+
+/// The uses of a layer whose inputs and output errors are all known.
+pub(super) struct Uses<'a> {
+    uses: Vec<&'a Outer>,
+    pub input_side: Side,
+    pub bias: bool,
+}
+
+impl<'a> Uses<'a> {
+    pub fn of(block: &'a Block) -> Option<Self> {
+        let uses: Option<Vec<&Outer>> = block
+            .uses
+            .iter()
+            .map(|rows| match rows {
+                Rows::Outer(outer) => Some(outer),
+                _ => None,
+            })
+            .collect();
+        let uses = uses?;
+        let input_side = uses.first()?.input_side();
+        let agree = uses.iter().all(|outer| outer.input_side() == input_side);
+        agree.then_some(Self {
+            uses,
+            input_side,
+            bias: block.bias.is_some(),
+        })
+    }
+
+    /// A and B.
+    pub fn factors(&self, weights: &RowWeights, sharing: WeightSharing) -> [Tensor<2>; 2] {
+        let input = second_moment(self.inputs(weights, sharing));
+        [input, self.error_factor(weights, sharing)]
+    }
+
+    /// The inputs, scaled so that their product with themselves is A.
+    fn inputs(&self, weights: &RowWeights, sharing: WeightSharing) -> Tensor<2> {
+        let inputs = self.uses.iter().map(|outer| {
+            let inputs = outer.factor(self.input_side);
+            inputs.narrow(0, 0, weights.samples)
+        });
+        let positions = inputs.clone().map(|x| x.dims()[1]).sum::<usize>().max(1) as f64;
+        let samples = weights.samples as f64;
+        match sharing {
+            WeightSharing::Expand => {
+                let rows = Tensor::cat(inputs.map(by_position).collect(), 0);
+                self.homogeneous(rows) / (samples * positions).sqrt()
+            }
+            WeightSharing::Reduce => {
+                let mean = sum(inputs.map(total)) / positions;
+                self.homogeneous(mean) / samples.sqrt()
+            }
+        }
+    }
+
+    /// B.
+    fn error_factor(&self, weights: &RowWeights, sharing: WeightSharing) -> Tensor<2> {
+        let errors = self.uses.iter().map(|outer| {
+            let errors = outer.factor(self.input_side.other());
+            weights.errors(errors)
+        });
+        let product = match sharing {
+            WeightSharing::Expand => sum(errors.map(|e| second_moment(by_position(e)))),
+            WeightSharing::Reduce => second_moment(sum(errors.map(total))),
+        };
+        product / weights.samples as f64
+    }
+
+    /// The mean gradient of the first `samples` rows times the inverses of the factors on both
+    /// sides: `(X A⁻¹)ᵀ (E B⁻¹)` for inputs X and errors E. `None` where they have so many rows that
+    /// the two products with the gradient itself are cheaper.
+    pub fn preconditioned(
+        &self,
+        samples: usize,
+        scale: f64,
+        [input, error]: [Tensor<2>; 2],
+    ) -> Option<Tensor<2>> {
+        let ([i, _], [o, _]) = (input.dims(), error.dims());
+        let factors = |side| {
+            let factors = self.uses.iter().map(move |outer| outer.factor(side));
+            factors.map(|x| by_position(x.narrow(0, 0, samples)))
+        };
+        let rows: usize = factors(self.input_side).map(|x| x.dims()[0]).sum();
+        if rows * (i * i + o * o + i * o) >= i * o * (i + o) {
+            return None;
+        }
+        let joined = |side| Tensor::cat(factors(side).collect(), 0);
+        let inputs = self.homogeneous(joined(self.input_side));
+        let errors = joined(self.input_side.other());
+        if (inputs.dims()[1], errors.dims()[1]) != (i, o) {
+            return None;
+        }
+        let times = |x: Tensor<2>, inverse: Tensor<2>| {
+            let inverse = inverse.to_device(&x.device()).cast(x.dtype());
+            matmul(x, inverse)
+        };
+        let product = matmul(times(inputs, input).transpose(), times(errors, error));
+        Some(product * (scale / samples as f64))
+    }
+
+    /// With the constant input of a bias as the last column.
+    fn homogeneous(&self, inputs: Tensor<2>) -> Tensor<2> {
+        if !self.bias {
+            return inputs;
+        }
+        let [rows, _] = inputs.dims();
+        let ones = Tensor::ones([rows, 1], (&inputs.device(), inputs.dtype()));
+        Tensor::cat(vec![inputs, ones], 1)
+    }
+}
+
+fn by_position(x: Tensor<3>) -> Tensor<2> {
+    let [m, t, width] = x.dims();
+    x.reshape([m * t, width])
+}
+
+/// The positions of a sample summed.
+fn total(x: Tensor<3>) -> Tensor<2> {
+    x.sum_dim(1).squeeze_dim(1)
+}
+
+/// `XᵀX`.
+fn second_moment(x: Tensor<2>) -> Tensor<2> {
+    matmul(x.clone().transpose(), x)
+}
+
+fn sum(terms: impl Iterator<Item = Tensor<2>>) -> Tensor<2> {
+    terms
+        .reduce(|a, b| a + b)
+        .expect("a block has at least one use")
+}

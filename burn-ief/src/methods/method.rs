@@ -1,0 +1,154 @@
+//! The trait of a training method.
+
+use std::fmt::Debug;
+
+use burn::module::{Module, ModuleDisplay};
+use burn::optim::GradientsParams;
+
+use super::options::StepOptions;
+use super::report::StepReport;
+use crate::error::Error;
+use crate::jacobian::{RecordedBatch, Rest};
+use crate::names::named_variants;
+use crate::params::{Direction, ParamInfo};
+use crate::record::Tape;
+
+/// How the shards of a step (accumulated batches, devices) become one update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reduction {
+    /// The update of one batch that holds all samples: one system over the rows of all shards
+    /// (exact methods), or one average over all samples (the K-FAC family).
+    #[default]
+    Joint,
+    /// The mean of the updates of the shards, each solved on its own. For exact methods this is
+    /// another, usually worse, optimizer than [`Joint`](Self::Joint), with less memory and work.
+    Mean,
+    /// The sum of the updates of the shards, each solved on its own.
+    Sum,
+}
+
+named_variants!(
+    Reduction,
+    "reduction",
+    Joint = "joint",
+    Mean = "mean",
+    Sum = "sum"
+);
+
+/// A natural-gradient method: from recorded batches to an update, in three phases.
+///
+/// 1. [`measure`](Self::measure), for every shard: keep what its recorded batch gives.
+/// 2. [`join`](Self::join), over all shards of a step.
+/// 3. [`update`](Self::update), once: solve, form the update, advance the state.
+///
+/// One design serves a single device, accumulated batches and several devices.
+/// [`NaturalOptimizer`](crate::optim::NaturalOptimizer) and
+/// [`NaturalModel`](crate::train::NaturalModel) (feature `train`) run the phases. To write a new
+/// update from the Gram matrix, implement [`UpdateRule`](super::UpdateRule) instead:
+/// [`Exact`](super::Exact) is the method of a rule.
+pub trait Method: Clone + Debug + Send + Sync + 'static {
+    /// What the method keeps from step to step, as a module: records save it.
+    type State: Module + ModuleDisplay;
+    /// What it keeps of one shard until the step.
+    type Shard: Send + 'static;
+    /// What it makes of all shards of a step.
+    type Joined;
+
+    /// What happens to the update.
+    fn step_options(&self) -> &StepOptions;
+
+    /// The state before the first step, for the parameters that the method trains.
+    fn new_state(&self, params: &[ParamInfo]) -> Self::State;
+
+    /// Start the recording of a shard of this step.
+    fn start(&self, step: u64) -> Tape;
+
+    /// Whether the method can work from rows alone, one backward pass per sample, without recorded
+    /// calls.
+    fn takes_rows_by_sample(&self) -> bool {
+        false
+    }
+
+    /// Phase 1: keep what a recorded batch gives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoOutput`] and [`Error::NoSampledLabels`] if the recording lacks what the method
+    /// needs; [`Error::NonFinite`]; [`Error::ForeignState`] for a state of other parameters.
+    fn measure(
+        &self,
+        batch: RecordedBatch,
+        state: &Self::State,
+        step: u64,
+    ) -> Result<Self::Shard, Error>;
+
+    /// Phase 2: bring the shards of a step together.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if there are no shards, or if they have rows for different parameters.
+    fn join(&self, shards: Vec<Self::Shard>, reduction: Reduction) -> Result<Self::Joined, Error>;
+
+    /// Phase 3: the update of a step.
+    ///
+    /// # Errors
+    ///
+    /// Those of the solve; [`Error::ForeignState`] for a state of other parameters.
+    fn update(
+        &self,
+        state: Self::State,
+        joined: Self::Joined,
+        step: u64,
+    ) -> Result<MethodUpdate<Self::State>, Error>;
+}
+
+/// What the last phase of a [`Method`] returns.
+#[derive(Debug)]
+pub struct MethodUpdate<S> {
+    /// The state after the step.
+    pub(crate) state: S,
+    /// Δ for the parameters that the method trains, not normalised.
+    pub(crate) update: Direction,
+    /// The parameters that the method trains.
+    pub(crate) params: Vec<ParamInfo>,
+    /// Plain gradients of all other trainable parameters.
+    pub(crate) rest: Rest,
+    /// What the step did.
+    pub(crate) report: StepReport,
+}
+
+impl<S> MethodUpdate<S> {
+    /// With the state as part of another type.
+    pub(crate) fn map_state<T>(self, f: impl FnOnce(S) -> T) -> MethodUpdate<T> {
+        MethodUpdate {
+            state: f(self.state),
+            update: self.update,
+            params: self.params,
+            rest: self.rest,
+            report: self.report,
+        }
+    }
+
+    /// Scale Δ to a norm over all parameters, if there is one, and put it where optimizers read it.
+    pub(crate) fn finish(
+        mut self,
+        norm: Option<f64>,
+    ) -> Result<(S, GradientsParams, StepReport), Error> {
+        if let Some(norm) = norm {
+            let length = self.update.norm(&self.params);
+            if !length.is_finite() {
+                return Err(Error::NonFiniteUpdate);
+            }
+            // An update of zero stays zero.
+            if length > 0.0 {
+                self.update.scale(norm / length);
+                self.report.scale *= norm / length;
+            }
+        }
+        let mut grads = self.update.into_gradients(&self.params);
+        self.rest.register(&mut grads);
+        Ok((self.state, grads, self.report))
+    }
+}

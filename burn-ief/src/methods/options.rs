@@ -1,0 +1,149 @@
+//! Options that several methods share, each checked in one place.
+
+use burn::config::Config;
+use burn::module::ParamGroup;
+use burn::optim::momentum::MomentumConfig;
+
+use crate::error::Error;
+use crate::jacobian::GramPrecision;
+use crate::solve::Damping;
+
+/// What happens to an update after it is computed: every method has these options.
+///
+/// ```
+/// use burn::config::Config;
+/// use burn_ief::methods::StepOptions;
+///
+/// let step = StepOptions::new().with_weight_decay(0.01);
+/// assert!(step.validate().is_ok());
+/// assert!(step.with_weight_decay(-1.0).validate().is_err());
+/// ```
+#[derive(Config, Debug)]
+pub struct StepOptions {
+    /// The parameters that the method trains; all others keep their plain gradient. All trainable
+    /// parameters if `None`.
+    pub group: Option<ParamGroup>,
+    /// Scale every update to this Euclidean norm over all parameters; 0 switches it off. `None`
+    /// takes what the method recommends: 1 for EF and SF, off for all others.
+    pub normalize: Option<f64>,
+    /// Decoupled weight decay, as in AdamW.
+    #[config(default = 0.0)]
+    pub weight_decay: f64,
+    /// Burn's momentum, on the update.
+    pub momentum: Option<MomentumConfig>,
+}
+
+impl StepOptions {
+    /// Check every field.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the first field that is out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        if let Some(norm) = self.normalize {
+            at_least_zero("normalize", norm)?;
+        }
+        at_least_zero("weight_decay", self.weight_decay)?;
+        match &self.momentum {
+            Some(momentum) => fraction("momentum", momentum.momentum),
+            None => Ok(()),
+        }
+    }
+
+    /// With the norm that a method recommends where none is set, and `None` for no normalisation.
+    pub(super) fn resolved(&self, recommended: Option<f64>) -> Self {
+        let norm = self.normalize.or(recommended);
+        Self {
+            normalize: norm.filter(|norm| *norm > 0.0),
+            ..self.clone()
+        }
+    }
+}
+
+/// How EF, iEF, SF and the other exact methods solve the system of a batch.
+///
+/// ```
+/// use burn::config::Config;
+/// use burn_ief::methods::SolveOptions;
+/// use burn_ief::solve::Damping;
+///
+/// let solve = SolveOptions::new().with_damping(Damping::relative(0.1));
+/// assert!(solve.validate().is_ok());
+/// assert!(solve.with_momentum(Some(1.0)).validate().is_err());
+/// ```
+#[derive(Config, Debug)]
+pub struct SolveOptions {
+    /// Damping, in sum form.
+    #[config(default = "Damping::default()")]
+    pub damping: Damping,
+    /// Precision of the Gram matrix.
+    #[config(default = "GramPrecision::Auto")]
+    pub precision: GramPrecision,
+    /// Bound on ½ ΔᵀF̃Δ, in sum form and for a step size of 1; no bound if `None`.
+    pub trust_region: Option<f64>,
+    /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. `None` takes what the method
+    /// recommends: 0.9 for iEF, 0 for all others. See
+    /// [momentum in the solve](crate::methods#momentum-in-the-solve).
+    pub momentum: Option<f64>,
+}
+
+impl SolveOptions {
+    /// Check every field.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the first field that is out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.damping.validate()?;
+        if let Some(radius) = self.trust_region {
+            above_zero("trust_region", radius)?;
+        }
+        match self.momentum {
+            Some(momentum) => fraction("solve.momentum", momentum),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuse a filter of parallel rows outside (0, 1].
+pub(super) fn check_cosine_filter(limit: Option<f64>) -> Result<(), Error> {
+    match limit {
+        Some(limit) if !(limit > 0.0 && limit <= 1.0) => Err(Error::config(
+            "cosine_filter",
+            limit,
+            "above 0 and at most 1",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuse a count of zero.
+pub(super) fn at_least_one(field: &'static str, count: usize) -> Result<(), Error> {
+    if count > 0 {
+        return Ok(());
+    }
+    Err(Error::config(field, 0, "at least 1"))
+}
+
+/// Refuse a value outside [0, 1).
+pub(super) fn fraction(field: &'static str, value: f64) -> Result<(), Error> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::config(field, value, "at least 0 and below 1"))
+}
+
+/// Refuse a value that is not finite and positive.
+pub(super) fn above_zero(field: &'static str, value: f64) -> Result<(), Error> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(Error::config(field, value, "a finite number above 0"))
+}
+
+fn at_least_zero(field: &'static str, value: f64) -> Result<(), Error> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::config(field, value, "a finite number of at least 0"))
+}

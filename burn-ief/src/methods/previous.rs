@@ -1,0 +1,120 @@
+//! What momentum in the solve keeps from step to step: the previous update.
+
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::Tensor;
+
+use crate::error::Error;
+use crate::jacobian::Jacobian;
+use crate::params::{Direction, ParamInfo, find_mismatch};
+
+/// The previous update Δ_prev of a method with momentum in the solve, as a module of frozen
+/// parameters: Burn's records save and load it.
+///
+/// It is what the last solve gave, before the trust region, normalisation, step size, plain momentum
+/// and weight decay. It takes as much memory as the parameters that the method trains, in f32 (f64
+/// for parameters in f64). Without momentum in the solve it is empty.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::Device;
+/// use burn_ief::prelude::*;
+///
+/// let model = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
+/// let optim = IefConfig::new().init(&model);
+/// // One entry for each weight and bias.
+/// assert_eq!(optim.state().num_params(), 8);
+/// ```
+#[derive(Module, Debug)]
+pub struct PreviousUpdate {
+    /// Flattened, one for each covered parameter in the module's order.
+    entries: Vec<Param<Tensor<1>>>,
+    #[module(skip)]
+    layout: Vec<ParamInfo>,
+}
+
+impl PreviousUpdate {
+    /// Zeros for these parameters.
+    pub(super) fn zeros(params: &[ParamInfo]) -> Self {
+        let entries = params.iter().map(|param| {
+            let options = (&param.device, param.update_dtype());
+            let zeros = Tensor::<1>::zeros([param.len()], options);
+            Param::initialized(ParamId::new(), zeros)
+        });
+        Self {
+            entries: entries.collect(),
+            layout: params.to_vec(),
+        }
+    }
+
+    /// The state of a method that keeps nothing.
+    pub(super) fn empty() -> Self {
+        Self {
+            entries: Vec::new(),
+            layout: Vec::new(),
+        }
+    }
+
+    /// Refuse other parameters than those that this was made for.
+    fn check(&self, params: &[ParamInfo]) -> Result<(), Error> {
+        match find_mismatch(params, &self.layout) {
+            Some((expected, found)) => Err(Error::ForeignState {
+                state: "previous update",
+                expected,
+                found,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// μJΔ_prev, one entry for each row.
+    pub(super) fn start(&self, jacobian: &Jacobian, momentum: f64) -> Result<Vec<f64>, Error> {
+        self.check(jacobian.params())?;
+        let mut direction = Direction::default();
+        for (param, entry) in jacobian.params().iter().zip(&self.entries) {
+            direction.add(param.id, entry.val().to_device(&param.device));
+        }
+        let mut image = jacobian.image(&direction);
+        image.iter_mut().for_each(|x| *x *= momentum);
+        Ok(image)
+    }
+
+    /// Keep `Δ = μΔ_prev + δ`, and return it.
+    pub(super) fn advance(
+        self,
+        params: &[ParamInfo],
+        mut added: Direction,
+        momentum: f64,
+    ) -> Result<(Self, Direction), Error> {
+        self.check(params)?;
+        let mut update = Direction::default();
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for (entry, param) in self.entries.into_iter().zip(params) {
+            let added = added.remove(param.id);
+            entries.push(entry.map(|previous| {
+                let next = match added {
+                    Some(added) => {
+                        let previous = previous.to_device(&added.device()) * momentum;
+                        let dtype = previous.dtype();
+                        previous + added.cast(dtype)
+                    }
+                    // A parameter that no batch has used yet gets no update at all: one of zero
+                    // would let weight decay move it.
+                    None if is_zero(&previous) => return previous,
+                    None => previous * momentum,
+                };
+                update.add(param.id, next.clone());
+                next
+            }));
+        }
+        let state = Self {
+            entries,
+            layout: self.layout,
+        };
+        Ok((state, update))
+    }
+}
+
+fn is_zero(x: &Tensor<1>) -> bool {
+    x.clone().equal_elem(0.0).all().into_scalar::<bool>()
+}

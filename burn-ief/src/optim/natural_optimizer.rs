@@ -1,0 +1,332 @@
+//! The optimizer: a method, its state, and Burn's optimizer that applies the updates.
+
+use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::module::Module;
+use burn::optim::{GradientsParams, ModuleOptimizer, Optimizer};
+use burn::tensor::{Gradients, Tensor};
+
+use super::descent::MethodOptimizer;
+use super::record::{NaturalRecord, refused};
+use crate::error::Error;
+use crate::jacobian::RecordedBatch;
+use crate::methods::{AnyMethod, Method, Reduction, StepReport};
+use crate::params;
+use crate::record::Tape;
+
+/// The optimizer of a model: a method, its state, and Burn's optimizer that applies the updates.
+///
+/// The same lines work for every method, with and without momentum in the solve:
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::nn::loss::CrossEntropyLossConfig;
+/// use burn::tensor::{Device, Distribution, Int, Tensor};
+/// use burn_ief::prelude::*;
+///
+/// let device = Device::flex().autodiff();
+/// device.seed(1);
+/// let mut model = LinearConfig::new(4, 3).init(&device);
+/// let x = Tensor::<2>::random([8, 4], Distribution::Default, &device);
+/// let y = Tensor::<1, Int>::from_data([0, 1, 2, 0, 1, 2, 0, 1], &device);
+/// let cross_entropy = CrossEntropyLossConfig::new().init(&device);
+///
+/// let mut optim = IefConfig::new().init(&model);
+/// let mut losses = Vec::new();
+/// for _ in 0..10 {
+///     model = optim.step_closure(0.5, model, |model| {
+///         let logits = mark_output(model.forward_recorded(x.clone()));
+///         let loss = cross_entropy.forward(logits, y.clone());
+///         losses.push(loss.clone().into_scalar::<f32>());
+///         loss
+///     })?;
+/// }
+/// assert!(losses[9] < losses[0]);
+///
+/// // The same step in separate lines:
+/// let tape = optim.start();
+/// let logits = mark_output(model.forward_recorded(x.clone()));
+/// let grads = cross_entropy.forward(logits, y.clone()).backward();
+/// model = optim.step(0.5, model, tape, grads)?;
+/// # let _ = model;
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+pub struct NaturalOptimizer<X: Method = AnyMethod> {
+    method: X,
+    state: X::State,
+    optim: ModuleOptimizer,
+    steps: u64,
+    /// Shards of the next step.
+    pending: Vec<X::Shard>,
+}
+
+impl<X: Method> NaturalOptimizer<X> {
+    /// The optimizer of `model` by a method; [`init`](super::InitOptimizer::init) makes both at once.
+    pub fn new<M: Module>(method: X, model: &M) -> Self {
+        let params = params::matching(model, method.step_options().group.as_ref());
+        Self {
+            state: method.new_state(&params),
+            optim: method.optimizer(),
+            method,
+            steps: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Leave all parameters outside the method's group to another optimizer, from the same backward
+    /// pass.
+    ///
+    /// The two take different step sizes: set them per group with
+    /// `burn::lr_scheduler::module_lr_scheduler`.
+    pub fn with_rest<O: Optimizer>(self, rest: O) -> Self {
+        Self {
+            optim: self.method.optimizer_with(rest),
+            ..self
+        }
+    }
+
+    /// Start the recording of the next step.
+    ///
+    /// The loss is taken to be a mean over the batch; declare another scale with
+    /// [`Tape::with_loss_scale`].
+    pub fn start(&self) -> Tape {
+        self.method.start(self.steps)
+    }
+
+    /// Update the model from a recorded batch.
+    ///
+    /// `lr` is the step size: a number, or one per parameter group.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RecordedBatch::collect`] (an unrecorded use, BatchNorm, a wrong loss scale, …);
+    /// [`Error::NoOutput`] and [`Error::NoLoss`] if a mark is missing that the method needs;
+    /// [`Error::NonFinite`] and [`Error::NonFiniteUpdate`]; [`Error::Eigen`]. The optimizer is as
+    /// before then.
+    pub fn step<M: Module>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: M,
+        tape: Tape,
+        grads: Gradients,
+    ) -> Result<M, Error> {
+        self.step_with_report(lr, model, tape, grads)
+            .map(|(model, _)| model)
+    }
+
+    /// Like [`step`](Self::step), with a report.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    pub fn step_with_report<M: Module>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: M,
+        tape: Tape,
+        grads: Gradients,
+    ) -> Result<(M, StepReport), Error> {
+        let shard = self.measure(&model, tape, grads)?;
+        let (grads, report) = self.advance(vec![shard])?;
+        Ok((self.optim.step(lr, model, grads), report))
+    }
+
+    /// Start the recording, run `loss` and its backward pass, and step.
+    ///
+    /// `loss` returns the scalar loss of the batch, a mean over the samples.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    pub fn step_closure<M: Module>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: M,
+        loss: impl FnOnce(&M) -> Tensor<1>,
+    ) -> Result<M, Error> {
+        let tape = self.start();
+        let grads = loss(&model).backward();
+        self.step(lr, model, tape, grads)
+    }
+
+    /// Step with one backward pass per sample, for models whose `forward` cannot be edited.
+    ///
+    /// `loss` returns the loss of sample n (`0..samples`) alone; it marks the output
+    /// ([`mark_output`](crate::mark_output)) if the method needs that. Costs one forward and backward
+    /// pass per sample, and memory for samples times parameters.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::{Device, Tensor};
+    /// use burn_ief::prelude::*;
+    ///
+    /// let device = Device::flex().autodiff();
+    /// let model = LinearConfig::new(3, 1).init(&device);
+    /// let x = Tensor::<2>::ones([4, 3], &device);
+    /// let mut optim = IefConfig::new().init(&model);
+    /// let model = optim.step_by_sample(0.5, model, 4, |model, n| {
+    ///     let row = x.clone().narrow(0, n, 1);
+    ///     mark_output(model.forward(row)).square().sum() * 0.5
+    /// })?;
+    /// assert_eq!(optim.steps(), 1);
+    /// # let _ = model;
+    /// # Ok::<(), burn_ief::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BySample`] for methods that draw labels, and for the K-FAC family: they need recorded
+    /// calls. Otherwise as [`step`](Self::step).
+    pub fn step_by_sample<M: Module>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: M,
+        samples: usize,
+        loss: impl Fn(&M, usize) -> Tensor<1>,
+    ) -> Result<M, Error> {
+        if !self.method.takes_rows_by_sample() {
+            return Err(Error::BySample);
+        }
+        let group = self.method.step_options().group.clone();
+        let batch = RecordedBatch::by_sample(&model, group.as_ref(), samples, loss)?;
+        let shard = self.method.measure(batch, &self.state, self.steps)?;
+        let (grads, _) = self.advance(vec![shard])?;
+        Ok(self.optim.step(lr, model, grads))
+    }
+
+    /// The update of a recorded batch as gradients, for any other
+    /// [`ModuleOptimizer`](burn::optim::ModuleOptimizer).
+    ///
+    /// The state of the method advances as in [`step`](Self::step).
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    pub fn gradients<M: Module>(
+        &mut self,
+        tape: Tape,
+        grads: Gradients,
+        model: &M,
+    ) -> Result<GradientsParams, Error> {
+        let shard = self.measure(model, tape, grads)?;
+        Ok(self.advance(vec![shard])?.0)
+    }
+
+    /// Keep what one recorded batch gives, for a joint step over several.
+    ///
+    /// The step is exactly that of one batch that holds all samples, also if the batches differ in
+    /// size. Start each recording with [`start`](Self::start). Exact methods keep the recorded inputs
+    /// and errors of every layer until the step.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use burn_ief::prelude::*;
+    ///
+    /// let device = Device::flex().autodiff();
+    /// let mut model = LinearConfig::new(3, 1).init(&device);
+    /// let mut optim = EfConfig::new().init(&model);
+    /// for rows in [5, 3] {
+    ///     let tape = optim.start();
+    ///     let x = Tensor::<2>::random([rows, 3], Distribution::Default, &device);
+    ///     let grads = model.forward_recorded(x).square().mean().backward();
+    ///     optim.accumulate(tape, grads, &model)?;
+    /// }
+    /// model = optim.step_accumulated(0.1, model)?; // the update of all eight samples
+    /// assert_eq!(optim.steps(), 1);
+    /// # let _ = model;
+    /// # Ok::<(), burn_ief::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    pub fn accumulate<M: Module>(
+        &mut self,
+        tape: Tape,
+        grads: Gradients,
+        model: &M,
+    ) -> Result<(), Error> {
+        let shard = self.measure(model, tape, grads)?;
+        self.pending.push(shard);
+        Ok(())
+    }
+
+    /// Update the model from all accumulated batches.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingAccumulated`] without any; otherwise as [`step`](Self::step). The accumulated
+    /// batches are dropped in any case.
+    pub fn step_accumulated<M: Module>(
+        &mut self,
+        lr: impl Into<ModuleLearningRate>,
+        model: M,
+    ) -> Result<M, Error> {
+        if self.pending.is_empty() {
+            return Err(Error::NothingAccumulated);
+        }
+        let shards = std::mem::take(&mut self.pending);
+        let (grads, _) = self.advance(shards)?;
+        Ok(self.optim.step(lr, model, grads))
+    }
+
+    fn measure<M: Module>(
+        &self,
+        model: &M,
+        tape: Tape,
+        grads: Gradients,
+    ) -> Result<X::Shard, Error> {
+        let group = self.method.step_options().group.as_ref();
+        let batch = RecordedBatch::collect(tape, grads, model, group)?;
+        self.method.measure(batch, &self.state, self.steps)
+    }
+
+    fn advance(&mut self, shards: Vec<X::Shard>) -> Result<(GradientsParams, StepReport), Error> {
+        let joined = self.method.join(shards, Reduction::Joint)?;
+        let update = self.method.update(self.state.clone(), joined, self.steps)?;
+        let norm = self.method.step_options().normalize;
+        let (state, grads, report) = update.finish(norm)?;
+        self.state = state;
+        self.steps += 1;
+        Ok((grads, report))
+    }
+
+    /// The method.
+    pub fn method(&self) -> &X {
+        &self.method
+    }
+
+    /// What the method keeps from step to step.
+    pub fn state(&self) -> &X::State {
+        &self.state
+    }
+
+    /// Steps taken, over resumed runs too.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Everything that a resumed run needs: moments, the state of the method, and the steps taken.
+    pub fn to_record(&self) -> NaturalRecord {
+        NaturalRecord {
+            steps: self.steps,
+            moments: self.optim.to_record(),
+            state: self.state.clone().into_record(),
+        }
+    }
+
+    /// Continue from a record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if the record belongs to another model, method or configuration.
+    pub fn load_record(self, record: NaturalRecord) -> Result<Self, Error> {
+        Ok(Self {
+            state: self.state.try_load_record(record.state).map_err(refused)?,
+            optim: self.optim.load_record(record.moments),
+            steps: record.steps,
+            method: self.method,
+            pending: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! The record of an optimizer: moments, state of the method, and the number of steps.
+
+use burn::optim::OptimizerRecord;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
+
+use crate::error::Error;
+
+/// First bytes of a record.
+const MAGIC: &[u8; 8] = b"burnief1";
+
+/// Everything that a [`NaturalOptimizer`](super::NaturalOptimizer) keeps from step to step.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::Device;
+/// use burn_ief::optim::NaturalRecord;
+/// use burn_ief::prelude::*;
+///
+/// let model = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
+/// let optim = IefConfig::new().init(&model);
+/// let bytes = optim.to_record().into_bytes()?;
+/// // … in another process:
+/// let record = NaturalRecord::from_bytes(&bytes)?;
+/// let optim = IefConfig::new().init(&model).load_record(record)?;
+/// assert_eq!(optim.steps(), 0);
+/// assert!(NaturalRecord::from_bytes(&bytes[1..]).is_err());
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct NaturalRecord {
+    pub(super) steps: u64,
+    pub(super) moments: OptimizerRecord,
+    pub(super) state: ModuleRecord,
+}
+
+impl NaturalRecord {
+    /// Serialise the record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if Burn cannot serialise one of its parts.
+    pub fn into_bytes(self) -> Result<Vec<u8>, Error> {
+        let moments = self.moments.into_bytes().map_err(refused)?;
+        let state = self.state.into_bytes().map_err(refused)?;
+        let mut bytes = Vec::with_capacity(32 + moments.len() + state.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&self.steps.to_le_bytes());
+        bytes.extend_from_slice(&(moments.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&moments);
+        bytes.extend_from_slice(&(state.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&state);
+        Ok(bytes)
+    }
+
+    /// Read a serialised record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if the bytes are not a record, or are cut off.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let mut left = bytes;
+        if take(&mut left, MAGIC.len())? != MAGIC {
+            return Err(Error::Record {
+                reason: "expected a record of this crate's optimizer, found other data".into(),
+            });
+        }
+        let steps = number(&mut left)?;
+        let moments = part(&mut left)?;
+        let state = part(&mut left)?;
+        if !left.is_empty() {
+            return Err(Error::Record {
+                reason: format!("expected the end of the record, found {} bytes", left.len()),
+            });
+        }
+        Ok(Self {
+            steps,
+            moments: OptimizerRecord::from_bytes(moments).map_err(refused)?,
+            state: ModuleRecord::from_bytes(state).map_err(refused)?,
+        })
+    }
+}
+
+/// The next `count` bytes.
+fn take<'a>(left: &mut &'a [u8], count: usize) -> Result<&'a [u8], Error> {
+    match left.split_at_checked(count) {
+        Some((head, rest)) => {
+            *left = rest;
+            Ok(head)
+        }
+        None => Err(Error::Record {
+            reason: format!("expected {count} more bytes, found {}", left.len()),
+        }),
+    }
+}
+
+fn number(left: &mut &[u8]) -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(take(left, 8)?);
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn part(left: &mut &[u8]) -> Result<Bytes, Error> {
+    let length = usize::try_from(number(left)?).unwrap_or(usize::MAX);
+    Ok(Bytes::from_bytes_vec(take(left, length)?.to_vec()))
+}
+
+/// Burn's description of the cause.
+pub(super) fn refused(error: impl std::fmt::Display) -> Error {
+    Error::Record {
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,79 @@
+//! How the shards of a step reach the update: through a mailbox that the clones of a wrapper share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use crate::error::Error;
+use crate::methods::AnyShard;
+
+/// The shards of the next step, shared by the clones (and forks) of a wrapper.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mailbox(Arc<Mutex<Content>>);
+
+#[derive(Debug, Default)]
+struct Content {
+    shards: Vec<Posted>,
+    /// Whether a shard of the next step failed.
+    failed: bool,
+    /// The thread and the number of the step that was taken last.
+    taken: Option<(ThreadId, u64)>,
+}
+
+#[derive(Debug)]
+struct Posted {
+    step: u64,
+    /// The device that it was measured on, for an order that does not depend on timing.
+    device: String,
+    shard: AnyShard,
+}
+
+impl Mailbox {
+    /// Put a shard of a step in.
+    pub fn post(&self, step: u64, device: String, shard: AnyShard) {
+        self.content().shards.push(Posted {
+            step,
+            device,
+            shard,
+        });
+    }
+
+    /// Drop all shards: the step failed.
+    pub fn fail(&self) {
+        let mut content = self.content();
+        content.shards.clear();
+        content.failed = true;
+    }
+
+    /// Take the shards of a step out, device after device; `None` if one of them failed.
+    ///
+    /// Shards of other steps are dropped: their training was stopped before the update.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SeparateReplicas`] if another thread has taken the same step.
+    pub fn take(&self, step: u64) -> Result<Option<Vec<AnyShard>>, Error> {
+        let mut content = self.content();
+        let thread = thread::current().id();
+        if content
+            .taken
+            .is_some_and(|(other, last)| other != thread && last == step)
+        {
+            return Err(Error::SeparateReplicas);
+        }
+        content.taken = Some((thread, step));
+        if std::mem::take(&mut content.failed) {
+            return Ok(None);
+        }
+        let mut shards = std::mem::take(&mut content.shards);
+        shards.retain(|posted| posted.step == step);
+        shards.sort_by(|a, b| a.device.cmp(&b.device));
+        Ok(Some(
+            shards.into_iter().map(|posted| posted.shard).collect(),
+        ))
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        // Nothing that could panic runs under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
