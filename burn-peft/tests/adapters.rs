@@ -306,7 +306,7 @@ fn adapters_switch_mix_and_leave() {
     let unknown = net.without_adapter("three").unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "there is no adapter `three`; the model carries `one`, `two`"
+        "there is no adapter `three`; the model has `one`, `two`"
     );
 }
 
