@@ -6,8 +6,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
 use super::outputs::{Outputs, OutputsBySample};
-use super::recorded_batch::assemble;
-use super::rest::Rest;
+use super::recorded_batch::{Rest, assemble};
 use super::{Block, GramPrecision, Jacobian, Part, RecordedBatch};
 use crate::error::Error;
 use crate::params::{self, Direction, ParamInfo};

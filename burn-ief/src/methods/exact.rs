@@ -1,11 +1,9 @@
 //! The method of an update rule: exact per-batch solves of EF, iEF, SF and the natural gradient.
 
-use super::method::{Method, MethodUpdate, Reduction};
+use super::method::{Method, MethodUpdate, Reduction, StepReport};
 use super::options::{SolveOptions, StepOptions};
 use super::previous::PreviousUpdate;
-use super::report::StepReport;
-use super::rule::{Solution, UpdateRule};
-use super::system::System;
+use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::jacobian::{Jacobian, RecordedBatch, Rest};
 use crate::linalg::dot;

@@ -4,9 +4,8 @@ use burn::tensor::Tensor;
 use burn::tensor::kind::Basic;
 
 use super::labels::{LabelDraw, Likelihood};
-use super::output_mark::OutputMark;
 use super::recorder::recorder;
-use super::scale::LossScale;
+use super::state::{LossScale, OutputMark};
 use crate::error::Error;
 use crate::params::widen;
 

@@ -11,12 +11,9 @@
 //! - [`LabelDraw`] adds copies of the batch whose labels are drawn from the model.
 //! - [`Recorder`] is what a layer uses to record itself.
 
-mod free_graph;
 mod labels;
 mod marks;
-mod output_mark;
 mod recorder;
-mod scale;
 mod state;
 mod tape;
 
@@ -25,9 +22,9 @@ pub use marks::{
     declare_loss_scale, expand_input, mark_loss, mark_mean_loss, mark_output, mark_output_as,
 };
 pub use recorder::{Recorder, Tap, recorder};
-pub use scale::LossScale;
+pub use state::LossScale;
 pub use tape::Tape;
 
-pub(crate) use output_mark::OutputErrors;
 pub(crate) use recorder::{constant, is_composed};
+pub(crate) use state::OutputErrors;
 pub(crate) use tape::RecordedUse;

@@ -6,11 +6,8 @@ use std::rc::Rc;
 use burn::module::ParamId;
 use burn::tensor::Gradients;
 
-use super::free_graph::Leaves;
 use super::labels::LabelDraw;
-use super::output_mark::OutputErrors;
-use super::scale::LossScale;
-use super::state::{ACTIVE, SamplePass, TapeState};
+use super::state::{ACTIVE, Leaves, LossScale, OutputErrors, SamplePass, TapeState};
 use crate::error::Error;
 use crate::rows::Rows;
 
