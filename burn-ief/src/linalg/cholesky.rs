@@ -7,14 +7,6 @@ use faer::{Auto, MatMut, MatRef, Par};
 use super::Symmetric;
 
 /// A Cholesky factorisation A = L Lᵀ.
-///
-/// ```
-/// use burn_ief::linalg::{Cholesky, Symmetric};
-///
-/// let a = Symmetric::from_fn(2, |i, j| if i == j { 2.0 } else { 1.0 });
-/// let cholesky = Cholesky::new(&a).expect("positive definite");
-/// assert!((cholesky.solve(&[3.0, 3.0])[0] - 1.0).abs() < 1e-14);
-/// ```
 pub struct Cholesky {
     size: usize,
     /// L, column-major; what lies above the diagonal is not part of it.

@@ -25,7 +25,7 @@ const LANES: usize = 16;
 /// A symmetric matrix of f64 on the host, row-major.
 ///
 /// ```
-/// use burn_ief::linalg::Symmetric;
+/// use burn_ief::solve::Symmetric;
 ///
 /// let a = Symmetric::from_fn(2, |i, j| if i == j { 2.0 } else { 1.0 });
 /// assert_eq!(a.mul(&[1.0, 0.0]), vec![2.0, 1.0]);
