@@ -85,6 +85,16 @@ mod tests {
     }
 
     #[test]
+    fn two_rows_along_one_direction_span_it() {
+        let span = RowSpan::new(2, &[1.0, 1.0, 2.0, 2.0]).unwrap();
+        assert_eq!(span.rank(), 1);
+        // The mean diagonal of XᵀX, and its pseudo-inverse.
+        assert!((span.mean_square() - 5.0).abs() < 1e-12);
+        let inverse = span.function(|eigenvalue| 1.0 / eigenvalue);
+        assert!((inverse.get(0, 1) - 0.05).abs() < 1e-12);
+    }
+
+    #[test]
     fn nothing_spans_nothing() {
         for values in [vec![0.0; 6], Vec::new()] {
             let span = RowSpan::new(3, &values).unwrap();

@@ -220,6 +220,10 @@ macro_rules! methods {
             type Shard = AnyShard;
             type Joined = AnyJoined;
 
+            fn record_name(&self) -> String {
+                self.name().into()
+            }
+
             fn step_options(&self) -> &StepOptions {
                 match self {
                     $(Self::$variant(method) => method.step_options(),)+

@@ -1,6 +1,6 @@
 //! The method of an update rule: exact per-batch solves of EF, iEF, SF and the natural gradient.
 
-use super::method::{Method, MethodUpdate, Reduction, StepReport};
+use super::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
 use super::options::{SolveOptions, StepOptions};
 use super::previous::PreviousUpdate;
 use super::rule::{Solution, System, UpdateRule};
@@ -181,6 +181,10 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
     type State = PreviousUpdate;
     type Shard = ExactShard;
     type Joined = ExactSystems;
+
+    fn record_name(&self) -> String {
+        rule_name(&self.rule)
+    }
 
     fn step_options(&self) -> &StepOptions {
         &self.step

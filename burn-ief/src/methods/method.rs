@@ -135,6 +135,9 @@ pub trait Method: Clone + Debug + Send + Sync + 'static {
     /// What it makes of all shards of a step.
     type Joined;
 
+    /// The name of the method in records: a record of another method is refused.
+    fn record_name(&self) -> String;
+
     /// What happens to the update.
     fn step_options(&self) -> &StepOptions;
 
@@ -184,6 +187,13 @@ pub trait Method: Clone + Debug + Send + Sync + 'static {
         joined: Self::Joined,
         step: u64,
     ) -> Result<MethodUpdate<Self::State>, Error>;
+}
+
+/// The name of the type of a rule: the first word of its `Debug` form, in lower case.
+pub(super) fn rule_name(rule: &impl Debug) -> String {
+    let debug = format!("{rule:?}");
+    let word = debug.split(|c: char| !c.is_alphanumeric()).next();
+    word.unwrap_or_default().to_lowercase()
 }
 
 /// What the last phase of a [`Method`] returns.

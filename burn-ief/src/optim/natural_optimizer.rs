@@ -10,7 +10,7 @@ use super::record::{NaturalRecord, refused};
 use crate::error::Error;
 use crate::jacobian::RecordedBatch;
 use crate::methods::{AnyMethod, Method, Reduction, StepReport};
-use crate::params;
+use crate::params::{self, ParamInfo};
 use crate::record::Tape;
 
 /// The optimizer of a model: a method, its state, and Burn's optimizer that applies the updates.
@@ -55,6 +55,8 @@ pub struct NaturalOptimizer<X: Method = AnyMethod> {
     state: X::State,
     optim: ModuleOptimizer,
     steps: u64,
+    /// The method and its parameters: records of others are refused.
+    owner: Vec<String>,
     /// Shards of the next step.
     pending: Vec<X::Shard>,
 }
@@ -63,8 +65,10 @@ impl<X: Method> NaturalOptimizer<X> {
     /// The optimizer of `model` by a method; [`init`](super::InitOptimizer::init) makes both at once.
     pub fn new<M: Module>(method: X, model: &M) -> Self {
         let params = params::matching(model, method.step_options().group.as_ref());
+        let parts = params.iter().map(ParamInfo::describe);
         Self {
             state: method.new_state(&params),
+            owner: std::iter::once(method.record_name()).chain(parts).collect(),
             optim: method.optimizer(),
             method,
             steps: 0,
@@ -309,6 +313,7 @@ impl<X: Method> NaturalOptimizer<X> {
     /// Everything that a resumed run needs: moments, the state of the method, and the steps taken.
     pub fn to_record(&self) -> NaturalRecord {
         NaturalRecord {
+            owner: self.owner.clone(),
             steps: self.steps,
             moments: self.optim.to_record(),
             state: self.state.clone().into_record(),
@@ -321,11 +326,13 @@ impl<X: Method> NaturalOptimizer<X> {
     ///
     /// [`Error::Record`] if the record belongs to another model, method or configuration.
     pub fn load_record(self, record: NaturalRecord) -> Result<Self, Error> {
+        record.check_owner(&self.owner)?;
         Ok(Self {
             state: self.state.try_load_record(record.state).map_err(refused)?,
             optim: self.optim.load_record(record.moments),
             steps: record.steps,
             method: self.method,
+            owner: self.owner,
             pending: Vec::new(),
         })
     }

@@ -10,7 +10,7 @@ use super::rule::FactorRule;
 use super::state::KroneckerState;
 use crate::error::Error;
 use crate::jacobian::{Block, Part, RecordedBatch, Rest};
-use crate::methods::method::{Method, MethodUpdate, Reduction, StepReport};
+use crate::methods::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
 use crate::methods::options::StepOptions;
 use crate::params::{Direction, ParamInfo};
 use crate::record::Tape;
@@ -118,6 +118,10 @@ impl<R: FactorRule> Method for Kronecker<R> {
     type State = KroneckerState;
     type Shard = FactorShard;
     type Joined = FactorShard;
+
+    fn record_name(&self) -> String {
+        rule_name(&self.rule)
+    }
 
     fn step_options(&self) -> &StepOptions {
         &self.step
