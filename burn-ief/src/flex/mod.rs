@@ -130,9 +130,10 @@ fn sum_of<E: Element + Pod + RealField>(products: Vec<[FlexTensor; 2]>) -> FlexT
     // Every strip packs the right factors anew: that pays where the sums are long, and no left
     // factor is turned.
     let turned = products.iter().any(|[a, _]| is_turned(view::<E>(a)));
-    let height = match turned || depth <= SHALLOW || strips == 1 {
-        true => share,
-        false => share.div_ceil(share.div_ceil(HEIGHT)),
+    let height = if turned || depth <= SHALLOW || strips == 1 {
+        share
+    } else {
+        share.div_ceil(share.div_ceil(HEIGHT))
     };
     // The rows that replace a strip's own wait in memory of their own: only low strips.
     if height <= HEIGHT && overwritable::<E>(&mut products[0]) {

@@ -105,7 +105,7 @@ impl Jacobian {
             first.same_params(&next)?;
             let device = first.parts.first().map(|part| part.device.clone());
             let parts = next.parts.into_iter().map(|part| match &device {
-                Some(device) => part.to_device(device),
+                Some(device) => part.moved_to(device),
                 None => part,
             });
             first.parts.extend(parts);

@@ -64,7 +64,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    pub(super) fn to_device(self, device: &Device) -> Self {
+    pub(super) fn moved_to(self, device: &Device) -> Self {
         if self.device == *device {
             return self;
         }
@@ -72,7 +72,7 @@ impl Part {
             blocks: self
                 .blocks
                 .into_iter()
-                .map(|b| b.to_device(device))
+                .map(|b| b.moved_to(device))
                 .collect(),
             device: device.clone(),
             ..self
@@ -206,9 +206,9 @@ impl Block {
         self.parameter == id || self.bias == Some(id)
     }
 
-    pub fn to_device(self, device: &Device) -> Self {
+    pub fn moved_to(self, device: &Device) -> Self {
         Self {
-            uses: self.uses.into_iter().map(|u| u.to_device(device)).collect(),
+            uses: self.uses.into_iter().map(|u| u.moved_to(device)).collect(),
             ..self
         }
     }
