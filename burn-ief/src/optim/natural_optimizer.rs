@@ -2,15 +2,15 @@
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer, Optimizer};
-use burn::tensor::{Gradients, Tensor};
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, Optimizer, Sgd, SgdConfig};
+use burn::tensor::{Device, Gradients, Tensor};
 
-use super::descent::MethodOptimizer;
 use super::record::{NaturalRecord, refused};
 use crate::error::Error;
 use crate::jacobian::RecordedBatch;
 use crate::methods::{AnyMethod, Method, Reduction, StepReport};
-use crate::params;
+use crate::params::{self, ParamInfo};
 use crate::record::Tape;
 
 /// The optimizer of a model: a method, its state, and Burn's optimizer that applies the updates.
@@ -55,6 +55,8 @@ pub struct NaturalOptimizer<X: Method = AnyMethod> {
     state: X::State,
     optim: ModuleOptimizer,
     steps: u64,
+    /// The method and its parameters: records of others are refused.
+    owner: Vec<String>,
     /// Shards of the next step.
     pending: Vec<X::Shard>,
 }
@@ -63,8 +65,10 @@ impl<X: Method> NaturalOptimizer<X> {
     /// The optimizer of `model` by a method; [`init`](super::InitOptimizer::init) makes both at once.
     pub fn new<M: Module>(method: X, model: &M) -> Self {
         let params = params::matching(model, method.step_options().group.as_ref());
+        let parts = params.iter().map(ParamInfo::describe);
         Self {
             state: method.new_state(&params),
+            owner: std::iter::once(method.record_name()).chain(parts).collect(),
             optim: method.optimizer(),
             method,
             steps: 0,
@@ -150,9 +154,11 @@ impl<X: Method> NaturalOptimizer<X> {
 
     /// Step with one backward pass per sample, for models whose `forward` cannot be edited.
     ///
-    /// `loss` returns the loss of sample n (`0..samples`) alone; it marks the output
-    /// ([`mark_output`](crate::mark_output)) if the method needs that. Costs one forward and backward
-    /// pass per sample, and memory for samples times parameters.
+    /// `loss` returns the loss of sample n (`0..samples`) alone; it marks its output and its loss
+    /// ([`mark_output`](crate::mark_output), [`mark_loss`](crate::mark_loss)) if the method needs that,
+    /// and computes the same at every call (no dropout). It costs one forward and backward pass per
+    /// sample, and one more for each copy with drawn labels, and memory for as many rows of all
+    /// parameters.
     ///
     /// ```
     /// use burn::nn::LinearConfig;
@@ -174,7 +180,7 @@ impl<X: Method> NaturalOptimizer<X> {
     ///
     /// # Errors
     ///
-    /// [`Error::BySample`] for methods that draw labels, and for the K-FAC family: they need recorded
+    /// [`Error::BySample`] for the K-FAC family, which needs the inputs of the layers and so recorded
     /// calls. Otherwise as [`step`](Self::step).
     pub fn step_by_sample<M: Module>(
         &mut self,
@@ -183,11 +189,9 @@ impl<X: Method> NaturalOptimizer<X> {
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<M, Error> {
-        if !self.method.takes_rows_by_sample() {
-            return Err(Error::BySample);
-        }
-        let group = self.method.step_options().group.clone();
-        let batch = RecordedBatch::by_sample(&model, group.as_ref(), samples, loss)?;
+        let labels = self.method.labels_by_sample(self.steps)?;
+        let group = self.method.step_options().group.as_ref();
+        let batch = RecordedBatch::by_sample(&model, group, labels, samples, loss)?;
         let shard = self.method.measure(batch, &self.state, self.steps)?;
         let (grads, _) = self.advance(vec![shard])?;
         Ok(self.optim.step(lr, model, grads))
@@ -309,6 +313,7 @@ impl<X: Method> NaturalOptimizer<X> {
     /// Everything that a resumed run needs: moments, the state of the method, and the steps taken.
     pub fn to_record(&self) -> NaturalRecord {
         NaturalRecord {
+            owner: self.owner.clone(),
             steps: self.steps,
             moments: self.optim.to_record(),
             state: self.state.clone().into_record(),
@@ -321,12 +326,119 @@ impl<X: Method> NaturalOptimizer<X> {
     ///
     /// [`Error::Record`] if the record belongs to another model, method or configuration.
     pub fn load_record(self, record: NaturalRecord) -> Result<Self, Error> {
+        record.check_owner(&self.owner)?;
         Ok(Self {
             state: self.state.try_load_record(record.state).map_err(refused)?,
             optim: self.optim.load_record(record.moments),
             steps: record.steps,
             method: self.method,
+            owner: self.owner,
             pending: Vec::new(),
         })
     }
 }
+
+/// Applies an update that a method has formed: `θ ← (1 − η w) θ − η m`, with m the update or its
+/// running average.
+///
+/// Burn's [`Optimizer`] sees one parameter at a time, but a natural gradient needs one system over
+/// all parameters. So the method forms the update, and this optimizer applies it, with decoupled
+/// weight decay w as in AdamW and Burn's own momentum.
+///
+/// Do not combine it with Burn's gradient clipping, which clips every tensor by itself and so changes
+/// the direction: use the trust region or the normalisation of the method instead.
+///
+/// ```
+/// use burn::optim::ModuleOptimizer;
+/// use burn_ief::optim::NaturalDescent;
+///
+/// let optimizer = ModuleOptimizer::from(NaturalDescent::new(0.01, None));
+/// assert!(!optimizer.has_gradient_clipping());
+/// ```
+#[derive(Clone)]
+pub struct NaturalDescent {
+    sgd: Sgd,
+    weight_decay: f64,
+}
+
+impl NaturalDescent {
+    /// With this decoupled weight decay and momentum.
+    pub fn new(weight_decay: f64, momentum: Option<MomentumConfig>) -> Self {
+        Self {
+            sgd: SgdConfig::new().with_momentum(momentum).build(),
+            weight_decay,
+        }
+    }
+}
+
+impl Optimizer for NaturalDescent {
+    type State<const D: usize> = <Sgd as Optimizer>::State<D>;
+
+    fn step<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<Self::State<D>>,
+    ) -> (Tensor<D>, Option<Self::State<D>>) {
+        // Updates are formed in f32 at least; the parameter may be narrower.
+        let grad = if grad.dtype() == tensor.dtype() {
+            grad
+        } else {
+            grad.cast(tensor.dtype())
+        };
+        let tensor = if self.weight_decay == 0.0 {
+            tensor
+        } else {
+            tensor * (1.0 - lr * self.weight_decay)
+        };
+        self.sgd.step(lr, tensor, grad, state)
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
+        Sgd::to_device(state, device)
+    }
+}
+
+/// Burn's optimizer that applies the updates of a method: for a learner, which owns its optimizer.
+///
+/// ```
+/// use burn::module::ParamGroup;
+/// use burn::optim::AdamWConfig;
+/// use burn_ief::methods::StepOptions;
+/// use burn_ief::prelude::*;
+///
+/// let step = StepOptions::new().with_group(Some(ParamGroup::from_predicate("encoder")));
+/// let method = IefConfig::new().with_step(step).build();
+/// // The encoder takes iEF's updates, AdamW trains everything else.
+/// let optim = method.optimizer_with(AdamWConfig::new().build());
+/// assert!(!optim.has_gradient_clipping());
+/// ```
+pub trait MethodOptimizer: Method {
+    /// An optimizer that applies the updates to all parameters.
+    fn optimizer(&self) -> ModuleOptimizer {
+        self.descent().into()
+    }
+
+    /// An optimizer that applies the updates to the parameters of the method's group, and leaves all
+    /// others to `rest`, from the same backward pass.
+    ///
+    /// The two take different step sizes: set them per group with
+    /// `burn::lr_scheduler::module_lr_scheduler`.
+    fn optimizer_with<O: Optimizer>(&self, rest: O) -> ModuleOptimizer {
+        match &self.step_options().group {
+            Some(group) => {
+                ModuleOptimizer::from(rest).with_group(group.clone(), self.descent(), None)
+            }
+            None => self.optimizer(),
+        }
+    }
+
+    /// The bare optimizer, for [`ModuleOptimizer::with_group`].
+    fn descent(&self) -> NaturalDescent {
+        let step = self.step_options();
+        NaturalDescent::new(step.weight_decay, step.momentum.clone())
+    }
+}
+
+impl<X: Method> MethodOptimizer for X {}
