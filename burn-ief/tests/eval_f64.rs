@@ -18,13 +18,12 @@ use burn_ief::eval::{
     Fisher, GammaMethod, LossKind, Sweep, SweepRule, displacement, summed_gradient,
 };
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::linalg::dot;
 use burn_ief::nn::ForwardRecorded;
-use burn_ief::update::{Amount, On};
+use burn_ief::solve::{DampedMatrix, DampingAmount};
 use burn_ief::{LabelDraw, LossScale, Tape, mark_output};
 use double::device;
 use net::{Batch, Case, Net, cases};
-use oracle::{by_sample, distance, flat, values};
+use oracle::{by_sample, distance, dot, flat, values};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -206,11 +205,11 @@ proptest! {
             .with_method(GammaMethod::Exact)
             .at(&net, |net| net.forward_pooled(&batch))
             .unwrap();
-        let amounts = [Amount::Relative(1e-9), Amount::Relative(1e-2)];
-        let points = sweep.qualities(&at, &SweepRule::ALL, &amounts).unwrap();
+        let amounts = [DampingAmount::Relative(1e-9), DampingAmount::Relative(1e-2)];
+        let points = sweep.qualities(&at, &SweepRule::all(), &amounts).unwrap();
         let natural = points
             .iter()
-            .find(|point| point.rule == SweepRule::Sf)
+            .find(|point| point.rule == "sf")
             .unwrap();
         let sgd = at.quality(sweep.gradient(), sweep.gradient()).unwrap();
         for other in points.iter().map(|point| &point.quality).chain([&sgd]) {
@@ -236,9 +235,9 @@ fn ief_is_the_natural_gradient_of_least_squares() {
     let at = Fisher::new(LossKind::LeastSquares)
         .at(&net, forward)
         .unwrap();
-    let rules = [SweepRule::Ief(On::Fisher), SweepRule::Sf];
+    let rules = [SweepRule::ief(DampedMatrix::Fisher), SweepRule::sf()];
     let points = sweep
-        .qualities(&at, &rules, &[Amount::Relative(1e-3)])
+        .qualities(&at, &rules, &[DampingAmount::Relative(1e-3)])
         .unwrap();
     let ratio = points[0].quality.ratio(&points[1].quality);
     assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");

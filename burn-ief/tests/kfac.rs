@@ -1,235 +1,59 @@
-//! The K-FAC family in loops and learners: training, resuming, reduction, the parameters that have
-//! no factors, and errors.
+//! The K-FAC family: intervals, reduction, the parameters that have no factors, and errors.
 #![cfg(feature = "train")]
 
+#[allow(dead_code)]
 mod three_classes;
 
-use std::path::Path;
-use std::sync::Arc;
-
-use burn::data::dataloader::DataLoader;
 use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataset::InMemDataset;
 use burn::module::{Module, ParamGroup};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::optim::GradientsAccumulator;
-use burn::tensor::activation::relu;
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn::train::metric::LossMetric;
-use burn::train::renderer::CliMetricsRenderer;
-use burn::train::{
-    ClassificationOutput, ExecutionStrategy, InferenceStep, Learner, LearningResult,
-    SupervisedTraining, TrainOutput, TrainStep,
-};
-use burn_ief::kfac::{KroneckerDamping, Others};
-use burn_ief::nn::ForwardRecorded;
-use burn_ief::train::{EpochLoader, Natural, Reduction, train_output};
-use burn_ief::{EkfacConfig, Error, IekfacConfig, Kfac, KfacConfig, Tape, mark_loss, mark_output};
+use burn::train::TrainStep;
+use burn_ief::Error;
+use burn_ief::methods::kfac::{FactorDamping, FactorReport, FallbackCurvature};
+use burn_ief::methods::{Method, Reduction, StepReport};
+use burn_ief::prelude::*;
+use burn_ief::train::NaturalModel;
 
-use three_classes::{Batch, Batches, alone, items};
+use three_classes::{Batch, Batches, Net, Shape, alone, items};
 
-#[derive(Module, Debug)]
-struct Net {
-    first: Linear,
-    norm: LayerNorm,
-    last: Linear,
+fn net(width: usize, device: &Device) -> Net {
+    let shape = Shape {
+        width,
+        norm: true,
+        dropout: 0.0,
+    };
+    Net::new(shape, device)
 }
 
-impl Net {
-    fn new(device: &Device) -> Self {
-        Self::with_width(16, device)
-    }
-
-    fn with_width(width: usize, device: &Device) -> Self {
-        Self {
-            first: LinearConfig::new(4, width).init(device),
-            norm: LayerNormConfig::new(width).init(device),
-            last: LinearConfig::new(width, 3).init(device),
-        }
-    }
-
-    fn forward(&self, batch: Batch) -> ClassificationOutput {
-        let x = relu(self.first.forward_recorded(batch.x));
-        let x = self.norm.forward_recorded(x);
-        let logits = mark_output(self.last.forward_recorded(x));
-        let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
-        let loss = mark_loss(cross_entropy.forward(logits.clone(), batch.y.clone()));
-        ClassificationOutput::new(loss, logits, batch.y)
-    }
+/// Little damping, measured in every step.
+fn options() -> FactorOptions {
+    FactorOptions::new()
+        .with_damping(FactorDamping::relative(1e-3))
+        .with_factor_interval(1)
 }
 
-impl TrainStep for Net {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
-        let output = self.forward(batch);
-        let grads = output.loss.backward();
-        train_output(self, grads, output)
-    }
-}
-
-impl InferenceStep for Net {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.forward(batch)
-    }
-}
-
-fn launch(
-    directory: &Path,
-    epochs: usize,
-    resume: Option<usize>,
-    method: &Kfac,
-    lr: f64,
-) -> LearningResult<Natural<Net>> {
-    let device = Device::flex().autodiff();
-    device.seed(11);
-    let net = Net::new(&device);
-    let train = EpochLoader::new(Batches, InMemDataset::new(items(96)), 16, 5)
-        .resume_after(resume.unwrap_or(0) as u64);
-    let valid: Arc<dyn DataLoader<Batch>> =
-        EpochLoader::new(Batches, InMemDataset::new(items(48)), 48, 0).build();
-    let mut training = SupervisedTraining::new(directory, train.build(), valid)
-        .metric_train_numeric(LossMetric::new())
-        .metric_valid_numeric(LossMetric::new())
-        .with_default_checkpointers()
-        .with_application_logger(None)
-        .renderer(Box::new(CliMetricsRenderer::new()))
-        .num_epochs(epochs)
-        .with_training_strategy(ExecutionStrategy::single(device).into());
-    let natural = Natural::new(net, method.clone()).with_interrupter(training.interrupter());
-    if let Some(epoch) = resume {
-        training = training.checkpoint(epoch);
-    }
-    training.launch(Learner::new(natural, method.optimizer(), lr))
-}
-
-fn weights(net: &Net) -> Vec<f32> {
-    let linear = [&net.first, &net.last].map(|layer| layer.weight.val().into_data());
-    let norm = net.norm.gamma.val().into_data();
-    let all = linear.into_iter().chain([norm]);
-    all.flat_map(|data| data.try_to_vec::<f32>().unwrap())
-        .collect()
-}
-
-fn accuracy(net: &Net) -> f64 {
-    let batch = Batches.batch(items(96), &Device::flex());
-    let labels = batch.y.clone();
-    let predicted: Tensor<1, Int> = net.forward(batch).output.argmax(1).squeeze_dim(1);
-    let right = predicted.equal(labels).int().sum().into_scalar::<i64>();
-    right as f64 / 96.0
-}
-
-fn directory(name: &str) -> std::path::PathBuf {
-    let path = std::env::temp_dir().join(format!("burn-ief-kfac-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&path).unwrap();
-    path
-}
-
-/// The three members; intervals that do not divide an epoch's six steps.
-fn members() -> [(&'static str, Kfac, f64); 3] {
-    let damping = KroneckerDamping::relative(1e-2);
-    [
-        (
-            "iekfac",
-            IekfacConfig::new()
-                .with_damping(damping)
-                .with_factor_interval(2)
-                .with_inverse_interval(5)
-                .with_warm_up(0)
-                .build(),
-            1.0,
-        ),
-        (
-            "kfac",
-            KfacConfig::new()
-                .with_damping(damping)
-                .with_inverse_interval(5)
-                .with_warm_up(3)
-                .with_kl_clip(Some(0.05))
-                .build(),
-            1.0,
-        ),
-        (
-            "ekfac",
-            EkfacConfig::new()
-                .with_damping(damping)
-                .with_inverse_interval(5)
-                .with_normalize(Some(1.0))
-                .build(),
-            0.1,
-        ),
-    ]
-}
-
-#[test]
-fn every_member_trains_in_a_learner_and_resumes_bit_for_bit() {
-    let _turn = alone();
-    for (name, method, lr) in members() {
-        let path = directory(&format!("{name}-unbroken"));
-        let unbroken = launch(&path, 6, None, &method, lr);
-        std::fs::remove_dir_all(path).unwrap();
-        assert!(unbroken.error.is_none() && unbroken.interrupted.is_none());
-        let reached = accuracy(unbroken.model.model());
-        println!("{name}: {reached}");
-        assert!(reached > 0.85, "{name}: {reached}");
-        let state = unbroken.model.curvature().unwrap();
-        assert_eq!((state.steps(), unbroken.model.steps()), (36, 36));
-
-        // 12 steps are a multiple of neither interval of the first member.
-        let path = directory(&format!("{name}-broken"));
-        launch(&path, 2, None, &method, lr);
-        let resumed = launch(&path, 6, Some(2), &method, lr);
-        std::fs::remove_dir_all(path).unwrap();
-        assert_eq!(resumed.model.steps(), 36);
-        let [a, b] = [&resumed, &unbroken].map(|result| weights(result.model.model()));
-        assert_eq!(a, b, "{name}");
-    }
-}
-
-fn step(kfac: &mut Kfac, net: &Net, batch: &Batch) -> burn::optim::GradientsParams {
-    let tape = kfac.start();
+fn step<X: Method>(optim: &mut NaturalOptimizer<X>, net: &Net, batch: &Batch) -> GradientsParams {
+    let tape = optim.start();
     let grads = net.forward(batch.clone()).loss.backward();
-    kfac.gradients(tape, grads, net).unwrap()
+    optim.gradients(tape, grads, net).unwrap()
 }
 
-#[test]
-fn a_loop_continues_from_a_saved_state() {
-    let _turn = alone();
-    let device = Device::flex().autodiff();
-    device.seed(3);
-    let batches: Vec<Batch> = items(96)
-        .chunks(16)
-        .map(|items| Batches.batch(items.to_vec(), &device))
-        .collect();
-    for (_, fresh, lr) in members() {
-        let net = Net::new(&device);
-        let train = |mut net: Net, kfac: &mut Kfac, batches: &[Batch]| {
-            let mut optim = kfac.optimizer();
-            for batch in batches {
-                let grads = step(kfac, &net, batch);
-                net = optim.step(lr, net, grads);
-            }
-            net
-        };
-        let mut unbroken = fresh.clone();
-        let expected = train(net.clone(), &mut unbroken, &batches);
+/// The report of a step; the model stays.
+fn report(optim: &mut NaturalOptimizer<impl Method>, net: &Net) -> StepReport {
+    let batch = Batches.batch(items(16), &net.first.weight.device());
+    let tape = optim.start();
+    let grads = net.forward(batch).loss.backward();
+    let stepped = optim.step_with_report(0.0, net.clone(), tape, grads);
+    stepped.unwrap().1
+}
 
-        let mut first = fresh.clone();
-        let half = train(net, &mut first, &batches[..3]);
-        let bytes = first.state().unwrap().clone().into_record().into_bytes();
-        let record = burn::store::ModuleRecord::from_bytes(bytes.unwrap()).unwrap();
-        let state = fresh.new_state(&half).load_record(record);
-        let mut second = fresh.clone().with_state(state);
-        assert_eq!(second.state().unwrap().steps(), 3);
-        let found = train(half, &mut second, &batches[3..]);
-        assert_eq!(weights(&found), weights(&expected));
-    }
+fn factors(report: StepReport) -> FactorReport {
+    assert!(report.solve().is_none());
+    report.factors.unwrap()
 }
 
 #[test]
@@ -237,25 +61,28 @@ fn accumulated_batches_make_the_update_of_all_of_them() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(4);
-    let net = Net::new(&device);
-    let method = IekfacConfig::new().build();
+    let net = net(16, &device);
+    let method = IekfacConfig::new().with_factors(options()).build();
     let whole = Batches.batch(items(32), &device);
-    let expected = step(&mut method.clone(), &net, &whole);
+    let expected = step(
+        &mut NaturalOptimizer::new(method.clone(), &net),
+        &net,
+        &whole,
+    );
 
-    let natural = Natural::new(net.clone(), method.clone());
+    let natural = NaturalModel::new(net.clone(), method.clone());
     let mut accumulator = GradientsAccumulator::new();
     for half in items(32).chunks(16) {
         let batch = Batches.batch(half.to_vec(), &device);
         accumulator.accumulate(&natural, TrainStep::step(&natural, batch).grads);
     }
-    assert!(natural.last_kronecker_report().is_none());
+    assert!(natural.last_report().is_none());
     let stepped = natural.optimize(&mut method.optimizer(), 1.0.into(), accumulator.grads());
-    let report = stepped.last_kronecker_report().unwrap();
+    let report = stepped.last_report().unwrap();
+    assert!(report.unused.is_empty(), "{report:?}");
+    let report = factors(report);
     assert!(report.refreshed && report.decrease > 0.0 && report.scale <= 1.0);
-    assert!(
-        report.plain.is_empty() && report.unused.is_empty(),
-        "{report:?}"
-    );
+    assert!(report.plain.is_empty(), "{report:?}");
     let pairs = [
         (&net.first, &stepped.model().first),
         (&net.last, &stepped.model().last),
@@ -275,20 +102,12 @@ fn the_first_steps_refresh_every_time() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(9);
-    let net = Net::new(&device);
-    let mut method = IekfacConfig::new()
-        .with_inverse_interval(4)
-        .with_warm_up(2)
-        .build();
-    let refreshed = (0..6).map(|_| {
-        let tape = method.start();
-        let grads = net
-            .forward(Batches.batch(items(16), &device))
-            .loss
-            .backward();
-        method.step(tape, grads, &net).unwrap().report.refreshed
-    });
-    let refreshed: Vec<bool> = refreshed.collect();
+    let net = net(16, &device);
+    let options = options().with_inverse_interval(4).with_warm_up(2);
+    let mut optim = IekfacConfig::new().with_factors(options).init(&net);
+    let refreshed: Vec<bool> = (0..6)
+        .map(|_| factors(report(&mut optim, &net)).refreshed)
+        .collect();
     assert_eq!(refreshed, [true, true, false, false, true, false]);
 }
 
@@ -299,19 +118,24 @@ fn shards_of_any_size_make_their_mean_update() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(8);
-    let net = Net::with_width(64, &device);
-    let method = IekfacConfig::new()
+    let net = net(64, &device);
+    let options = options()
         .with_factor_interval(10)
         .with_warm_up(0)
-        .with_kl_clip(None)
-        .build();
+        .with_kl_clip(None);
+    let method = IekfacConfig::new().with_factors(options).build();
     let mut optim = method.optimizer();
-    let natural = Natural::new(net.clone(), method.clone());
+    let natural = NaturalModel::new(net.clone(), method.clone());
     let batch = |range: std::ops::Range<usize>| Batches.batch(items(48)[range].to_vec(), &device);
     let grads = TrainStep::step(&natural, batch(0..16)).grads;
     // A step of size zero: the curvature is there, and the weights are what they were.
     let natural = natural.optimize(&mut optim, 0.0.into(), grads);
-    let state = natural.curvature().unwrap().clone();
+    // An optimizer in the same place, once for each shard.
+    let ready = || {
+        let mut optim = NaturalOptimizer::new(method.clone(), &net);
+        step(&mut optim, &net, &batch(0..16));
+        optim
+    };
     for shards in [[16..18, 18..20], [16..18, 18..34], [16..32, 32..48]] {
         for reduction in [Reduction::Mean, Reduction::Sum] {
             let natural = natural.clone().with_reduction(reduction);
@@ -320,14 +144,13 @@ fn shards_of_any_size_make_their_mean_update() {
             for shard in &shards {
                 let grads = TrainStep::step(&natural, batch(shard.clone())).grads;
                 accumulator.accumulate(&natural, grads);
-                let mut kfac = method.clone().with_state(state.clone());
-                let update = step(&mut kfac, &net, &batch(shard.clone()));
+                let update = step(&mut ready(), &net, &batch(shard.clone()));
                 let update = update.get::<2>(net.first.weight.id).unwrap();
                 expected = Some(expected.map_or(update.clone(), |sum| sum + update));
             }
             let expected = match reduction {
                 Reduction::Mean => expected.unwrap() / 2.0,
-                Reduction::Sum => expected.unwrap(),
+                _ => expected.unwrap(),
             };
             let stepped = natural.optimize(&mut optim, 1.0.into(), accumulator.grads());
             let moved = net.first.weight.val() - stepped.model().first.weight.val();
@@ -378,45 +201,46 @@ fn parameters_without_factors_take_the_diagonal_or_their_gradient() {
     let device = Device::flex().autodiff();
     device.seed(5);
     let net = Mixed::new(&device);
-    let run = |config: EkfacConfig| {
-        let mut kfac = config.with_kl_clip(None).build();
-        let tape = kfac.start();
-        let grads = net.loss(&device).backward();
-        kfac.step(tape, grads, &net).unwrap()
+    let run = |options: FactorOptions, group: Option<&str>| {
+        let step = StepOptions::new().with_group(group.map(ParamGroup::from_predicate));
+        let config = EkfacConfig::new().with_step(step);
+        let config = config.with_factors(options.with_kl_clip(None));
+        let start = || {
+            let optim = config.init(&net);
+            let tape = optim.start();
+            (optim, tape, net.loss(&device).backward())
+        };
+        let (mut optim, tape, grads) = start();
+        let update = optim.gradients(tape, grads, &net).unwrap();
+        let (mut optim, tape, grads) = start();
+        let stepped = optim.step_with_report(0.0, net.clone(), tape, grads);
+        (update, factors(stepped.unwrap().1).plain)
     };
-    let plain = burn::optim::GradientsParams::from_grads(net.loss(&device).backward(), &net);
+    let plain = GradientsParams::from_grads(net.loss(&device).backward(), &net);
     let gradient = plain.get::<2>(net.tokens.weight.id).unwrap();
     let same = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>() < 1e-6;
 
-    let absolute = KroneckerDamping::absolute(0.5);
-    let step = run(EkfacConfig::new().with_damping(absolute));
-    assert_eq!(step.report.plain, ["conv.weight"]);
-    let update = step.gradients.get::<2>(net.tokens.weight.id).unwrap();
+    let absolute = FactorDamping::absolute(0.5);
+    let (update, without) = run(options().with_damping(absolute), None);
+    assert_eq!(without, ["conv.weight"]);
+    let update = update.get::<2>(net.tokens.weight.id).unwrap();
     // Token 3 occurs once: its diagonal is e²/M, its gradient e/M.
     let row = |x: &Tensor<2>| x.clone().slice([3..4, 0..8]);
     let g = row(&gradient);
     assert!(same(row(&update), g.clone() / (g.square() * 4.0 + 0.5)));
 
-    let step = run(EkfacConfig::new().with_others(Others::Gradient));
-    assert_eq!(step.report.plain, ["tokens.weight", "conv.weight"]);
-    assert!(same(
-        step.gradients.get(net.tokens.weight.id).unwrap(),
-        gradient
-    ));
+    let flat = options().with_fallback(FallbackCurvature::Gradient);
+    let (update, without) = run(flat.clone(), None);
+    assert_eq!(without, ["tokens.weight", "conv.weight"]);
+    assert!(same(update.get(net.tokens.weight.id).unwrap(), gradient));
 
     // A head that is too wide is treated as the others.
-    let step = run(EkfacConfig::new()
-        .with_max_dimension(4)
-        .with_others(Others::Gradient));
-    assert_eq!(
-        step.report.plain,
-        ["tokens.weight", "conv.weight", "head.weight"]
-    );
+    let (_, without) = run(flat.with_max_dimension(4), None);
+    assert_eq!(without, ["tokens.weight", "conv.weight", "head.weight"]);
     // Outside the group everything is as `backward` gives it.
-    let group = ParamGroup::from_predicate("head");
-    let step = run(EkfacConfig::new().with_group(Some(group)));
-    assert!(step.report.plain.is_empty());
-    let conv = step.gradients.get::<4>(net.conv.weight.id).unwrap();
+    let (update, without) = run(options(), Some("head"));
+    assert!(without.is_empty());
+    let conv = update.get::<4>(net.conv.weight.id).unwrap();
     let expected = plain.get::<4>(net.conv.weight.id).unwrap();
     assert!((conv - expected).abs().max().into_scalar::<f32>() < 1e-6);
 }
@@ -426,17 +250,15 @@ fn the_clip_bounds_the_update() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(6);
-    let net = Net::new(&device);
+    let net = net(16, &device);
     let batch = Batches.batch(items(16), &device);
     let run = |bound: Option<f64>| {
-        let mut kfac = IekfacConfig::new().with_kl_clip(bound).build();
-        let tape = kfac.start();
-        let grads = net.forward(batch.clone()).loss.backward();
-        let step = kfac.step(tape, grads, &net).unwrap();
-        (
-            step.report.scale,
-            step.gradients.get::<2>(net.last.weight.id).unwrap(),
-        )
+        let options = options().with_kl_clip(bound);
+        let config = IekfacConfig::new().with_factors(options);
+        let report = report(&mut config.init(&net), &net);
+        assert_eq!(report.scale, report.factors.unwrap().scale);
+        let update = step(&mut config.init(&net), &net, &batch);
+        (report.scale, update.get::<2>(net.last.weight.id).unwrap())
     };
     let (scale, free) = run(None);
     assert_eq!(scale, 1.0);
@@ -452,63 +274,62 @@ fn what_is_missing_is_named() {
     let device = Device::flex().autodiff();
     let layer = LinearConfig::new(4, 3).init(&device);
     let x = Tensor::<2>::random([5, 4], Distribution::Default, &device);
-    let grads = || {
-        layer
-            .forward_recorded(x.clone())
-            .square()
-            .sum_dim(1)
-            .mean()
-            .backward()
+    let grads = |x: &Tensor<2>| {
+        let y = layer.forward_recorded(x.clone());
+        y.square().sum_dim(1).mean().backward()
     };
 
     // ieKFAC needs a marked output.
-    let mut iekfac = IekfacConfig::new().build();
+    let mut iekfac = IekfacConfig::new().init(&layer);
     let tape = iekfac.start();
-    let result = iekfac.gradients(tape, grads(), &layer);
+    let result = iekfac.gradients(tape, grads(&x), &layer);
     assert!(matches!(result, Err(Error::NoOutput)));
-    assert!(iekfac.state().is_none());
+    assert_eq!(iekfac.steps(), 0);
     // K-FAC needs its own tape.
-    let mut kfac = KfacConfig::new().build();
-    let tape = Tape::start();
-    let result = kfac.gradients(tape, grads(), &layer);
+    let mut kfac = KfacConfig::new().init(&layer);
+    let result = kfac.gradients(Tape::start(), grads(&x), &layer);
     assert!(matches!(result, Err(Error::NoSampledLabels)));
     // A state of another layer.
     let other = LinearConfig::new(4, 2).init(&device);
-    let ekfac = EkfacConfig::new().build();
-    let mut ekfac = ekfac.clone().with_state(ekfac.new_state(&other));
+    let mut ekfac = EkfacConfig::new().init(&other);
     let tape = ekfac.start();
-    let result = ekfac.gradients(tape, grads(), &layer);
-    assert!(matches!(result, Err(Error::Size { .. })));
+    match ekfac.gradients(tape, grads(&x), &layer) {
+        Err(Error::ForeignState {
+            expected, found, ..
+        }) => {
+            assert_eq!(expected, "`weight` with factors [[5, 5], [3, 3]]");
+            assert_eq!(found, "factors [[5, 5], [2, 2]]");
+        }
+        other => panic!("{other:?}"),
+    }
     // Inputs that are not numbers.
-    let bad = x.clone() * f32::NAN;
-    let mut ekfac = EkfacConfig::new().build();
+    let mut ekfac = EkfacConfig::new().init(&layer);
     let tape = ekfac.start();
-    let grads = layer
-        .forward_recorded(bad)
-        .square()
-        .sum_dim(1)
-        .mean()
-        .backward();
-    let result = ekfac.gradients(tape, grads, &layer);
+    let result = ekfac.gradients(tape, grads(&(x * f32::NAN)), &layer);
     assert!(matches!(result, Err(Error::Curvature { .. })));
 }
 
 #[test]
 fn configurations_are_checked() {
-    let base = KfacConfig::new;
+    let with = |options: FactorOptions| KfacConfig::new().with_factors(options);
+    let after = |step: StepOptions| KfacConfig::new().with_step(step);
+    let negative = FactorDamping::absolute(-1.0);
     for (config, field) in [
-        (base().with_draws(0), "draws"),
-        (base().with_decay(1.0), "decay"),
-        (base().with_factor_interval(0), "factor_interval"),
-        (base().with_inverse_interval(0), "inverse_interval"),
-        (base().with_max_dimension(0), "max_dimension"),
-        (base().with_kl_clip(Some(0.0)), "kl_clip"),
-        (base().with_normalize(Some(f64::NAN)), "normalize"),
-        (base().with_weight_decay(-1.0), "weight_decay"),
+        (KfacConfig::new().with_draws(0), "draws"),
+        (with(options().with_decay(1.0)), "decay"),
+        (with(options().with_factor_interval(0)), "factor_interval"),
+        (with(options().with_inverse_interval(0)), "inverse_interval"),
+        (with(options().with_max_dimension(0)), "max_dimension"),
+        (with(options().with_kl_clip(Some(0.0))), "kl_clip"),
         (
-            base().with_damping(KroneckerDamping::absolute(-1.0)),
-            "damping",
+            after(StepOptions::new().with_normalize(Some(f64::NAN))),
+            "normalize",
         ),
+        (
+            after(StepOptions::new().with_weight_decay(-1.0)),
+            "weight_decay",
+        ),
+        (with(options().with_damping(negative)), "damping"),
     ] {
         let Err(Error::Config { field: found, .. }) = config.validate() else {
             panic!("{field} was accepted");

@@ -8,9 +8,9 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn_ief::Error;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::ForwardRecorded;
-use burn_ief::{Error, IefConfig, LossScale, Tape, mark_output};
+use burn_ief::prelude::*;
 
 #[derive(Module, Debug)]
 struct Mlp {
@@ -153,7 +153,7 @@ fn a_wrong_loss_scale_is_an_error() {
     let device = double::device();
     let model = Mlp::new(&device);
     let (x, y) = batch(&device);
-    let ief = IefConfig::new().build();
+    let mut ief = IefConfig::new().init(&model);
     let tape = ief.start().with_loss_scale(LossScale::Sum);
     let loss = cross_entropy(mark_output(model.forward(x)), y);
     let error = ief.gradients(tape, loss.backward(), &model).unwrap_err();
@@ -172,7 +172,7 @@ fn four_of_many_labels_show_a_wrong_loss_scale() {
     let model = LinearConfig::new(6, 6).init(&device);
     let error = |labels: [i64; 7]| {
         let x = Tensor::<2>::random([7, 6], Distribution::Normal(0.0, 1.0), &device);
-        let ief = IefConfig::new().build();
+        let mut ief = IefConfig::new().init(&model);
         let tape = ief.start().with_loss_scale(LossScale::Sum);
         let labels = Tensor::from_data(labels, &device);
         let loss = cross_entropy(mark_output(model.forward_recorded(x)), labels);
@@ -193,7 +193,7 @@ fn classes_that_share_a_weight_do_not_contradict_the_loss_scale() {
     // A batch without the class that is common and weighs less.
     let labels = Tensor::from_data([1, 2, 1, 1, 2, 2, 2], &device);
     let total = 5.0 * 7.0;
-    let ief = IefConfig::new().build();
+    let mut ief = IefConfig::new().init(&model);
     let scale = LossScale::Factor(1.0 / total);
     let tape = ief.start().with_loss_scale(scale);
     let loss = CrossEntropyLossConfig::new()

@@ -6,10 +6,8 @@ use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::nn::ForwardRecorded;
-use burn_ief::{
-    IefConfig, Likelihood, NaturalGradient, SfConfig, mark_loss, mark_mean_loss, mark_output_as,
-};
+use burn_ief::methods::AnyConfig;
+use burn_ief::prelude::*;
 
 const SAMPLES: usize = 16;
 const POSITIONS: usize = 8;
@@ -63,13 +61,13 @@ enum End {
     LossLast,
 }
 
-fn run(method: &NaturalGradient, model: &Net, ids: &Tensor<2, Int>, end: End) {
-    let tape = method.start();
+fn run(optim: &mut NaturalOptimizer, model: &Net, ids: &Tensor<2, Int>, end: End) {
+    let tape = optim.start();
     let scalar = mark_loss(mark_mean_loss(model.losses(ids.clone())));
     match end {
         End::Update => {
             let grads = scalar.backward();
-            method.gradients(tape, grads, model).unwrap();
+            optim.gradients(tape, grads, model).unwrap();
         }
         End::Forward => {
             drop(scalar);
@@ -93,11 +91,12 @@ fn a_thousand_recordings_keep_memory_flat() {
     let model = Net::new(&device);
     let ids: Vec<i64> = (0..(SAMPLES * POSITIONS) as i64).map(|i| i % 20).collect();
     let ids = Tensor::<1, Int>::from_data(ids.as_slice(), &device).reshape([SAMPLES, POSITIONS]);
-    let methods = [IefConfig::new().build(), SfConfig::new().build()];
+    let methods: [AnyConfig; 2] = [IefConfig::new().into(), SfConfig::new().into()];
     let ends = [End::Update, End::Forward, End::Backward, End::LossLast];
     for method in &methods {
+        let mut optim = method.init(&model);
         for end in ends {
-            let batch = |count| (0..count).for_each(|_| run(method, &model, &ids, end));
+            let mut batch = |count| (0..count).for_each(|_| run(&mut optim, &model, &ids, end));
             batch(50);
             let before = resident();
             batch(1000);

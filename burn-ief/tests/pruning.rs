@@ -10,14 +10,14 @@ use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_ief::Error;
 use burn_ief::jacobian::Jacobian;
-use burn_ief::nn::ForwardRecorded;
+use burn_ief::prelude::*;
 use burn_ief::prune::{
     Compensation, CubicScheduleConfig, PruneCurvature, PruneScope, SparsityMask, WoodFisher,
     WoodFisherConfig, prune_by_magnitude,
 };
-use burn_ief::update::Amount;
-use burn_ief::{Error, IefConfig, Tape, mark_output};
+use burn_ief::solve::DampingAmount;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -195,13 +195,11 @@ fn pruned_weights_stay_zero_under_a_natural_gradient() {
         .unwrap();
     let (mut net, mask) = (pruned.model, pruned.mask);
     let before = weights(&net);
-    let ief = IefConfig::new().build();
-    let mut optim = ief.optimizer();
+    let plain = SolveOptions::new().with_momentum(Some(0.0));
+    let mut optim = IefConfig::new().with_solve(plain).init(&net);
     for seed in 0..20 {
-        let tape = ief.start();
-        let grads = net.loss(batch(seed, 32)).backward();
-        let grads = ief.gradients(tape, grads, &net).unwrap();
-        net = mask.apply(optim.step(0.1, net, grads)).unwrap();
+        let stepped = optim.step_closure(0.1, net, |net| net.loss(batch(seed, 32)));
+        net = mask.apply(stepped.unwrap()).unwrap();
         assert_eq!(zeros(&net), flags(&mask));
     }
     assert!(weights(&net) != before);
@@ -308,12 +306,15 @@ fn configurations_out_of_range_are_named() {
     let bad = [
         ("gradients", WoodFisherConfig::new(0)),
         ("block_size", good.clone().with_block_size(0)),
-        ("damping", good.clone().with_damping(Amount::Absolute(0.0))),
         (
             "damping",
-            good.clone().with_damping(Amount::Relative(f64::NAN)),
+            good.clone().with_damping(DampingAmount::Absolute(0.0)),
         ),
-        ("damping", good.with_damping(Amount::Relative(-1.0))),
+        (
+            "damping",
+            good.clone().with_damping(DampingAmount::Relative(f64::NAN)),
+        ),
+        ("damping", good.with_damping(DampingAmount::Relative(-1.0))),
     ];
     for (name, settings) in bad {
         let error = settings.try_init(&net, &mask).unwrap_err();

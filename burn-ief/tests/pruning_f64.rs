@@ -4,6 +4,7 @@
 //! A device takes its precision once per process, so this is a test binary of its own.
 
 mod double;
+mod host;
 #[allow(dead_code)]
 #[path = "properties/net.rs"]
 mod net;
@@ -15,17 +16,16 @@ use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Shape, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
-use burn_ief::linalg::{Cholesky, Symmetric, dot};
 use burn_ief::nn::ForwardRecorded;
 use burn_ief::prune::{
     BlockOrder, Compensation, PruneCurvature, PruneScope, SparsityMask, WoodFisher,
     WoodFisherConfig, prune_by_magnitude,
 };
-use burn_ief::update::Amount;
+use burn_ief::solve::{DampingAmount, Symmetric};
 use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 use double::device;
 use net::{Reduction, cases};
-use oracle::{by_sample, distance, output_norms, record, values};
+use oracle::{by_sample, distance, dot, output_norms, record, values};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use rand::{RngExt, SeedableRng};
@@ -110,7 +110,7 @@ proptest! {
             .with_curvature(curvature)
             .with_block_size(size)
             .with_order(order)
-            .with_damping(Amount::Absolute(lambda));
+            .with_damping(DampingAmount::Absolute(lambda));
         let mask = SparsityMask::group(&net, &ParamGroup::all()).unwrap();
         let mut fisher = settings.init(&net, &mask);
         fisher.add(&record(&net, &batch, Reduction::Sum)).unwrap();
@@ -157,7 +157,7 @@ fn squares(layer: &Linear, [x, y]: &[Tensor<2>; 2]) -> Tensor<1> {
 fn least_squares_fisher(layer: &Linear, data: &[Tensor<2>; 2], damping: f64) -> WoodFisher {
     let settings = WoodFisherConfig::new(data[0].dims()[0])
         .with_block_size(usize::MAX)
-        .with_damping(Amount::Absolute(damping));
+        .with_damping(DampingAmount::Absolute(damping));
     let mask = SparsityMask::weights(layer).unwrap();
     let mut fisher = settings.init(layer, &mask);
     let tape = Tape::start();
@@ -177,7 +177,7 @@ fn fitted(x: &[f64], y: &[f64], features: usize, used: &[usize]) -> Vec<f64> {
         pairs.map(|(row, y)| row[p] * y).sum::<f64>()
     });
     let right: Vec<f64> = right.collect();
-    let solution = Cholesky::new(&normal).unwrap().solve(&right);
+    let solution = host::solve(&normal, &right);
     let mut weights = vec![0.0; features];
     for (&p, w) in used.iter().zip(solution) {
         weights[p] = w;
@@ -233,7 +233,7 @@ fn with_unit_output_gradients_both_curvatures_agree() {
     let diagonals = [PruneCurvature::Empirical, PruneCurvature::Improved].map(|curvature| {
         let settings = WoodFisherConfig::new(12)
             .with_curvature(curvature)
-            .with_damping(Amount::Absolute(1e-3))
+            .with_damping(DampingAmount::Absolute(1e-3))
             .with_block_size(7);
         let mask = SparsityMask::weights(&layer).unwrap();
         let mut fisher = settings.init(&layer, &mask);
@@ -253,7 +253,7 @@ fn the_improved_matrix_does_not_see_the_scale_of_the_loss() {
     let diagonal = |curvature, scale: f64| {
         let settings = WoodFisherConfig::new(12)
             .with_curvature(curvature)
-            .with_damping(Amount::Absolute(1e-2));
+            .with_damping(DampingAmount::Absolute(1e-2));
         let mask = SparsityMask::weights(&layer).unwrap();
         let mut fisher = settings.init(&layer, &mask);
         let tape = Tape::start();
@@ -294,7 +294,7 @@ fn batches_of_any_size_give_one_matrix_and_rows_beyond_n_are_left() {
     let s: Vec<f64> = (0..30).map(|n| 0.1 * f64::from(n)).collect();
     let settings = WoodFisherConfig::new(25)
         .with_block_size(4)
-        .with_damping(Amount::Absolute(1e-3));
+        .with_damping(DampingAmount::Absolute(1e-3));
     let mask = SparsityMask::weights(&layer).unwrap();
     let built = |batch: usize| {
         let mut fisher = settings.init(&layer, &mask);
@@ -323,7 +323,7 @@ fn pruned_weights_are_as_if_they_were_not_there() {
     let first = prune_by_magnitude(layer, &dense, 0.5, PruneScope::Global).unwrap();
     let settings = WoodFisherConfig::new(30)
         .with_block_size(usize::MAX)
-        .with_damping(Amount::Absolute(1e-3))
+        .with_damping(DampingAmount::Absolute(1e-3))
         .with_order(BlockOrder::RowMajor);
     let mut fisher = settings.init(&first.model, &first.mask);
     let tape = Tape::start();
@@ -379,7 +379,7 @@ fn compensations_cost_in_the_order_of_what_they_know() {
     let loss = |how| {
         let settings = WoodFisherConfig::new(60)
             .with_compensation(how)
-            .with_damping(Amount::Absolute(1e-9));
+            .with_damping(DampingAmount::Absolute(1e-9));
         let mask = SparsityMask::weights(&layer).unwrap();
         let mut fisher = settings.init(&layer, &mask);
         fisher.add_rows(&jacobian, &s).unwrap();
@@ -402,7 +402,7 @@ fn compensations_cost_in_the_order_of_what_they_know() {
 fn a_relative_damping_is_a_fraction_of_the_mean_diagonal() {
     let data = data(9, 20, 4, 3);
     let layer = linear(values(data[0].clone())[..12].to_vec(), 4, 3);
-    let settings = WoodFisherConfig::new(20).with_damping(Amount::Relative(0.1));
+    let settings = WoodFisherConfig::new(20).with_damping(DampingAmount::Relative(0.1));
     let mask = SparsityMask::weights(&layer).unwrap();
     let mut fisher = settings.init(&layer, &mask);
     assert_eq!(fisher.damping_used(), None);

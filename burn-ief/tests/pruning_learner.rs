@@ -3,78 +3,32 @@
 
 mod three_classes;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::InMemDataset;
-use burn::module::Module;
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::nn::{Linear, LinearConfig};
 use burn::optim::AdamWConfig;
 use burn::tensor::Device;
-use burn::tensor::activation::relu;
 use burn::train::renderer::CliMetricsRenderer;
-use burn::train::{
-    ClassificationOutput, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainOutput,
-    TrainStep,
-};
-use burn_ief::nn::ForwardRecorded;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainStep};
+use burn_ief::Error;
+use burn_ief::prelude::*;
 use burn_ief::prune::{CubicScheduleConfig, PruneScope, SparsityMask, prune_by_magnitude};
-use burn_ief::train::{EpochLoader, Natural, Sparse, train_output};
-use burn_ief::{Error, IefConfig, mark_output};
+use burn_ief::train::{EpochLoader, NaturalModel, Sparse};
 
-use three_classes::{Batch, Batches, alone, items};
+use three_classes::{Batch, Batches, Net, Shape, alone, directory, items, weights};
 
-#[derive(Module, Debug)]
-struct Net {
-    first: Linear,
-    last: Linear,
-}
-
-impl Net {
-    fn new(device: &Device) -> Self {
-        Self {
-            first: LinearConfig::new(4, 10).init(device),
-            last: LinearConfig::new(10, 3).init(device),
-        }
-    }
-
-    fn forward(&self, Batch { x, y }: Batch) -> ClassificationOutput {
-        let x = relu(self.first.forward_recorded(x));
-        let logits = mark_output(self.last.forward_recorded(x));
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        ClassificationOutput::new(loss.forward(logits.clone(), y.clone()), logits, y)
-    }
-}
-
-impl TrainStep for Net {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
-        let output = self.forward(batch);
-        let grads = output.loss.backward();
-        train_output(self, grads, output)
-    }
-}
-
-impl InferenceStep for Net {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.forward(batch)
-    }
+fn net(device: &Device) -> Net {
+    let shape = Shape {
+        width: 10,
+        norm: false,
+        dropout: 0.0,
+    };
+    Net::new(shape, device)
 }
 
 fn batch(device: &Device) -> Batch {
     Batches.batch(items(64), device)
-}
-
-fn weights(net: &Net) -> Vec<f32> {
-    let parts = [&net.first, &net.last].map(|layer| layer.weight.val().into_data());
-    let parts = parts.map(|data| data.try_to_vec::<f32>().unwrap());
-    parts.concat()
 }
 
 fn zeros(net: &Net) -> usize {
@@ -84,7 +38,7 @@ fn zeros(net: &Net) -> usize {
 /// Eight batches an epoch; pruned at steps 4, 8, 12, 16 and 20.
 fn sparse(device: &Device) -> Sparse<Net> {
     device.seed(5);
-    let net = Net::new(device);
+    let net = net(device);
     let mask = SparsityMask::weights(&net).unwrap();
     let schedule = CubicScheduleConfig::new(0.6, 4, 4).with_begin(4);
     let sparse = Sparse::new(net, mask).unwrap();
@@ -112,16 +66,10 @@ fn launch(directory: &Path, epochs: usize, resume: Option<usize>) -> Sparse<Net>
     result.model
 }
 
-fn directory(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("burn-ief-pruning-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&path).unwrap();
-    path
-}
-
 #[test]
 fn a_learner_prunes_by_its_schedule_and_resumes_in_the_middle_of_it() {
     let _turn = alone();
-    let [whole, broken] = ["whole", "broken"].map(directory);
+    let [whole, broken] = ["pruning-whole", "pruning-broken"].map(directory);
     let unbroken = launch(&whole, 4, None);
     assert_eq!(unbroken.steps(), 32);
     assert_eq!(
@@ -146,15 +94,16 @@ fn a_learner_prunes_by_its_schedule_and_resumes_in_the_middle_of_it() {
 fn either_wrapper_may_be_the_outer_one() {
     let _turn = alone();
     let device = Device::flex().autodiff();
-    let ief = IefConfig::new().build();
-    let net = Net::new(&device);
+    let plain = SolveOptions::new().with_momentum(Some(0.0));
+    let ief = IefConfig::new().with_solve(plain).build();
+    let net = net(&device);
     let pruned = |net: Net| {
         let dense = SparsityMask::weights(&net).unwrap();
         prune_by_magnitude(net, &dense, 0.5, PruneScope::Global).unwrap()
     };
 
     let inside = pruned(net.clone());
-    let mut model = Natural::new(Sparse::new(inside.model, inside.mask).unwrap(), ief.clone());
+    let mut model = NaturalModel::new(Sparse::new(inside.model, inside.mask).unwrap(), ief.clone());
     let mut optim = ief.optimizer();
     for _ in 0..5 {
         let output = TrainStep::step(&model, batch(&device));
@@ -164,7 +113,7 @@ fn either_wrapper_may_be_the_outer_one() {
     assert_eq!((model.steps(), model.model().steps()), (5, 5));
 
     // A mask of the wrapped module covers `model.first.weight`.
-    let natural = Natural::new(net.clone(), ief.clone());
+    let natural = NaturalModel::new(net.clone(), ief.clone());
     let dense = SparsityMask::weights(&natural).unwrap();
     assert_eq!(dense.layers()[0].path, "model.first.weight");
     let outside = prune_by_magnitude(natural, &dense, 0.5, PruneScope::Global).unwrap();
@@ -176,7 +125,7 @@ fn either_wrapper_may_be_the_outer_one() {
         assert_eq!(zeros(model.model().model()), 35);
     }
     let plain = pruned(net.clone()).mask;
-    let error = Sparse::new(Natural::new(net, ief), plain).unwrap_err();
+    let error = Sparse::new(NaturalModel::new(net, ief), plain).unwrap_err();
     assert!(matches!(error, Error::ForeignMask { .. }), "{error}");
 }
 
@@ -185,7 +134,7 @@ fn a_run_whose_weights_are_no_longer_finite_is_stopped() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     let stop = Interrupter::new();
-    let net = Net::new(&device);
+    let net = net(&device);
     let mask = SparsityMask::weights(&net).unwrap();
     let schedule = CubicScheduleConfig::new(0.5, 1, 1).with_begin(1);
     let model = Sparse::new(net, mask).unwrap();

@@ -5,8 +5,9 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::jacobian::{GramPrecision, Jacobian};
+use burn_ief::methods::{Ef, System, UpdateRule};
 use burn_ief::nn::ForwardRecorded;
-use burn_ief::update::{Damping, ef};
+use burn_ief::solve::Damping;
 use burn_ief::{Error, LossScale, Tape};
 
 #[derive(Module, Debug)]
@@ -63,9 +64,9 @@ fn stacked_micro_batches_are_the_joint_batch() {
     assert_eq!(a.into_data(), consumed.into_data());
 
     let update = |k| {
-        ef(&k, &Damping::absolute(1e-2), f64::EPSILON, None)
-            .unwrap()
-            .values
+        let system = System::from_gram(k, 9).with_damping(Damping::absolute(1e-2));
+        let solution = Ef::default().solve(&system).unwrap();
+        solution.into_coefficients().unwrap().values
     };
     assert!(distance(&update(k), &update(expected)) < 1e-4);
 

@@ -8,19 +8,7 @@ use crate::error::Error;
 /// The singular values of a matrix X and the directions that its rows span.
 ///
 /// Squaring X first would bury directions of less than √ε of its size under rounding, or cut them
-/// off with it; here they are told from rounding down to ε.
-///
-/// ```
-/// use burn_ief::linalg::RowSpan;
-///
-/// // Two rows along (1, 1).
-/// let span = RowSpan::new(2, &[1.0, 1.0, 2.0, 2.0])?;
-/// assert_eq!(span.rank(), 1);
-/// assert!((span.mean_square() - 5.0).abs() < 1e-12); // the mean diagonal of XᵀX
-/// let inverse = span.function(|eigenvalue| 1.0 / eigenvalue); // the pseudo-inverse of XᵀX
-/// assert!((inverse.get(0, 1) - 0.05).abs() < 1e-12);
-/// # Ok::<(), burn_ief::Error>(())
-/// ```
+/// off with it; here they are separated from rounding down to ε.
 pub struct RowSpan {
     /// Orthonormal columns.
     directions: Mat<f64>,
@@ -94,6 +82,16 @@ mod tests {
         assert!((shifted.get(1, 1) * 1e-12 - 1.0).abs() < 1e-3);
         let span = RowSpan::new(2, &[1.0, 0.0, 1.0, 1e-17]).unwrap();
         assert_eq!(span.rank(), 1);
+    }
+
+    #[test]
+    fn two_rows_along_one_direction_span_it() {
+        let span = RowSpan::new(2, &[1.0, 1.0, 2.0, 2.0]).unwrap();
+        assert_eq!(span.rank(), 1);
+        // The mean diagonal of XᵀX, and its pseudo-inverse.
+        assert!((span.mean_square() - 5.0).abs() < 1e-12);
+        let inverse = span.function(|eigenvalue| 1.0 / eigenvalue);
+        assert!((inverse.get(0, 1) - 0.05).abs() < 1e-12);
     }
 
     #[test]

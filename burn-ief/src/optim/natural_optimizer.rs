@@ -10,7 +10,7 @@ use super::record::{NaturalRecord, refused};
 use crate::error::Error;
 use crate::jacobian::RecordedBatch;
 use crate::methods::{AnyMethod, Method, Reduction, StepReport};
-use crate::params;
+use crate::params::{self, ParamInfo};
 use crate::record::Tape;
 
 /// The optimizer of a model: a method, its state, and Burn's optimizer that applies the updates.
@@ -55,6 +55,8 @@ pub struct NaturalOptimizer<X: Method = AnyMethod> {
     state: X::State,
     optim: ModuleOptimizer,
     steps: u64,
+    /// The method and its parameters: records of others are refused.
+    owner: Vec<String>,
     /// Shards of the next step.
     pending: Vec<X::Shard>,
 }
@@ -63,8 +65,10 @@ impl<X: Method> NaturalOptimizer<X> {
     /// The optimizer of `model` by a method; [`init`](super::InitOptimizer::init) makes both at once.
     pub fn new<M: Module>(method: X, model: &M) -> Self {
         let params = params::matching(model, method.step_options().group.as_ref());
+        let parts = params.iter().map(ParamInfo::describe);
         Self {
             state: method.new_state(&params),
+            owner: std::iter::once(method.record_name()).chain(parts).collect(),
             optim: method.optimizer(),
             method,
             steps: 0,
@@ -150,9 +154,11 @@ impl<X: Method> NaturalOptimizer<X> {
 
     /// Step with one backward pass per sample, for models whose `forward` cannot be edited.
     ///
-    /// `loss` returns the loss of sample n (`0..samples`) alone; it marks the output
-    /// ([`mark_output`](crate::mark_output)) if the method needs that. Costs one forward and backward
-    /// pass per sample, and memory for samples times parameters.
+    /// `loss` returns the loss of sample n (`0..samples`) alone; it marks its output and its loss
+    /// ([`mark_output`](crate::mark_output), [`mark_loss`](crate::mark_loss)) if the method needs that,
+    /// and computes the same at every call (no dropout). It costs one forward and backward pass per
+    /// sample, and one more for each copy with drawn labels, and memory for as many rows of all
+    /// parameters.
     ///
     /// ```
     /// use burn::nn::LinearConfig;
@@ -174,7 +180,7 @@ impl<X: Method> NaturalOptimizer<X> {
     ///
     /// # Errors
     ///
-    /// [`Error::BySample`] for methods that draw labels, and for the K-FAC family: they need recorded
+    /// [`Error::BySample`] for the K-FAC family, which needs the inputs of the layers and so recorded
     /// calls. Otherwise as [`step`](Self::step).
     pub fn step_by_sample<M: Module>(
         &mut self,
@@ -183,11 +189,9 @@ impl<X: Method> NaturalOptimizer<X> {
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<M, Error> {
-        if !self.method.takes_rows_by_sample() {
-            return Err(Error::BySample);
-        }
-        let group = self.method.step_options().group.clone();
-        let batch = RecordedBatch::by_sample(&model, group.as_ref(), samples, loss)?;
+        let labels = self.method.labels_by_sample(self.steps)?;
+        let group = self.method.step_options().group.as_ref();
+        let batch = RecordedBatch::by_sample(&model, group, labels, samples, loss)?;
         let shard = self.method.measure(batch, &self.state, self.steps)?;
         let (grads, _) = self.advance(vec![shard])?;
         Ok(self.optim.step(lr, model, grads))
@@ -309,6 +313,7 @@ impl<X: Method> NaturalOptimizer<X> {
     /// Everything that a resumed run needs: moments, the state of the method, and the steps taken.
     pub fn to_record(&self) -> NaturalRecord {
         NaturalRecord {
+            owner: self.owner.clone(),
             steps: self.steps,
             moments: self.optim.to_record(),
             state: self.state.clone().into_record(),
@@ -321,11 +326,13 @@ impl<X: Method> NaturalOptimizer<X> {
     ///
     /// [`Error::Record`] if the record belongs to another model, method or configuration.
     pub fn load_record(self, record: NaturalRecord) -> Result<Self, Error> {
+        record.check_owner(&self.owner)?;
         Ok(Self {
             state: self.state.try_load_record(record.state).map_err(refused)?,
             optim: self.optim.load_record(record.moments),
             steps: record.steps,
             method: self.method,
+            owner: self.owner,
             pending: Vec::new(),
         })
     }

@@ -29,6 +29,8 @@ const MAGIC: &[u8; 8] = b"burnief1";
 /// ```
 #[derive(Debug)]
 pub struct NaturalRecord {
+    /// The name of the method, then each parameter that it trains.
+    pub(super) owner: Vec<String>,
     pub(super) steps: u64,
     pub(super) moments: OptimizerRecord,
     pub(super) state: ModuleRecord,
@@ -43,13 +45,15 @@ impl NaturalRecord {
     pub fn into_bytes(self) -> Result<Vec<u8>, Error> {
         let moments = self.moments.into_bytes().map_err(refused)?;
         let state = self.state.into_bytes().map_err(refused)?;
-        let mut bytes = Vec::with_capacity(32 + moments.len() + state.len());
+        let owner = self.owner.join("\n");
+        let size = 40 + owner.len() + moments.len() + state.len();
+        let mut bytes = Vec::with_capacity(size);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.steps.to_le_bytes());
-        bytes.extend_from_slice(&(moments.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&moments);
-        bytes.extend_from_slice(&(state.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&state);
+        for part in [owner.as_bytes(), &moments, &state] {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
         Ok(bytes)
     }
 
@@ -66,6 +70,7 @@ impl NaturalRecord {
             });
         }
         let steps = number(&mut left)?;
+        let owner = String::from_utf8(part(&mut left)?).map_err(refused)?;
         let moments = part(&mut left)?;
         let state = part(&mut left)?;
         if !left.is_empty() {
@@ -73,10 +78,34 @@ impl NaturalRecord {
                 reason: format!("expected the end of the record, found {} bytes", left.len()),
             });
         }
+        let [moments, state] = [moments, state].map(Bytes::from_bytes_vec);
         Ok(Self {
+            owner: owner.split('\n').map(String::from).collect(),
             steps,
             moments: OptimizerRecord::from_bytes(moments).map_err(refused)?,
             state: ModuleRecord::from_bytes(state).map_err(refused)?,
+        })
+    }
+
+    /// Refuse the record of another method or of other parameters.
+    pub(super) fn check_owner(&self, expected: &[String]) -> Result<(), Error> {
+        let count = expected.len().max(self.owner.len());
+        let differs = (0..count).find(|&index| expected.get(index) != self.owner.get(index));
+        let Some(index) = differs else {
+            return Ok(());
+        };
+        let name = |owner: &[String]| match owner.get(index) {
+            Some(name) if index == 0 => format!("method `{name}`"),
+            Some(parameter) => format!("parameter {parameter}"),
+            None => "no more parameters".into(),
+        };
+        Err(Error::Record {
+            reason: format!(
+                "expected a record of {}, found one of {}; make the optimizer with the method, \
+                 model and parameter group that the record was made with",
+                name(expected),
+                name(&self.owner)
+            ),
         })
     }
 }
@@ -100,9 +129,9 @@ fn number(left: &mut &[u8]) -> Result<u64, Error> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn part(left: &mut &[u8]) -> Result<Bytes, Error> {
+fn part(left: &mut &[u8]) -> Result<Vec<u8>, Error> {
     let length = usize::try_from(number(left)?).unwrap_or(usize::MAX);
-    Ok(Bytes::from_bytes_vec(take(left, length)?.to_vec()))
+    Ok(take(left, length)?.to_vec())
 }
 
 /// Burn's description of the cause.

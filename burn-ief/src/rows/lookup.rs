@@ -14,7 +14,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    pub(super) fn to_device(self, device: &Device) -> Self {
+    pub(super) fn moved_to(self, device: &Device) -> Self {
         Self {
             indices: self.indices.to_device(device),
             right: self.right.to_device(device),

@@ -112,11 +112,11 @@ impl Rows {
     }
 
     /// The same rows on another device.
-    pub(crate) fn to_device(self, device: &Device) -> Self {
+    pub(crate) fn moved_to(self, device: &Device) -> Self {
         match self {
             Self::Dense(rows) => Self::Dense(rows.to_device(device)),
-            Self::Outer(rows) => Self::Outer(rows.to_device(device)),
-            Self::Lookup(rows) => Self::Lookup(rows.to_device(device)),
+            Self::Outer(rows) => Self::Outer(rows.moved_to(device)),
+            Self::Lookup(rows) => Self::Lookup(rows.moved_to(device)),
         }
     }
 

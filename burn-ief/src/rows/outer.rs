@@ -33,7 +33,7 @@ pub(crate) enum Side {
 }
 
 impl Outer {
-    pub(super) fn to_device(self, device: &Device) -> Self {
+    pub(super) fn moved_to(self, device: &Device) -> Self {
         Self {
             left: self.left.to_device(device),
             right: self.right.to_device(device),

@@ -3,9 +3,10 @@
 use burn::module::ParamId;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use burn_ief::kfac::{KroneckerDamping, Sharing, Split};
-use burn_ief::linalg::{Cholesky, Symmetric};
-use burn_ief::update::Amount;
+use burn_ief::methods::kfac::{DampingSplit, FactorDamping, WeightSharing};
+use burn_ief::solve::{DampingAmount, Symmetric};
+
+use super::host;
 
 /// One layer: its inputs and (weighted) output errors for every sample and position.
 pub struct Layer {
@@ -25,7 +26,7 @@ pub struct Layer {
 
 impl Layer {
     /// A and B, row-major.
-    pub fn factors(&self, sharing: Sharing) -> std::array::IntoIter<Vec<f64>, 2> {
+    pub fn factors(&self, sharing: WeightSharing) -> std::array::IntoIter<Vec<f64>, 2> {
         let samples = self.a.len() as f64;
         let positions = self.a[0].len() as f64;
         let mut a = vec![0.0; self.inputs * self.inputs];
@@ -36,7 +37,7 @@ impl Layer {
                 .map(|e| e.iter().map(|e| e * scale).collect())
                 .collect();
             match sharing {
-                Sharing::Expand => {
+                WeightSharing::Expand => {
                     for x in inputs {
                         add_outer(&mut a, x, 1.0 / (samples * positions));
                     }
@@ -44,7 +45,7 @@ impl Layer {
                         add_outer(&mut b, e, 1.0 / samples);
                     }
                 }
-                Sharing::Reduce => {
+                WeightSharing::Reduce => {
                     let weight = 1.0 / (samples * positions * positions);
                     add_outer(&mut a, &total(inputs), weight);
                     add_outer(&mut b, &total(&errors), 1.0 / samples);
@@ -54,7 +55,7 @@ impl Layer {
         [a, b].into_iter()
     }
 
-    pub fn update(&self, sharing: Sharing, damping: &KroneckerDamping) -> Vec<f64> {
+    pub fn update(&self, sharing: WeightSharing, damping: &FactorDamping) -> Vec<f64> {
         let [a, b]: [Vec<f64>; 2] = self
             .factors(sharing)
             .collect::<Vec<_>>()
@@ -64,17 +65,17 @@ impl Layer {
     }
 
     /// `((A + d_A I) ⊗ (B + d_B I))⁻¹` times the mean gradient, `[i * o]`.
-    pub fn solve(&self, a: &[f64], b: &[f64], damping: &KroneckerDamping) -> Vec<f64> {
+    pub fn solve(&self, a: &[f64], b: &[f64], damping: &FactorDamping) -> Vec<f64> {
         let (i, o) = (self.inputs, self.outputs);
         let mean = |x: &[f64], n: usize| (0..n).map(|k| x[k * n + k]).sum::<f64>() / n as f64;
         let [mean_a, mean_b] = [mean(a, i), mean(b, o)];
         let lambda = match damping.amount {
-            Amount::Absolute(lambda) => lambda,
-            Amount::Relative(fraction) => fraction * mean_a * mean_b,
+            DampingAmount::Absolute(lambda) => lambda,
+            DampingAmount::Relative(fraction) => fraction * mean_a * mean_b,
         };
         let pi = match damping.split {
-            Split::Even => 1.0,
-            Split::Pi => (mean_a / mean_b).sqrt(),
+            DampingSplit::Even => 1.0,
+            DampingSplit::Pi => (mean_a / mean_b).sqrt(),
         };
         let (shift_a, shift_b) = (pi * lambda.sqrt(), lambda.sqrt() / pi);
         let product = Symmetric::from_fn(i * o, |row, column| {
@@ -82,7 +83,7 @@ impl Layer {
             let (p, q, r, s) = (row / o, row % o, column / o, column % o);
             (a[p * i + r] + diagonal(p, r, shift_a)) * (b[q * o + s] + diagonal(q, s, shift_b))
         });
-        Cholesky::new(&product).unwrap().solve(&self.gradient())
+        host::solve(&product, &self.gradient())
     }
 
     fn gradient(&self) -> Vec<f64> {
@@ -121,13 +122,12 @@ pub fn entries(
     bias: Option<ParamId>,
     convolution: bool,
 ) -> Vec<f64> {
-    let mut all = match convolution {
-        false => values(update.get::<2>(weight).unwrap()),
-        true => {
-            let weight = update.get::<4>(weight).unwrap();
-            let [o, c, h, w] = weight.dims();
-            values(weight.reshape([o, c * h * w]).transpose())
-        }
+    let mut all = if convolution {
+        let weight = update.get::<4>(weight).unwrap();
+        let [o, c, h, w] = weight.dims();
+        values(weight.reshape([o, c * h * w]).transpose())
+    } else {
+        values(update.get::<2>(weight).unwrap())
     };
     if let Some(bias) = bias {
         all.extend(values(update.get::<1>(bias).unwrap()));

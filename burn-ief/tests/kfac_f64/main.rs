@@ -7,12 +7,18 @@
 mod dense;
 #[path = "../double/mod.rs"]
 mod double;
+#[path = "../host/mod.rs"]
+mod host;
 mod nets;
 
 use burn::tensor::activation::softmax;
 use burn_ief::jacobian::RecordedBatch;
-use burn_ief::kfac::{Estimate, KroneckerDamping, Sharing, Split, layer_factors};
-use burn_ief::{EkfacConfig, IekfacConfig, Kfac, LabelDraw, Tape};
+use burn_ief::methods::kfac::{
+    DampingSplit, FactorDamping, FactorLabels, WeightSharing, layer_factors,
+};
+use burn_ief::methods::{AnyConfig, AnyMethod};
+use burn_ief::prelude::*;
+use burn_ief::{LabelDraw, Tape};
 
 use dense::{distance, entries, values};
 use double::device;
@@ -20,46 +26,48 @@ use nets::{Net, Sample, conv_net, sequence_net};
 
 const TOLERANCE: f64 = 1e-9;
 
-/// One step of the batch's own factors.
-fn method(estimate: Estimate, sharing: Sharing, damping: KroneckerDamping, decay: f64) -> Kfac {
-    match estimate {
-        Estimate::Improved => IekfacConfig::new()
-            .with_damping(damping)
-            .with_sharing(sharing)
-            .with_decay(decay)
-            .with_inverse_interval(1)
-            .with_kl_clip(None)
-            .build(),
-        _ => EkfacConfig::new()
-            .with_damping(damping)
-            .with_sharing(sharing)
-            .with_decay(decay)
-            .with_inverse_interval(1)
-            .with_kl_clip(None)
-            .build(),
-    }
+/// A member that inverts in every step, with this decay of its averages.
+fn method(
+    member: FactorLabels,
+    sharing: WeightSharing,
+    damping: FactorDamping,
+    decay: f64,
+) -> AnyMethod {
+    let factors = FactorOptions::new()
+        .with_damping(damping)
+        .with_sharing(sharing)
+        .with_decay(decay)
+        .with_factor_interval(1)
+        .with_inverse_interval(1)
+        .with_kl_clip(None);
+    let config: AnyConfig = if member == FactorLabels::Improved {
+        IekfacConfig::new().with_factors(factors).into()
+    } else {
+        EkfacConfig::new().with_factors(factors).into()
+    };
+    config.build()
 }
 
-fn dampings() -> [KroneckerDamping; 4] {
+fn dampings() -> [FactorDamping; 4] {
     [
-        KroneckerDamping::absolute(1e-3).split(Split::Even),
-        KroneckerDamping::absolute(1e-2),
-        KroneckerDamping::relative(1e-2).split(Split::Even),
-        KroneckerDamping::relative(1e-3),
+        FactorDamping::absolute(1e-3).split(DampingSplit::Even),
+        FactorDamping::absolute(1e-2),
+        FactorDamping::relative(1e-2).split(DampingSplit::Even),
+        FactorDamping::relative(1e-3),
     ]
 }
 
-fn check(net: &dyn Net, estimate: Estimate, sharing: Sharing) {
+fn check(net: &dyn Net, member: FactorLabels, sharing: WeightSharing) {
     for damping in dampings() {
-        let mut kfac = method(estimate, sharing, damping, 0.0);
+        let mut kfac = net.optim(method(member, sharing, damping, 0.0));
         let update = net.step(&mut kfac);
-        for layer in net.layers(estimate) {
+        for layer in net.layers(member) {
             let expected = layer.update(sharing, &damping);
             let found = entries(&update, layer.weight, layer.bias, layer.convolution);
             let error = distance(&found, &expected);
             assert!(
                 error < TOLERANCE,
-                "{estimate:?} {sharing:?} {damping:?}, {} x {}: {error:e}",
+                "{member:?} {sharing:?} {damping:?}, {} x {}: {error:e}",
                 layer.inputs,
                 layer.outputs,
             );
@@ -70,12 +78,12 @@ fn check(net: &dyn Net, estimate: Estimate, sharing: Sharing) {
 #[test]
 fn updates_are_those_of_dense_kronecker_products() {
     let device = device();
-    for estimate in [Estimate::Empirical, Estimate::Improved] {
-        for sharing in [Sharing::Expand, Sharing::Reduce] {
+    for member in [FactorLabels::Empirical, FactorLabels::Improved] {
+        for sharing in [WeightSharing::Expand, WeightSharing::Reduce] {
             for positions in [1, 4] {
-                check(&sequence_net(&device, 6, positions), estimate, sharing);
+                check(&sequence_net(&device, 6, positions), member, sharing);
             }
-            check(&conv_net(&device, 4), estimate, sharing);
+            check(&conv_net(&device, 4), member, sharing);
         }
     }
 }
@@ -84,22 +92,22 @@ fn updates_are_those_of_dense_kronecker_products() {
 #[test]
 fn the_second_step_of_a_batch_is_the_first() {
     let device = device();
-    let mut kfac = IekfacConfig::new()
-        .with_kl_clip(None)
-        .with_decay(0.0)
-        .build();
     for samples in [2, 9] {
         let net = sequence_net(&device, samples, 1);
+        // The first step warms up, the second keeps the inverses.
+        let factors = FactorOptions::new()
+            .with_damping(FactorDamping::relative(1e-3))
+            .with_kl_clip(None)
+            .with_decay(0.0)
+            .with_warm_up(1);
+        let method = IekfacConfig::new().with_factors(factors).build();
+        let mut kfac = net.optim(method.into());
         let [first, second] = [(); 2].map(|()| net.step(&mut kfac));
-        for layer in net.layers(Estimate::Improved) {
+        for layer in net.layers(FactorLabels::Improved) {
             let update = |step| entries(step, layer.weight, layer.bias, layer.convolution);
             let error = distance(&update(&second), &update(&first));
             assert!(error < 1e-11, "{samples}: {error:e}");
         }
-        kfac = IekfacConfig::new()
-            .with_kl_clip(None)
-            .with_decay(0.0)
-            .build();
     }
 }
 
@@ -119,14 +127,11 @@ fn factors_of_drawn_labels_estimate_the_fisher_matrix() {
         let mut expected = [0.0; 9];
         for (k, entry) in expected.iter_mut().enumerate() {
             let (i, j) = (k / 3, k % 3);
-            let share = |p: &[f64]| match i == j {
-                true => p[i] - p[i] * p[i],
-                false => -p[i] * p[j],
-            };
+            let share = |p: &[f64]| if i == j { p[i] } else { 0.0 } - p[i] * p[j];
             *entry = p.chunks(3).map(share).sum::<f64>() / 6.0;
         }
-        let of = |estimate| layer_factors(&recorded, estimate, Sharing::Expand).unwrap();
-        let (sampled, truth) = (of(Estimate::Sampled), of(Estimate::Empirical));
+        let of = |member| layer_factors(&recorded, member, WeightSharing::Expand).unwrap();
+        let (sampled, truth) = (of(FactorLabels::Sampled), of(FactorLabels::Empirical));
         let head = sampled.iter().find(|layer| layer.path == "head.weight");
         let found = values(head.unwrap().error.clone());
         let error = distance(&found, &expected);
@@ -143,14 +148,17 @@ fn factors_of_drawn_labels_estimate_the_fisher_matrix() {
 fn factors_are_averaged_over_steps() {
     let device = device();
     let nets = [1, 2].map(|seed| sequence_net(&device, 6, 3).with_batch(seed));
-    let damping = KroneckerDamping::absolute(1e-2).split(Split::Even);
-    let mut kfac = method(Estimate::Improved, Sharing::Expand, damping, 0.5);
+    let damping = FactorDamping::absolute(1e-2).split(DampingSplit::Even);
+    let method = method(FactorLabels::Improved, WeightSharing::Expand, damping, 0.5);
+    let mut kfac = nets[0].optim(method);
     nets[0].step(&mut kfac);
     let update = nets[1].step(&mut kfac);
-    let layers = nets.each_ref().map(|net| net.layers(Estimate::Improved));
+    let layers = nets
+        .each_ref()
+        .map(|net| net.layers(FactorLabels::Improved));
     for (first, second) in layers[0].iter().zip(&layers[1]) {
-        let pairs = first.factors(Sharing::Expand);
-        let newer = second.factors(Sharing::Expand);
+        let pairs = first.factors(WeightSharing::Expand);
+        let newer = second.factors(WeightSharing::Expand);
         // Weights 1/2 and 1, over their sum.
         let mixed = pairs.zip(newer).map(|(old, new)| {
             let values = old.iter().zip(&new);
@@ -168,16 +176,16 @@ fn factors_are_averaged_over_steps() {
 fn one_sample_through_one_layer_has_a_closed_form() {
     let device = device();
     let sample = Sample::new(&device);
-    for estimate in [Estimate::Empirical, Estimate::Improved] {
-        let damping = KroneckerDamping::absolute(1e-8).split(Split::Even);
-        let mut kfac = method(estimate, Sharing::Expand, damping, 0.0);
-        let (update, decrease) = sample.step(&mut kfac);
+    for member in [FactorLabels::Empirical, FactorLabels::Improved] {
+        let damping = FactorDamping::absolute(1e-8).split(DampingSplit::Even);
+        let method = method(member, WeightSharing::Expand, damping, 0.0);
+        let (update, decrease) = sample.step(method);
         let [a, e] = [&sample.input, &sample.error()];
         let square = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
         // s = ‖e‖² for a layer that is the output.
         let s = square(e);
-        let b = match estimate {
-            Estimate::Improved => 1.0,
+        let b = match member {
+            FactorLabels::Improved => 1.0,
             _ => s,
         };
         let size = (square(a) + 1e-4) * (b + 1e-4);
@@ -189,8 +197,8 @@ fn one_sample_through_one_layer_has_a_closed_form() {
         let error = distance(&update, &expected);
         assert!(error < 1e-6, "{error:e}");
         // Nearly undamped, ieKFAC lowers the loss of a sample by s, eKFAC by 1, as iEF and EF do.
-        let target = match estimate {
-            Estimate::Improved => s,
+        let target = match member {
+            FactorLabels::Improved => s,
             _ => 1.0,
         };
         assert!(

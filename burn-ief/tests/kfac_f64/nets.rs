@@ -7,9 +7,9 @@ use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use burn_ief::kfac::Estimate;
-use burn_ief::nn::ForwardRecorded;
-use burn_ief::{Kfac, Likelihood, mark_mean_loss, mark_output, mark_output_as};
+use burn_ief::methods::AnyMethod;
+use burn_ief::methods::kfac::FactorLabels;
+use burn_ief::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -18,10 +18,12 @@ use super::dense::{Layer, values};
 const CLASSES: usize = 3;
 
 pub trait Net {
+    /// The optimizer of this network.
+    fn optim(&self, method: AnyMethod) -> NaturalOptimizer;
     /// The update of the network's batch.
-    fn step(&self, kfac: &mut Kfac) -> GradientsParams;
+    fn step(&self, kfac: &mut NaturalOptimizer) -> GradientsParams;
     /// Inputs and output errors of every layer, from Burn's own forward passes.
-    fn layers(&self, estimate: Estimate) -> Vec<Layer>;
+    fn layers(&self, member: FactorLabels) -> Vec<Layer>;
 }
 
 fn noise<const D: usize>(dims: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
@@ -43,9 +45,9 @@ fn summed_loss(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
 }
 
 /// What the errors of each sample are multiplied with.
-fn scales(estimate: Estimate, logits: Tensor<2>, labels: Tensor<1, Int>) -> Vec<f64> {
+fn scales(member: FactorLabels, logits: Tensor<2>, labels: Tensor<1, Int>) -> Vec<f64> {
     let [samples, classes] = logits.dims();
-    if estimate != Estimate::Improved {
+    if member != FactorLabels::Improved {
         return vec![1.0; samples];
     }
     let target = labels.one_hot::<2>(classes).float();
@@ -142,13 +144,17 @@ impl SequenceNet {
 }
 
 impl Net for SequenceNet {
-    fn step(&self, kfac: &mut Kfac) -> GradientsParams {
+    fn optim(&self, method: AnyMethod) -> NaturalOptimizer {
+        NaturalOptimizer::new(method, &self.net)
+    }
+
+    fn step(&self, kfac: &mut NaturalOptimizer) -> GradientsParams {
         let tape = kfac.start();
         let loss = self.mean_loss(self.logits());
         kfac.gradients(tape, loss.backward(), &self.net).unwrap()
     }
 
-    fn layers(&self, estimate: Estimate) -> Vec<Layer> {
+    fn layers(&self, member: FactorLabels) -> Vec<Layer> {
         let [samples, positions, _] = self.x.dims();
         let leaves: Vec<Tensor<3>> = (0..3)
             .map(|_| leaf([samples, positions, 5], &self.device))
@@ -160,7 +166,7 @@ impl Net for SequenceNet {
         let pooled = three.mean_dim(1);
         let logits = self.net.head.forward(pooled.clone()) + last.clone();
         let logits = logits.squeeze_dim::<2>(1);
-        let scale = scales(estimate, logits.clone(), self.labels());
+        let scale = scales(member, logits.clone(), self.labels());
         let grads = summed_loss(logits, self.labels()).backward();
         let layer = |linear: &Linear, a, e| {
             let [inputs, outputs] = linear.weight.dims();
@@ -216,7 +222,11 @@ pub fn conv_net(device: &Device, samples: usize) -> ConvNet {
 }
 
 impl Net for ConvNet {
-    fn step(&self, kfac: &mut Kfac) -> GradientsParams {
+    fn optim(&self, method: AnyMethod) -> NaturalOptimizer {
+        NaturalOptimizer::new(method, &self.net)
+    }
+
+    fn step(&self, kfac: &mut NaturalOptimizer) -> GradientsParams {
         let tape = kfac.start();
         let x = self.net.conv.forward_recorded(self.x.clone()).tanh();
         let x: Tensor<2> = x.mean_dim(3).mean_dim(2).squeeze_dims(&[2, 3]);
@@ -226,7 +236,7 @@ impl Net for ConvNet {
         kfac.gradients(tape, loss.backward(), &self.net).unwrap()
     }
 
-    fn layers(&self, estimate: Estimate) -> Vec<Layer> {
+    fn layers(&self, member: FactorLabels) -> Vec<Layer> {
         let [samples, channels, height, width] = self.x.dims();
         let y = self.net.conv.forward(self.x.clone());
         let [_, outputs, rows, columns] = y.dims();
@@ -241,19 +251,18 @@ impl Net for ConvNet {
         let logits = self.net.head.forward(pooled.clone()) + last.clone();
         let logits = logits.squeeze_dim::<2>(1);
         let labels = labels(samples, &self.device);
-        let scale = scales(estimate, logits.clone(), labels.clone());
+        let scale = scales(member, logits.clone(), labels.clone());
         let grads = summed_loss(logits, labels).backward();
         // Patches, entry by entry.
         let image = values(self.x.clone());
         let at = |n: usize, c: usize, row: isize, column: isize| {
             let inside =
                 (0..height as isize).contains(&row) && (0..width as isize).contains(&column);
-            match inside {
-                true => {
-                    let line = (n * channels + c) * height + row as usize;
-                    image[line * width + column as usize]
-                }
-                false => 0.0,
+            if inside {
+                let line = (n * channels + c) * height + row as usize;
+                image[line * width + column as usize]
+            } else {
+                0.0
             }
         };
         let patch = |n: usize, position: usize| -> Vec<f64> {
@@ -326,13 +335,19 @@ impl Sample {
     }
 
     /// The update, and the fall of the loss to first order.
-    pub fn step(&self, kfac: &mut Kfac) -> (Vec<f64>, f64) {
-        let tape = kfac.start();
-        let z = mark_output_as(self.layer.forward_recorded(self.x()), Likelihood::Gaussian);
-        let losses = z.square().sum_dim(1).squeeze_dim::<1>(1) * 0.5;
-        let grads = mark_mean_loss(losses).backward();
-        let step = kfac.step(tape, grads, &self.layer).unwrap();
-        let update = values(step.gradients.get::<2>(self.layer.weight.id).unwrap());
-        (update, step.report.decrease)
+    pub fn step(&self, method: AnyMethod) -> (Vec<f64>, f64) {
+        let run = || {
+            let kfac = NaturalOptimizer::new(method.clone(), &self.layer);
+            let tape = kfac.start();
+            let z = mark_output_as(self.layer.forward_recorded(self.x()), Likelihood::Gaussian);
+            let losses = z.square().sum_dim(1).squeeze_dim::<1>(1) * 0.5;
+            (kfac, tape, mark_mean_loss(losses).backward())
+        };
+        let (mut kfac, tape, grads) = run();
+        let update = kfac.gradients(tape, grads, &self.layer).unwrap();
+        let update = values(update.get::<2>(self.layer.weight.id).unwrap());
+        let (mut kfac, tape, grads) = run();
+        let stepped = kfac.step_with_report(0.0, self.layer.clone(), tape, grads);
+        (update, stepped.unwrap().1.factors.unwrap().decrease)
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! The modules are shared with `properties_f64`, which sets other tolerances.
 
+#[path = "../exact/mod.rs"]
+mod exact;
+#[path = "../host/mod.rs"]
+mod host;
 mod momentum;
 mod net;
 mod oracle;

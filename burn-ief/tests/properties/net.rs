@@ -80,9 +80,10 @@ pub struct Batch {
 impl Case {
     pub fn device(&self) -> Device {
         let device = super::device();
-        match self.checkpointing {
-            true => device.gradient_checkpointing(),
-            false => device,
+        if self.checkpointing {
+            device.gradient_checkpointing()
+        } else {
+            device
         }
     }
 
@@ -128,10 +129,14 @@ impl Case {
         let device = self.device();
         let mask = self.masked.then(|| {
             let dims = [samples, positions, self.width];
-            let keep = (0..dims.iter().product()).map(|_| match generator.random_bool(0.7) {
-                true => 1.0 / 0.7,
-                false => 0.0,
-            });
+            let mut keep = || {
+                if generator.random_bool(0.7) {
+                    1.0 / 0.7
+                } else {
+                    0.0
+                }
+            };
+            let keep = (0..dims.iter().product()).map(|_| keep());
             Tensor::from_data(TensorData::new(keep.collect::<Vec<f32>>(), dims), &device)
         });
         let weights = (0..self.classes).map(|_| generator.random_range(0.2..2.0f32));

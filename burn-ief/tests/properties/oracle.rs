@@ -4,7 +4,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::linalg::{Symmetric, dot};
+use burn_ief::solve::Symmetric;
 use burn_ief::{Tape, mark_output};
 
 use super::net::{Batch, Net, Reduction};
@@ -60,6 +60,10 @@ pub fn flat(jacobian: &Jacobian, grads: &GradientsParams) -> Vec<f64> {
     entries.collect()
 }
 
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 pub fn gram(rows: &[Vec<f64>]) -> Symmetric {
     Symmetric::from_fn(rows.len(), |i, j| dot(&rows[i], &rows[j]))
 }
@@ -78,8 +82,9 @@ pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let size = norm(&mut b.iter().copied());
     let difference = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
-    match size > 0.0 {
-        true => difference / size,
-        false => difference,
+    if size > 0.0 {
+        difference / size
+    } else {
+        difference
     }
 }

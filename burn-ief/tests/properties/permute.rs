@@ -1,5 +1,4 @@
-use burn_ief::IefConfig;
-use burn_ief::mark_output;
+use burn_ief::prelude::*;
 use proptest::prelude::*;
 
 use super::net::{Reduction, cases};
@@ -33,8 +32,8 @@ proptest! {
                 prop_assert!((moved_k.get(i, j) - k.get(n, m)).abs() < ROWS * size);
             }
         }
-        let ief = IefConfig::new().build();
         let update = |batch: &super::net::Batch| {
+            let mut ief = IefConfig::new().init(&net);
             let tape = ief.start().with_loss_scale(batch.scale(Reduction::Burn));
             let loss = batch.loss(mark_output(net.forward(batch)), Reduction::Burn);
             flat(&a.jacobian(), &ief.gradients(tape, loss.backward(), &net).unwrap())

@@ -1,8 +1,7 @@
-use burn_ief::linalg::dot;
 use proptest::prelude::*;
 
 use super::net::{Reduction, cases};
-use super::oracle::{by_sample, combine, distance, flat, gram, output_norms, record};
+use super::oracle::{by_sample, combine, distance, dot, flat, gram, output_norms, record};
 use super::{ROWS, config};
 
 proptest! {

@@ -1,12 +1,15 @@
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
-use burn_ief::jacobian::Jacobian;
-use burn_ief::linalg::{Cholesky, Symmetric};
-use burn_ief::update::{self, Damping, On};
-use burn_ief::{EfConfig, IefConfig, NaturalGradient, SfConfig, mark_loss, mark_output};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::methods::{AnyConfig, Ef, Ief, Method, Sf, System, UpdateRule};
+use burn_ief::optim::InitOptimizer;
+use burn_ief::prelude::{EfConfig, IefConfig, SfConfig};
+use burn_ief::solve::{DampedMatrix, Damping, SolveRoute, Symmetric, solve_damped};
+use burn_ief::{mark_loss, mark_output};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
+use super::exact::exact;
 use super::net::{Batch, Net, Reduction, cases};
 use super::oracle::{by_sample, combine, distance, flat, gram, output_norms};
 use super::{ROWS, UPDATES, config};
@@ -18,15 +21,17 @@ fn damping() -> Damping {
     Damping::relative(1e-2).without_floor()
 }
 
-fn step(
-    method: &NaturalGradient,
-    net: &Net,
-    batch: &Batch,
-    reduction: Reduction,
-) -> GradientsParams {
-    let tape = method.start().with_loss_scale(batch.scale(reduction));
+fn step(config: &AnyConfig, net: &Net, batch: &Batch, reduction: Reduction) -> GradientsParams {
+    let mut optim = config.init(net);
+    let tape = optim.start().with_loss_scale(batch.scale(reduction));
     let loss = batch.loss(mark_output(net.forward(batch)), reduction);
-    method.gradients(tape, loss.backward(), net).unwrap()
+    optim.gradients(tape, loss.backward(), net).unwrap()
+}
+
+/// What a rule gives for dense rows.
+fn combined(rule: &dyn UpdateRule, system: System<'_>, rows: &[Vec<f64>]) -> Vec<f64> {
+    let solution = rule.solve(&system).unwrap();
+    combine(rows, &solution.into_coefficients().unwrap().values)
 }
 
 proptest! {
@@ -40,22 +45,16 @@ proptest! {
         let oracle = by_sample(&net, &batch);
         let rows = oracle.to_dense();
         let (k, s) = (gram(&rows), output_norms(&net, &batch));
-        let expected = |coefficients: update::Coefficients| combine(&rows, &coefficients.values);
-        let epsilon = f64::EPSILON;
-        let ief = |on| IefConfig::new().with_damping(damping().on(on)).build();
+        let system = |damping| {
+            let system = System::from_gram(k.clone(), case.samples).with_damping(damping);
+            system.with_output_norms(s.clone())
+        };
+        let expected = |rule: &dyn UpdateRule, damping| combined(rule, system(damping), &rows);
+        let [fisher, on_gram] = [DampedMatrix::Fisher, DampedMatrix::Gram].map(|on| damping().on(on));
         for (method, expected) in [
-            (
-                EfConfig::new().with_damping(damping()).build(),
-                expected(update::ef(&k, &damping(), epsilon, None).unwrap()),
-            ),
-            (
-                ief(On::Fisher),
-                expected(update::ief(&k, &s, &damping().on(On::Fisher), epsilon, None).unwrap()),
-            ),
-            (
-                ief(On::Gram),
-                expected(update::ief(&k, &s, &damping().on(On::Gram), epsilon, None).unwrap()),
-            ),
+            (exact(EfConfig::new(), damping(), 0.0), expected(&Ef::default(), damping())),
+            (exact(IefConfig::new(), fisher, 0.0), expected(&Ief::default(), fisher)),
+            (exact(IefConfig::new(), on_gram, 0.0), expected(&Ief::default(), on_gram)),
         ] {
             for reduction in REDUCTIONS {
                 let update = flat(&oracle, &step(&method, &net, &batch, reduction));
@@ -72,9 +71,9 @@ proptest! {
         let oracle = by_sample(&net, &batch);
         let s = output_norms(&net, &batch);
         prop_assume!(condition(&oracle, &s) < 1e4);
-        let on = if on_gram { On::Gram } else { On::Fisher };
+        let on = if on_gram { DampedMatrix::Gram } else { DampedMatrix::Fisher };
         let damping = Damping::relative(1e-12).without_floor().on(on);
-        let method = IefConfig::new().with_damping(damping).build();
+        let method = exact(IefConfig::new(), damping, 0.0);
         let update = step(&method, &net, &batch, Reduction::Mean);
         let decrease = oracle.matvec(&update).unwrap();
         prop_assert!(distance(&decrease, &s) < UPDATES, "{decrease:?} against {s:?}");
@@ -86,9 +85,9 @@ proptest! {
         let (net, batch) = (case.net(), case.batch(false));
         let labels: Vec<i64> = batch.labels.iter().map(|labels| labels[0]).collect();
         let config = SfConfig::new().with_draws(draws).with_seed(case.seed);
-        let method = config.with_damping(damping()).build();
+        let config = exact(config, damping(), 0.0);
         let run = |reduction| {
-            let tape = method.start_at(3).with_loss_scale(batch.scale(reduction));
+            let tape = config.build().start(3).with_loss_scale(batch.scale(reduction));
             let losses = pooled_losses(mark_output(net.forward_pooled(&batch)), &labels);
             let scalar = match reduction {
                 Reduction::Sum => losses.sum(),
@@ -97,7 +96,7 @@ proptest! {
             (tape, mark_loss(scalar).backward())
         };
         let (tape, grads) = run(Reduction::Mean);
-        let recorded = burn_ief::jacobian::RecordedBatch::collect(tape, grads, &net, None).unwrap();
+        let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
 
         // Every copy is the row of some label, and its share of the Fisher matrix.
         let share = 1.0 / (draws as f64).sqrt();
@@ -122,12 +121,13 @@ proptest! {
         }
         prop_assert_eq!(&recorded.label_matches().unwrap(), &matches);
 
-        let coefficients =
-            update::sf(&gram(&rows), case.samples, &matches, &damping(), f64::EPSILON).unwrap();
-        let expected = combine(&rows, &coefficients.values);
+        let system = System::from_gram(gram(&rows), case.samples)
+            .with_label_matches(matches)
+            .with_damping(damping());
+        let expected = combined(&Sf::default(), system, &rows);
         for reduction in [Reduction::Mean, Reduction::Sum] {
             let (tape, grads) = run(reduction);
-            let update = method.gradients(tape, grads, &net).unwrap();
+            let update = config.init(&net).gradients(tape, grads, &net).unwrap();
             let distance = distance(&flat(recorded.all_rows(), &update), &expected);
             prop_assert!(distance < UPDATES, "{reduction:?}: {distance:e}");
         }
@@ -141,7 +141,12 @@ fn condition(jacobian: &Jacobian, s: &[f64]) -> f64 {
     let scaled = Symmetric::from_fn(kept.len(), |i, j| {
         k.get(kept[i], kept[j]) / (s[kept[i]] * s[kept[j]]).sqrt()
     });
-    Cholesky::new(&scaled).map_or(f64::INFINITY, |cholesky| cholesky.condition())
+    let (_, report) = solve_damped(&scaled, &vec![0.0; kept.len()], 0.0, 0.0).unwrap();
+    if report.route == SolveRoute::Cholesky {
+        report.condition
+    } else {
+        f64::INFINITY
+    }
 }
 
 /// Cross-entropy of each sample, `[M]`.
@@ -171,7 +176,7 @@ fn one_class_under_class_weights_is_not_a_wrong_scale() {
         .flatten()
         .for_each(|label| *label = 1);
     let net = case.net();
-    let method = EfConfig::new().build();
+    let method = AnyConfig::from(EfConfig::new());
     let burns = flat(
         &by_sample(&net, &batch),
         &step(&method, &net, &batch, Reduction::Burn),

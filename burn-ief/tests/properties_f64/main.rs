@@ -4,6 +4,10 @@
 
 #[path = "../double/mod.rs"]
 mod double;
+#[path = "../exact/mod.rs"]
+mod exact;
+#[path = "../host/mod.rs"]
+mod host;
 #[path = "../properties/momentum.rs"]
 mod momentum;
 #[path = "../properties/net.rs"]

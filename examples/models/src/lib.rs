@@ -11,6 +11,7 @@ pub mod encoder;
 pub mod error;
 pub mod generate;
 pub mod llama;
+mod names;
 pub mod t5;
 pub mod vit;
 pub mod weights;

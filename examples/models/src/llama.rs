@@ -18,8 +18,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
-use burn_peft::EmbeddingAdapted;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap, unembed_adapted};
 
 pub use attention::LlamaAttention;
 pub use config::LlamaConfig;
@@ -123,7 +122,7 @@ impl LlamaForCausalLM {
     fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         match &self.lm_head {
             Some(head) => head.forward_adapted(hidden),
-            None => self.model.embed_tokens.attend_adapted(hidden),
+            None => unembed_adapted(&self.model.embed_tokens, hidden),
         }
     }
 }

@@ -128,7 +128,7 @@ impl Task for Run<'_> {
             PeftConfig::PromptTuning(_) => {
                 Some(SoftPrompt::from_folder(&folder, &self.place.device)?)
             }
-            PeftConfig::Lora(_) => None,
+            _ => None,
         };
         let model = F::open(&self.case.model, &self.place.device)?;
         let model = model.load_adapter(NAME, &folder, &F::names())?;

@@ -10,9 +10,8 @@ use super::rule::FactorRule;
 use super::state::KroneckerState;
 use crate::error::Error;
 use crate::jacobian::{Block, Part, RecordedBatch, Rest};
-use crate::methods::method::{Method, MethodUpdate, Reduction};
+use crate::methods::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
 use crate::methods::options::StepOptions;
-use crate::methods::report::StepReport;
 use crate::params::{Direction, ParamInfo};
 use crate::record::Tape;
 
@@ -119,6 +118,10 @@ impl<R: FactorRule> Method for Kronecker<R> {
     type State = KroneckerState;
     type Shard = FactorShard;
     type Joined = FactorShard;
+
+    fn record_name(&self) -> String {
+        rule_name(&self.rule)
+    }
 
     fn step_options(&self) -> &StepOptions {
         &self.step

@@ -179,7 +179,7 @@ impl<B: Backbone> ImageClassifier<B> {
         }
         let settings = FAMILY.lora(config);
         Ok(Self {
-            backbone: backbone.adapt(NAME, &settings, &B::names())?,
+            backbone: backbone.adapt(NAME, &settings, &[B::names()])?,
             trained: Trained::Lora(Box::new(settings)),
         })
     }

@@ -9,7 +9,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
 use burn_hf_models::weights::load;
-use burn_peft::config::TaskType;
+use burn_peft::settings::TaskType;
 use burn_peft::{NameMap, Peft, SoftPrompt};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -84,7 +84,7 @@ impl Seq2Seq {
             AdapterKind::Full => Ok(new(t5, None, Trained::Full)),
             AdapterKind::Lora => {
                 let settings = FAMILY.lora(config);
-                let t5 = t5.adapt(NAME, &settings, &names())?;
+                let t5 = t5.adapt(NAME, &settings, &[names()])?;
                 Ok(new(t5, None, Trained::Lora(Box::new(settings))))
             }
             AdapterKind::Prompt => {

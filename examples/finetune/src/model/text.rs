@@ -8,9 +8,9 @@ use burn::tensor::{Device, Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use burn_hf_models::bert::{BertConfig, BertForSequenceClassification, BertInput, BertModel};
 use burn_hf_models::weights::load;
-use burn_peft::config::TaskType;
 use burn_peft::folder::AdapterKey;
-use burn_peft::{LinearAdapted, NameMap, Peft, SoftPrompt};
+use burn_peft::settings::TaskType;
+use burn_peft::{ForwardAdapted, NameMap, Peft, SoftPrompt};
 
 use super::adapter::{Family, NAME, Size, Trained, load_full, save_full, save_lora};
 use super::{FineTune, Judged, Outcome, fits, head};
@@ -91,7 +91,7 @@ impl TextClassifier {
             AdapterKind::Lora => {
                 let settings = FAMILY.lora(config);
                 let trained = Trained::Lora(Box::new(settings.clone()));
-                Ok(new(bert, None, trained).adapt(NAME, &settings, &names())?)
+                Ok(new(bert, None, trained).adapt(NAME, &settings, &[names()])?)
             }
             AdapterKind::Prompt => {
                 let size = Size {

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
 use super::model::bert_names;
 use super::{BertConfig, BertInput, BertModel};

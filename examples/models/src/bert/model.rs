@@ -6,11 +6,12 @@ use burn::module::Module;
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::recorder;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
 use super::{BertConfig, BertEmbeddings, BertEncoder, BertInput};
 use crate::encoder::initial_linear;
 use crate::error::Error;
+use crate::names::renamed;
 use crate::weights::{LoadOptions, load};
 
 /// `BertModel` of `transformers`: embeddings, encoder and, if wanted, the pooler.
@@ -175,7 +176,8 @@ impl BertPooler {
 
 /// `self` is a word of Rust; layer norms are in capitals.
 pub(super) fn bert_names() -> NameMap {
-    NameMap::default()
-        .with(r"\bself_attention\b", "self")
-        .with(r"\blayer_norm\b", "LayerNorm")
+    renamed(&[
+        (r"\bself_attention\b", "self"),
+        (r"\blayer_norm\b", "LayerNorm"),
+    ])
 }

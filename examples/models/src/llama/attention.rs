@@ -5,7 +5,7 @@ use burn::nn::{Dropout, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::LinearAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::rope::Rotary;
 

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::tensor::activation::silu;
 use burn::tensor::{Int, Tensor};
-use burn_peft::{EmbeddingAdapted, LinearAdapted};
+use burn_peft::ForwardAdapted;
 
 use super::LlamaInput;
 use super::attention::{LlamaAttention, Past, Surroundings};

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::recorder;
-use burn_peft::EmbeddingAdapted;
+use burn_peft::ForwardAdapted;
 use rand::Rng;
 
 use super::{T5ForConditionalGeneration, T5Source};

@@ -9,13 +9,14 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
 use super::ViTEmbeddings;
-use super::attention::projections;
+use super::attention::PROJECTIONS;
 use super::embeddings::Sizes;
 use crate::encoder::initial_linear;
 use crate::error::Error;
+use crate::names::renamed;
 use crate::weights::{LoadOptions, load_named};
 
 pub use config::Dinov2Config;
@@ -141,7 +142,7 @@ impl Dinov2Config {
 
 /// Those of `transformers` 4, which are the fields' own names, and of 5.
 fn namings() -> Vec<NameMap> {
-    vec![NameMap::default(), projections(NameMap::default())]
+    vec![NameMap::default(), renamed(&PROJECTIONS)]
 }
 
 impl Dinov2Model {
@@ -217,7 +218,7 @@ impl Dinov2ForImageClassification {
         let features = Tensor::cat(vec![class, mean], 2).reshape([batch, 2 * d]);
         Ok(Dinov2Classification {
             last_hidden_state: tokens,
-            logits: self.classifier.forward_adapted::<2>(features),
+            logits: self.classifier.forward_adapted(features),
         })
     }
 }

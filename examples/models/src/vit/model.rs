@@ -6,13 +6,14 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
-use super::attention::projections;
+use super::attention::PROJECTIONS;
 use super::embeddings::Sizes;
 use super::{ViTConfig, ViTEmbeddings, ViTEncoder};
 use crate::encoder::initial_linear;
 use crate::error::Error;
+use crate::names::renamed;
 use crate::weights::{LoadOptions, load_named};
 
 /// A batch of M images.
@@ -135,10 +136,13 @@ impl ViTConfig {
 impl ViTForImageClassification {
     /// How its modules are called in `transformers` 4, which are the fields' own names, and 5.
     pub fn names() -> Vec<NameMap> {
-        let five = projections(NameMap::default().with(r"^vit\.encoder\.layer\.", "vit.layers."))
-            .with(r"\bintermediate\.dense\b", "mlp.fc1")
-            .with(r"\boutput\.dense\b", "mlp.fc2");
-        vec![NameMap::default(), five]
+        let mut five = vec![(r"^vit\.encoder\.layer\.", "vit.layers.")];
+        five.extend(PROJECTIONS);
+        five.extend([
+            (r"\bintermediate\.dense\b", "mlp.fc1"),
+            (r"\boutput\.dense\b", "mlp.fc2"),
+        ]);
+        vec![NameMap::default(), renamed(&five)]
     }
 
     /// Names with and without `vit.`. To put a new head on a pretrained encoder, add

@@ -1,0 +1,225 @@
+//! Accumulated batches and several devices in a learner, against one batch of all their samples, in
+//! f64: what is left is rounding.
+//!
+//! A device takes its precision once per process, so this is a test binary of its own.
+#![cfg(feature = "train")]
+
+mod all;
+mod double;
+#[allow(dead_code)]
+mod three_classes;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::InMemDataset;
+use burn::optim::GradientsAccumulator;
+use burn::tensor::Device;
+use burn::train::renderer::CliMetricsRenderer;
+use burn::train::{ExecutionStrategy, Learner, MultiDeviceOptim, SupervisedTraining, TrainStep};
+use burn_ief::methods::{AnyConfig, Reduction};
+use burn_ief::prelude::*;
+use burn_ief::train::{EpochLoader, NaturalModel};
+
+use three_classes::{Batch, Batches, Item, Net, Shape, alone, directory, items, weights};
+
+const LR: f64 = 0.3;
+
+/// Methods whose updates do not depend on labels that are drawn for each shard.
+fn methods() -> Vec<AnyConfig> {
+    let mut all = all::all();
+    all.retain(|config| !["sf", "kfac"].contains(&config.name()));
+    all
+}
+
+fn net(device: &Device) -> Net {
+    device.seed(3);
+    let shape = Shape {
+        width: 6,
+        norm: true,
+        dropout: 0.0,
+    };
+    Net::new(shape, device)
+}
+
+fn batch(items: &[Item], device: &Device) -> Batch {
+    Batches.batch(items.to_vec(), device)
+}
+
+/// ‖a − b‖ / ‖b − start‖: relative to what training has moved.
+fn distance(a: &[f64], b: &[f64], start: &[f64]) -> f64 {
+    let norm = |x: &[f64], y: &[f64]| {
+        let squares = x.iter().zip(y).map(|(x, y)| (x - y).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    norm(a, b) / norm(b, start)
+}
+
+/// How a learner splits its data into the shards of a step.
+struct Split {
+    name: &'static str,
+    devices: usize,
+    accumulation: Option<usize>,
+    optim: MultiDeviceOptim,
+}
+
+const ITEMS: usize = 37;
+const BATCH: usize = 4;
+
+impl Split {
+    /// The samples of every step: batches of the parts of the data set, taken in turn.
+    fn steps(&self) -> Vec<Vec<Item>> {
+        let all = items(ITEMS);
+        let each = ITEMS / self.devices;
+        let parts: Vec<Vec<Item>> = (0..self.devices)
+            .map(|k| {
+                let end = if k + 1 == self.devices {
+                    ITEMS
+                } else {
+                    (k + 1) * each
+                };
+                all[k * each..end].to_vec()
+            })
+            .collect();
+        let longest = parts.iter().map(Vec::len).max().unwrap();
+        let rounds: Vec<Vec<Item>> = (0..longest.div_ceil(BATCH))
+            .map(|round| {
+                let batches = parts
+                    .iter()
+                    .filter_map(|part| part.chunks(BATCH).nth(round));
+                batches.flatten().copied().collect()
+            })
+            .collect();
+        let each = self.accumulation.unwrap_or(1);
+        rounds.chunks(each).map(<[_]>::concat).collect()
+    }
+
+    fn launch(&self, config: &AnyConfig, device: &Device) -> NaturalModel<Net> {
+        let path = directory(&format!("learner-f64-{config}-{}", self.name));
+        let loader =
+            |batch| EpochLoader::in_order(Batches, InMemDataset::new(items(ITEMS)), batch).build();
+        let mut training = SupervisedTraining::new(&path, loader(BATCH), loader(ITEMS))
+            .with_application_logger(None)
+            .renderer(Box::new(CliMetricsRenderer::new()))
+            .num_epochs(1);
+        if self.devices > 1 {
+            let devices = vec![device.clone(); self.devices];
+            let strategy = ExecutionStrategy::multi(devices, self.optim);
+            training = training.with_training_strategy(strategy.into());
+        } else {
+            let strategy = ExecutionStrategy::single(device.clone());
+            training = training.with_training_strategy(strategy.into());
+        }
+        if let Some(accumulation) = self.accumulation {
+            training = training.grads_accumulation(accumulation);
+        }
+        let method = config.build();
+        let natural = NaturalModel::new(net(device), method.clone());
+        let natural = natural.with_interrupter(training.interrupter());
+        let result = training.launch(Learner::new(natural, method.optimizer(), LR));
+        std::fs::remove_dir_all(path).unwrap();
+        assert!(result.error.is_none(), "{:?}", result.error);
+        let reason = result.interrupted.and_then(|stop| stop.reason);
+        assert!(reason.is_none(), "{reason:?}");
+        result.model
+    }
+}
+
+#[test]
+fn shards_of_a_learner_make_the_update_of_one_batch() {
+    let _turn = alone();
+    let device = double::device();
+    let main = MultiDeviceOptim::OptimMainDevice;
+    let split = |name, devices, accumulation, optim| Split {
+        name,
+        devices,
+        accumulation,
+        optim,
+    };
+    let splits = [
+        split("accumulated", 1, Some(3), main),
+        split("two", 2, None, main),
+        split("three", 3, None, main),
+        split("sharded", 2, None, MultiDeviceOptim::OptimSharded),
+        split("both", 2, Some(2), main),
+    ];
+    for config in methods() {
+        for split in &splits {
+            let steps = split.steps();
+            // The last step is smaller than the others.
+            assert!(steps.last().unwrap().len() < steps[0].len());
+            assert_eq!(steps.iter().map(Vec::len).sum::<usize>(), ITEMS);
+            let start = net(&device);
+            let mut expected = start.clone();
+            let mut optim = config.init(&expected);
+            for items in &steps {
+                let stepped =
+                    optim.step_closure(LR, expected, |net| net.forward(batch(items, &device)).loss);
+                expected = stepped.unwrap();
+            }
+            let found = split.launch(&config, &device);
+            assert_eq!(found.steps(), steps.len() as u64);
+            let error = distance(
+                &weights(found.model()),
+                &weights(&expected),
+                &weights(&start),
+            );
+            println!("{config}, {}: {error:e}", split.name);
+            assert!(error < 1e-9, "{config}, {}: {error:e}", split.name);
+        }
+    }
+}
+
+/// `Joint` is the update of all samples, `Mean` and `Sum` those of the updates of unequal shards.
+#[test]
+fn reductions_are_what_they_say() {
+    let _turn = alone();
+    let device = double::device();
+    let all = items(12);
+    let shards = [&all[..5], &all[5..9], &all[9..]];
+    for mut config in methods() {
+        // The clip and the norm of an update are not linear in it.
+        config.step_mut().normalize = Some(0.0);
+        if let Some(factors) = config.factors_mut() {
+            factors.kl_clip = None;
+        }
+        let start = net(&device);
+        let moved = |items: &[Item]| {
+            let stepped = config.init(&start).step_closure(1.0, start.clone(), |net| {
+                net.forward(batch(items, &device)).loss
+            });
+            let after = weights(&stepped.unwrap());
+            let pairs = weights(&start).into_iter().zip(after);
+            pairs.map(|(before, after)| before - after).collect()
+        };
+        let joint: Vec<f64> = moved(&all);
+        let mut sum = vec![0.0; joint.len()];
+        for shard in shards {
+            let update: Vec<f64> = moved(shard);
+            sum.iter_mut().zip(update).for_each(|(sum, x)| *sum += x);
+        }
+        let mean: Vec<f64> = sum.iter().map(|x| x / 3.0).collect();
+        // The family averages its factors over the shards, and has one update.
+        let exact = config.solve_mut().is_some();
+        for (reduction, expected) in [
+            (Reduction::Joint, joint),
+            (Reduction::Mean, mean),
+            (Reduction::Sum, sum),
+        ] {
+            if !exact && reduction != Reduction::Joint {
+                continue;
+            }
+            let natural = NaturalModel::new(start.clone(), config.build());
+            let natural = natural.with_reduction(reduction);
+            let mut accumulator = GradientsAccumulator::new();
+            for shard in shards {
+                let grads = TrainStep::step(&natural, batch(shard, &device)).grads;
+                accumulator.accumulate(&natural, grads);
+            }
+            let mut optim = config.build().optimizer();
+            let stepped = natural.optimize(&mut optim, 1.0.into(), accumulator.grads());
+            let zero = weights(&start);
+            let expected: Vec<f64> = zero.iter().zip(&expected).map(|(w, x)| w - x).collect();
+            let error = distance(&weights(stepped.model()), &expected, &zero);
+            assert!(error < 1e-9, "{config} {reduction}: {error:e}");
+        }
+    }
+}
