@@ -11,7 +11,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::Tape;
 use burn_ief::jacobian::RecordedBatch;
-use burn_peft::{LinearAdapted, LoraConfig};
+use burn_peft::{ForwardAdapted, LoraConfig};
 use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -168,7 +168,8 @@ impl Pass {
             Variant::Dense => layer,
             Variant::ApplyLora => layer.apply_lora(Lora::new(RANK, RANK as f64)),
             Variant::BurnPeft | Variant::BurnPeftRecorded => LoraConfig::new()
-                .with_rank(RANK)
+                .with_r(RANK)
+                .with_lora_alpha(8.0)
                 .linear("default", layer)
                 .unwrap_or_else(|error| panic!("{error}")),
         };

@@ -7,16 +7,16 @@ use std::fmt;
 
 /// What can go wrong between starting a [`Tape`](crate::Tape) and receiving an update.
 ///
-/// Recording calls themselves never fail: the first error poisons the tape and comes out of
-/// [`Jacobian::from_tape`](crate::jacobian::Jacobian::from_tape), and so out of every optimizer's
-/// `gradients`.
+/// Recording calls themselves never fail: the first error poisons the tape and is returned by
+/// [`RecordedBatch::collect`](crate::jacobian::RecordedBatch::collect), and so by every step of an
+/// optimizer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A second recording was started on the thread while one was in progress.
     #[error(
-        "a recording is already in progress on this thread: pass the first tape to `gradients` \
-         (or drop it) before the next one is started"
+        "a recording is already in progress on this thread: step with the first tape \
+         (or drop it) before you start the next one"
     )]
     NestedRecording,
 
@@ -39,7 +39,7 @@ pub enum Error {
     #[error(
         "{} trainable parameter(s) were used outside the recording: {}. Call the recorded form of \
          the layer (`forward_recorded`, `expand_param`), freeze the parameter, or leave it to \
-         another optimizer with `with_group`",
+         another optimizer with `StepOptions::with_group` and `with_rest`",
         parameters.len(), Listed(parameters)
     )]
     UnrecordedUse {
@@ -124,7 +124,9 @@ pub enum Error {
     NothingTrainable,
 
     /// A recorded parameter does not belong to the module that was passed.
-    #[error("recorded parameter {id} is not a parameter of the module passed to `gradients`")]
+    #[error(
+        "recorded parameter {id} is not a parameter of the module: pass the module whose calls were recorded"
+    )]
     ForeignParameter {
         /// The parameter's id.
         id: String,
@@ -221,9 +223,9 @@ pub enum Error {
 
     /// A method cannot work from one backward pass per sample.
     #[error(
-        "`step_by_sample` works with methods that need the rows of true labels alone (`ief`, `ef`, \
-         `ggt`): methods that draw labels and the K-FAC family need recorded calls; use \
-         `forward_recorded` in the model and `step`"
+        "`step_by_sample` gives gradients alone, and this method needs the inputs and output errors of \
+         the layers as well: call `forward_recorded` in the model and use `step`, or use one of the \
+         methods `ief`, `ef`, `sf`, `ngd`, `ggt`"
     )]
     BySample,
 

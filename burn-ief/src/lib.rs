@@ -1,4 +1,5 @@
 #![doc = include_str!("lib.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod error;
 pub mod eval;
@@ -25,3 +26,8 @@ pub use record::{
     mark_mean_loss, mark_output, mark_output_as, recorder,
 };
 pub use rows::Rows;
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

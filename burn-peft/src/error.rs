@@ -1,6 +1,9 @@
-//! The errors a caller of this crate can meet.
+//! The errors that this crate returns.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What can go wrong when adapters are made, read or written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -25,20 +28,60 @@ pub enum Error {
         value: String,
     },
     /// The folder holds an adapter of another method.
-    #[error("peft_type is {peft_type}: only LORA and PROMPT_TUNING are supported")]
+    #[error("peft_type is {peft_type}: expected {expected}")]
     PeftType {
         /// The method that the file names, as JSON.
         peft_type: String,
+        /// The methods that can be used here.
+        expected: String,
     },
-    /// A pattern of the configuration is not a regular expression that can be matched here.
-    #[error("configuration field `{field}`: pattern `{pattern}` cannot be used: {message}")]
+    /// A pattern is not a regular expression that can be matched here.
+    #[error("`{field}`: pattern `{pattern}` cannot be used: {source}")]
     Pattern {
-        /// Name of the field.
+        /// Name of the configuration field, or `names` for a pattern of a
+        /// [`NameMap`](crate::NameMap).
         field: &'static str,
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
-        message: String,
+        source: Cause,
+    },
+    /// The model has adapters of another method. As in PEFT, all adapters of a model are of one
+    /// method.
+    #[error(
+        "the model has adapters of {found} and `{name}` is of {peft_type}: all adapters of a model \
+         are of one method; merge or unload the others first"
+    )]
+    OtherMethod {
+        /// Name of the new adapter.
+        name: String,
+        /// Its method.
+        peft_type: &'static str,
+        /// The method of those on the model.
+        found: String,
+    },
+    /// A module has the name of a layer of Burn's and not its parameters, so that the layout of its
+    /// weight is unknown.
+    #[error(
+        "`{path}` is a struct named `{holder}`, but {problem}: it is not Burn's layer. Declare what \
+         it is, with `NameMap::with_kind(\"{path}\", ModuleKind::Other)` for a layer of your own \
+         that is not adapted"
+    )]
+    AmbiguousModule {
+        /// Path of the module in the Burn model.
+        path: String,
+        /// Name of its struct.
+        holder: String,
+        /// What is different from Burn's layer.
+        problem: String,
+    },
+    /// An error in a file of an adapter folder.
+    #[error("{}: {source}", file.display())]
+    InFile {
+        /// The file or folder.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
     },
     /// No module of the model is a target.
     #[error("target_modules {targets} matches no module{}", near_text(near))]
@@ -57,24 +100,26 @@ pub enum Error {
         /// The field's value.
         targets: String,
     },
-    /// A target is a module that LoRA cannot adapt.
+    /// A target is a module that the method cannot adapt.
     #[error(
-        "target_modules matches `{module}`, which is no linear, embedding or convolution layer"
+        "target_modules matches `{module}`: expected {expected}; exclude it with exclude_modules"
     )]
     TargetKind {
         /// Name of the module.
         module: String,
+        /// The kinds of modules that the method can adapt.
+        expected: &'static str,
     },
-    /// The operating system refused.
-    #[error("{}: {message}", path.display())]
+    /// The operating system could not read or write a file.
+    #[error("{}: {source}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
-        message: String,
+        /// The error of the system.
+        source: Cause,
     },
     /// A folder without `adapter_config.json`.
-    #[error("{} has no adapter_config.json: it is no PEFT adapter folder", folder.display())]
+    #[error("{} has no adapter_config.json: it is not a PEFT adapter folder", folder.display())]
     NoConfig {
         /// The folder.
         folder: PathBuf,
@@ -104,12 +149,16 @@ pub enum Error {
         file: &'static str,
         /// What is wrong, and where.
         message: String,
+        /// The error of the JSON reader, if it comes from there.
+        source: Option<Cause>,
     },
     /// The tensors cannot be read or written.
     #[error("adapter_model.safetensors: {message}")]
     Weights {
         /// What is wrong.
         message: String,
+        /// The error of the safetensors reader, if it comes from there.
+        source: Option<Cause>,
     },
     /// A tensor is not of floating point numbers.
     #[error("tensor `{key}` is {dtype}: F16, BF16, F32 and F64 are supported")]
@@ -119,12 +168,12 @@ pub enum Error {
         /// Its type.
         dtype: String,
     },
-    /// A tensor has no place in an adapter of this configuration.
+    /// A tensor does not belong to an adapter of this configuration.
     #[error("tensor `{key}` is unknown: {reason}")]
     Key {
         /// Key of the tensor.
         key: String,
-        /// Why it has no place.
+        /// Why it does not belong there.
         reason: &'static str,
     },
     /// A tensor is missing.
@@ -143,14 +192,76 @@ pub enum Error {
         /// The shape it should have.
         expected: String,
     },
-    /// No weight of the model carries an adapter of that name.
-    #[error("there is no adapter `{name}`; the model carries {}", listed(known))]
+    /// No weight of the model has an adapter of that name.
+    #[error("there is no adapter `{name}`; the model has {}", listed(known))]
     UnknownAdapter {
         /// The name asked for.
         name: String,
         /// Those that are there.
         known: Vec<String>,
     },
+}
+
+/// The error of another library or of the system that an [`Error`] comes from.
+///
+/// Two of them are equal if their texts are.
+///
+/// ```
+/// use burn_peft::{AdapterFolder, Error};
+///
+/// // A file in the place of the folder.
+/// let file = tempfile::NamedTempFile::new().unwrap();
+/// let Err(Error::File { source, .. }) = AdapterFolder::read(file.path()) else {
+///     panic!("it was read");
+/// };
+/// assert!(source.downcast_ref::<std::io::Error>().is_some());
+/// ```
+#[derive(Clone)]
+pub struct Cause(Arc<dyn StdError + Send + Sync>);
+
+impl Cause {
+    pub(crate) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// The error as its own type.
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+impl Error {
+    /// The same error with the file in which it was found.
+    pub(crate) fn in_file(self, file: impl Into<PathBuf>) -> Self {
+        Self::InFile {
+            file: file.into(),
+            source: Box::new(self),
+        }
+    }
 }
 
 fn near_text(near: &[String]) -> String {
@@ -187,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pickle_is_told_how_to_become_safetensors() {
+    fn the_error_about_a_pickle_says_how_to_convert_it() {
         let error = Error::Pickled { folder: "a".into() };
         assert!(error.to_string().contains("metadata={'format': 'pt'})"));
     }

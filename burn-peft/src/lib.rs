@@ -1,18 +1,18 @@
 //! Adapters for [Burn](https://burn.dev) models, recorded per sample for `burn-ief`.
 //!
-//! LoRA (with rsLoRA and DoRA) and prompt tuning for any Burn module, under the rules, names and
-//! files of Hugging Face PEFT. Adapters hang on the weights of a model through Burn's
-//! reparameterization hook: structs, configs and records stay as they are. The model's calls become
-//! `forward_adapted`, which computes along the activations (no dense weight is composed) and records
-//! itself inside a [`burn_ief::Tape`], so that the same model trains with Burn's own optimizers and
-//! with the natural-gradient methods.
+//! This crate brings LoRA (with rsLoRA and DoRA), IA³ and prompt tuning to any Burn module, with
+//! the rules, names and files of Hugging Face PEFT. Adapters are attached to the weights of a model
+//! through Burn's reparameterization hook: structs, configs and records stay as they are. You only
+//! change the calls in the model's `forward` to `forward_adapted`. It computes along the activations
+//! (no dense weight is composed) and records itself inside a [`burn_ief::Tape`], so that the same
+//! model trains with Burn's own optimizers and with the natural-gradient methods.
 //!
 //! ```
 //! use burn::module::Module;
 //! use burn::nn::{Linear, LinearConfig};
 //! use burn::tensor::activation::gelu;
 //! use burn::tensor::{Device, Tensor};
-//! use burn_peft::{AdapterFolder, LinearAdapted, LoraSettings, NameMap, Peft};
+//! use burn_peft::prelude::*;
 //!
 //! #[derive(Module, Debug)]
 //! struct Model {
@@ -32,9 +32,8 @@
 //!     up: LinearConfig::new(16, 64).init(&device),
 //!     down: LinearConfig::new(64, 16).init(&device),
 //! };
-//! let settings = LoraSettings::new().with_r(4).with_target_modules(["up"]);
-//! let names = NameMap::default();
-//! let model = base.clone().adapt("default", &settings, &names)?;
+//! let config = LoraConfig::new().with_r(4).with_target_modules(["up"]);
+//! let model = base.clone().adapt("default", &config, &[])?;
 //! assert_eq!(
 //!     model.trainable().to_string(),
 //!     "trainable params: 320 || all params: 2,448 || trainable%: 13.0719"
@@ -44,25 +43,34 @@
 //! // Train it, and write it for Python.
 //! # let parent = tempfile::tempdir().unwrap();
 //! # let path = parent.path().join("adapter");
-//! model.save_adapter("default", &settings, &names)?.write(&path)?;
+//! model.save_adapter("default", &config, &[])?.write(&path)?;
 //! let folder = AdapterFolder::read(&path)?;
-//! let model = base.load_adapter("default", &folder, &[names])?;
+//! let model = base.load_adapter("default", &folder, &[])?;
 //! let plain = model.merge_and_unload();
 //! assert!(plain.adapter_names().is_empty());
 //! # Ok::<(), burn_peft::Error>(())
 //! ```
 //!
+//! # Methods
+//!
+//! | method | configuration | adapts | merging |
+//! | --- | --- | --- | --- |
+//! | LoRA, rsLoRA, DoRA | [`LoraConfig`] | linear, embedding, convolution | into the weight |
+//! | IA³ | [`Ia3Config`] | linear, convolution | into the weight and the bias |
+//! | prompt tuning | [`PromptConfig`] | the input of the model | – |
+//!
 //! # Where to look
 //!
-//! | for | see |
+//! | you want to | see |
 //! | --- | --- |
-//! | adapting, loading, saving, switching, merging a model | [`Peft`] |
-//! | the calls in a model's `forward` | [`LinearAdapted`], [`EmbeddingAdapted`], [`Conv2dAdapted`] |
-//! | `adapter_config.json` | [`LoraSettings`], [`PromptSettings`] |
-//! | which layers, and their names in files | [`Targets`], [`NameMap`] |
-//! | the two files of a folder | [`AdapterFolder`] |
-//! | virtual tokens | [`SoftPrompt`] |
-//! | one layer by hand | [`LoraConfig`], [`Adapters`], [`LoraLinear`] |
+//! | adapt, load, save, switch or merge a model | [`Peft`] |
+//! | write the calls in a model's `forward` | [`ForwardAdapted`], [`unembed_adapted`] |
+//! | read `adapter_config.json` | [`PeftConfig`] |
+//! | know which layers are adapted | [`PeftConfig::targets`], [`targets`] |
+//! | give the modules their names in files | [`NameMap`] |
+//! | read or write the two files of a folder | [`AdapterFolder`] |
+//! | use virtual tokens | [`SoftPrompt`] |
+//! | adapt one layer without a model | [`LoraConfig::linear`], [`Adapters`], [`LoraLinear`] |
 //!
 //! Errors are values of [`Error`], and a model is never half loaded.
 //!
@@ -70,23 +78,35 @@
 //!
 //! `flex` (default), `ndarray`, `wgpu`, `cuda`: Burn's devices.
 
-pub mod config;
-pub mod error;
-pub mod folder;
-pub mod lora;
-pub mod model;
-pub mod names;
-pub mod prompt;
-pub mod target;
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub use config::{LoraSettings, PeftConfig, PromptSettings};
-pub use error::Error;
+mod adapters;
+mod error;
+pub mod folder;
+pub mod ia3;
+pub mod lora;
+mod methods;
+mod model;
+mod name_map;
+pub mod prelude;
+pub mod prompt;
+pub mod settings;
+pub mod targets;
+mod tuner;
+
+pub use adapters::{Adapters, ForwardAdapted, LayerAdapter};
+pub use error::{Cause, Error};
 pub use folder::AdapterFolder;
-pub use lora::{
-    Adapter, Adapters, Conv2dAdapted, EmbeddingAdapted, Initialization, LinearAdapted, LoraConfig,
-    LoraLinear,
-};
+pub use ia3::{Ia3Adapters, Ia3Config, Ia3Vector};
+pub use lora::{InitLoraWeights, LoraAdapters, LoraConfig, LoraFactors, LoraLinear};
+pub use methods::{PeftConfig, unembed_adapted};
 pub use model::{Peft, Trainable};
-pub use names::NameMap;
-pub use prompt::SoftPrompt;
-pub use target::{ModuleKind, Target, Targets};
+pub use name_map::NameMap;
+pub use prompt::{PromptConfig, SoftPrompt};
+pub use targets::{ModuleKind, Target};
+pub use tuner::AdapterPart;
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

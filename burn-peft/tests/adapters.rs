@@ -10,10 +10,7 @@ use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::nn::ForwardRecorded;
 use burn_ief::{Tape, mark_output};
-use burn_peft::{
-    Adapters, Conv2dAdapted, EmbeddingAdapted, Error, Initialization, LinearAdapted, LoraConfig,
-    LoraSettings, NameMap, Peft,
-};
+use burn_peft::{Error, ForwardAdapted, InitLoraWeights, LoraAdapters, LoraConfig, Peft};
 
 /// Every kind of layer that can carry an adapter.
 #[derive(Module, Debug)]
@@ -36,7 +33,9 @@ impl Net {
 
     /// Adapters on everything but the head, which trains.
     fn adapted(self, name: &str, config: &LoraConfig) -> Self {
-        let plain = config.clone().with_init(Initialization::Kaiming);
+        let plain = config
+            .clone()
+            .with_init_lora_weights(InitLoraWeights::Kaiming);
         let net = Self {
             table: plain.embedding(name, self.table).unwrap(),
             conv: plain.conv2d(name, self.conv).unwrap(),
@@ -112,7 +111,7 @@ fn largest<const D: usize>(x: Tensor<D>) -> f64 {
 }
 
 fn small() -> LoraConfig {
-    LoraConfig::new().with_rank(2)
+    LoraConfig::new().with_r(2)
 }
 
 /// Recorded rows against one backward pass per sample outside a recording.
@@ -156,7 +155,7 @@ fn rows_match_one_backward_per_sample() {
 fn rows_match_with_dora_and_rslora() {
     let device = Device::flex().autodiff();
     device.seed(2);
-    let config = small().with_dora(true).with_rslora(true);
+    let config = small().with_use_dora(true).with_use_rslora(true);
     let net = Net::plain(&device).adapted("default", &config);
     // Magnitudes of the table, the convolution and the linear layer.
     let columns = COLUMNS + 6 + 3 + 8;
@@ -172,7 +171,7 @@ fn rows_match_with_two_active_adapters() {
     device.seed(3);
     let net = Net::plain(&device)
         .adapted("one", &small())
-        .adapted("two", &small().with_rank(3))
+        .adapted("two", &small().with_r(3))
         .with_active_adapters(&[("one", 0.3), ("two", -0.7)])
         .unwrap();
     let factors = COLUMNS - (8 * 3 + 3);
@@ -183,7 +182,7 @@ fn rows_match_with_two_active_adapters() {
 fn the_layers_own_forward_composes_the_same_weight() {
     let device = Device::flex().autodiff();
     device.seed(4);
-    for config in [small(), small().with_dora(true)] {
+    for config in [small(), small().with_use_dora(true)] {
         let net = Net::plain(&device).adapted("default", &config);
         let (ids, _) = batch(&device);
         let table = net.table.forward(ids.clone()) - net.table.forward_adapted(ids);
@@ -201,7 +200,7 @@ fn the_layers_own_forward_composes_the_same_weight() {
 fn merging_and_unmerging_keep_the_output_and_the_weights() {
     let device = Device::flex().autodiff();
     device.seed(5);
-    for config in [small(), small().with_dora(true)] {
+    for config in [small(), small().with_use_dora(true)] {
         let plain = Net::plain(&device);
         let (ids, _) = batch(&device);
         let base = plain.forward(ids.clone());
@@ -214,7 +213,7 @@ fn merging_and_unmerging_keep_the_output_and_the_weights() {
         assert!(largest(adapted.clone() - base.clone()) > 1e-2);
 
         let merged = net.clone().merge_adapters();
-        assert!(Adapters::of(&merged.first.weight).unwrap().is_merged());
+        assert!(LoraAdapters::of(&merged.first.weight).unwrap().is_merged());
         assert!(largest(merged.forward(ids.clone()) - adapted.clone()) < 1e-5);
         // Merging twice changes nothing.
         let again = merged.clone().merge_adapters();
@@ -232,13 +231,13 @@ fn merging_and_unmerging_keep_the_output_and_the_weights() {
 
         let whole = merged.merge_and_unload();
         assert!(whole.adapter_names().is_empty());
-        assert!(Adapters::of(&whole.first.weight).is_none());
+        assert!(LoraAdapters::of(&whole.first.weight).is_none());
         assert!(largest(whole.forward(ids.clone()) - adapted.clone()) < 1e-5);
         let first = &whole.first.weight;
         assert!(!first.is_require_grad() && whole.head.weight.is_require_grad());
 
         let unloaded = net.unload();
-        assert!(Adapters::of(&unloaded.conv.weight).is_none());
+        assert!(LoraAdapters::of(&unloaded.conv.weight).is_none());
         assert!(largest(unloaded.forward(ids) - base) < 1e-6);
     }
 }
@@ -252,7 +251,7 @@ fn unmerging_gives_back_what_merging_took_out_of_range() {
         weight: layer.weight.map(|w| w.cast(DType::F16).detach()),
         ..layer
     };
-    let config = LoraConfig::new().with_rank(2).with_alpha(1e6);
+    let config = LoraConfig::new().with_r(2).with_lora_alpha(1e6);
     // B is 0 at first.
     let layer = config.linear("one", layer).unwrap().map(&mut Lift);
     let before = layer.weight.base().to_data();
@@ -278,7 +277,7 @@ fn adapters_switch_mix_and_leave() {
     let (one, two) = (update(&only("one")), update(&only("two")));
     assert!(largest(one.clone()) > 1e-2);
     // The one that came last is active, and it alone trains.
-    let factors = Adapters::of(&net.first.weight).unwrap();
+    let factors = LoraAdapters::of(&net.first.weight).unwrap();
     let trains = ["one", "two"].map(|name| factors.get(name).unwrap().a.is_require_grad());
     assert_eq!(trains, [false, true]);
     assert!(largest(update(&net) - two.clone()) < 1e-6);
@@ -302,12 +301,12 @@ fn adapters_switch_mix_and_leave() {
     let unknown = none.with_active_adapters(&[("three", 1.0)]).unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "there is no adapter `three`; the model carries none"
+        "there is no adapter `three`; the model has none"
     );
     let unknown = net.without_adapter("three").unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "there is no adapter `three`; the model carries `one`, `two`"
+        "there is no adapter `three`; the model has `one`, `two`"
     );
 }
 
@@ -325,7 +324,7 @@ fn records_keep_the_adapters_by_name() {
     assert_eq!(valid.adapter_names(), ["mine"]);
     let trained = valid.clone().train();
     assert!(!trained.first.weight.is_require_grad());
-    let adapters = Adapters::of(&trained.first.weight).unwrap();
+    let adapters = LoraAdapters::of(&trained.first.weight).unwrap();
     assert!(adapters.get("mine").unwrap().a.is_require_grad());
     let difference = trained.forward(ids.clone()).inner() - valid.forward(ids.inner());
     assert!(largest(difference) < 1e-6);
@@ -338,24 +337,29 @@ fn every_initialisation_but_the_random_one_keeps_the_output() {
     let x = Tensor::<2>::random([7, 12], Distribution::Normal(0.0, 1.0), &device);
     for dora in [false, true] {
         for init in [
-            Initialization::Kaiming,
-            Initialization::Gaussian,
-            Initialization::Random,
-            Initialization::Pissa,
-            Initialization::Olora,
-            Initialization::Orthogonal,
+            InitLoraWeights::Kaiming,
+            InitLoraWeights::Gaussian,
+            InitLoraWeights::Random,
+            InitLoraWeights::Pissa,
+            InitLoraWeights::Olora,
+            InitLoraWeights::Orthogonal,
         ] {
             let layer = LinearConfig::new(12, 10).init(&device);
             let before = layer.forward(x.clone());
-            let config = LoraConfig::new().with_rank(4).with_alpha(6.0);
-            let config = config.with_init(init).with_dora(dora);
+            let config = LoraConfig::new().with_r(4).with_lora_alpha(6.0);
+            let config = config
+                .with_init_lora_weights(init.clone())
+                .with_use_dora(dora);
             let layer = config.linear("default", layer).unwrap();
             let change = largest(layer.forward_adapted(x.clone()) - before);
             match init {
-                Initialization::Random => assert!(change > 1e-2, "{change}"),
+                InitLoraWeights::Random => assert!(change > 1e-2, "{change}"),
                 _ => assert!(change < 2e-5, "{init}: {change}"),
             }
-            let adapter = Adapters::of(&layer.weight).unwrap().get("default").unwrap();
+            let adapter = LoraAdapters::of(&layer.weight)
+                .unwrap()
+                .get("default")
+                .unwrap();
             assert!(largest(adapter.a.val()) > 1e-3, "{init}");
         }
     }
@@ -367,16 +371,22 @@ fn pissa_takes_the_principal_part_and_olora_an_orthogonal_one() {
     device.seed(9);
     let layer = || LinearConfig::new(6, 5).init(&device);
     let adapted = |init, layer| {
-        let config = LoraConfig::new().with_rank(5).with_alpha(5.0);
-        config.with_init(init).linear("default", layer).unwrap()
+        let config = LoraConfig::new().with_r(5).with_lora_alpha(5.0);
+        config
+            .with_init_lora_weights(init)
+            .linear("default", layer)
+            .unwrap()
     };
     // With the full rank nothing of the weight is left.
-    for init in [Initialization::Pissa, Initialization::Olora] {
-        let all = adapted(init, layer());
+    for init in [InitLoraWeights::Pissa, InitLoraWeights::Olora] {
+        let all = adapted(init.clone(), layer());
         assert!(largest(all.weight.base()) < 1e-5, "{init}");
     }
-    let all = adapted(Initialization::Olora, layer());
-    let b = Adapters::of(&all.weight).unwrap().get("default").unwrap();
+    let all = adapted(InitLoraWeights::Olora, layer());
+    let b = LoraAdapters::of(&all.weight)
+        .unwrap()
+        .get("default")
+        .unwrap();
     let b = b.b.val();
     let gram = b.clone().matmul(b.transpose());
     assert!(largest(gram - Tensor::<2>::eye(5, &device)) < 1e-5);
@@ -393,7 +403,7 @@ fn a_quantised_base_trains_its_adapter() {
     let packed = layer.clone().no_grad().quantize_weights(&mut quantizer);
     assert!(!packed.weight.base().dtype().is_float());
 
-    for config in [small(), small().with_dora(true)] {
+    for config in [small(), small().with_use_dora(true)] {
         let layer = config.linear("default", packed.clone()).unwrap();
         let x = Tensor::<2>::random([5, 32], Distribution::Default, &device);
         let close = layer.forward_adapted(x.clone()) - packed.forward(x.clone());
@@ -425,14 +435,20 @@ fn what_does_not_fit_is_refused_by_name() {
         assert_eq!(field, expected);
     };
     let linear = || LinearConfig::new(4, 6).init(&device);
-    let pissa = LoraConfig::new().with_init(Initialization::Pissa);
-    refused(pissa.linear("a", linear()).unwrap_err(), "rank");
-    refused(pissa.adapter(&linear().weight).unwrap_err(), "init");
-    let odd = LoraConfig::new().with_rank(3);
-    let odd = odd.with_init(Initialization::Orthogonal);
-    refused(odd.linear("a", linear()).unwrap_err(), "rank");
+    let pissa = LoraConfig::new().with_init_lora_weights(InitLoraWeights::Pissa);
+    refused(pissa.linear("a", linear()).unwrap_err(), "r");
+    refused(
+        pissa.adapter(&linear().weight).unwrap_err(),
+        "init_lora_weights",
+    );
+    let odd = LoraConfig::new().with_r(3);
+    let odd = odd.with_init_lora_weights(InitLoraWeights::Orthogonal);
+    refused(odd.linear("a", linear()).unwrap_err(), "r");
     let table = EmbeddingConfig::new(9, 6).init(&device);
-    refused(pissa.embedding("a", table).unwrap_err(), "init");
+    refused(
+        pissa.embedding("a", table).unwrap_err(),
+        "init_lora_weights",
+    );
     let grouped = Conv2dConfig::new([2, 2], [1, 1]).with_groups(2);
     refused(
         small().conv2d("a", grouped.init(&device)).unwrap_err(),
@@ -464,12 +480,12 @@ fn burns_own_adapters_come_and_go() {
     let expected = shaken.forward(ids.clone());
     let adapter = shaken.first.weight.adapter().unwrap().clone();
 
-    let config = small().with_alpha(6.0);
+    let config = small().with_lora_alpha(6.0);
     let ours = shaken.clone().adopt_burn_lora("mine", &config).unwrap();
     assert_eq!(ours.adapter_names(), ["mine"]);
     assert!(ours.first.weight.adapter().is_none());
     assert!(largest(ours.forward(ids.clone()) - expected.clone()) < 1e-5);
-    let a = &Adapters::of(&ours.first.weight)
+    let a = &LoraAdapters::of(&ours.first.weight)
         .unwrap()
         .get("mine")
         .unwrap()
@@ -478,14 +494,14 @@ fn burns_own_adapters_come_and_go() {
     assert!(a.is_require_grad() && !ours.first.weight.is_require_grad());
 
     let burns = ours.into_burn_lora().unwrap();
-    assert!(Adapters::of(&burns.first.weight).is_none());
+    assert!(LoraAdapters::of(&burns.first.weight).is_none());
     let again = burns.first.weight.adapter().unwrap();
     assert_eq!((again.a.id, again.scale), (adapter.a.id, 3.0));
     assert!(largest(burns.forward(ids) - expected) < 1e-5);
 
-    let rank = shaken.adopt_burn_lora("mine", &small().with_rank(3));
-    assert!(matches!(rank, Err(Error::Config { field: "rank", .. })));
-    let dora = small().with_dora(true);
+    let rank = shaken.adopt_burn_lora("mine", &small().with_r(3));
+    assert!(matches!(rank, Err(Error::Config { field: "r", .. })));
+    let dora = small().with_use_dora(true);
     let dora = Net::plain(&device).adapted("mine", &dora).into_burn_lora();
     assert!(matches!(
         dora,
@@ -578,13 +594,12 @@ fn a_field_may_be_named_like_the_slot() {
     let net = Outer {
         weight: Inner { peft, lora },
     };
-    let settings = LoraSettings::new().with_r(1).with_target_modules(["peft"]);
-    let names = NameMap::default();
-    let net = net.adapt("default", &settings, &names).unwrap();
+    let settings = LoraConfig::new().with_r(1).with_target_modules(["peft"]);
+    let net = net.adapt("default", &settings, &[]).unwrap();
     assert_eq!(net.adapter_names(), ["default"]);
     // A and B of rank 1; the layers themselves are frozen.
     assert_eq!(net.trainable().trainable, 3 + 3);
-    let folder = net.save_adapter("default", &settings, &names).unwrap();
+    let folder = net.save_adapter("default", &settings, &[]).unwrap();
     let keys: Vec<&str> = folder.tensors.keys().map(String::as_str).collect();
     let module = "base_model.model.weight.peft";
     let expected = ["lora_A", "lora_B"].map(|part| format!("{module}.{part}.weight"));
@@ -597,7 +612,7 @@ fn a_grouped_convolution_never_computes_something_else() {
     device.seed(14);
     // A walk over a model does not see groups.
     let config = Conv2dConfig::new([4, 4], [2, 2]).with_groups(2);
-    let settings = LoraSettings::new().with_r(2).with_target_modules(["conv"]);
+    let settings = LoraConfig::new().with_r(2).with_target_modules(["conv"]);
     #[derive(Module, Debug)]
     struct Grouped {
         conv: Conv2d,
@@ -608,9 +623,7 @@ fn a_grouped_convolution_never_computes_something_else() {
         head: LinearConfig::new(2, 1).init(&device),
     };
     let settings = settings.with_modules_to_save(["head"]);
-    let net = net
-        .adapt("default", &settings, &NameMap::default())
-        .unwrap();
+    let net = net.adapt("default", &settings, &[]).unwrap();
     let net = net.map(&mut Shake("default".into(), Vec::new()));
     let x = Tensor::<4>::random([5, 4, 3, 3], Distribution::Default, &device);
     let adapted = net.conv.forward_adapted(x.clone());

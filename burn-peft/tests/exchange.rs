@@ -5,11 +5,9 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
-use burn_peft::config::{Bias, InitLoraWeights};
-use burn_peft::{
-    AdapterFolder, Adapters, Conv2dAdapted, EmbeddingAdapted, Error, LinearAdapted, LoraSettings,
-    NameMap, Peft,
-};
+use burn_peft::InitLoraWeights;
+use burn_peft::settings::Bias;
+use burn_peft::{AdapterFolder, Error, ForwardAdapted, LoraAdapters, LoraConfig, NameMap, Peft};
 
 #[derive(Module, Debug)]
 struct Block {
@@ -54,9 +52,10 @@ impl Net {
 }
 
 fn names() -> NameMap {
-    NameMap::default()
+    NameMap::new()
         .with(r"^blocks\b", "encoder.layer")
-        .with(r"\.query$", ".self.query")
+        .and_then(|names| names.with(r"\.query$", ".self.query"))
+        .unwrap()
 }
 
 fn ids(device: &Device) -> Tensor<2, Int> {
@@ -82,8 +81,8 @@ impl ModuleMapper for Shake {
     }
 }
 
-fn settings() -> LoraSettings {
-    LoraSettings::new()
+fn settings() -> LoraConfig {
+    LoraConfig::new()
         .with_r(2)
         .with_target_modules(["self.query", "value"])
 }
@@ -101,19 +100,19 @@ fn targets_train_and_the_rest_is_frozen() {
     device.seed(1);
     let plain = Net::new(&device);
     let before = plain.forward(ids(&device));
-    let net = plain.adapt("default", &settings(), &names()).unwrap();
+    let net = plain.adapt("default", settings(), &[names()]).unwrap();
     assert!(largest(net.forward(ids(&device)) - before) < 1e-6);
     // Two layers, query and value, A and B of rank 2.
     let report = net.trainable();
     assert_eq!(report.trainable, 2 * 2 * (6 + 6) * 2);
-    assert!(Adapters::of(&net.blocks[1].value.weight).is_some());
-    assert!(Adapters::of(&net.classifier.weight).is_none());
+    assert!(LoraAdapters::of(&net.blocks[1].value.weight).is_some());
+    assert!(LoraAdapters::of(&net.classifier.weight).is_none());
 
     let settings = settings()
         .with_bias(Bias::LoraOnly)
         .with_modules_to_save(["classifier"]);
     let net = Net::new(&device)
-        .adapt("default", &settings, &names())
+        .adapt("default", &settings, &[names()])
         .unwrap();
     let head = 6 * 3 + 3;
     assert_eq!(net.trainable().trainable, 96 + 4 * 6 + head);
@@ -121,7 +120,7 @@ fn targets_train_and_the_rest_is_frozen() {
 
     let settings = settings.with_bias(Bias::All);
     let net = Net::new(&device)
-        .adapt("default", &settings, &names())
+        .adapt("default", &settings, &[names()])
         .unwrap();
     // Biases: conv 1, two norms, and those of the four targets and the head.
     assert_eq!(net.trainable().trainable, 96 + 4 * 6 + head + 1 + 2 * 6);
@@ -131,15 +130,15 @@ fn targets_train_and_the_rest_is_frozen() {
 fn every_kind_of_layer_goes_through_a_folder() {
     let device = Device::flex().autodiff();
     device.seed(2);
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(1)
         .with_target_modules(["words", "conv", "self.query"])
         .with_bias(Bias::All)
         .with_modules_to_save(["classifier", "norm"]);
     let base = Net::new(&device);
-    let net = base.clone().adapt("mine", &settings, &names()).unwrap();
+    let net = base.clone().adapt("mine", &settings, &[names()]).unwrap();
     let net = net.map(&mut Shake);
-    let folder = net.save_adapter("mine", &settings, &names()).unwrap();
+    let folder = net.save_adapter("mine", &settings, &[names()]).unwrap();
     assert_eq!(
         keys(&folder),
         [
@@ -180,7 +179,7 @@ fn every_kind_of_layer_goes_through_a_folder() {
     let expected = net.forward(ids(&device));
     assert!(largest(loaded.forward(ids(&device)) - expected) < 1e-6);
     // And out again.
-    let again = loaded.save_adapter("other", &settings, &names()).unwrap();
+    let again = loaded.save_adapter("other", &settings, &[names()]).unwrap();
     assert_eq!(again.tensors, folder.tensors);
     let updated = loaded.update_folder("other", &read, &[names()]).unwrap();
     assert_eq!(updated, read);
@@ -199,9 +198,9 @@ fn dora_and_pissa_folders_belong_to_the_same_base() {
         settings().with_init_lora_weights(InitLoraWeights::Pissa),
         settings().with_init_lora_weights(InitLoraWeights::Olora),
     ] {
-        let net = base.clone().adapt("mine", &settings, &names()).unwrap();
+        let net = base.clone().adapt("mine", &settings, &[names()]).unwrap();
         let net = net.map(&mut Shake);
-        let folder = net.save_adapter("mine", &settings, &names()).unwrap();
+        let folder = net.save_adapter("mine", &settings, &[names()]).unwrap();
         let loaded = base
             .clone()
             .load_adapter("mine", &folder, &[names()])
@@ -214,13 +213,13 @@ fn dora_and_pissa_folders_belong_to_the_same_base() {
 #[test]
 fn magnitudes_have_the_shapes_of_peft() {
     let device = Device::flex().autodiff();
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(1)
         .with_target_modules(["words", "conv", "blocks.0.value"])
         .with_use_dora(true);
     let net = Net::new(&device);
-    let net = net.adapt("mine", &settings, &NameMap::default()).unwrap();
-    let folder = net.save_adapter("mine", &settings, &NameMap::default());
+    let net = net.adapt("mine", &settings, &[]).unwrap();
+    let folder = net.save_adapter("mine", &settings, &[]);
     let folder = folder.unwrap();
     for (module, expected) in [
         ("words", [6].as_slice()),
@@ -235,7 +234,7 @@ fn magnitudes_have_the_shapes_of_peft() {
     let wrong = TensorData::from([1.0f32]);
     flat.tensors.insert(key.into(), wrong);
     let base = Net::new(&device);
-    let error = base.load_adapter("mine", &flat, &[NameMap::default()]);
+    let error = base.load_adapter("mine", &flat, &[]);
     let Error::Shape { key: found, .. } = error.unwrap_err() else {
         panic!("another error");
     };
@@ -247,13 +246,13 @@ fn a_second_adapter_comes_beside_the_first() {
     let device = Device::flex().autodiff();
     device.seed(4);
     let base = Net::new(&device);
-    let one = base.clone().adapt("one", &settings(), &names()).unwrap();
+    let one = base.clone().adapt("one", settings(), &[names()]).unwrap();
     let one = one.map(&mut Shake);
     let first = one.forward(ids(&device));
-    let folder = one.save_adapter("one", &settings(), &names()).unwrap();
+    let folder = one.save_adapter("one", settings(), &[names()]).unwrap();
 
-    let only_value = LoraSettings::new().with_r(3).with_target_modules(["value"]);
-    let both = one.adapt("two", &only_value, &names()).unwrap();
+    let only_value = LoraConfig::new().with_r(3).with_target_modules(["value"]);
+    let both = one.adapt("two", &only_value, &[names()]).unwrap();
     assert_eq!(both.adapter_names(), ["one", "two"]);
     // The new one is active alone, in layers that it does not adapt as well.
     let plain = base.forward(ids(&device));
@@ -270,8 +269,8 @@ fn a_second_adapter_comes_beside_the_first() {
 fn the_naming_that_knows_every_key_is_used() {
     let device = Device::flex().autodiff();
     let base = Net::new(&device);
-    let net = base.clone().adapt("a", &settings(), &names()).unwrap();
-    let folder = net.save_adapter("a", &settings(), &names()).unwrap();
+    let net = base.clone().adapt("a", settings(), &[names()]).unwrap();
+    let folder = net.save_adapter("a", settings(), &[names()]).unwrap();
     let schemes = [NameMap::default(), names()];
     assert!(base.clone().load_adapter("a", &folder, &schemes).is_ok());
     let error = base.load_adapter("a", &folder, &[]).unwrap_err();
@@ -290,8 +289,8 @@ fn folders_that_do_not_fit_are_refused() {
     let device = Device::flex().autodiff();
     let base = Net::new(&device);
     let settings = settings().with_modules_to_save(["classifier"]);
-    let net = base.clone().adapt("a", &settings, &names()).unwrap();
-    let folder = net.save_adapter("a", &settings, &names()).unwrap();
+    let net = base.clone().adapt("a", &settings, &[names()]).unwrap();
+    let folder = net.save_adapter("a", &settings, &[names()]).unwrap();
     let load = |folder: &AdapterFolder| {
         let loaded = base.clone().load_adapter("a", folder, &[names()]);
         loaded.unwrap_err().to_string()
@@ -332,13 +331,13 @@ fn folders_that_do_not_fit_are_refused() {
     }
     assert!(load(&more).contains("classifier2"));
 
-    let unknown = net.save_adapter("b", &settings, &names()).unwrap_err();
+    let unknown = net.save_adapter("b", &settings, &[names()]).unwrap_err();
     assert_eq!(
         unknown.to_string(),
-        "there is no adapter `b`; the model carries `a`"
+        "there is no adapter `b`; the model has `a`"
     );
-    let nothing = LoraSettings::new().with_target_modules(["quer"]);
-    let error = base.adapt("a", &nothing, &names()).unwrap_err();
+    let nothing = LoraConfig::new().with_target_modules(["quer"]);
+    let error = base.adapt("a", &nothing, &[names()]).unwrap_err();
     assert!(error.to_string().ends_with("near names: query"), "{error}");
 }
 
@@ -347,8 +346,8 @@ fn loaded_values_take_the_precision_of_their_parameters() {
     let device = Device::flex().autodiff();
     let base = Net::new(&device);
     let settings = settings().with_modules_to_save(["classifier"]);
-    let net = base.clone().adapt("a", &settings, &names()).unwrap();
-    let folder = net.save_adapter("a", &settings, &names()).unwrap();
+    let net = base.clone().adapt("a", &settings, &[names()]).unwrap();
+    let folder = net.save_adapter("a", &settings, &[names()]).unwrap();
     let mut half = base;
     let cast = |weight: Tensor<2>| weight.detach().cast(DType::BF16);
     half.classifier.weight = half.classifier.weight.map(cast);

@@ -7,9 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
-use burn_peft::config::{Bias, LoraSettings, Modules, PeftConfig, PromptSettings, TaskType};
-use burn_peft::folder::{AdapterKey, LoraPart};
-use burn_peft::{AdapterFolder, Error, ModuleKind, Targets};
+use burn_peft::folder::AdapterKey;
+use burn_peft::settings::{Bias, Modules, TaskType};
+use burn_peft::{
+    AdapterFolder, AdapterPart, Error, LoraConfig, ModuleKind, PeftConfig, PromptConfig,
+};
 use serde_json::Value;
 
 const CONFIG: &str = "adapter_config.json";
@@ -29,7 +31,7 @@ fn folders() -> Vec<PathBuf> {
     let models = children(&fixtures()).into_iter();
     let mut folders: Vec<_> = models.flat_map(|model| children(&model)).collect();
     folders.sort();
-    assert_eq!(folders.len(), 21);
+    assert_eq!(folders.len(), 24);
     folders
 }
 
@@ -37,11 +39,11 @@ fn open(name: &str) -> AdapterFolder {
     AdapterFolder::read(fixtures().join(name)).unwrap()
 }
 
-fn value(path: &Path) -> Value {
+fn value_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn lora(config: &PeftConfig) -> &LoraSettings {
+fn lora(config: &PeftConfig) -> &LoraConfig {
     match config {
         PeftConfig::Lora(settings) => settings,
         other => panic!("{other:?}"),
@@ -81,7 +83,7 @@ fn every_folder_survives_reading_and_writing() {
 fn every_key_is_understood_and_can_be_named_again() {
     for path in folders() {
         let folder = AdapterFolder::read(&path).unwrap();
-        let adapted = folder.lora_modules().unwrap();
+        let adapted = folder.adapted_modules().unwrap();
         let names = folder.tensors.keys();
         for ((key, _), name) in folder.entries().unwrap().iter().zip(names) {
             if matches!(key, AdapterKey::Original { .. }) {
@@ -91,7 +93,7 @@ fn every_key_is_understood_and_can_be_named_again() {
             // PEFT has some parameters twice, by their place in its wrapper too.
             let name = name.replace(".modules_to_save.default", "");
             let name = name.replace(".modules_to_save", "");
-            assert_eq!(key.name_beside(&folder.config, &adapted), name);
+            assert_eq!(key.name_in(&folder.config, &adapted), name);
         }
     }
 }
@@ -102,12 +104,13 @@ fn census(name: &str) -> BTreeMap<&'static str, usize> {
     let mut census = BTreeMap::new();
     for (key, _) in folder.entries().unwrap() {
         let kind = match key {
-            AdapterKey::Lora { part, .. } => part.suffix(),
+            AdapterKey::Adapter { part, .. } => part.suffix(),
             AdapterKey::Saved { .. } => "saved",
             AdapterKey::Bias { .. } => "bias",
             AdapterKey::Base { .. } => "base",
             AdapterKey::Original { .. } => "original",
-            AdapterKey::PromptEmbeddings => "prompt",
+            AdapterKey::Model => "prompt",
+            _ => "other",
         };
         *census.entry(kind).or_default() += 1;
     }
@@ -182,8 +185,8 @@ fn what_the_folders_hold() {
     let magnitudes = magnitudes.iter().filter(|(key, _)| {
         matches!(
             key,
-            AdapterKey::Lora {
-                part: LoraPart::Magnitude,
+            AdapterKey::Adapter {
+                part: AdapterPart::LORA_MAGNITUDE,
                 ..
             }
         )
@@ -203,17 +206,17 @@ fn what_the_folders_hold() {
 fn targets_agree_with_the_tensors() {
     for path in folders() {
         let folder = AdapterFolder::read(&path).unwrap();
-        let PeftConfig::Lora(settings) = &folder.config else {
+        if matches!(folder.config, PeftConfig::PromptTuning(_)) {
             continue;
-        };
-        let adapted = folder.lora_modules().unwrap();
+        }
+        let adapted = folder.adapted_modules().unwrap();
         let others = ["classifier", "norm", "pooler.dense"].map(str::to_string);
         let modules: Vec<_> = adapted
             .iter()
             .chain(&others)
             .map(|name| (name.clone(), ModuleKind::Linear))
             .collect();
-        let targets = Targets::resolve(settings, &modules).unwrap();
+        let targets = folder.config.targets(&modules).unwrap();
         let targets: BTreeSet<_> = targets.into_iter().map(|target| target.module).collect();
         assert_eq!(targets, adapted, "{}", path.display());
     }
@@ -238,10 +241,53 @@ fn a_changed_configuration_is_written_over_the_old_one() {
     assert_eq!(AdapterFolder::read(&path).unwrap(), folder);
     assert_eq!(fs::read_to_string(path.join("README.md")).unwrap(), "mine");
     assert_eq!(fs::read_dir(&path).unwrap().count(), 3);
-    let mut expected = value(&fixtures().join("bert/lora").join(CONFIG));
+    let mut expected = value_of(&fixtures().join("bert/lora").join(CONFIG));
     expected["lora_alpha"] = 4.5.into();
     expected["base_model_name_or_path"] = "größer".into();
-    assert_eq!(value(&path.join(CONFIG)), expected);
+    assert_eq!(value_of(&path.join(CONFIG)), expected);
+}
+
+/// Values that Burn's layers cannot run with are found when a folder is read, with their place.
+#[test]
+fn values_out_of_range_are_refused_with_field_and_file() {
+    for (folder, field, value) in [
+        ("vit/lora", "lora_dropout", 1.0),
+        ("bert/dora", "lora_dropout", 1.0),
+        ("llama/lora", "lora_dropout", -0.5),
+        ("bert/rslora", "lora_alpha", 0.0),
+        ("llama/lora", "lora_alpha", -8.0),
+    ] {
+        let mut config = value_of(&fixtures().join(folder).join(CONFIG));
+        config[field] = value.into();
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path();
+        fs::write(path.join(CONFIG), config.to_string()).unwrap();
+        let weights = fixtures().join(folder).join(WEIGHTS);
+        fs::copy(weights, path.join(WEIGHTS)).unwrap();
+        let error = AdapterFolder::read(path).unwrap_err();
+        let text = error.to_string();
+        for part in [CONFIG, field, "expected"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let Error::InFile { file, source } = error else {
+            panic!("{text}");
+        };
+        assert_eq!(file, path.join(CONFIG));
+        assert!(matches!(*source, Error::Config { field: named, .. } if named == field));
+        // The same range holds for a configuration that is made here.
+        let mut folder = open(folder);
+        let PeftConfig::Lora(config) = &mut folder.config else {
+            panic!("no LoRA");
+        };
+        if field == "lora_dropout" {
+            config.lora_dropout = value;
+        } else {
+            config.lora_alpha = value;
+        }
+        assert!(
+            matches!(folder.check(), Err(Error::Config { field: named, .. }) if named == field)
+        );
+    }
 }
 
 #[test]
@@ -369,10 +415,7 @@ fn older_and_wider_keys_are_read() {
     let mut dora = open("bert/dora");
     let renamed = dora.tensors.into_iter().map(|(key, data)| {
         let old = key.ends_with("lora_magnitude_vector");
-        let key = match old {
-            true => format!("{key}.weight"),
-            false => key,
-        };
+        let key = if old { format!("{key}.weight") } else { key };
         (key, data)
     });
     dora.tensors = renamed.collect();
@@ -401,7 +444,7 @@ fn older_and_wider_keys_are_read() {
     let (config, weights) = folder.to_bytes().unwrap();
     let read = AdapterFolder::parse(config.as_bytes(), &weights).unwrap();
     assert_eq!(read.tensors, folder.tensors);
-    assert_eq!(read.lora_modules().unwrap().len(), 6);
+    assert_eq!(read.adapted_modules().unwrap().len(), 6);
     let biases = read.entries().unwrap().into_iter();
     let biases = biases.filter(|(key, _)| matches!(key, AdapterKey::Bias { .. }));
     assert_eq!(biases.count(), 2);
@@ -447,7 +490,7 @@ fn half_precision_survives() {
 
 #[test]
 fn adapters_made_here_are_read_again() {
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(2)
         .with_lora_alpha(3.0)
         .with_target_modules(Modules::pattern(r".*\.q"))
@@ -464,7 +507,7 @@ fn adapters_made_here_are_read_again() {
     };
     let table = TensorData::ones::<f32, _>([3, 6]);
     let prompt = AdapterFolder {
-        config: PromptSettings::new(3).with_token_dim(6).into(),
+        config: PromptConfig::new(3).with_token_dim(6).into(),
         tensors: [("prompt_embeddings".to_string(), table)].into(),
     };
     for folder in [lora, prompt] {

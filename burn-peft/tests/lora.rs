@@ -7,9 +7,9 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{DType, Device, Distribution, Int, Tensor};
+use burn_ief::LabelDraw;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::ForwardRecorded;
-use burn_ief::{IefConfig, LabelDraw, SfConfig, Tape, mark_loss, mark_output};
+use burn_ief::prelude::*;
 use burn_peft::{LoraConfig, LoraLinear};
 
 /// Two adapted layers over a sequence, the second without a base bias and used twice.
@@ -106,7 +106,7 @@ fn rows_match_one_backward_per_sample() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(1);
-    let net = Net::new(&LoraConfig::new().with_rank(2), &device);
+    let net = Net::new(&LoraConfig::new().with_r(2), &device);
     compare(&net, FACTORS, &device);
 }
 
@@ -115,7 +115,7 @@ fn rows_match_under_gradient_checkpointing() {
     let _turn = alone();
     let device = Device::flex().autodiff().gradient_checkpointing();
     device.seed(2);
-    let net = Net::new(&LoraConfig::new().with_rank(2), &device);
+    let net = Net::new(&LoraConfig::new().with_r(2), &device);
     compare(&net, FACTORS, &device);
 }
 
@@ -124,7 +124,7 @@ fn rows_match_with_trainable_base_parameters_or_a_frozen_factor() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(3);
-    let net = Net::new(&LoraConfig::new().with_rank(2), &device);
+    let net = Net::new(&LoraConfig::new().with_r(2), &device);
 
     let biased = ParamGroup::from_path("first.base.bias");
     let lora_only = net.clone().set_require_grad_group(biased, true);
@@ -147,7 +147,7 @@ fn a_recording_does_not_change_the_output() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(4);
-    let net = Net::new(&LoraConfig::new().with_rank(2), &device);
+    let net = Net::new(&LoraConfig::new().with_r(2), &device);
     let (x, _) = batch(&device);
     let plain = net.forward(x.clone());
     let tape = Tape::start();
@@ -164,7 +164,7 @@ fn a_new_adapter_changes_nothing_and_a_merged_one_computes_the_same() {
     let base = LinearConfig::new(6, 5).init(&device);
     let x = Tensor::<3>::random([3, 4, 6], Distribution::Normal(0.0, 1.0), &device);
     let before = base.forward(x.clone());
-    let config = LoraConfig::new().with_rank(3).with_alpha(6.0);
+    let config = LoraConfig::new().with_r(3).with_lora_alpha(6.0);
     let adapted = config.init(base.clone());
     assert!(largest(adapted.forward(x.clone()) - before.clone()) < 1e-6);
     // Kaiming: uniform within ±1/√6, and not degenerate.
@@ -194,14 +194,15 @@ fn a_new_adapter_changes_nothing_and_a_merged_one_computes_the_same() {
 fn a_disabled_adapter_is_reported_as_unused() {
     let _turn = alone();
     let device = Device::flex().autodiff();
-    let mut net = Net::new(&LoraConfig::new().with_rank(2), &device);
+    let mut net = Net::new(&LoraConfig::new().with_r(2), &device);
     net.first.enabled = false;
     let (x, y) = batch(&device);
-    let ief = IefConfig::new().build();
-    let tape = ief.start();
+    let mut optim = IefConfig::new().init(&net);
+    let tape = optim.start();
     let loss = cross_entropy(mark_output(net.forward(x)), y);
-    let step = ief.step(tape, loss.backward(), &net).unwrap();
-    assert_eq!(step.report.unused, ["first.adapter.a", "first.adapter.b"]);
+    let step = optim.step_with_report(0.5, net, tape, loss.backward());
+    let (_, report) = step.unwrap();
+    assert_eq!(report.unused, ["first.adapter.a", "first.adapter.b"]);
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn dropout_drops_the_adapters_input_alone() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(6);
-    let config = LoraConfig::new().with_rank(2).with_dropout(0.5);
+    let config = LoraConfig::new().with_r(2).with_lora_dropout(0.5);
     let layer = config.init(LinearConfig::new(6, 5).init(&device));
     let x = Tensor::<2>::random([400, 6], Distribution::Normal(0.0, 1.0), &device);
     // B is zero: whatever is dropped, the base's output stays.
@@ -227,7 +228,7 @@ fn copies_with_drawn_labels_share_the_mask() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(7);
-    let config = LoraConfig::new().with_rank(2).with_dropout(0.5);
+    let config = LoraConfig::new().with_r(2).with_lora_dropout(0.5);
     let net = Net::new(&config, &device);
     let (x, y) = batch(&device);
     let tape = Tape::with_drawn_labels(LabelDraw::sample(1, 3, 0));
@@ -246,12 +247,11 @@ fn rows_of_drawn_labels_are_the_batchs_where_the_labels_agree() {
     let _turn = alone();
     let device = Device::flex().autodiff();
     device.seed(8);
-    let net = Net::new(&LoraConfig::new().with_rank(2), &device);
+    let net = Net::new(&LoraConfig::new().with_r(2), &device);
     let (x, y) = batch(&device);
-    let sf = SfConfig::new().build();
     let mut agreed = [false; 2];
     for step in 0..3 {
-        let tape = sf.start_at(step);
+        let tape = Tape::with_drawn_labels(LabelDraw::sample(1, 0, step));
         let logits = mark_output(net.forward(burn_ief::expand_input(x.clone())));
         let grads = mark_loss(cross_entropy(logits, y.clone())).backward();
         let recorded = RecordedBatch::collect(tape, grads, &net, None).unwrap();
@@ -279,7 +279,7 @@ fn a_half_precision_base_takes_adapters_in_f32() {
     let device = Device::flex().autodiff();
     device.seed(9);
     let layer = LoraConfig::new()
-        .with_rank(2)
+        .with_r(2)
         .init(LinearConfig::new(6, 5).init(&device))
         .map(&mut Shake);
     let half = Linear {

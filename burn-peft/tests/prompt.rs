@@ -6,11 +6,11 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use burn_ief::Tape;
 use burn_ief::jacobian::Jacobian;
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::config::TaskType;
-use burn_peft::{AdapterFolder, Error, LoraSettings, PromptSettings, SoftPrompt};
+use burn_peft::settings::TaskType;
+use burn_peft::{AdapterFolder, Error, LoraConfig, PromptConfig, SoftPrompt};
 
-fn settings() -> PromptSettings {
-    PromptSettings::new(4).with_token_dim(3)
+fn settings() -> PromptConfig {
+    PromptConfig::new(4).with_token_dim(3)
 }
 
 fn rows(prompt: &SoftPrompt) -> Vec<f32> {
@@ -39,7 +39,7 @@ fn vocabulary_rows_are_drawn_once_each() {
 fn random_tokens_are_standard_normal() {
     let device = Device::flex().autodiff();
     device.seed(4);
-    let settings = PromptSettings::new(100).with_token_dim(100);
+    let settings = PromptConfig::new(100).with_token_dim(100);
     let values = rows(&SoftPrompt::random(&settings, &device).unwrap());
     let mean = |values: &mut dyn Iterator<Item = f32>| values.sum::<f32>() / 1e4;
     assert!(mean(&mut values.iter().copied()).abs() < 0.05);
@@ -147,10 +147,10 @@ fn what_does_not_fit_is_refused() {
         Error::Config { field, .. } => field,
         other => panic!("{other}"),
     };
-    let narrow = PromptSettings::new(4).with_token_dim(2);
-    let many = PromptSettings::new(7).with_token_dim(3);
-    let no_width = PromptSettings::new(4);
-    let from_text = |settings: &PromptSettings, ids: &[usize]| {
+    let narrow = PromptConfig::new(4).with_token_dim(2);
+    let many = PromptConfig::new(7).with_token_dim(3);
+    let no_width = PromptConfig::new(4);
+    let from_text = |settings: &PromptConfig, ids: &[usize]| {
         field(SoftPrompt::from_text(
             settings,
             table(&device),
@@ -164,7 +164,7 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(field(SoftPrompt::random(&no_width, &device)), "token_dim");
     let drawn = SoftPrompt::from_vocabulary(&many, table(&device), &device);
     assert_eq!(field(drawn), "num_virtual_tokens");
-    let none = PromptSettings::new(0).with_token_dim(3);
+    let none = PromptConfig::new(0).with_token_dim(3);
     assert_eq!(
         field(SoftPrompt::random(&none, &device)),
         "num_virtual_tokens"
@@ -173,7 +173,7 @@ fn what_does_not_fit_is_refused() {
     let prompt = SoftPrompt::random(&settings(), &device).unwrap();
     assert!(matches!(prompt.to_folder(&many), Err(Error::Shape { .. })));
     let lora = AdapterFolder {
-        config: LoraSettings::new().into(),
+        config: LoraConfig::new().into(),
         tensors: Default::default(),
     };
     assert!(SoftPrompt::from_folder(&lora, &device).is_err());

@@ -9,8 +9,8 @@ use faer::traits::math_utils::one;
 use faer::{Accum, MatMut, Par};
 use rayon::prelude::*;
 
-use super::factor::{straight, view};
-use super::sum::SHARE;
+use super::SHARE;
+use super::block::{straight, view};
 
 /// See [`transposed_product`](super::transposed_product).
 pub(super) fn product<E: Element + Pod + RealField>(a: &FlexTensor, b: &FlexTensor) -> FlexTensor {

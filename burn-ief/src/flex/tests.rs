@@ -1,9 +1,8 @@
 //! Products against Burn's own in f64.
 
-use super::block::{NARROWEST, SHALLOW, TURNED};
-use super::factor::size;
-use super::sum::{HEIGHT, SHARE};
+use super::block::{NARROWEST, SHALLOW, TURNED, size};
 use super::*;
+use super::{HEIGHT, SHARE};
 use burn::tensor::{Device, Distribution};
 use proptest::prelude::*;
 

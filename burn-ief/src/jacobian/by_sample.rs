@@ -5,13 +5,12 @@ use burn::module::{Module, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
-use super::outputs::Outputs;
-use super::recorded_batch::assemble;
-use super::rest::Rest;
+use super::outputs::{Outputs, OutputsBySample};
+use super::recorded_batch::{Rest, assemble};
 use super::{Block, GramPrecision, Jacobian, Part, RecordedBatch};
 use crate::error::Error;
 use crate::params::{self, Direction, ParamInfo};
-use crate::record::{LossScale, Tape};
+use crate::record::{LabelDraw, LossScale, Tape};
 use crate::rows::Rows;
 
 impl Jacobian {
@@ -54,7 +53,8 @@ impl Jacobian {
 }
 
 impl RecordedBatch {
-    /// A batch from one forward and backward pass per sample, inside a recording of that sample.
+    /// A batch from one forward and backward pass per sample (and per copy with drawn labels), inside a
+    /// recording of that sample.
     ///
     /// Unlike [`collect`](Self::collect), it takes plain gradients as rows, so the calls of the
     /// module need not be recorded. `loss` returns the loss of sample n alone. Parameters outside the
@@ -62,6 +62,7 @@ impl RecordedBatch {
     pub(crate) fn by_sample<M: Module>(
         module: &M,
         group: Option<&ParamGroup>,
+        labels: Option<LabelDraw>,
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<Self, Error> {
@@ -72,42 +73,61 @@ impl RecordedBatch {
             .filter(|param| params.iter().all(|inside| inside.id != param.id))
             .cloned()
             .collect();
+        let copies = labels.as_ref().map_or(0, LabelDraw::copies);
         let mut rows = RowsBySample::new(&params)?;
         let mut rest = Direction::default();
         let mut norms = Vec::with_capacity(samples);
-        for n in 0..samples {
-            let tape = Tape::start().with_loss_scale(LossScale::Sum);
-            let grads = loss(module, n).backward();
-            let recording = tape.finish_sample(&grads)?;
-            let grads = GradientsParams::from_grads(grads, module);
-            let mut direction = Direction::from_gradients(&all, &grads)?;
-            // Calls that are recorded all the same keep their gradients in the recording.
-            rows.part(1, assemble(recording.uses))
-                .add_t_matvec(&[1.0], &mut direction);
-            rows.push(&direction);
-            for param in &others {
-                if let Some(share) = direction.remove(param.id) {
-                    rest.add(param.id, share / samples as f64);
+        let mut matches = vec![false; copies * samples];
+        for copy in 0..=copies {
+            for n in 0..samples {
+                let tape = Tape::of_sample(labels.as_ref(), n, copy);
+                let grads = loss(module, n).backward();
+                let recording = tape.finish_sample(&grads)?;
+                let grads = GradientsParams::from_grads(grads, module);
+                let mut direction = Direction::from_gradients(&all, &grads)?;
+                // Calls that are recorded all the same keep their gradients in the recording.
+                let recorded = rows.part(1, assemble(recording.uses));
+                recorded.add_t_matvec(&[1.0], &mut direction);
+                rows.push(&direction);
+                if copy > 0 {
+                    continue;
                 }
-            }
-            match Outputs::new(recording.outputs, 1, 0).norms() {
-                Ok(norm) => norms.extend(norm),
-                Err(Error::NoOutput) => {}
-                Err(Error::NonFinite { what, .. }) => {
-                    return Err(Error::NonFinite {
-                        what,
-                        samples: vec![n],
-                    });
+                for param in &others {
+                    if let Some(share) = direction.remove(param.id) {
+                        rest.add(param.id, share / samples as f64);
+                    }
                 }
-                Err(error) => return Err(error),
+                let outputs = Outputs::new(recording.outputs, 1, copies);
+                match outputs.norms() {
+                    Ok(norm) => norms.extend(norm),
+                    Err(Error::NoOutput) => {}
+                    Err(Error::NonFinite { what, .. }) => {
+                        return Err(Error::NonFinite {
+                            what,
+                            samples: vec![n],
+                        });
+                    }
+                    Err(error) => return Err(error),
+                }
+                if let Some(LabelDraw::Sample { count, .. }) = &labels {
+                    for (k, same) in outputs.matches(*count)?.into_iter().enumerate() {
+                        matches[k * samples + n] = same;
+                    }
+                }
             }
         }
-        let norms = (norms.len() == samples).then_some(norms);
+        if norms.len() != samples && labels.is_some() {
+            return Err(Error::NoOutput);
+        }
+        let facts = OutputsBySample {
+            norms: (norms.len() == samples).then_some(norms),
+            matches: labels.is_some().then_some(matches),
+        };
         Ok(Self {
-            jacobian: rows.finish(params.clone(), samples),
+            jacobian: rows.finish(params.clone(), samples * (1 + copies)),
             samples,
-            labels: None,
-            outputs: Outputs::of_norms(norms, samples),
+            labels,
+            outputs: Outputs::by_sample(facts, samples, copies),
             rest: Rest {
                 params: others,
                 gradients: rest,

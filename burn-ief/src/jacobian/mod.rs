@@ -4,24 +4,23 @@
 //! divided by the batch size) with respect to the P entries of all trainable parameters. J is never
 //! formed. Every product is computed from the form in which the layers recorded their rows.
 
-mod block;
 mod by_sample;
-mod gram;
 mod outputs;
+mod part;
 mod recorded_batch;
-mod rest;
 mod validate;
 
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::error::Error;
+use crate::linalg::Symmetric;
 use crate::params::{Direction, ParamInfo};
 
-pub(crate) use block::Block;
-pub use gram::GramPrecision;
+pub use part::GramPrecision;
+pub(crate) use part::{Block, Part, to_host};
 pub use recorded_batch::RecordedBatch;
-pub(crate) use rest::Rest;
+pub(crate) use recorded_batch::Rest;
 pub use validate::{ValidatedParameter, ValidationReport, validate};
 
 /// The per-sample Jacobian J `[M, P]` of a recorded batch, in sum form.
@@ -56,17 +55,6 @@ pub struct Jacobian {
     params: Vec<ParamInfo>,
     pub(crate) parts: Vec<Part>,
     precision: GramPrecision,
-}
-
-/// The rows of one recording.
-#[derive(Debug, Clone)]
-pub(crate) struct Part {
-    samples: usize,
-    /// The stored rows contain the loss scale. Multiplying by this factor removes it.
-    pub(crate) scale: f64,
-    pub(crate) blocks: Vec<Block>,
-    device: Device,
-    dtype: DType,
 }
 
 impl Jacobian {
@@ -292,81 +280,96 @@ impl Jacobian {
     }
 }
 
-impl Part {
-    fn to_device(self, device: &Device) -> Self {
-        if self.device == *device {
-            return self;
-        }
-        Self {
-            blocks: self
-                .blocks
-                .into_iter()
-                .map(|b| b.to_device(device))
-                .collect(),
-            device: device.clone(),
-            ..self
-        }
+impl Jacobian {
+    /// Inner products of the samples' gradients, K = J Jᵀ `[M, M]`, read to the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
+    pub fn gram(&self) -> Result<Symmetric, Error> {
+        gram(self)
     }
 
-    fn narrow(&self, start: usize, count: usize) -> Self {
-        Self {
-            samples: count,
-            blocks: self.blocks.iter().map(|b| b.narrow(start, count)).collect(),
-            ..self.clone()
+    /// Inner products with the rows of another Jacobian, J J'ᵀ `[M][M']`, on the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if the two have columns for different parameters.
+    pub fn cross_gram(&self, other: &Self) -> Result<Vec<Vec<f64>>, Error> {
+        self.same_params(other)?;
+        Ok(cross(self, other))
+    }
+
+    /// Machine epsilon of the precision in which [`gram`](Self::gram) is accumulated.
+    pub fn gram_epsilon(&self) -> f64 {
+        let rows = self.samples();
+        let wide = |part: &Part| self.precision.dtype(part, rows) == DType::F64;
+        if self.parts.iter().all(wide) {
+            f64::EPSILON
+        } else {
+            f64::from(f32::EPSILON)
         }
     }
+}
 
-    /// The coefficients on the device, multiplied by `scale`.
-    fn coefficients(&self, c: &[f64]) -> Tensor<1> {
-        let scaled: Vec<f64> = c.iter().map(|c| c * self.scale).collect();
-        let data = TensorData::new(scaled, [c.len()]);
-        Tensor::from_data(data, (&self.device, self.dtype))
+fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
+    let size = jacobian.samples();
+    let values = match jacobian.parts.as_slice() {
+        [part] => part.gram(jacobian.precision, size),
+        _ => stacked(jacobian, size),
+    };
+    let gram = Symmetric::new(size, values);
+    let bad: Vec<usize> = (0..size).filter(|&n| !gram.get(n, n).is_finite()).collect();
+    if bad.is_empty() {
+        Ok(gram)
+    } else {
+        Err(Error::NonFinite {
+            what: "per-sample gradients",
+            samples: bad,
+        })
     }
+}
 
-    fn matvec(&self, direction: &Direction) -> Vec<f64> {
-        let mut sum: Option<Tensor<1>> = None;
-        for block in &self.blocks {
-            for share in block.matvec(direction) {
-                sum = Some(match sum {
-                    Some(sum) => sum + share,
-                    None => share,
-                });
+/// The lower triangle over all recordings.
+fn stacked(jacobian: &Jacobian, size: usize) -> Vec<f64> {
+    let mut values = vec![0.0; size * size];
+    let mut row = 0;
+    for (i, part) in jacobian.parts.iter().enumerate() {
+        let mut column = 0;
+        for other in &jacobian.parts[..i] {
+            let cross = part.cross(other, jacobian.precision, size);
+            for (a, line) in cross.chunks(other.samples.max(1)).enumerate() {
+                for (b, value) in line.iter().enumerate() {
+                    values[(row + a) * size + column + b] = *value;
+                }
+            }
+            column += other.samples;
+        }
+        let own = part.gram(jacobian.precision, size);
+        for a in 0..part.samples {
+            for b in 0..=a {
+                values[(row + a) * size + row + b] = own[a * part.samples + b];
             }
         }
-        match sum {
-            Some(sum) => to_host(sum).into_iter().map(|x| x * self.scale).collect(),
-            None => vec![0.0; self.samples],
-        }
+        row += part.samples;
     }
-
-    fn add_t_matvec(&self, c: &[f64], direction: &mut Direction) {
-        for block in &self.blocks {
-            self.add_block(block, c, direction);
-        }
-    }
-
-    fn add_block(&self, block: &Block, c: &[f64], direction: &mut Direction) {
-        block.add_t_matvec(self.coefficients(c), direction);
-    }
+    values
 }
 
-/// Read a tensor to the host as f64.
-pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
-    to_host_scaled(x, 1.0)
-}
-
-/// Read `scale` x to the host in one pass, because a Gram matrix of a large batch does not fit into the
-/// caches.
-fn to_host_scaled<const D: usize>(x: Tensor<D>, scale: f64) -> Vec<f64> {
-    let data = x.into_data();
-    match data.as_slice::<f32>() {
-        Ok(values) => values.iter().map(|&x| f64::from(x) * scale).collect(),
-        Err(_) => {
-            let data = data.convert::<f64>();
-            let values: Vec<f64> = data.try_into_vec().expect("converted to f64");
-            values.into_iter().map(|x| x * scale).collect()
+fn cross(a: &Jacobian, b: &Jacobian) -> Vec<Vec<f64>> {
+    let rows = a.samples().max(b.samples());
+    let mut all = Vec::with_capacity(a.samples());
+    for part in &a.parts {
+        let mut lines = vec![Vec::with_capacity(b.samples()); part.samples];
+        for other in &b.parts {
+            let cross = part.cross(other, a.precision, rows);
+            for (line, values) in lines.iter_mut().zip(cross.chunks(other.samples.max(1))) {
+                line.extend_from_slice(values);
+            }
         }
+        all.extend(lines);
     }
+    all
 }
 
 fn check_size(

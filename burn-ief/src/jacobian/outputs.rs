@@ -19,8 +19,16 @@ pub(super) struct Outputs {
     marks: Vec<OutputErrors>,
     samples: usize,
     copies: usize,
-    /// The norms, where the outputs themselves are gone.
-    norms: Option<Vec<f64>>,
+    /// What is known of outputs that were marked sample by sample.
+    by_sample: Option<OutputsBySample>,
+}
+
+/// Facts about the outputs of a batch that was recorded sample by sample.
+pub(super) struct OutputsBySample {
+    /// s, `[M]`; `None` if no output was marked.
+    pub norms: Option<Vec<f64>>,
+    /// Whether the drawn label of each copy is the true one, copy after copy, `[K * M]`.
+    pub matches: Option<Vec<bool>>,
 }
 
 impl Outputs {
@@ -29,21 +37,21 @@ impl Outputs {
             marks,
             samples,
             copies,
-            norms: None,
+            by_sample: None,
         }
     }
 
-    /// Outputs of which only the norms are known, if they were marked at all.
-    pub fn of_norms(norms: Option<Vec<f64>>, samples: usize) -> Self {
+    /// Outputs of which only these facts are known.
+    pub fn by_sample(facts: OutputsBySample, samples: usize, copies: usize) -> Self {
         Self {
-            norms,
-            ..Self::new(Vec::new(), samples, 0)
+            by_sample: Some(facts),
+            ..Self::new(Vec::new(), samples, copies)
         }
     }
 
     pub fn norms(&self) -> Result<Vec<f64>, Error> {
-        if let Some(norms) = &self.norms {
-            return Ok(norms.clone());
+        if let Some(facts) = &self.by_sample {
+            return facts.norms.clone().ok_or(Error::NoOutput);
         }
         let norms = self
             .marks
@@ -66,6 +74,9 @@ impl Outputs {
     /// Whether the output gradient of a copy equals the gradient for the true label. The copies are
     /// `count` draws, each scaled by 1/√count.
     pub fn matches(&self, count: usize) -> Result<Vec<bool>, Error> {
+        if let Some(facts) = &self.by_sample {
+            return facts.matches.clone().ok_or(Error::NoSampledLabels);
+        }
         let mut all = vec![true; self.copies * self.samples];
         for mark in &self.marks {
             let drawn = mark.drawn.clone().ok_or(Error::NoSampledLabels)?;

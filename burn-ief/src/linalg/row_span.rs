@@ -8,7 +8,7 @@ use crate::error::Error;
 /// The singular values of a matrix X and the directions that its rows span.
 ///
 /// Squaring X first would bury directions of less than √ε of its size under rounding, or cut them
-/// off with it; here they are told from rounding down to ε.
+/// off with it; here they are separated from rounding down to ε.
 pub struct RowSpan {
     /// Orthonormal columns.
     directions: Mat<f64>,

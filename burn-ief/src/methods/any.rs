@@ -242,9 +242,12 @@ macro_rules! methods {
                 }
             }
 
-            fn takes_rows_by_sample(&self) -> bool {
+            fn labels_by_sample(
+                &self,
+                step: u64,
+            ) -> Result<Option<crate::record::LabelDraw>, crate::Error> {
                 match self {
-                    $(Self::$variant(method) => method.takes_rows_by_sample(),)+
+                    $(Self::$variant(method) => method.labels_by_sample(step),)+
                 }
             }
 

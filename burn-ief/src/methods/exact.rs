@@ -1,16 +1,14 @@
 //! The method of an update rule: exact per-batch solves of EF, iEF, SF and the natural gradient.
 
-use super::method::{Method, MethodUpdate, Reduction, rule_name};
+use super::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
 use super::options::{SolveOptions, StepOptions};
 use super::previous::PreviousUpdate;
-use super::report::StepReport;
-use super::rule::{Solution, UpdateRule};
-use super::system::System;
+use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::jacobian::{Jacobian, RecordedBatch, Rest};
 use crate::linalg::dot;
 use crate::params::{Direction, ParamInfo};
-use crate::record::Tape;
+use crate::record::{LabelDraw, Tape};
 use crate::solve::{SolveReport, trust_region_factor};
 
 /// A training method made of an [`UpdateRule`].
@@ -207,9 +205,8 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         }
     }
 
-    /// Copies of the batch need recorded calls.
-    fn takes_rows_by_sample(&self) -> bool {
-        self.rule.labels(0).is_none()
+    fn labels_by_sample(&self, step: u64) -> Result<Option<LabelDraw>, Error> {
+        Ok(self.rule.labels(step))
     }
 
     fn measure(

@@ -5,8 +5,7 @@ use burn::config::Config;
 use super::config::MethodConfig;
 use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions, check_cosine_filter};
-use super::rule::{Solution, UpdateRule};
-use super::system::System;
+use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::solve::{DampedMatrix, RowSelection, solve_damped};
 

@@ -61,25 +61,21 @@ mod method;
 mod ngd;
 mod options;
 mod previous;
-mod report;
 mod rule;
 mod sampled;
 mod sf;
-mod system;
 
 pub use config::MethodConfig;
 pub use ef::{Ef, EfConfig};
 pub use exact::{Exact, ExactShard, ExactSystems};
 pub use ggt::{Ggt, GgtConfig};
 pub use ief::{Ief, IefConfig};
-pub use method::{Method, MethodUpdate, Reduction};
+pub use method::{Method, MethodUpdate, Reduction, StepReport};
 pub use ngd::{Ngd, NgdConfig};
 pub use options::{SolveOptions, StepOptions};
 pub use previous::PreviousUpdate;
-pub use report::StepReport;
-pub use rule::{Solution, UpdateRule};
+pub use rule::{Solution, System, UpdateRule};
 pub use sf::{Sf, SfConfig};
-pub use system::System;
 
 use kfac::{EkfacConfig, FactorOptions, IekfacConfig, KfacConfig};
 

@@ -5,9 +5,8 @@ use burn::config::Config;
 use super::config::MethodConfig;
 use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions};
-use super::rule::{Solution, UpdateRule};
+use super::rule::{Solution, System, UpdateRule};
 use super::sampled;
-use super::system::System;
 use crate::error::Error;
 use crate::record::LabelDraw;
 

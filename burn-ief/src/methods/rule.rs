@@ -1,11 +1,13 @@
-//! The trait of an update rule, and what a rule returns.
+//! The trait of an update rule, the system of a batch that a rule solves, and what it returns.
 
+use std::cell::OnceCell;
 use std::fmt::Debug;
 
-use super::system::System;
 use crate::error::Error;
+use crate::jacobian::Jacobian;
+use crate::linalg::Symmetric;
 use crate::record::LabelDraw;
-use crate::solve::{Coefficients, SolveReport};
+use crate::solve::{Coefficients, Damping, SolveReport};
 
 /// An update rule: from the Gram matrix of a batch to the update.
 ///
@@ -95,5 +97,282 @@ impl Solution {
 impl From<Coefficients> for Solution {
     fn from(coefficients: Coefficients) -> Self {
         Self::Rows(coefficients)
+    }
+}
+
+/// The system of a batch on the host: inner products of the rows, output gradient norms, damping.
+///
+/// The rows are the M samples, followed by their copies with drawn labels if the rule has any (copy
+/// after copy, M rows each). What a rule does not ask for is not computed.
+///
+/// ```
+/// use burn_ief::methods::{Ef, System, UpdateRule};
+/// use burn_ief::solve::{Damping, Symmetric};
+///
+/// let gram = Symmetric::from_fn(2, |i, j| if i == j { 4.0 } else { 0.0 });
+/// let system = System::from_gram(gram, 2).with_damping(Damping::absolute(0.0));
+/// let update = Ef::default().solve(&system)?.into_coefficients()?;
+/// assert_eq!(update.values, [0.25, 0.25]);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct System<'a> {
+    rows: Rows<'a>,
+    size: usize,
+    samples: usize,
+    output_norms: Option<Vec<f64>>,
+    label_matches: Option<Vec<bool>>,
+    start: Option<Vec<f64>>,
+    damping: Damping,
+    epsilon: f64,
+    gram: OnceCell<Symmetric>,
+    dense: OnceCell<Vec<Vec<f64>>>,
+}
+
+/// Where the rows are.
+#[derive(Debug)]
+enum Rows<'a> {
+    /// Only their inner products are known.
+    Gram,
+    Dense(Vec<Vec<f64>>),
+    /// In this order of the Jacobian's rows, or its own.
+    Recorded(&'a Jacobian, Option<&'a [usize]>),
+}
+
+impl<'a> System<'a> {
+    /// A system of which the Gram matrix of all rows is known, the first `samples` of them with
+    /// true labels.
+    pub fn from_gram(gram: Symmetric, samples: usize) -> Self {
+        let size = gram.size();
+        let system = Self::new(Rows::Gram, size, samples);
+        Self {
+            gram: OnceCell::from(gram),
+            ..system
+        }
+    }
+
+    /// A system of dense rows, the first `samples` of them with true labels.
+    pub fn from_rows(rows: Vec<Vec<f64>>, samples: usize) -> Self {
+        let size = rows.len();
+        Self::new(Rows::Dense(rows), size, samples)
+    }
+
+    /// The system of a recorded batch whose rows are taken in the given order.
+    pub(crate) fn recorded(
+        jacobian: &'a Jacobian,
+        order: Option<&'a [usize]>,
+        samples: usize,
+    ) -> Self {
+        let rows = Rows::Recorded(jacobian, order);
+        Self {
+            epsilon: jacobian.gram_epsilon(),
+            ..Self::new(rows, jacobian.samples(), samples)
+        }
+    }
+
+    fn new(rows: Rows<'a>, size: usize, samples: usize) -> Self {
+        Self {
+            rows,
+            size,
+            samples,
+            output_norms: None,
+            label_matches: None,
+            start: None,
+            damping: Damping::default(),
+            epsilon: f64::EPSILON,
+            gram: OnceCell::new(),
+            dense: OnceCell::new(),
+        }
+    }
+
+    /// With a Gram matrix of all rows that is known already.
+    pub(crate) fn with_gram(self, gram: Symmetric) -> Self {
+        Self {
+            gram: OnceCell::from(gram),
+            ..self
+        }
+    }
+
+    /// With s, one entry per sample.
+    pub fn with_output_norms(self, norms: Vec<f64>) -> Self {
+        Self {
+            output_norms: Some(norms),
+            ..self
+        }
+    }
+
+    /// With, for every copy, whether its drawn label is the true one.
+    pub fn with_label_matches(self, matches: Vec<bool>) -> Self {
+        Self {
+            label_matches: Some(matches),
+            ..self
+        }
+    }
+
+    /// With the products of all rows with the start Δ₀ of the update.
+    pub fn with_start(self, start: Vec<f64>) -> Self {
+        Self {
+            start: Some(start),
+            ..self
+        }
+    }
+
+    /// With this damping.
+    pub fn with_damping(self, damping: Damping) -> Self {
+        Self { damping, ..self }
+    }
+
+    /// With the machine epsilon of the precision in which the Gram matrix was accumulated
+    /// ([`Jacobian::gram_epsilon`]); that of f64 otherwise.
+    pub fn with_epsilon(self, epsilon: f64) -> Self {
+        Self { epsilon, ..self }
+    }
+
+    /// Number of rows, copies with drawn labels included.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Samples M.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Copies of each sample with drawn labels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSampledLabels`] if there are none; [`Error::Size`] if the rows of the copies are
+    /// not a multiple of the samples.
+    pub fn copies(&self) -> Result<usize, Error> {
+        let drawn = self.size.saturating_sub(self.samples);
+        if drawn == 0 {
+            return Err(Error::NoSampledLabels);
+        }
+        if self.samples == 0 || !drawn.is_multiple_of(self.samples) {
+            return Err(Error::Size {
+                what: "rows with drawn labels (a multiple of the samples)",
+                expected: self.samples,
+                found: drawn,
+            });
+        }
+        Ok(drawn / self.samples)
+    }
+
+    /// Entries of the parameters; `None` if only the Gram matrix is known.
+    pub fn columns(&self) -> Option<usize> {
+        match &self.rows {
+            Rows::Gram => None,
+            Rows::Dense(rows) => rows.first().map(Vec::len),
+            Rows::Recorded(jacobian, _) => Some(jacobian.columns()),
+        }
+    }
+
+    /// Inner products of all rows: K for rules without drawn labels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
+    pub fn gram(&self) -> Result<&Symmetric, Error> {
+        if let Some(gram) = self.gram.get() {
+            return Ok(gram);
+        }
+        let gram = match &self.rows {
+            Rows::Gram => unreachable!("`from_gram` sets it"),
+            Rows::Dense(rows) => {
+                Symmetric::from_fn(rows.len(), |i, j| crate::linalg::dot(&rows[i], &rows[j]))
+            }
+            Rows::Recorded(jacobian, order) => match order {
+                Some(order) => jacobian.gram()?.principal(order).into_owned(),
+                None => jacobian.gram()?,
+            },
+        };
+        Ok(self.gram.get_or_init(|| gram))
+    }
+
+    /// All rows, dense; `None` if only the Gram matrix is known.
+    pub fn dense_rows(&self) -> Option<&[Vec<f64>]> {
+        match &self.rows {
+            Rows::Gram => None,
+            Rows::Dense(rows) => Some(rows),
+            Rows::Recorded(jacobian, order) => Some(self.dense.get_or_init(|| {
+                let mut rows = jacobian.to_dense();
+                match order {
+                    Some(order) => order
+                        .iter()
+                        .map(|&n| std::mem::take(&mut rows[n]))
+                        .collect(),
+                    None => rows,
+                }
+            })),
+        }
+    }
+
+    /// s_n = ‖∂l_n/∂z_n‖², one entry per sample.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoOutput`] if they are not known; [`Error::Size`] if there is not one per sample.
+    pub fn output_norms(&self) -> Result<&[f64], Error> {
+        let norms = self.output_norms.as_deref().ok_or(Error::NoOutput)?;
+        check("output gradient norms", self.samples, norms)
+    }
+
+    /// For every copy, whether its drawn label is the true one, copy after copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSampledLabels`] if they are not known; [`Error::Size`] if there is not one per
+    /// copy.
+    pub fn label_matches(&self) -> Result<&[bool], Error> {
+        let matches = self.label_matches.as_deref();
+        let matches = matches.ok_or(Error::NoSampledLabels)?;
+        check(
+            "label matches",
+            self.size.saturating_sub(self.samples),
+            matches,
+        )
+    }
+
+    /// The products of all rows with the start Δ₀ of the update: zeros without momentum in the
+    /// solve.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] if there is not one per row.
+    pub fn start(&self) -> Result<Vec<f64>, Error> {
+        match &self.start {
+            Some(start) => {
+                check("products of the rows with the start", self.size, start).map(<[f64]>::to_vec)
+            }
+            None => Ok(vec![0.0; self.size]),
+        }
+    }
+
+    /// The damping.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it is negative, NaN or infinite.
+    pub fn damping(&self) -> Result<&Damping, Error> {
+        self.damping.validate()?;
+        Ok(&self.damping)
+    }
+
+    /// Machine epsilon of the precision in which the Gram matrix was accumulated.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+}
+
+fn check<'s, T>(what: &'static str, expected: usize, values: &'s [T]) -> Result<&'s [T], Error> {
+    if values.len() == expected {
+        Ok(values)
+    } else {
+        Err(Error::Size {
+            what,
+            expected,
+            found: values.len(),
+        })
     }
 }

@@ -1,8 +1,7 @@
 //! The systems of SF and of the exact natural gradient, whose Fisher matrix comes from copies of the
 //! batch with other labels.
 
-use super::rule::Solution;
-use super::system::System;
+use super::rule::{Solution, System};
 use crate::error::Error;
 use crate::linalg::{Cholesky, Symmetric, dot, norm};
 use crate::solve::{Coefficients, Damping, Range, SolveReport, SolveRoute, refine, solve_damped};

@@ -154,9 +154,11 @@ impl<X: Method> NaturalOptimizer<X> {
 
     /// Step with one backward pass per sample, for models whose `forward` cannot be edited.
     ///
-    /// `loss` returns the loss of sample n (`0..samples`) alone; it marks the output
-    /// ([`mark_output`](crate::mark_output)) if the method needs that. Costs one forward and backward
-    /// pass per sample, and memory for samples times parameters.
+    /// `loss` returns the loss of sample n (`0..samples`) alone; it marks its output and its loss
+    /// ([`mark_output`](crate::mark_output), [`mark_loss`](crate::mark_loss)) if the method needs that,
+    /// and computes the same at every call (no dropout). It costs one forward and backward pass per
+    /// sample, and one more for each copy with drawn labels, and memory for as many rows of all
+    /// parameters.
     ///
     /// ```
     /// use burn::nn::LinearConfig;
@@ -178,7 +180,7 @@ impl<X: Method> NaturalOptimizer<X> {
     ///
     /// # Errors
     ///
-    /// [`Error::BySample`] for methods that draw labels, and for the K-FAC family: they need recorded
+    /// [`Error::BySample`] for the K-FAC family, which needs the inputs of the layers and so recorded
     /// calls. Otherwise as [`step`](Self::step).
     pub fn step_by_sample<M: Module>(
         &mut self,
@@ -187,11 +189,9 @@ impl<X: Method> NaturalOptimizer<X> {
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<M, Error> {
-        if !self.method.takes_rows_by_sample() {
-            return Err(Error::BySample);
-        }
-        let group = self.method.step_options().group.clone();
-        let batch = RecordedBatch::by_sample(&model, group.as_ref(), samples, loss)?;
+        let labels = self.method.labels_by_sample(self.steps)?;
+        let group = self.method.step_options().group.as_ref();
+        let batch = RecordedBatch::by_sample(&model, group, labels, samples, loss)?;
         let shard = self.method.measure(batch, &self.state, self.steps)?;
         let (grads, _) = self.advance(vec![shard])?;
         Ok(self.optim.step(lr, model, grads))

@@ -6,11 +6,7 @@
 mod direction;
 pub(crate) mod gradients;
 mod info;
-mod precision;
-mod visit;
 
 pub(crate) use direction::Direction;
 pub use info::ParamInfo;
-pub(crate) use info::{find_mismatch, matching, trainable};
-pub(crate) use precision::widen;
-pub(crate) use visit::{ParamVisitor, Place, visit};
+pub(crate) use info::{ParamVisitor, Place, find_mismatch, matching, trainable, visit, widen};

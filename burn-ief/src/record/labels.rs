@@ -55,6 +55,20 @@ impl LabelDraw {
         Self::Sample { count, seed, step }
     }
 
+    /// The draw of one sample of a batch that is recorded sample by sample.
+    pub(crate) fn of_sample(&self, sample: usize) -> Self {
+        // The golden ratio spreads consecutive numbers over all seeds.
+        const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+        match self {
+            Self::Sample { count, seed, step } => Self::Sample {
+                count: *count,
+                seed: seed.wrapping_add((sample as u64 + 1).wrapping_mul(SPREAD)),
+                step: *step,
+            },
+            Self::Enumerate { classes } => Self::Enumerate { classes: *classes },
+        }
+    }
+
     /// Copies per sample.
     pub fn copies(&self) -> usize {
         match self {

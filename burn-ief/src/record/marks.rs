@@ -1,51 +1,13 @@
 //! Functions that mark tensors in the user's forward pass: inputs, outputs, losses.
 
+use burn::tensor::Tensor;
 use burn::tensor::kind::Basic;
-use burn::tensor::{Gradients, Tensor};
 
 use super::labels::{LabelDraw, Likelihood};
-use super::recorder::{at_least_f32, recorder};
-use super::scale::LossScale;
+use super::recorder::recorder;
+use super::state::{LossScale, OutputMark};
 use crate::error::Error;
-
-/// Reads the gradient of the scalar loss at an output.
-type ReadError = Box<dyn FnOnce(&Gradients) -> Option<Tensor<2>>>;
-
-/// A marked output of the model and, with drawn labels, the surrogate loss of its copies.
-pub(super) struct OutputMark {
-    likelihood: Likelihood,
-    /// `[M, T * C]`: gradient of the scalar loss at the output of the true copies.
-    error: ReadError,
-    /// Output of the true copies, `[M, T, C]`.
-    value: Tensor<3>,
-    /// `Σ z ∘ dz` over the copies, on the autodiff graph, with `dz` the drawn output gradients.
-    surrogate: Option<Tensor<1>>,
-    /// `[K * M, T * C]`: output gradients of the copies.
-    drawn: Option<Tensor<2>>,
-}
-
-impl OutputMark {
-    pub(super) fn finish(self, grads: &Gradients, alpha: f64) -> Option<OutputErrors> {
-        let error = (self.error)(grads)?;
-        Some(OutputErrors {
-            error: error / alpha,
-            value: self.value,
-            likelihood: self.likelihood,
-            drawn: self.drawn,
-        })
-    }
-}
-
-/// A marked output after `backward`, with the loss scale taken out.
-pub(crate) struct OutputErrors {
-    /// ∂l_n/∂z_n, `[M, T * C]`.
-    pub error: Tensor<2>,
-    /// z_n, `[M, T, C]`.
-    pub value: Tensor<3>,
-    pub likelihood: Likelihood,
-    /// Output gradients for the drawn labels, `[K * M, T * C]`, as scaled by the draw.
-    pub drawn: Option<Tensor<2>>,
-}
+use crate::params::widen;
 
 /// Mark the model's output (logits) between the model and the loss.
 ///
@@ -81,7 +43,9 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
     }
     let classes = dims[D - 1];
     let width: usize = dims[1..].iter().product();
-    if let Some(LabelDraw::Enumerate { classes: declared }) = state.labels {
+    let pass = state.sample_pass.as_ref();
+    let draw = state.labels.clone().or(pass.map(|pass| pass.draw.clone()));
+    if let Some(LabelDraw::Enumerate { classes: declared }) = draw {
         for (what, expected, found) in [
             (
                 "positions of an output whose labels are enumerated",
@@ -120,18 +84,17 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
         .reshape([samples, width / classes, classes]);
     let truth = truth + leaf.clone();
 
-    let (surrogate, drawn) = match &state.labels {
-        None => (None, None),
-        Some(draw) => {
+    let mark = state.outputs.len() as u64;
+    let (surrogate, drawn) = match (&state.labels, &state.sample_pass) {
+        (Some(draw), _) => {
             let drawn_rows = samples * (copies - 1);
             let z = z.narrow(0, samples, drawn_rows);
             let flat = z
                 .clone()
                 .inner()
                 .reshape([drawn_rows * width / classes, classes]);
-            let mark = state.outputs.len() as u64;
             let gradient = draw
-                .output_gradients(at_least_f32(flat), mark, likelihood)
+                .output_gradients(widen(flat), mark, likelihood)
                 .cast(z.dtype());
             let shaped = gradient.clone().reshape(z.dims());
             (
@@ -139,14 +102,29 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
                 Some(gradient.reshape([drawn_rows, width])),
             )
         }
+        (None, Some(pass)) => {
+            let count = pass.draw.copies();
+            let flat = z.clone().inner().reshape([width / classes, classes]);
+            let gradient = pass
+                .draw
+                .output_gradients(widen(flat.repeat_dim(0, count)), mark, likelihood)
+                .cast(z.dtype())
+                .reshape([count, width]);
+            let surrogate = pass.copy.checked_sub(1).map(|copy| {
+                let own = gradient.clone().narrow(0, copy, 1);
+                (z.clone() * own.reshape(z.dims())).sum()
+            });
+            (surrogate, Some(gradient))
+        }
+        (None, None) => (None, None),
     };
     state.outputs.push(OutputMark {
         likelihood,
         error: Box::new(move |grads| {
             leaf.grad(grads)
-                .map(|error| at_least_f32(error).reshape([samples, width]))
+                .map(|error| widen(error).reshape([samples, width]))
         }),
-        value: at_least_f32(value),
+        value: widen(value),
         surrogate,
         drawn,
     });
@@ -182,15 +160,19 @@ pub fn mark_loss(loss: Tensor<1>) -> Tensor<1> {
         return loss;
     };
     let alpha = state.scale.factor(samples);
-    state
-        .outputs
-        .iter_mut()
+    let surrogates = state.outputs.iter_mut();
+    let surrogates: Vec<_> = surrogates
         .filter_map(|mark| mark.surrogate.take())
-        .fold(loss, |loss, surrogate| {
-            let surrogate = (surrogate * alpha).cast(loss.dtype());
-            let value = surrogate.clone().inner();
-            loss + (surrogate - value)
-        })
+        .collect();
+    if state.sample_pass.is_some() {
+        // A pass over one copy has the loss of that copy alone.
+        return surrogates.into_iter().reduce(|a, b| a + b).unwrap_or(loss);
+    }
+    surrogates.into_iter().fold(loss, |loss, surrogate| {
+        let surrogate = (surrogate * alpha).cast(loss.dtype());
+        let value = surrogate.clone().inner();
+        loss + (surrogate - value)
+    })
 }
 
 /// Take the mean of per-sample losses `[M]` and mark it as the loss.

@@ -11,11 +11,10 @@
 //! - [`LabelDraw`] adds copies of the batch whose labels are drawn from the model.
 //! - [`Recorder`] is what a layer uses to record itself.
 
-mod free_graph;
 mod labels;
 mod marks;
 mod recorder;
-mod scale;
+mod state;
 mod tape;
 
 pub use labels::{LabelDraw, Likelihood};
@@ -23,9 +22,9 @@ pub use marks::{
     declare_loss_scale, expand_input, mark_loss, mark_mean_loss, mark_output, mark_output_as,
 };
 pub use recorder::{Recorder, Tap, recorder};
-pub use scale::LossScale;
+pub use state::LossScale;
 pub use tape::Tape;
 
-pub(crate) use marks::OutputErrors;
 pub(crate) use recorder::{constant, is_composed};
+pub(crate) use state::OutputErrors;
 pub(crate) use tape::RecordedUse;

@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::kind::Basic;
-use burn::tensor::{DType, Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor};
 
-use super::tape::{ACTIVE, PendingUse, TapeState};
+use super::state::{ACTIVE, PendingUse, TapeState};
 use crate::error::Error;
+use crate::params::widen;
 use crate::rows::Rows;
 
 /// The recording in progress on this thread, if any.
@@ -223,21 +224,13 @@ impl<const D: usize> Tap<D> {
     /// The gradient at the leaf, off the autodiff graph and in f32 or f64; `None` if the leaf does
     /// not affect the loss.
     pub fn error(&self, grads: &Gradients) -> Option<Tensor<D>> {
-        self.leaf.grad(grads).map(at_least_f32)
-    }
-}
-
-/// Cast half precision to f32. Rows are kept in f32 or f64, because products of f16 rows overflow.
-pub(crate) fn at_least_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match x.dtype() {
-        DType::F32 | DType::F64 => x,
-        _ => x.cast(DType::F32),
+        self.leaf.grad(grads).map(widen)
     }
 }
 
 /// The value off the autodiff graph, in f32 or f64.
 pub(crate) fn constant<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
-    at_least_f32(x.clone().inner())
+    widen(x.clone().inner())
 }
 
 /// Whether a weight is composed by a reparameterization that this crate has no rule for.

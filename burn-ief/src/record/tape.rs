@@ -6,43 +6,10 @@ use std::rc::Rc;
 use burn::module::ParamId;
 use burn::tensor::Gradients;
 
-use super::free_graph::Leaves;
 use super::labels::LabelDraw;
-use super::marks::{OutputErrors, OutputMark};
-use super::scale::LossScale;
+use super::state::{ACTIVE, Leaves, LossScale, OutputErrors, SamplePass, TapeState};
 use crate::error::Error;
 use crate::rows::Rows;
-
-thread_local! {
-    /// The recording in progress on this thread.
-    pub(super) static ACTIVE: RefCell<Option<Rc<RefCell<TapeState>>>> = const { RefCell::new(None) };
-}
-
-/// Forms the gradient rows of one recorded use from the result of `backward`; `None` if the use
-/// does not affect the loss.
-type Rule = Box<dyn FnOnce(&Gradients) -> Option<Rows>>;
-
-/// A use of a parameter, or of a weight and its bias together, before `backward`.
-pub(super) struct PendingUse {
-    pub parameter: ParamId,
-    pub bias: Option<ParamId>,
-    pub rule: Rule,
-}
-
-/// What one recording collects.
-pub(super) struct TapeState {
-    pub scale: LossScale,
-    pub labels: Option<LabelDraw>,
-    /// Samples M on axis 0, without copies for drawn labels; known after the first recorded call.
-    pub samples: Option<usize>,
-    pub uses: Vec<PendingUse>,
-    pub outputs: Vec<OutputMark>,
-    pub loss_marked: bool,
-    /// Whether rows stay factored even where dense ones are smaller.
-    pub factored: bool,
-    pub leaves: Leaves,
-    error: Option<Error>,
-}
 
 /// A recording in progress on this thread.
 ///
@@ -96,10 +63,22 @@ impl Tape {
         Self::with_state(Some(draw))
     }
 
+    /// Start the recording of a single sample: with its true label (`copy` 0), or as one of its copies
+    /// with drawn labels. The passes of a sample draw the same labels.
+    pub(crate) fn of_sample(draw: Option<&LabelDraw>, sample: usize, copy: usize) -> Self {
+        let tape = Self::start().with_loss_scale(LossScale::Sum);
+        tape.state.borrow_mut().sample_pass = draw.map(|draw| SamplePass {
+            draw: draw.of_sample(sample),
+            copy,
+        });
+        tape
+    }
+
     fn with_state(labels: Option<LabelDraw>) -> Self {
         let state = Rc::new(RefCell::new(TapeState {
             scale: LossScale::Mean,
             labels,
+            sample_pass: None,
             samples: None,
             uses: Vec::new(),
             outputs: Vec::new(),
@@ -161,7 +140,8 @@ impl Tape {
             return Err(error);
         }
         let samples = state.samples.or(samples).ok_or(Error::NothingRecorded)?;
-        if state.labels.is_some() && !state.loss_marked {
+        let draws = state.labels.is_some() || state.sample_pass.is_some();
+        if draws && !state.loss_marked {
             return Err(Error::NoLoss);
         }
         let alpha = state.scale.factor(samples);
@@ -213,26 +193,14 @@ impl Drop for Tape {
     }
 }
 
-impl TapeState {
-    /// Let the recording fail with `error`, unless it has failed already.
-    pub fn poison(&mut self, error: Error) {
-        self.error.get_or_insert(error);
-    }
-
-    /// How many rows of axis 0 belong to one sample.
-    pub fn copies(&self) -> usize {
-        1 + self.labels.as_ref().map_or(0, LabelDraw::copies)
-    }
-}
-
 /// What a finished recording holds.
 pub(crate) struct Recording {
     /// Samples M. Uses have M rows, followed by K copies of M rows with drawn labels.
     pub samples: usize,
     pub labels: Option<LabelDraw>,
-    /// The factor α of the scalar loss `α Σ_n l_n`. It is still contained in the rows of uses, but
-    /// As it was declared.
+    /// How the loss relates to the losses of the samples, as it was declared.
     pub scale: LossScale,
+    /// The factor α of the scalar loss `α Σ_n l_n`. It is still contained in the rows of uses, but
     /// not in the output errors.
     pub alpha: f64,
     pub uses: Vec<RecordedUse>,

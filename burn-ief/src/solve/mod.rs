@@ -6,19 +6,12 @@
 
 mod coefficients;
 mod damped;
-mod damping;
 mod range;
 mod refine;
-mod report;
-mod selection;
-mod trust_region;
 
 pub use crate::linalg::{Eigen, Symmetric};
-pub use coefficients::Coefficients;
-pub use damped::solve_damped;
-pub use damping::{DampedMatrix, Damping, DampingAmount};
+pub(crate) use coefficients::trust_region_factor;
+pub use coefficients::{Coefficients, RowSelection};
+pub use damped::{DampedMatrix, Damping, DampingAmount, SolveReport, SolveRoute, solve_damped};
 pub(crate) use range::Range;
 pub(crate) use refine::refine;
-pub use report::{SolveReport, SolveRoute};
-pub use selection::RowSelection;
-pub(crate) use trust_region::trust_region_factor;

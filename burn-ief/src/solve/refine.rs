@@ -1,7 +1,7 @@
 //! Iterative refinement of the P x P solve, with residuals in twice the working precision.
 //!
 //! Forming ĴᵀĴ squares the condition number of Ĵ, and rounding the entries of g loses as much: a
-//! row that is short beside the others is left with few digits. The residual g − Ĵᵀ(Ĵx) − λx from
+//! row that is much shorter than the others is left with few digits. The residual g − Ĵᵀ(Ĵx) − λx from
 //! the rows themselves has them, and a correction by the same factorisation brings x to them.
 
 use crate::linalg::norm;

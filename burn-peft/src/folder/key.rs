@@ -2,23 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Bias, PeftConfig};
 use crate::error::Error;
-use crate::target::is_saved;
+use crate::methods::PeftConfig;
+use crate::settings::Bias;
+use crate::targets::is_under_saved;
+use crate::tuner::AdapterPart;
 
 /// What a tensor of an adapter folder is.
 ///
 /// Module names are those of `transformers`, without PEFT's `base_model.` in front.
 ///
 /// ```
-/// use burn_peft::LoraSettings;
-/// use burn_peft::folder::{AdapterKey, LoraPart};
+/// use burn_peft::folder::AdapterKey;
+/// use burn_peft::{AdapterPart, LoraConfig};
 ///
-/// let config = LoraSettings::new().with_modules_to_save(["classifier"]).into();
+/// let config = LoraConfig::new().with_modules_to_save(["classifier"]).into();
 /// let name = "base_model.model.bert.pooler.dense.lora_A.weight";
 /// let key = AdapterKey::parse(name, &config)?;
 /// let module = "bert.pooler.dense".to_string();
-/// assert_eq!(key, AdapterKey::Lora { module, part: LoraPart::A });
+/// let part = AdapterPart::LORA_A;
+/// assert_eq!(key, AdapterKey::Adapter { module, part });
 /// assert_eq!(key.name(&config), name);
 ///
 /// let head = AdapterKey::parse("base_model.model.classifier.bias", &config)?;
@@ -27,13 +30,14 @@ use crate::target::is_saved;
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum AdapterKey {
-    /// A factor or magnitude of a LoRA.
-    Lora {
+    /// A tensor of the adapter of one module, such as a factor of a LoRA.
+    Adapter {
         /// The adapted module.
         module: String,
         /// Which tensor of it.
-        part: LoraPart,
+        part: AdapterPart,
     },
     /// A parameter of a module that is trained in full (`modules_to_save`).
     Saved {
@@ -42,7 +46,7 @@ pub enum AdapterKey {
         /// Its name there, `weight` or `bias` for most.
         parameter: String,
     },
-    /// A bias of the base model that is trained beside the factors (`bias`).
+    /// A bias of the base model that trains in addition to the adapters (`bias`).
     Bias {
         /// The module that owns it.
         module: String,
@@ -63,60 +67,10 @@ pub enum AdapterKey {
         /// Its name there.
         parameter: String,
     },
-    /// The table of virtual tokens `[rows, token_dim]`.
-    PromptEmbeddings,
+    /// The tensor that belongs to the whole model: prompt tuning's table of virtual tokens
+    /// `[rows, token_dim]`.
+    Model,
 }
-
-/// Which tensor of a LoRA.
-///
-/// ```
-/// use burn_peft::folder::LoraPart;
-///
-/// assert_eq!(LoraPart::EmbeddingB.suffix(), "lora_embedding_B");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LoraPart {
-    /// A of a linear layer `[r, in]` or a convolution `[r, in, k, k]`.
-    A,
-    /// B of a linear layer `[out, r]` or a convolution `[out, r, 1, 1]`.
-    B,
-    /// A of an embedding `[r, num_embeddings]`.
-    EmbeddingA,
-    /// B of an embedding `[dim, r]`.
-    EmbeddingB,
-    /// DoRA's norms: `[out]` of a linear layer, `[dim]` of an embedding, `[1, out, 1, 1]` of a
-    /// convolution.
-    Magnitude,
-}
-
-impl LoraPart {
-    /// The end of its key.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::A => "lora_A.weight",
-            Self::B => "lora_B.weight",
-            Self::EmbeddingA => "lora_embedding_A",
-            Self::EmbeddingB => "lora_embedding_B",
-            Self::Magnitude => "lora_magnitude_vector",
-        }
-    }
-
-    fn of_suffix(suffix: &str) -> Option<Self> {
-        if suffix == "lora_magnitude_vector.weight" {
-            return Some(Self::Magnitude);
-        }
-        let parts = [
-            Self::A,
-            Self::B,
-            Self::EmbeddingA,
-            Self::EmbeddingB,
-            Self::Magnitude,
-        ];
-        parts.into_iter().find(|part| part.suffix() == suffix)
-    }
-}
-
-const PROMPT: &str = "prompt_embeddings";
 
 /// Where the layer itself is in a module that is adapted.
 const ADAPTED: &str = "base_layer";
@@ -126,37 +80,39 @@ impl AdapterKey {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if it has no place there.
+    /// [`Error::Key`] if it does not belong there.
     pub fn parse(name: &str, config: &PeftConfig) -> Result<Self, Error> {
         let unknown = |reason| {
             let key = name.into();
             Err(Error::Key { key, reason })
         };
-        let prompt = matches!(config, PeftConfig::PromptTuning(_));
-        if name == PROMPT {
-            return match prompt {
-                true => Ok(Self::PromptEmbeddings),
-                false => unknown("it belongs to prompt tuning, and peft_type is LORA"),
-            };
+        let tuner = config.tuner();
+        if tuner.model_tensor() == Some(name) {
+            return Ok(Self::Model);
         }
-        let Some(path) = name.strip_prefix(prefix(config)) else {
+        let Some(path) = name.strip_prefix(tuner.prefix()) else {
             return unknown("keys begin with `base_model.model.`, in prompt tuning `base_model.`");
         };
         if path.split('.').any(str::is_empty) {
             return unknown("a part of its name is empty");
         }
-        if let Some(start) = lora_start(path) {
+        for marker in PeftConfig::markers() {
+            let Some(start) = start_of(path, marker) else {
+                continue;
+            };
+            if marker != tuner.marker() {
+                return unknown("it belongs to another method than the configuration's peft_type");
+            }
             let (module, suffix) = path.split_at(start);
             let module = module.trim_end_matches('.').to_string();
-            return match LoraPart::of_suffix(suffix) {
-                Some(_) if prompt => unknown("it belongs to LoRA, and peft_type is PROMPT_TUNING"),
-                Some(part) if !module.is_empty() => Ok(Self::Lora { module, part }),
-                _ => unknown("no tensor of a LoRA has this name"),
+            return match tuner.part(suffix) {
+                Some(part) if !module.is_empty() => Ok(Self::Adapter { module, part }),
+                _ => unknown("the method has no tensor of this name"),
             };
         }
         match Self::of_base(path, config) {
             Some(key) => Ok(key),
-            None => unknown("it is neither a LoRA tensor, nor in modules_to_save, nor a bias"),
+            None => unknown("it is neither of an adapter, nor in modules_to_save, nor a bias"),
         }
     }
 
@@ -182,41 +138,39 @@ impl AdapterKey {
             Some(module) => module.to_string(),
             None => owner.to_string(),
         };
-        let with_bias = matches!(config, PeftConfig::Lora(lora) if lora.bias != Bias::None);
         match parameter.as_str() {
-            "bias" if with_bias => Some(Self::Bias { module }),
+            "bias" if config.tuner().bias() != Bias::None => Some(Self::Bias { module }),
             "weight" | "bias" => Some(Self::Base { module, parameter }),
             _ => None,
         }
     }
 
     /// The name that PEFT gives the tensor in a folder with this configuration, where the module is
-    /// not one that LoRA adapts; see [`name_beside`](Self::name_beside).
+    /// not one that is adapted; see [`name_in`](Self::name_in).
     pub fn name(&self, config: &PeftConfig) -> String {
-        let prefix = prefix(config);
+        let tuner = config.tuner();
+        let prefix = tuner.prefix();
         match self {
-            Self::Lora { module, part } => format!("{prefix}{module}.{}", part.suffix()),
-            Self::Bias { module } => match config {
-                PeftConfig::Lora(lora) if lora.bias == Bias::LoraOnly => {
-                    format!("{prefix}{module}.{ADAPTED}.bias")
-                }
-                _ => format!("{prefix}{module}.bias"),
-            },
+            Self::Adapter { module, part } => format!("{prefix}{module}.{}", part.suffix()),
+            Self::Bias { module } if tuner.bias() == Bias::LoraOnly => {
+                format!("{prefix}{module}.{ADAPTED}.bias")
+            }
+            Self::Bias { module } => format!("{prefix}{module}.bias"),
             Self::Saved { module, parameter } | Self::Base { module, parameter } => {
                 format!("{prefix}{module}.{parameter}")
             }
             Self::Original { module, parameter } => {
                 format!("{prefix}{module}.original_module.{parameter}")
             }
-            Self::PromptEmbeddings => PROMPT.into(),
+            Self::Model => tuner.model_tensor().unwrap_or_default().into(),
         }
     }
 
-    /// The name that PEFT gives the tensor in a folder with this configuration and with LoRAs at
-    /// the modules in `adapted`. PEFT puts the layer of an adapted module one level down, and skips
-    /// a bias or an embedding that a folder has under another name without a word.
-    pub fn name_beside(&self, config: &PeftConfig, adapted: &BTreeSet<String>) -> String {
-        let prefix = prefix(config);
+    /// The name that PEFT gives the tensor in a folder with this configuration in which the modules
+    /// in `adapted` have adapters. PEFT puts the layer of an adapted module one level down, and
+    /// skips a bias or an embedding that a folder has under another name without a message.
+    pub fn name_in(&self, config: &PeftConfig, adapted: &BTreeSet<String>) -> String {
+        let prefix = config.tuner().prefix();
         match self {
             Self::Bias { module } if adapted.contains(module) => {
                 format!("{prefix}{module}.{ADAPTED}.bias")
@@ -230,20 +184,12 @@ impl AdapterKey {
     }
 }
 
-/// What stands before a module's name: LoRA wraps the model once more than prompt tuning.
-fn prefix(config: &PeftConfig) -> &'static str {
-    match config {
-        PeftConfig::Lora(_) => "base_model.model.",
-        PeftConfig::PromptTuning(_) => "base_model.",
-    }
-}
-
-/// Where the first part that begins with `lora_` starts.
-fn lora_start(path: &str) -> Option<usize> {
-    if path.starts_with("lora_") {
+/// Where the first part of the path that begins with `marker` starts.
+fn start_of(path: &str, marker: &str) -> Option<usize> {
+    if path.starts_with(marker) {
         return Some(0);
     }
-    path.find(".lora_").map(|dot| dot + 1)
+    path.find(&format!(".{marker}")).map(|dot| dot + 1)
 }
 
 /// The path without `part`, if it is there after a module's name.
@@ -254,17 +200,11 @@ fn without(path: &str, part: &str) -> Option<String> {
     whole.then(|| format!("{before}{after}"))
 }
 
-/// Whether `module` is one of `modules_to_save` or inside one.
-fn is_under_saved(saved: &[String], module: &str) -> bool {
-    let dots = module.match_indices('.').map(|(dot, _)| dot);
-    let mut ends = dots.chain([module.len()]);
-    ends.any(|end| is_saved(saved, &module[..end]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LoraSettings, PromptSettings};
+    use crate::lora::LoraConfig;
+    use crate::prompt::PromptConfig;
 
     fn parameter(module: &str, parameter: &str) -> (String, String) {
         (module.into(), parameter.into())
@@ -277,10 +217,10 @@ mod tests {
 
     #[test]
     fn every_kind_of_key_is_read() {
-        let settings = LoraSettings::new().with_modules_to_save(["classifier"]);
+        let settings = LoraConfig::new().with_modules_to_save(["classifier"]);
         let plain = PeftConfig::from(settings.clone());
         let biased = PeftConfig::from(settings.with_bias(Bias::All));
-        let lora = |part| AdapterKey::Lora {
+        let lora = |part| AdapterKey::Adapter {
             module: "a.0.q".into(),
             part,
         };
@@ -295,14 +235,23 @@ mod tests {
             parameter: bias,
         };
         for (name, expected) in [
-            ("a.0.q.lora_A.weight", lora(LoraPart::A)),
-            ("a.0.q.lora_B.weight", lora(LoraPart::B)),
-            ("a.0.q.lora_embedding_A", lora(LoraPart::EmbeddingA)),
-            ("a.0.q.lora_embedding_B", lora(LoraPart::EmbeddingB)),
-            ("a.0.q.lora_magnitude_vector", lora(LoraPart::Magnitude)),
+            ("a.0.q.lora_A.weight", lora(AdapterPart::LORA_A)),
+            ("a.0.q.lora_B.weight", lora(AdapterPart::LORA_B)),
+            (
+                "a.0.q.lora_embedding_A",
+                lora(AdapterPart::LORA_EMBEDDING_A),
+            ),
+            (
+                "a.0.q.lora_embedding_B",
+                lora(AdapterPart::LORA_EMBEDDING_B),
+            ),
+            (
+                "a.0.q.lora_magnitude_vector",
+                lora(AdapterPart::LORA_MAGNITUDE),
+            ),
             (
                 "a.0.q.lora_magnitude_vector.weight",
-                lora(LoraPart::Magnitude),
+                lora(AdapterPart::LORA_MAGNITUDE),
             ),
             ("classifier.weight", saved(("classifier", "weight"))),
             ("classifier.dense.bias", saved(("classifier.dense", "bias"))),
@@ -333,10 +282,10 @@ mod tests {
 
     #[test]
     fn prompt_tuning_has_another_prefix() {
-        let settings = PromptSettings::new(4).with_modules_to_save(["classifier"]);
+        let settings = PromptConfig::new(4).with_modules_to_save(["classifier"]);
         let config = PeftConfig::from(settings);
         let parse = |name| AdapterKey::parse(name, &config);
-        assert_eq!(parse("prompt_embeddings"), Ok(AdapterKey::PromptEmbeddings));
+        assert_eq!(parse("prompt_embeddings"), Ok(AdapterKey::Model));
         let head = "base_model.classifier.weight";
         assert_eq!(parse(head), Ok(saved(("classifier", "weight"))));
         assert_eq!(parse(head).unwrap().name(&config), head);
@@ -345,7 +294,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named() {
-        let config = PeftConfig::from(LoraSettings::new());
+        let config = PeftConfig::from(LoraConfig::new());
         for name in [
             "",
             "prompt_embeddings",
@@ -372,8 +321,8 @@ mod tests {
             module: module.into(),
         };
         for mode in [Bias::All, Bias::LoraOnly] {
-            let config = PeftConfig::from(LoraSettings::new().with_bias(mode));
-            let names = ["q", "norm"].map(|module| bias(module).name_beside(&config, &adapted));
+            let config = PeftConfig::from(LoraConfig::new().with_bias(mode));
+            let names = ["q", "norm"].map(|module| bias(module).name_in(&config, &adapted));
             let expected = ["q.base_layer.bias", "norm.bias"];
             assert_eq!(
                 names,
@@ -383,7 +332,7 @@ mod tests {
                 assert_eq!(AdapterKey::parse(name, &config), Ok(bias(module)));
             }
         }
-        let lora_only = PeftConfig::from(LoraSettings::new().with_bias(Bias::LoraOnly));
+        let lora_only = PeftConfig::from(LoraConfig::new().with_bias(Bias::LoraOnly));
         assert_eq!(
             bias("q").name(&lora_only),
             "base_model.model.q.base_layer.bias"

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
-use crate::config::json::{Fields, Json};
-use crate::error::Error;
+use crate::error::{Cause, Error};
+use crate::settings::{Fields, Json};
 
 /// Bytes before the header: its length.
 const LENGTH: usize = 8;
@@ -16,7 +16,7 @@ const METADATA: &str = "__metadata__";
 /// Read the contents of a file.
 pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, Error> {
     check_header(bytes)?;
-    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(failed)?;
     let tensors = file.iter();
     tensors
         .map(|(key, view)| {
@@ -33,12 +33,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, Error> 
         .collect()
 }
 
-/// What the `safetensors` crate does not look at: a key that stands twice (it takes one of the two)
+/// What the `safetensors` crate does not look at: a key that is there twice (it takes one of the two)
 /// and ends of tensors beyond the file (it adds them up without a check).
 fn check_header(bytes: &[u8]) -> Result<(), Error> {
     let header = header(bytes).ok_or_else(|| damaged("the header is cut off"))?;
     let Json::Object(header) = Json::parse(super::WEIGHTS, header)? else {
-        return Err(damaged("the header is no object"));
+        return Err(damaged("the header is not an object"));
     };
     let tensors = header.iter().filter(|(key, _)| *key != METADATA);
     for (key, info) in tensors {
@@ -46,7 +46,7 @@ fn check_header(bytes: &[u8]) -> Result<(), Error> {
             Json::Object(info) => end(info),
             _ => None,
         };
-        let end = end.ok_or_else(|| damaged(format!("tensor `{key}` has no place")))?;
+        let end = end.ok_or_else(|| damaged(format!("tensor `{key}` has no offsets")))?;
         if end > bytes.len() as u64 {
             return Err(damaged(format!("tensor `{key}` ends beyond the file")));
         }
@@ -78,7 +78,7 @@ pub(super) fn write(tensors: &BTreeMap<String, TensorData>) -> Result<Vec<u8>, E
     });
     let entries: Vec<_> = entries.collect::<Result<_, Error>>()?;
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize(entries, Some(metadata)).map_err(damaged)
+    safetensors::serialize(entries, Some(metadata)).map_err(failed)
 }
 
 /// The type of a tensor in the file.
@@ -108,6 +108,15 @@ fn burn_dtype(dtype: Dtype) -> Option<DType> {
 fn damaged(message: impl ToString) -> Error {
     Error::Weights {
         message: message.to_string(),
+        source: None,
+    }
+}
+
+/// The safetensors reader or writer failed.
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Weights {
+        message: error.to_string(),
+        source: Some(Cause::new(error)),
     }
 }
 

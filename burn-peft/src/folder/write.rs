@@ -10,13 +10,14 @@ use super::{CONFIG, WEIGHTS, refused};
 use crate::error::Error;
 
 pub(super) fn folder(folder: &Path, config: &[u8], weights: &[u8]) -> Result<(), Error> {
-    match folder.exists() {
-        true => into_folder(folder, config, weights),
-        false => new_folder(folder, config, weights),
+    if folder.exists() {
+        into_folder(folder, config, weights)
+    } else {
+        new_folder(folder, config, weights)
     }
 }
 
-/// The folder is filled beside its place and moved there.
+/// The folder is filled in a temporary place next to it and moved.
 fn new_folder(folder: &Path, config: &[u8], weights: &[u8]) -> Result<(), Error> {
     let parent = match folder.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -89,7 +90,7 @@ impl Kept {
     }
 
     fn put_back(self, weights: &Path) {
-        // Nothing more can be done if this fails as well: the first error is told.
+        // Nothing more can be done if this fails as well: the first error is returned.
         let _ = match self {
             Self::Nothing => fs::remove_file(weights),
             Self::Copy(file) => file.persist(weights).map(drop).map_err(|error| error.error),

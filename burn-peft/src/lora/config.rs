@@ -1,357 +1,429 @@
-//! Configuration of a low-rank adapter.
+//! LoRA's configuration.
 
-use burn::config::Config;
-use burn::module::Param;
-use burn::nn::conv::Conv2d;
-use burn::nn::{DropoutConfig, Embedding, Linear};
-use burn::tensor::{DType, Device, Distribution, Tensor};
-
-use super::adapter::{Adapter, at, beside, column_norms};
-use super::adapters::{Adapters, bare, frozen};
-use super::init::{self, Initialization, Sizes};
-use super::linear::LoraLinear;
-use super::replace::replace;
+use super::init_weights::InitLoraWeights;
+use super::rank_pattern::Scales;
 use crate::error::Error;
+use crate::settings::ranges::{above_zero, at_least_one, below_one, refuse};
+use crate::settings::unsupported::{self, Used};
+use crate::settings::{
+    Bias, FieldValue, Fields, Json, Modules, OneOrMany, TaskType, WRITTEN_AS, sorted, typed_fields,
+};
 
-/// Rank, scale, dropout and first values of a low-rank adapter; the defaults are those of Hugging
-/// Face PEFT.
+/// The configuration of LoRA, with the field names and defaults of PEFT: for the adapters of a
+/// whole model ([`Peft::adapt`](crate::Peft::adapt)), for a folder, and for single layers
+/// ([`linear`](Self::linear), [`embedding`](Self::embedding), [`conv2d`](Self::conv2d)).
+///
+/// Other fields of a file are kept and written again as they were.
 ///
 /// ```
-/// use burn::nn::LinearConfig;
-/// use burn::tensor::Device;
 /// use burn_peft::LoraConfig;
+/// use burn_peft::settings::{Modules, TaskType};
 ///
-/// let device = Device::flex().autodiff();
-/// let config = LoraConfig::new().with_rank(4).with_alpha(8.0).with_dropout(0.1);
-/// let adapted = config.try_init(LinearConfig::new(16, 32).init(&device))?;
-/// assert_eq!(adapted.adapter.scale, 2.0);
-/// assert!(config.with_dropout(1.0).validate().is_err());
+/// let config = LoraConfig::new()
+///     .with_r(4)
+///     .with_lora_alpha(8.0)
+///     .with_target_modules(Modules::from(["query", "value"]))
+///     .with_task_type(TaskType::SequenceClassification);
+/// assert_eq!(config.modules_to_save, Some(vec!["classifier".into(), "score".into()]));
+/// assert_eq!(config.scale_of("bert.encoder.layer.0.attention.self.query")?, 2.0);
+/// config.validate()?;
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
-#[derive(Config, Debug)]
+///
+/// # Ranges
+///
+/// | field | range |
+/// | --- | --- |
+/// | `r`, values of `rank_pattern` | at least 1 |
+/// | `lora_alpha`, values of `alpha_pattern` | finite and above 0 |
+/// | `lora_dropout` | at least 0 and below 1 |
+///
+/// They hold wherever a configuration is used. PEFT itself also takes an alpha of 0 or below and a
+/// dropout of 1.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LoraConfig {
-    /// Rank r of the factors A `[d_input, r]` and B `[r, d_output]`.
-    #[config(default = 8)]
-    pub rank: usize,
-    /// Numerator of the adapter's scale `alpha / rank`.
-    #[config(default = 8.0)]
-    pub alpha: f64,
+    /// Rank of the factors, where `rank_pattern` says nothing else.
+    pub r: usize,
+    /// Numerator of the scale `lora_alpha / r`, where `alpha_pattern` says nothing else.
+    pub lora_alpha: f64,
     /// Probability of dropping an entry of the adapter's input (not of the base layer's).
-    #[config(default = 0.0)]
-    pub dropout: f64,
-    /// Scale by `alpha / √rank` (Kalajdzievski 2023, arXiv 2312.03732).
-    #[config(default = false)]
-    pub rslora: bool,
-    /// Train the lengths of the weight's columns beside the factors (Liu et al. 2024, arXiv
-    /// 2402.09353).
-    #[config(default = false)]
-    pub dora: bool,
-    /// First values of the factors.
-    #[config(default = "Initialization::Kaiming")]
-    pub init: Initialization,
+    pub lora_dropout: f64,
+    /// Scale by `alpha / √r` in place of `alpha / r` (rsLoRA, arXiv 2312.03732).
+    pub use_rslora: bool,
+    /// Train the lengths of the weight's columns as well (DoRA, arXiv 2402.09353).
+    pub use_dora: bool,
+    /// Which biases of the base model are trained.
+    pub bias: Bias,
+    /// The base weight is stored as `[in, out]`, as in GPT-2's `Conv1D`.
+    pub fan_in_fan_out: bool,
+    /// What is adapted; `None` leaves it to the kind of model, see [`default_targets`].
+    ///
+    /// [`default_targets`]: crate::targets::default_targets
+    pub target_modules: Option<Modules>,
+    /// What is not adapted, whatever `target_modules` says.
+    pub exclude_modules: Option<Modules>,
+    /// Layer indices to which `target_modules` (as names) is limited.
+    pub layers_to_transform: Option<OneOrMany<usize>>,
+    /// Name of the list of layers that `layers_to_transform` counts, such as `layers`.
+    pub layers_pattern: Option<OneOrMany<String>>,
+    /// Ranks of modules, by pattern, in the order in which they are tried.
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Alphas of modules, by pattern, in the order in which they are tried.
+    pub alpha_pattern: Vec<(String, f64)>,
+    /// Ends of the names of modules that are trained in full and saved with the adapter.
+    pub modules_to_save: Option<Vec<String>>,
+    /// First values of new factors.
+    pub init_lora_weights: InitLoraWeights,
+    /// The task.
+    pub task_type: Option<TaskType>,
+    /// PEFT loads the adapter frozen; it writes `true`.
+    pub inference_mode: bool,
+    /// Name or path of the base model.
+    pub base_model_name_or_path: Option<String>,
+    /// Revision of the base model.
+    pub revision: Option<String>,
+    /// The version of PEFT that wrote the file, from 0.18.
+    pub peft_version: Option<String>,
+    /// Every field of the file.
+    fields: Fields,
+}
+
+typed_fields!(
+    LoraConfig:
+    r,
+    lora_alpha,
+    lora_dropout,
+    use_rslora,
+    use_dora,
+    bias,
+    fan_in_fan_out,
+    target_modules,
+    exclude_modules,
+    layers_to_transform,
+    layers_pattern,
+    rank_pattern,
+    alpha_pattern,
+    modules_to_save,
+    init_lora_weights,
+    task_type,
+    inference_mode,
+    base_model_name_or_path,
+    revision,
+    peft_version,
+);
+
+/// Fields that PEFT writes and that are not typed, with their defaults.
+fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
+    const NULL: [&str; 9] = [
+        "alora_invocation_tokens",
+        "arrow_config",
+        "auto_mapping",
+        "corda_config",
+        "eva_config",
+        "layer_replication",
+        "megatron_config",
+        "target_parameters",
+        "trainable_token_indices",
+    ];
+    const FALSE: [&str; 3] = ["ensure_weight_tying", "lora_bias", "use_qalora"];
+    let others = [
+        ("loftq_config", Json::Object(Fields::default())),
+        ("megatron_core", Json::String("megatron.core".into())),
+        ("peft_type", Json::String(LoraConfig::PEFT_TYPE.into())),
+        ("qalora_group_size", 16.write()),
+    ];
+    let null = NULL.into_iter().map(|name| (name, Json::Null));
+    let off = FALSE.into_iter().map(|name| (name, Json::Bool(false)));
+    null.chain(off).chain(others)
+}
+
+/// Fields that change what an adapter computes and are not supported.
+const UNSUPPORTED: [(&str, Used); 13] = [
+    ("alora_invocation_tokens", Used::NotNull),
+    ("arrow_config", Used::NotNull),
+    ("ensure_weight_tying", Used::NotEmpty),
+    ("kasa_config", Used::NotNull),
+    ("layer_replication", Used::NotEmpty),
+    ("lora_bias", Used::NotEmpty),
+    ("megatron_config", Used::NotEmpty),
+    ("monteclora_config", Used::NotNull),
+    ("target_parameters", Used::NotEmpty),
+    ("trainable_token_indices", Used::NotNull),
+    ("use_bdlora", Used::NotNull),
+    ("use_qalora", Used::NotEmpty),
+    ("velora_config", Used::NotNull),
+];
+
+/// Fields that change nothing in a trained adapter of a supported kind: how it was initialised, or
+/// details of a field that is off.
+const WITHOUT_EFFECT: [&str; 6] = [
+    "corda_config",
+    "eva_config",
+    "loftq_config",
+    "lora_ga_config",
+    "megatron_core",
+    "qalora_group_size",
+];
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl LoraConfig {
+    /// PEFT's defaults, with every field that PEFT 0.18 writes.
+    pub fn new() -> Self {
+        let mut config = Self {
+            inference_mode: true,
+            peft_version: Some(WRITTEN_AS.into()),
+            ..Self::unwritten()
+        };
+        config.fields = sorted(config.typed().chain(untyped()));
+        config
+    }
+
+    /// PEFT's defaults for fields that a file does not have.
+    fn unwritten() -> Self {
+        Self {
+            r: 8,
+            lora_alpha: 8.0,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            use_dora: false,
+            bias: Bias::None,
+            fan_in_fan_out: false,
+            target_modules: None,
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: None,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            modules_to_save: None,
+            init_lora_weights: InitLoraWeights::Kaiming,
+            task_type: None,
+            inference_mode: false,
+            base_model_name_or_path: None,
+            revision: None,
+            peft_version: None,
+            fields: Fields::default(),
+        }
+    }
+
+    /// The method, as `peft_type` names it.
+    pub(crate) const PEFT_TYPE: &'static str = "LORA";
+
+    /// How the names of LoRA's tensors begin.
+    pub(crate) const MARKER: &'static str = "lora_";
+
+    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
+        let config = Self::read(fields)?;
+        config.validate()?;
+        Ok(config)
+    }
+
     /// Check every field.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] naming the first field that is out of range.
+    /// [`Error::Config`] for a value out of range and for fields that PEFT does not accept
+    /// together, [`Error::Unsupported`] for a field of PEFT that is in use and not supported here.
     pub fn validate(&self) -> Result<(), Error> {
-        let refuse = |field, value: String, expected| {
-            Err(Error::Config {
-                field,
-                value,
-                expected,
-            })
-        };
-        if self.rank == 0 {
-            return refuse("rank", self.rank.to_string(), "at least 1");
+        if self.init_lora_weights.needs_more_than_the_folder() {
+            return Err(Error::Unsupported {
+                field: "init_lora_weights",
+                value: format!("\"{}\"", self.init_lora_weights),
+            });
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return refuse("alpha", self.alpha.to_string(), "a finite number above 0");
+        unsupported::check(&self.fields, &UNSUPPORTED)?;
+        at_least_one("r", self.r)?;
+        for (_, rank) in &self.rank_pattern {
+            at_least_one("rank_pattern", *rank)?;
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return refuse(
-                "dropout",
-                self.dropout.to_string(),
-                "at least 0 and below 1",
-            );
+        above_zero("lora_alpha", self.lora_alpha)?;
+        for (_, alpha) in &self.alpha_pattern {
+            above_zero("alpha_pattern", *alpha)?;
+        }
+        below_one("lora_dropout", self.lora_dropout)?;
+        self.validate_layers()
+    }
+
+    /// `layers_to_transform` and `layers_pattern` belong to a list of target modules.
+    fn validate_layers(&self) -> Result<(), Error> {
+        let limited = self.layers_to_transform.is_some();
+        if matches!(self.target_modules, Some(Modules::Pattern(_))) {
+            let expected = "expected null where target_modules is a text";
+            if limited {
+                return refuse("layers_to_transform", "set", expected);
+            }
+            if self.layers_pattern.is_some() {
+                return refuse("layers_pattern", "set", expected);
+            }
+        }
+        let counted = self.layers_pattern.as_ref();
+        if !limited && counted.is_some_and(|OneOrMany(patterns)| !patterns.is_empty()) {
+            let expected = "expected null where layers_to_transform is null";
+            return refuse("layers_pattern", "set", expected);
         }
         Ok(())
     }
 
-    /// The adapter's scale, `alpha / rank` or `alpha / √rank`.
-    pub fn scale(&self) -> f64 {
-        let rank = self.rank as f64;
-        match self.rslora {
-            true => self.alpha / rank.sqrt(),
-            false => self.alpha / rank,
-        }
-    }
-
-    /// Freeze `layer` and hang an adapter on its weight, see
-    /// [`LinearAdapted`](crate::LinearAdapted). An adapter of that name is replaced.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
-    pub fn linear(&self, name: &str, layer: Linear) -> Result<Linear, Error> {
-        let (weight, adapter) = self.split(layer.weight)?;
-        let bias = layer.bias.map(|bias| bias.set_require_grad(false));
-        Ok(Linear {
-            weight: hang(name, adapter, weight),
-            bias,
+    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
+    /// effect.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        unsupported::unknown(&self.fields, |name| {
+            Self::TYPED.contains(&name)
+                || WITHOUT_EFFECT.contains(&name)
+                || UNSUPPORTED.iter().any(|(field, _)| *field == name)
         })
     }
 
-    /// Freeze `table` and hang an adapter on it, see
-    /// [`EmbeddingAdapted`](crate::EmbeddingAdapted).
+    /// Rank and scale of each module, with the patterns compiled.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
-    pub fn embedding(&self, name: &str, table: Embedding) -> Result<Embedding, Error> {
-        let weight = frozen(table.weight);
-        let adapter = self.embedding_adapter(&weight)?;
-        Ok(Embedding {
-            weight: hang(name, adapter, weight),
-        })
+    /// [`Error::Pattern`] for a pattern that is not a regular expression.
+    pub fn scales(&self) -> Result<Scales, Error> {
+        Scales::new(
+            (self.r, &self.rank_pattern),
+            (self.lora_alpha, &self.alpha_pattern),
+            self.use_rslora,
+        )
     }
 
-    /// Freeze `conv` and hang an adapter on its kernels, see
-    /// [`Conv2dAdapted`](crate::Conv2dAdapted).
+    /// The scale at `module`; [`scales`](Self::scales) is faster for many modules.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
-    pub fn conv2d(&self, name: &str, conv: Conv2d) -> Result<Conv2d, Error> {
-        let adapter = self.conv2d_adapter(&conv)?;
-        let weight = hang(name, adapter, frozen(conv.weight));
-        let bias = conv.bias.map(|bias| bias.set_require_grad(false));
-        Ok(Conv2d {
-            weight,
-            bias,
-            ..conv
-        })
-    }
-
-    /// Freeze `base` and put an adapter beside it, as a module of its own.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
-    pub fn try_init(&self, base: Linear) -> Result<LoraLinear, Error> {
-        let (weight, adapter) = self.split(base.weight)?;
-        let bias = base.bias.map(|bias| bias.set_require_grad(false));
-        Ok(LoraLinear {
-            base: Linear { weight, bias },
-            adapter,
-            enabled: true,
-        })
-    }
-
-    /// Freeze `base` and put an adapter beside it, as a module of its own.
-    ///
-    /// # Panics
-    ///
-    /// Panics where [`try_init`](Self::try_init) returns an error.
-    pub fn init(&self, base: Linear) -> LoraLinear {
-        match self.try_init(base) {
-            Ok(adapted) => adapted,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// A new adapter for a linear weight `[d_in, d_out]`, which keeps its value.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] naming the field that is out of range; PiSSA and OLoRA move part of the
-    /// weight into the adapter and need [`linear`](Self::linear).
-    pub fn adapter(&self, weight: &Param<Tensor<2>>) -> Result<Adapter<2>, Error> {
-        self.validate()?;
-        let [d_in, d_out] = weight.lazy_shape().dims();
-        let sizes = self.sizes(d_in, d_out);
-        let (device, dtype) = place(weight);
-        let factors = init::factors(self.init, sizes, &device.clone().inner(), dtype)?;
-        let magnitude = self.magnitude(weight, dtype);
-        Ok(self.assemble(factors, magnitude, &device))
-    }
-
-    /// The magnitudes that DoRA starts from: the lengths in the weight as it is.
-    fn magnitude<const D: usize>(
-        &self,
-        weight: &Param<Tensor<D>>,
-        dtype: DType,
-    ) -> Option<Tensor<1>> {
-        let lengths = || column_norms(at(bare(weight).val().inner(), dtype));
-        self.dora.then(lengths)
-    }
-
-    /// A new adapter for an embedding table `[entries, d]`: A starts at zero and B normal,
-    /// whatever [`init`](Self::init) says (as in PEFT).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] naming the field that is out of range; initialisations from the weight are
-    /// for linear layers.
-    pub fn embedding_adapter(&self, table: &Param<Tensor<2>>) -> Result<Adapter<2>, Error> {
-        self.validate()?;
-        self.keeps_weight("embeddings take LoRA without PiSSA and OLoRA")?;
-        let [entries, width] = table.lazy_shape().dims();
-        let (device, dtype) = place(table);
-        let zeros = Tensor::zeros([entries, self.rank], (&device.clone().inner(), dtype));
-        let unit = Distribution::Normal(0.0, 1.0);
-        let normal = Tensor::<2>::random([self.rank, width], unit, &device.clone().inner());
-        let magnitude = self.magnitude(table, dtype);
-        Ok(self.assemble([zeros, normal.cast(dtype)], magnitude, &device))
-    }
-
-    /// A new adapter for the kernels of a convolution.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] naming the field that is out of range; initialisations from the weight and
-    /// convolutions in groups are not supported.
-    pub fn conv2d_adapter(&self, conv: &Conv2d) -> Result<Adapter<4>, Error> {
-        if conv.groups != 1 {
-            return Err(Error::Config {
-                field: "groups",
-                value: conv.groups.to_string(),
-                expected: "1: convolutions in groups cannot carry adapters",
-            });
-        }
-        self.kernel_adapter(&conv.weight)
-    }
-
-    /// As [`conv2d_adapter`](Self::conv2d_adapter), for kernels `[out, in, k1, k2]`.
-    pub(crate) fn kernel_adapter(&self, kernels: &Param<Tensor<4>>) -> Result<Adapter<4>, Error> {
-        self.validate()?;
-        self.keeps_weight("convolutions take LoRA without PiSSA and OLoRA")?;
-        let [out, channels, k1, k2] = kernels.lazy_shape().dims();
-        let (device, dtype) = place(kernels);
-        let sizes = self.sizes(channels * k1 * k2, out);
-        let [a, b] = init::factors(self.init, sizes, &device.clone().inner(), dtype)?;
-        let a = a.transpose().reshape([self.rank, channels, k1, k2]);
-        let b = b.transpose().reshape([out, self.rank, 1, 1]);
-        let magnitude = self.magnitude(kernels, dtype);
-        Ok(self.assemble([a, b], magnitude, &device))
-    }
-
-    /// The frozen weight and a new adapter; with PiSSA and OLoRA part of the one moves into the
-    /// other.
-    pub(crate) fn split(
-        &self,
-        weight: Param<Tensor<2>>,
-    ) -> Result<(Param<Tensor<2>>, Adapter<2>), Error> {
-        let weight = frozen(weight);
-        if !self.init.splits_weight() {
-            let adapter = self.adapter(&weight)?;
-            return Ok((weight, adapter));
-        }
-        self.validate()?;
-        let (device, dtype) = place(&weight);
-        let plain = at(bare(&weight).val().inner(), dtype);
-        let [a, b] = init::split(self.init, plain.clone(), self.rank, self.scale())?;
-        let magnitude = self.dora.then(|| column_norms(plain.clone()));
-        let rest = plain - a.clone().matmul(b.clone()) * self.scale();
-        let adapter = self.assemble([a, b], magnitude, &device);
-        let others = Adapters::of(&weight).cloned();
-        let weight = replace(weight, |_| rest);
-        let weight = match others {
-            Some(others) => others.attach(weight),
-            None => weight,
-        };
-        Ok((weight, adapter))
-    }
-
-    fn sizes(&self, d_in: usize, d_out: usize) -> Sizes {
-        Sizes {
-            d_in,
-            rank: self.rank,
-            d_out,
-        }
-    }
-
-    fn keeps_weight(&self, expected: &'static str) -> Result<(), Error> {
-        match self.init.splits_weight() {
-            true => Err(Error::Config {
-                field: "init",
-                value: self.init.to_string(),
-                expected,
-            }),
-            false => Ok(()),
-        }
-    }
-
-    /// Plain tensors as trainable parameters on the weight's device.
-    pub(crate) fn assemble<const D: usize>(
-        &self,
-        [a, b]: [Tensor<D>; 2],
-        magnitude: Option<Tensor<1>>,
-        device: &Device,
-    ) -> Adapter<D> {
-        Adapter {
-            a: trainable(a, device),
-            b: trainable(b, device),
-            magnitude: magnitude.map(|magnitude| trainable(magnitude, device)),
-            scale: self.scale(),
-            dropout: DropoutConfig::new(self.dropout).init(),
-        }
+    /// [`Error::Pattern`] for a pattern that is not a regular expression.
+    pub fn scale_of(&self, module: &str) -> Result<f64, Error> {
+        self.scales()?.scale_of(module)
     }
 }
 
-/// A parameter that trains, also where the model is on a plain device for now.
-fn trainable<const D: usize>(value: Tensor<D>, device: &Device) -> Param<Tensor<D>> {
-    let there = Tensor::<1>::zeros([1], device);
-    Param::from_tensor(beside(value, &there)).set_require_grad(true)
-}
-
-/// Device of a weight, and the dtype of its adapter's factors: the weight's own if it is a float.
-/// A weight without a value yet is not given one.
-pub(crate) fn place<const D: usize>(weight: &Param<Tensor<D>>) -> (Device, DType) {
-    let device = weight.lazy_device();
-    if weight.is_initialized() && weight.base().dtype().is_float() {
-        return (device, weight.base().dtype());
+/// Setting fields one after another.
+impl LoraConfig {
+    /// Set the rank.
+    pub fn with_r(self, r: usize) -> Self {
+        Self { r, ..self }
     }
-    let dtype = Tensor::<1>::zeros([1], &device).dtype();
-    (device, dtype)
-}
 
-/// Add an adapter to those of a weight.
-pub(crate) fn hang<const D: usize>(
-    name: &str,
-    adapter: Adapter<D>,
-    weight: Param<Tensor<D>>,
-) -> Param<Tensor<D>> {
-    let adapters = match Adapters::of(&weight) {
-        Some(present) => present.clone().with(name, adapter),
-        None => Adapters::new(name, adapter),
-    };
-    adapters.attach(weight)
-}
+    /// Set the numerator of the scale.
+    pub fn with_lora_alpha(self, lora_alpha: f64) -> Self {
+        Self { lora_alpha, ..self }
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Set the dropout of the adapter's input.
+    pub fn with_lora_dropout(self, lora_dropout: f64) -> Self {
+        Self {
+            lora_dropout,
+            ..self
+        }
+    }
 
-    #[test]
-    fn each_field_is_checked_by_name() {
-        let config = LoraConfig::new;
-        assert_eq!(config().validate(), Ok(()));
-        for (config, name) in [
-            (config().with_rank(0), "rank"),
-            (config().with_alpha(0.0), "alpha"),
-            (config().with_alpha(f64::NAN), "alpha"),
-            (config().with_dropout(-0.1), "dropout"),
-            (config().with_dropout(1.0), "dropout"),
-            (config().with_dropout(f64::NAN), "dropout"),
-        ] {
-            let Err(Error::Config { field, .. }) = config.validate() else {
-                panic!("{config} was accepted");
-            };
-            assert_eq!(field, name);
+    /// Scale by `alpha / √r`.
+    pub fn with_use_rslora(self, use_rslora: bool) -> Self {
+        Self { use_rslora, ..self }
+    }
+
+    /// Train the lengths of the weight's columns as well (DoRA).
+    pub fn with_use_dora(self, use_dora: bool) -> Self {
+        Self { use_dora, ..self }
+    }
+
+    /// Set which biases are trained.
+    pub fn with_bias(self, bias: Bias) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Set what is adapted.
+    pub fn with_target_modules(self, modules: impl Into<Modules>) -> Self {
+        Self {
+            target_modules: Some(modules.into()),
+            ..self
+        }
+    }
+
+    /// Set what is not adapted.
+    pub fn with_exclude_modules(self, modules: impl Into<Modules>) -> Self {
+        Self {
+            exclude_modules: Some(modules.into()),
+            ..self
+        }
+    }
+
+    /// Adapt these layers only.
+    pub fn with_layers_to_transform(self, layers: impl Into<OneOrMany<usize>>) -> Self {
+        Self {
+            layers_to_transform: Some(layers.into()),
+            ..self
+        }
+    }
+
+    /// Set the name of the list of layers.
+    pub fn with_layers_pattern(self, name: impl Into<String>) -> Self {
+        Self {
+            layers_pattern: Some(OneOrMany(vec![name.into()])),
+            ..self
+        }
+    }
+
+    /// Set ranks by pattern.
+    pub fn with_rank_pattern<K: Into<String>>(
+        self,
+        ranks: impl IntoIterator<Item = (K, usize)>,
+    ) -> Self {
+        let ranks = ranks.into_iter();
+        Self {
+            rank_pattern: ranks.map(|(key, rank)| (key.into(), rank)).collect(),
+            ..self
+        }
+    }
+
+    /// Set alphas by pattern.
+    pub fn with_alpha_pattern<K: Into<String>>(
+        self,
+        alphas: impl IntoIterator<Item = (K, f64)>,
+    ) -> Self {
+        let alphas = alphas.into_iter();
+        Self {
+            alpha_pattern: alphas.map(|(key, alpha)| (key.into(), alpha)).collect(),
+            ..self
+        }
+    }
+
+    /// Set the modules that are trained in full.
+    pub fn with_modules_to_save<N: Into<String>>(
+        self,
+        modules: impl IntoIterator<Item = N>,
+    ) -> Self {
+        Self {
+            modules_to_save: Some(modules.into_iter().map(Into::into).collect()),
+            ..self
+        }
+    }
+
+    /// Set the first values of new factors.
+    pub fn with_init_lora_weights(self, init_lora_weights: InitLoraWeights) -> Self {
+        Self {
+            init_lora_weights,
+            ..self
+        }
+    }
+
+    /// Set the task, and put its [`heads`](TaskType::heads) into `modules_to_save` as PEFT does.
+    pub fn with_task_type(mut self, task: TaskType) -> Self {
+        self.task_type = Some(task);
+        task.add_heads(&mut self.modules_to_save);
+        self
+    }
+
+    /// Set the name of the base model.
+    pub fn with_base_model(self, name_or_path: impl Into<String>) -> Self {
+        Self {
+            base_model_name_or_path: Some(name_or_path.into()),
+            ..self
         }
     }
 }

@@ -1,26 +1,16 @@
 //! The modules of a model, by the names of `transformers`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use burn::module::{Module, Param};
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{Device, Shape, Tensor};
 
-use super::walk::{self, Look, Place};
-use crate::names::NameMap;
-use crate::target::ModuleKind;
-
-/// A layer that can carry an adapter.
-pub(super) struct Layer {
-    /// Path of the module in the Burn model.
-    pub path: String,
-    pub weight: Weight,
-}
-
-/// The weight of a layer, without its adapters.
-pub(super) enum Weight {
-    Two(Param<Tensor<2>>, ModuleKind),
-    Four(Param<Tensor<4>>),
-}
+use super::own_layers;
+use super::walk::{self, Look, Place, joined};
+use crate::adapters::{Layer, Weight};
+use crate::error::Error;
+use crate::name_map::NameMap;
+use crate::targets::ModuleKind;
 
 /// A parameter that belongs to the model itself.
 pub(super) struct Own {
@@ -35,6 +25,19 @@ pub(super) struct Own {
     /// Whether `transformers` keeps the transpose.
     pub transposed: bool,
     pub shape: Shape,
+    pub device: Device,
+}
+
+impl Own {
+    /// Path of the parameter in the Burn model.
+    pub fn full_path(&self) -> String {
+        joined(&self.path, &self.leaf)
+    }
+
+    /// Key in `transformers`.
+    pub fn full_key(&self) -> String {
+        joined(&self.module, &self.key)
+    }
 }
 
 /// Everything that targets, keys and shapes are checked against.
@@ -44,21 +47,17 @@ pub(super) struct Census {
     /// Layers by name.
     pub layers: Vec<(String, Layer)>,
     pub parameters: Vec<Own>,
+    /// Methods of the adapters that are on the model.
+    methods: BTreeSet<String>,
+    /// Errors for modules that look like a layer of Burn's and are not, by name.
+    ambiguous: HashMap<String, Error>,
 }
 
 impl Census {
     pub fn of<M: Module>(model: &M, names: &NameMap) -> Self {
-        let mut count = Count {
-            names,
-            seen: HashSet::new(),
-            census: Self {
-                modules: Vec::new(),
-                layers: Vec::new(),
-                parameters: Vec::new(),
-            },
-        };
+        let mut count = Count::default();
         walk::visit(model, &mut count);
-        count.census
+        count.census(names)
     }
 
     pub fn layer(&self, name: &str) -> Option<&Layer> {
@@ -70,70 +69,177 @@ impl Census {
     pub fn parameter(&self, key: &str) -> Option<&Own> {
         self.parameters.iter().find(|own| own.full_key() == key)
     }
-}
 
-struct Count<'a> {
-    names: &'a NameMap,
-    seen: HashSet<String>,
-    census: Census,
-}
+    /// Fail if the layout of the parameter is unknown.
+    pub fn check_layout(&self, own: &Own) -> Result<(), Error> {
+        if own.shape.num_dims() < 2 {
+            return Ok(());
+        }
+        self.check_kind(&own.module)
+    }
 
-impl Count<'_> {
-    fn list(&mut self, name: &str, kind: ModuleKind) {
-        if !name.is_empty() && self.seen.insert(name.into()) {
-            self.census.modules.push((name.into(), kind));
+    /// Fail if it is unknown what the module is.
+    pub fn check_kind(&self, module: &str) -> Result<(), Error> {
+        match self.ambiguous.get(module) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Fail if the model has adapters of another method than this.
+    pub fn check_method(&self, name: &str, peft_type: &'static str) -> Result<(), Error> {
+        match self.methods.iter().find(|found| *found != peft_type) {
+            Some(found) => Err(Error::OtherMethod {
+                name: name.into(),
+                peft_type,
+                found: found.clone(),
+            }),
+            None => Ok(()),
         }
     }
 }
 
-impl Look for Count<'_> {
+/// The parameters that a module holds itself.
+pub(super) struct Held {
+    /// Name of its struct.
+    pub holder: String,
+    /// Names and shapes of its own parameters.
+    pub parameters: Vec<(String, Shape)>,
+    /// Whether it has parameters that are not floats.
+    pub others: bool,
+    weight: Option<Weight>,
+}
+
+/// Collects what a walk meets; kinds can only be decided when it is over.
+#[derive(Default)]
+struct Count {
+    /// Paths in the order of the walk.
+    paths: Vec<String>,
+    modules: BTreeMap<String, Held>,
+    /// Path of the module, name of the field, device.
+    parameters: Vec<(String, String, Shape, Device)>,
+    /// Paths of modules whose weight carries adapters.
+    adapted: HashSet<String>,
+    methods: BTreeSet<String>,
+}
+
+impl Count {
+    fn held(&mut self, place: &Place<'_>) -> &mut Held {
+        let path = place.module();
+        if !self.modules.contains_key(&path) {
+            self.paths.push(path.clone());
+        }
+        self.modules.entry(path).or_insert_with(|| Held {
+            holder: place.holder().into(),
+            parameters: Vec::new(),
+            others: false,
+            weight: None,
+        })
+    }
+
+    fn census(self, names: &NameMap) -> Census {
+        let mut census = Census {
+            modules: Vec::new(),
+            layers: Vec::new(),
+            parameters: Vec::new(),
+            methods: self.methods,
+            ambiguous: HashMap::new(),
+        };
+        let mut seen = HashSet::new();
+        let mut list = |name: &str, kind| {
+            if !name.is_empty() && seen.insert(name.to_string()) {
+                census.modules.push((name.into(), kind));
+            }
+        };
+        let mut kinds = HashMap::new();
+        for path in &self.paths {
+            let held = &self.modules[path];
+            let below = format!("{path}.");
+            let parent = self.paths.iter().any(|path| path.starts_with(&below));
+            let module = names.name(path);
+            let kind = own_layers::kind(held, parent, names.kind(path));
+            let kind = kind.unwrap_or_else(|problem| {
+                let error = Error::AmbiguousModule {
+                    path: path.clone(),
+                    holder: held.holder.clone(),
+                    problem,
+                };
+                census.ambiguous.insert(module.clone(), error);
+                ModuleKind::Other
+            });
+            kinds.insert(path.as_str(), kind);
+            // Parents first: `a.b.c` has the modules `a` and `a.b` above it.
+            for (at, _) in module.match_indices('.') {
+                list(&module[..at], ModuleKind::Other);
+            }
+            list(&module, kind);
+            if kind.is_adaptable()
+                && let Some(weight) = &held.weight
+            {
+                let layer = Layer {
+                    path: path.clone(),
+                    kind,
+                    weight: weight.clone(),
+                    bias: held.parameters.iter().any(|(leaf, _)| leaf == "bias"),
+                    adapted: self.adapted.contains(path),
+                };
+                census.layers.push((module, layer));
+            }
+        }
+        for (path, leaf, shape, device) in self.parameters {
+            let (key, transposed) = stored(kinds[path.as_str()], &leaf);
+            census.parameters.push(Own {
+                module: names.name(&path),
+                key: key.into(),
+                transposed,
+                path,
+                leaf,
+                shape,
+                device,
+            });
+        }
+        census
+    }
+}
+
+impl Look for Count {
     fn look<const D: usize>(&mut self, place: Place<'_>, param: &Param<Tensor<D>>) {
+        if let Some(adapter) = place.adapter() {
+            self.methods.insert(adapter.method.into());
+            self.adapted.insert(adapter.module);
+        }
         if place.is_nested() {
             return;
         }
-        let path = place.module();
-        let module = self.names.name(&path);
-        let (key, transposed) = stored(place.holder(), place.leaf());
-        self.census.parameters.push(Own {
-            path: path.clone(),
-            module: module.clone(),
-            leaf: place.leaf().into(),
-            key: key.into(),
-            transposed,
-            shape: param.lazy_shape(),
-        });
-        // Parents first: `a.b.c` has the modules `a` and `a.b` above it.
-        for (at, _) in module.match_indices('.') {
-            self.list(&module[..at], ModuleKind::Other);
+        let (leaf, shape) = (place.leaf().to_string(), param.lazy_shape());
+        let device = param.lazy_device();
+        let held = self.held(&place);
+        held.parameters.push((leaf.clone(), shape.clone()));
+        if leaf == "weight" {
+            held.weight = weight(param);
         }
-        let kind = match (place.holder(), place.leaf()) {
-            ("Linear", "weight") => ModuleKind::Linear,
-            ("Embedding", "weight") => ModuleKind::Embedding,
-            ("Conv2d", "weight") => ModuleKind::Conv2d,
-            _ => return self.list(&module, ModuleKind::Other),
-        };
-        self.list(&module, kind);
-        if let Some(weight) = Weight::new(param, kind) {
-            let layer = Layer { path, weight };
-            self.census.layers.push((module, layer));
+        self.parameters.push((place.module(), leaf, shape, device));
+    }
+
+    fn look_other(&mut self, place: Place<'_>) {
+        if !place.is_nested() {
+            self.held(&place).others = true;
         }
     }
 }
 
-impl Weight {
-    fn new<const D: usize>(param: &Param<Tensor<D>>, kind: ModuleKind) -> Option<Self> {
-        let param: Box<dyn std::any::Any> = Box::new(param.clone());
-        match kind {
-            ModuleKind::Conv2d => Some(Self::Four(*param.downcast().ok()?)),
-            _ => Some(Self::Two(*param.downcast().ok()?, kind)),
-        }
+fn weight<const D: usize>(param: &Param<Tensor<D>>) -> Option<Weight> {
+    let param: Box<dyn std::any::Any> = Box::new(param.clone());
+    match param.downcast() {
+        Ok(two) => Some(Weight::Two(*two)),
+        Err(param) => Some(Weight::Four(*param.downcast().ok()?)),
     }
 }
 
 /// How `transformers` calls a parameter, and whether it keeps the transpose.
-fn stored<'a>(holder: &str, leaf: &'a str) -> (&'a str, bool) {
-    match (holder, leaf) {
-        ("Linear", "weight") => ("weight", true),
+fn stored(kind: ModuleKind, leaf: &str) -> (&str, bool) {
+    match (kind, leaf) {
+        (ModuleKind::Linear, "weight") => ("weight", true),
         (_, "gamma") => ("weight", false),
         (_, "beta") => ("bias", false),
         _ => (leaf, false),

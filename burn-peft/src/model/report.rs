@@ -16,7 +16,7 @@ use super::walk::{self, Look, Place};
 ///
 /// let device = Device::flex().autodiff();
 /// let layer = LinearConfig::new(16, 32).init(&device);
-/// let layer = LoraConfig::new().with_rank(2).linear("default", layer)?;
+/// let layer = LoraConfig::new().with_r(2).linear("default", layer)?;
 /// assert_eq!(
 ///     layer.trainable().to_string(),
 ///     "trainable params: 96 || all params: 640 || trainable%: 15.0000"
@@ -24,6 +24,7 @@ use super::walk::{self, Look, Place};
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trainable {
     /// Parameters that require a gradient; none on a device without autodiff.
     pub trainable: usize,
@@ -61,8 +62,8 @@ impl Look for Trainable {
     }
 }
 
-/// Whether a parameter trains. One without a value yet is not given one: what a value loaded into
-/// it would do is what it will do.
+/// Whether a parameter requires a gradient. A lazily initialised parameter is not given a value: we
+/// ask what it would do after loading one.
 pub(super) fn requires_grad<const D: usize>(param: &Param<Tensor<D>>) -> bool {
     if param.is_initialized() {
         return param.is_require_grad();

@@ -5,71 +5,66 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 
-use super::adapt;
-use super::census::{Census, Weight};
+use super::census::{Census, Own};
 use super::walk::{self, Look, Place, joined};
-use crate::config::{Bias, LoraSettings, PeftConfig};
+use super::{adapt, switch};
+use crate::adapters::Layer;
 use crate::error::Error;
-use crate::folder::{AdapterFolder, AdapterKey, LoraPart};
-use crate::names::{NameMap, first_that_fits};
-use crate::target::ModuleKind;
+use crate::folder::{AdapterFolder, AdapterKey};
+use crate::methods::PeftConfig;
+use crate::name_map::{NameMap, first_that_fits};
+use crate::targets::is_under_saved;
+use crate::tuner::{AdapterPart, LayerTuner};
 
 /// The adapter `name` of the model, for a folder of PEFT.
 pub(super) fn save<M: Module>(
     model: &M,
     name: &str,
-    settings: &LoraSettings,
-    names: &NameMap,
+    config: &PeftConfig,
+    names: &[NameMap],
 ) -> Result<AdapterFolder, Error> {
-    let census = Census::of(model, names);
+    let layers = config.layers()?;
     let values = Values::of(model);
-    let config = PeftConfig::from(settings.clone());
-    let mut keys: Vec<AdapterKey> = Vec::new();
-    for (module, layer) in &census.layers {
-        let embedding = matches!(layer.weight, Weight::Two(_, ModuleKind::Embedding));
-        for factor in values.factors(&layer.path, name) {
-            let part = match (factor, embedding) {
-                ("a", false) => LoraPart::A,
-                ("b", false) => LoraPart::B,
-                ("a", true) => LoraPart::EmbeddingA,
-                ("b", true) => LoraPart::EmbeddingB,
-                _ => LoraPart::Magnitude,
-            };
-            let module = module.clone();
-            keys.push(AdapterKey::Lora { module, part });
-        }
+    let adapter = Adapter {
+        name,
+        layers: layers.as_ref(),
+        values: &values,
+    };
+    let census = first_that_fits(names, |names| {
+        let census = Census::of(model, names);
+        adapter.check_targets(&census)?;
+        Ok(census)
+    });
+    // An adapter that was put on single layers need not be what the configuration would choose.
+    let census = census.unwrap_or_else(|_| {
+        let first = names.first().cloned();
+        Census::of(model, &first.unwrap_or_default())
+    });
+    let tensors = adapter.tensors(config, &census)?;
+    if tensors.is_empty() {
+        return Err(missing(model, name, config));
     }
-    if keys.is_empty() {
-        return Err(Error::UnknownAdapter {
-            name: name.into(),
-            known: super::operate::names(model).into_iter().collect(),
-        });
-    }
-    let adapted: BTreeSet<String> = keys.iter().filter_map(lora_module).collect();
-    let saved = settings.modules_to_save.as_deref().unwrap_or_default();
-    for own in &census.parameters {
-        let module = own.module.clone();
-        let bias = own.key == "bias";
-        if adapt::under_saved(saved, &module) {
-            let parameter = own.key.clone();
-            keys.push(AdapterKey::Saved { module, parameter });
-        } else if bias
-            && (settings.bias == Bias::All
-                || settings.bias == Bias::LoraOnly && adapted.contains(&module))
-        {
-            keys.push(AdapterKey::Bias { module });
-        }
-    }
-    let mut tensors = BTreeMap::new();
-    for key in keys {
-        let Some(data) = values.get(&key, name, &census) else {
-            unreachable!("keys were made from the model");
-        };
-        tensors.insert(key.name_beside(&config, &adapted), data);
-    }
-    let folder = AdapterFolder { config, tensors };
+    let folder = AdapterFolder {
+        config: config.clone(),
+        tensors,
+    };
     folder.check()?;
     Ok(folder)
+}
+
+/// The error for an adapter without parameters of this method.
+fn missing<M: Module>(model: &M, name: &str, config: &PeftConfig) -> Error {
+    let known: Vec<String> = switch::names(model).into_iter().collect();
+    if known.iter().any(|known| known == name) {
+        return Error::PeftType {
+            peft_type: config.peft_type().into(),
+            expected: format!("the method of the adapter `{name}`"),
+        };
+    }
+    Error::UnknownAdapter {
+        name: name.into(),
+        known,
+    }
 }
 
 /// The folder with the model's values in place of its own: keys, types and configuration stay.
@@ -77,27 +72,42 @@ pub(super) fn update<M: Module>(
     model: &M,
     name: &str,
     folder: &AdapterFolder,
-    schemes: &[NameMap],
+    names: &[NameMap],
 ) -> Result<AdapterFolder, Error> {
+    let layers = folder.config.tuner().layers()?;
     let values = Values::of(model);
-    let tensors = first_that_fits(schemes, |names| {
+    let tensors = first_that_fits(names, |names| {
         let census = Census::of(model, names);
-        let updated = folder.tensors.iter().map(|(text, old)| {
-            let key = AdapterKey::parse(text, &folder.config)?;
-            let new = match key {
+        let mut tensors = BTreeMap::new();
+        for (text, old) in &folder.tensors {
+            let new = match AdapterKey::parse(text, &folder.config)? {
                 // These are not of the model.
-                AdapterKey::PromptEmbeddings | AdapterKey::Original { .. } => old.clone(),
-                key => {
-                    let new = values.get(&key, name, &census).ok_or_else(|| Error::Key {
-                        key: text.clone(),
-                        reason: "the model has no such tensor",
-                    })?;
-                    new.convert_dtype(old.dtype())
+                AdapterKey::Model | AdapterKey::Original { .. } => Some(old.clone()),
+                AdapterKey::Adapter { module, part } => match (&layers, census.layer(&module)) {
+                    (Some(layers), Some(layer)) => {
+                        let layers = layers.as_ref();
+                        let adapter = Adapter {
+                            name,
+                            layers,
+                            values: &values,
+                        };
+                        adapter.parts(&module, layer)?.remove(&part)
+                    }
+                    _ => None,
+                },
+                AdapterKey::Saved { module, parameter }
+                | AdapterKey::Base { module, parameter } => {
+                    values.own(&joined(&module, &parameter), &census)?
                 }
+                AdapterKey::Bias { module } => values.own(&joined(&module, "bias"), &census)?,
             };
-            Ok((text.clone(), new))
-        });
-        updated.collect()
+            let new = new.ok_or_else(|| Error::Key {
+                key: text.clone(),
+                reason: "the model has no such tensor",
+            })?;
+            tensors.insert(text.clone(), new.convert_dtype(old.dtype()));
+        }
+        Ok(tensors)
     })?;
     let folder = AdapterFolder {
         config: folder.config.clone(),
@@ -107,10 +117,89 @@ pub(super) fn update<M: Module>(
     Ok(folder)
 }
 
-fn lora_module(key: &AdapterKey) -> Option<String> {
-    match key {
-        AdapterKey::Lora { module, .. } => Some(module.clone()),
-        _ => None,
+/// One adapter of a model.
+struct Adapter<'a> {
+    name: &'a str,
+    layers: &'a dyn LayerTuner,
+    values: &'a Values,
+}
+
+impl Adapter<'_> {
+    /// Fail unless every module that has this adapter is a target of the configuration.
+    fn check_targets(&self, census: &Census) -> Result<(), Error> {
+        let targets = adapt::targets(self.layers, census)?;
+        for (module, layer) in &census.layers {
+            let adapted = self
+                .values
+                .adapters
+                .contains_key(&(layer.path.clone(), self.name.into()));
+            if adapted && !targets.iter().any(|target| target.module == *module) {
+                return Err(self.layers.selection().wrong_kind(module));
+            }
+        }
+        Ok(())
+    }
+
+    /// All tensors of a folder; none if the model has no such adapter.
+    fn tensors(
+        &self,
+        config: &PeftConfig,
+        census: &Census,
+    ) -> Result<BTreeMap<String, TensorData>, Error> {
+        let mut tensors = BTreeMap::new();
+        let mut adapted = BTreeSet::new();
+        for (module, layer) in &census.layers {
+            for (part, data) in self.parts(module, layer)? {
+                let module = module.clone();
+                adapted.insert(module.clone());
+                tensors.insert(AdapterKey::Adapter { module, part }.name(config), data);
+            }
+        }
+        if adapted.is_empty() {
+            return Ok(tensors);
+        }
+        for own in &census.parameters {
+            if !adapt::trains_with(config, own, |module| adapted.contains(module)) {
+                continue;
+            }
+            let module = own.module.clone();
+            let key = if is_under_saved(config.modules_to_save(), &module) {
+                let parameter = own.key.clone();
+                AdapterKey::Saved { module, parameter }
+            } else {
+                AdapterKey::Bias { module }
+            };
+            let Some(data) = self.values.of_own(own, census)? else {
+                continue;
+            };
+            tensors.insert(key.name_in(config, &adapted), data);
+        }
+        Ok(tensors)
+    }
+
+    /// The tensors of one layer, in PEFT's layout.
+    fn parts(
+        &self,
+        module: &str,
+        layer: &Layer,
+    ) -> Result<BTreeMap<AdapterPart, TensorData>, Error> {
+        let parameters = self
+            .values
+            .adapters
+            .get(&(layer.path.clone(), self.name.into()));
+        let mut parts = BTreeMap::new();
+        for (parameter, read) in parameters.into_iter().flatten() {
+            let Some(stored) = self.layers.stored(module, layer, parameter)? else {
+                continue;
+            };
+            let mut data = read(stored.transposed);
+            if let Some(shape) = stored.shape {
+                let (bytes, _, dtype) = data.into_parts();
+                data = TensorData::from_bytes(bytes, shape, dtype);
+            }
+            parts.insert(stored.part, data);
+        }
+        Ok(parts)
     }
 }
 
@@ -121,7 +210,7 @@ type Read = Box<dyn Fn(bool) -> TensorData>;
 #[derive(Default)]
 struct Values {
     own: HashMap<String, Read>,
-    /// By path of the module and name of the adapter, with the name of the factor.
+    /// By path of the module and name of the adapter, with the name of the parameter.
     adapters: HashMap<(String, String), Vec<(String, Read)>>,
 }
 
@@ -132,72 +221,39 @@ impl Values {
         values
     }
 
-    /// Names of the factors of an adapter.
-    fn factors(&self, path: &str, name: &str) -> Vec<&str> {
-        let factors = self.adapters.get(&(path.into(), name.into()));
-        let factors = factors.into_iter().flatten();
-        factors.map(|(factor, _)| factor.as_str()).collect()
-    }
-
-    /// The tensor of a key, in PEFT's layout; `None` where the model has none.
-    fn get(&self, key: &AdapterKey, name: &str, census: &Census) -> Option<TensorData> {
-        match key {
-            AdapterKey::Lora { module, part } => self.factor(module, *part, name, census),
-            AdapterKey::Saved { module, parameter } | AdapterKey::Base { module, parameter } => {
-                self.parameter(&joined(module, parameter), census)
-            }
-            AdapterKey::Bias { module } => self.parameter(&joined(module, "bias"), census),
-            AdapterKey::Original { .. } | AdapterKey::PromptEmbeddings => None,
+    /// A parameter of the model by its key, in PEFT's layout; `None` where the model has none.
+    fn own(&self, key: &str, census: &Census) -> Result<Option<TensorData>, Error> {
+        match census.parameter(key) {
+            Some(own) => self.of_own(own, census),
+            None => Ok(None),
         }
     }
 
-    fn factor(
-        &self,
-        module: &str,
-        part: LoraPart,
-        name: &str,
-        census: &Census,
-    ) -> Option<TensorData> {
-        let layer = census.layer(module)?;
-        let factors = self.adapters.get(&(layer.path.clone(), name.into()))?;
-        let wanted = match part {
-            LoraPart::A | LoraPart::EmbeddingA => "a",
-            LoraPart::B | LoraPart::EmbeddingB => "b",
-            LoraPart::Magnitude => "magnitude",
-        };
-        let (_, read) = factors.iter().find(|(factor, _)| factor == wanted)?;
-        // PEFT keeps the transposes of the 2-D factors.
-        let data = read(matches!(layer.weight, Weight::Two(..)));
-        Some(match (&layer.weight, part) {
-            // At the rank of the kernels, along the channels of the output.
-            (Weight::Four(_), LoraPart::Magnitude) => {
-                let (bytes, shape, dtype) = data.into_parts();
-                TensorData::from_bytes(bytes, [1, shape.num_elements(), 1, 1], dtype)
-            }
-            _ => data,
-        })
-    }
-
-    fn parameter(&self, key: &str, census: &Census) -> Option<TensorData> {
-        let own = census.parameter(key)?;
-        let read = self.own.get(&own.full_path())?;
-        Some(read(own.transposed))
+    fn of_own(&self, own: &Own, census: &Census) -> Result<Option<TensorData>, Error> {
+        census.check_layout(own)?;
+        let read = self.own.get(&own.full_path());
+        Ok(read.map(|read| read(own.transposed)))
     }
 }
 
 impl Look for Values {
     fn look<const D: usize>(&mut self, place: Place<'_>, param: &Param<Tensor<D>>) {
         let value = param.clone();
-        let read = move |transposed| match transposed && D == 2 {
-            true => value.base().swap_dims(0, 1).into_data(),
-            false => value.base().into_data(),
+        let read = move |transposed| {
+            if transposed && D == 2 {
+                value.base().swap_dims(0, 1).into_data()
+            } else {
+                value.base().into_data()
+            }
         };
         match place.adapter() {
-            Some((path, name, factor)) => self
-                .adapters
-                .entry((path, name.into()))
-                .or_default()
-                .push((factor.into(), Box::new(read))),
+            Some(adapter) => {
+                let parameter = adapter.parameter.to_string();
+                self.adapters
+                    .entry((adapter.module, adapter.name.into()))
+                    .or_default()
+                    .push((parameter, Box::new(read)));
+            }
             None => {
                 self.own.insert(place.path.join("."), Box::new(read));
             }

@@ -1,12 +1,12 @@
-//! Walks over a model's parameters that know where they are.
+//! Walks over a model's parameters with their paths.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, Reparameterization};
-use burn::tensor::Tensor;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Bool, Int, Tensor};
 
-use crate::lora::{Adapters, AnyAdapters, edit};
+use crate::adapters::{ADAPTER, AnyAdapters, MERGED_ADAPTER, SLOT, edit};
 
 /// What Burn calls the container of a reparameterization's state, whatever its name: a field of
 /// the user's may have the same name.
@@ -16,8 +16,22 @@ const REPARAMETERIZATION: &str = "Reparameterization";
 pub(super) struct Place<'a> {
     /// Path of the parameter, the name of its field last.
     pub path: &'a [String],
-    /// For each part of the path the type of the module that holds it, such as `Linear`.
-    holders: &'a [String],
+    /// For each part of the path the container that holds it, such as `Struct:Linear`.
+    containers: &'a [String],
+}
+
+/// Where a parameter of an adapter belongs.
+pub(super) struct OfAdapter<'a> {
+    /// Path of the adapted module.
+    pub module: String,
+    /// Name of the adapter.
+    pub name: &'a str,
+    /// Name of the parameter in the adapter.
+    pub parameter: &'a str,
+    /// The method, as `peft_type` names it.
+    pub method: &'a str,
+    /// Whether the adapter's module has its adapters merged into the weight.
+    pub merged: bool,
 }
 
 impl Place<'_> {
@@ -32,30 +46,45 @@ impl Place<'_> {
         self.path.last().map_or("", String::as_str)
     }
 
-    /// Type of the module that holds it, such as `Linear`.
+    /// Name of the struct that holds it, such as `Linear`.
     pub fn holder(&self) -> &str {
-        self.holders.last().map_or("", String::as_str)
+        let container = self.containers.last().map_or("", String::as_str);
+        container
+            .split_once(':')
+            .map_or(container, |(_, name)| name)
     }
 
-    /// Module, adapter name and factor (`a`, `b`, `magnitude`) where this belongs to an adapter.
-    pub fn adapter(&self) -> Option<(String, &str, &str)> {
-        match self.behind(Adapters::<2>::NAME)? {
-            (module, [name, factor]) => Some((module, name, factor)),
-            _ => None,
-        }
+    /// The adapter that this belongs to, if it does.
+    pub fn adapter(&self) -> Option<OfAdapter<'_>> {
+        let (module, [name, parameter]) = self.behind(SLOT)? else {
+            return None;
+        };
+        let [.., adapter, _] = self.containers else {
+            return None;
+        };
+        let (container, method) = adapter.split_once(':')?;
+        [ADAPTER, MERGED_ADAPTER]
+            .contains(&container)
+            .then_some(OfAdapter {
+                module,
+                name,
+                parameter,
+                method,
+                merged: container == MERGED_ADAPTER,
+            })
     }
 
     /// Whether this is the state of a reparameterization, and not a parameter of the model.
     pub fn is_nested(&self) -> bool {
-        self.holders
+        self.containers
             .iter()
-            .any(|holder| holder == REPARAMETERIZATION)
+            .any(|container| container == REPARAMETERIZATION)
     }
 
     /// The module, and the path behind it in the reparameterization `slot` of its weight.
     pub fn behind(&self, slot: &str) -> Option<(String, &[String])> {
-        let is_slot = |holder: &String| holder == REPARAMETERIZATION;
-        let at = self.holders.iter().rposition(is_slot)?;
+        let is_slot = |container: &String| container == REPARAMETERIZATION;
+        let at = self.containers.iter().rposition(is_slot)?;
         // […module, weight, slot, …]
         let module = self.path.get(..at.checked_sub(1)?)?;
         (self.path[at] == slot).then(|| (module.join("."), &self.path[at + 1..]))
@@ -75,6 +104,9 @@ static EMPTY: String = String::new();
 /// What a visit does with each float parameter.
 pub(super) trait Look {
     fn look<const D: usize>(&mut self, place: Place<'_>, param: &Param<Tensor<D>>);
+
+    /// A parameter of the model that is not a float.
+    fn look_other(&mut self, _place: Place<'_>) {}
 }
 
 /// Show every float parameter of the model to `look`.
@@ -102,6 +134,14 @@ impl<L: Look> ModuleVisitor for Visitor<'_, L> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.look.look(self.stack.place(), param);
     }
+
+    fn visit_int<const D: usize>(&mut self, _param: &Param<Tensor<D, Int>>) {
+        self.look.look_other(self.stack.place());
+    }
+
+    fn visit_bool<const D: usize>(&mut self, _param: &Param<Tensor<D, Bool>>) {
+        self.look.look_other(self.stack.place());
+    }
 }
 
 /// What a map does with each float parameter.
@@ -122,16 +162,16 @@ pub(super) fn map<M: Module, C: Change>(model: M, change: &mut C) -> M {
     })
 }
 
-/// Change the adapters of every weight that carries some; `edit` is told the module's path.
+/// Change the adapters of every weight that carries some; `edit` gets the module's path.
 pub(super) fn edit_adapters<M: Module>(
     model: M,
     mut edit: impl FnMut(&str, &mut dyn AnyAdapters) + 'static,
 ) -> M {
-    edit_beside(model, &mut Keep, move |path, adapters| edit(path, adapters))
+    edit_with(model, &mut Keep, move |path, adapters| edit(path, adapters))
 }
 
 /// The same, while `change` sees every parameter, a weight right before its adapters.
-pub(super) fn edit_beside<M: Module, C: Change>(
+pub(super) fn edit_with<M: Module, C: Change>(
     model: M,
     change: &mut C,
     mut edit: impl FnMut(&str, &mut dyn AnyAdapters) + 'static,
@@ -166,7 +206,7 @@ impl Change for Keep {
 struct Mapper<'a, C> {
     stack: Stack,
     change: &'a mut C,
-    /// Tells an edit the module whose weight carries the adapters.
+    /// For an edit, the path of the module whose weight carries the adapters.
     whereabouts: Option<Rc<RefCell<String>>>,
 }
 
@@ -193,25 +233,24 @@ impl<C: Change> ModuleMapper for Mapper<'_, C> {
 #[derive(Default)]
 struct Stack {
     path: Vec<String>,
-    holders: Vec<String>,
+    containers: Vec<String>,
 }
 
 impl Stack {
     fn enter(&mut self, name: &str, container: &str) {
         self.path.push(name.into());
-        let (_, holder) = container.split_once(':').unwrap_or(("", container));
-        self.holders.push(holder.into());
+        self.containers.push(container.into());
     }
 
     fn exit(&mut self) {
         self.path.pop();
-        self.holders.pop();
+        self.containers.pop();
     }
 
     fn place(&self) -> Place<'_> {
         Place {
             path: &self.path,
-            holders: &self.holders,
+            containers: &self.containers,
         }
     }
 }

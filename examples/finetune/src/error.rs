@@ -48,7 +48,7 @@ pub enum Error {
 
     /// The model folder.
     #[error("model: {0}")]
-    Model(#[from] models::Error),
+    Model(#[from] burn_hf_models::Error),
 
     /// The adapter.
     #[error("adapter: {0}")]

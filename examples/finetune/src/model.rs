@@ -153,7 +153,7 @@ impl Adaptor<AccuracyInput> for Outcome {
 /// # Panics
 ///
 /// Panics with the model's own words if that went wrong.
-fn fits<T>(result: Result<T, models::Error>) -> T {
+fn fits<T>(result: Result<T, burn_hf_models::Error>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("a batch does not fit the model: {error}"),

@@ -9,8 +9,8 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_ief::{IefConfig, mark_output};
-use burn_peft::{AdapterFolder, LinearAdapted, LoraSettings, NameMap, Peft};
+use burn_ief::prelude::*;
+use burn_peft::{AdapterFolder, ForwardAdapted, LoraConfig, Peft};
 
 const WIDTH: usize = 16;
 const CLASSES: usize = 4;
@@ -106,14 +106,12 @@ fn with_adamw(mut net: Net, data: &Data, steps: usize) -> Net {
 // ANCHOR: ief
 /// The same, along the natural gradient of what trains.
 fn with_ief(mut net: Net, data: &Data, steps: usize) -> Result<Net, burn_ief::Error> {
-    let ief = IefConfig::new().build();
-    let mut optim = ief.optimizer();
+    let mut optim = IefConfig::new().init(&net);
     for _ in 0..steps {
-        let tape = ief.start();
-        let logits = mark_output(net.forward(data.x.clone()));
-        let grads = data.loss(logits).backward();
-        let grads = ief.gradients(tape, grads, &net)?;
-        net = optim.step(1.0, net, grads);
+        net = optim.step_closure(0.5, net, |net| {
+            let logits = mark_output(net.forward(data.x.clone()));
+            data.loss(logits)
+        })?;
     }
     Ok(net)
 }
@@ -129,14 +127,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("base, the new task   loss {:.4}", task.loss_of(&base));
 
     // ANCHOR: adapt
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(4)
         .with_lora_alpha(8.0)
         .with_target_modules(["up", "down"])
         .with_modules_to_save(["head"]);
-    // Names in files are the paths of the fields: `blocks.0.up`.
-    let names = NameMap::default();
-    let net = base.clone().adapt("default", &settings, &names)?;
+    // Without a `NameMap`, names in files are the paths of the fields: `blocks.0.up`.
+    let net = base.clone().adapt("default", &settings, &[])?;
     println!("{}", net.trainable());
     // ANCHOR_END: adapt
 
@@ -148,11 +145,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // ANCHOR: save
     let parent = tempfile::tempdir()?;
     let folder = parent.path().join("adapter");
-    net.save_adapter("default", &settings, &names)?
+    net.save_adapter("default", &settings, &[])?
         .write(&folder)?;
 
     let read = AdapterFolder::read(&folder)?;
-    let loaded = base.load_adapter("default", &read, &[names])?;
+    let loaded = base.load_adapter("default", &read, &[])?;
     println!("from its folder      loss {:.4}", task.loss_of(&loaded));
     // ANCHOR_END: save
 

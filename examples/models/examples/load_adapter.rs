@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_peft::{AdapterFolder, Peft};
-use models::bert::{BertForSequenceClassification, BertInput};
 use safetensors::SafeTensors;
 
 /// Inputs, and outputs of `transformers` and PEFT.
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // ANCHOR: merge
     let logits = |model: &BertForSequenceClassification| {
         let output = model.forward(input.clone())?;
-        Ok::<_, models::Error>(output.logits)
+        Ok::<_, burn_hf_models::Error>(output.logits)
     };
     let adapted = logits(&model)?;
     compare("first, to PEFT", adapted.clone(), python("lora")?)?;

@@ -6,9 +6,9 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use burn_ief::{IefConfig, mark_output};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
+use burn_ief::prelude::*;
 use burn_peft::{AdapterFolder, Peft, SoftPrompt};
-use models::bert::{BertForSequenceClassification, BertInput};
 use safetensors::SafeTensors;
 
 // ANCHOR: model
@@ -21,7 +21,7 @@ struct Tuned {
 
 impl Tuned {
     /// Logits `[M, classes]`.
-    fn forward(&self, input: BertInput) -> Result<Tensor<2>, models::Error> {
+    fn forward(&self, input: BertInput) -> Result<Tensor<2>, burn_hf_models::Error> {
         let [batch, _] = input.input_ids.dims();
         let input = input.with_prompt(self.prompt.forward(batch));
         Ok(self.model.forward(input)?.logits)
@@ -70,16 +70,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let labels = Tensor::<1, Int>::from_data([0, 1, 2, 0], &device);
-    let ief = IefConfig::new().build();
-    let mut optim = ief.optimizer();
+    let mut optim = IefConfig::new().init(&tuned);
     for step in 1..=5 {
-        let tape = ief.start();
+        let tape = optim.start();
         let logits = mark_output(tuned.forward(input.clone())?);
         let loss = CrossEntropyLossConfig::new().init(&device);
         let loss = loss.forward(logits, labels.clone());
         println!("step {step}  loss {:.4}", loss.clone().into_scalar::<f32>());
-        let grads = ief.gradients(tape, loss.backward(), &tuned)?;
-        tuned = optim.step(1.0, tuned, grads);
+        tuned = optim.step(0.5, tuned, tape, loss.backward())?;
     }
 
     let parent = tempfile::tempdir()?;

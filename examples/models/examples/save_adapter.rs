@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::{IefConfig, mark_output};
-use burn_peft::config::TaskType;
-use burn_peft::{AdapterFolder, LoraSettings, Peft};
-use models::bert::{BertForSequenceClassification, BertInput};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
+use burn_ief::prelude::*;
+use burn_peft::settings::TaskType;
+use burn_peft::{AdapterFolder, LoraConfig, Peft};
 
 /// Sequences of the class that their second token tells.
 fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
@@ -42,23 +42,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (ids, labels) = batch(&device);
 
     // ANCHOR: train
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(4)
         .with_lora_alpha(8.0)
         .with_target_modules(["query", "value"])
         // As in PEFT, this also puts the classifier into `modules_to_save`.
         .with_task_type(TaskType::SequenceClassification)
         .with_base_model("tiny-bert");
-    let [names] = &BertForSequenceClassification::names()[..] else {
-        return Err("expected one naming".into());
-    };
-    let mut model = base.clone().adapt("default", &settings, names)?;
+    let names = BertForSequenceClassification::names();
+    let mut model = base.clone().adapt("default", &settings, &names)?;
     println!("{}", model.trainable());
 
-    let ief = IefConfig::new().build();
-    let mut optim = ief.optimizer();
+    let mut optim = IefConfig::new().init(&model);
     for step in 1..=10 {
-        let tape = ief.start();
+        let tape = optim.start();
         let logits = mark_output(model.forward(BertInput::new(ids.clone()))?.logits);
         let cross_entropy = CrossEntropyLossConfig::new().init(&device);
         let loss = cross_entropy.forward(logits, labels.clone());
@@ -66,13 +63,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             "step {step:2}  loss {:.4}",
             loss.clone().into_scalar::<f32>()
         );
-        let grads = ief.gradients(tape, loss.backward(), &model)?;
-        model = optim.step(1.0, model, grads);
+        model = optim.step(0.5, model, tape, loss.backward())?;
     }
     // ANCHOR_END: train
 
     // ANCHOR: save
-    let folder = model.save_adapter("default", &settings, names)?;
+    let folder = model.save_adapter("default", &settings, &names)?;
     folder.write(&target)?;
     // ANCHOR_END: save
     for (key, data) in &folder.tensors {
@@ -81,11 +77,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // ANCHOR: again
     let read = AdapterFolder::read(&target)?;
-    let again = base.load_adapter("default", &read, std::slice::from_ref(names))?;
+    let again = base.load_adapter("default", &read, &names)?;
     let logits = |model: &BertForSequenceClassification| {
         // `valid`: without dropout.
         let output = model.valid().forward(BertInput::new(ids.clone().inner()))?;
-        Ok::<_, models::Error>(output.logits)
+        Ok::<_, burn_hf_models::Error>(output.logits)
     };
     let difference = (logits(&again)? - logits(&model)?).abs().max();
     println!(

@@ -19,7 +19,7 @@ use crate::error::Error;
 /// logits the token with the smaller id comes first.
 ///
 /// ```
-/// use models::generate::Sampling;
+/// use burn_hf_models::generate::Sampling;
 ///
 /// let greedy = Sampling::new(20).with_eos(vec![2]);
 /// assert!(greedy.is_greedy());
@@ -108,7 +108,7 @@ impl Sampling {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::generate::{Sampling, pick};
+/// use burn_hf_models::generate::{Sampling, pick};
 /// use rand::SeedableRng;
 /// use rand_chacha::ChaCha8Rng;
 ///
@@ -116,7 +116,7 @@ impl Sampling {
 /// let sampling = Sampling::new(1).with_pad(Some(9));
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// assert_eq!(pick(logits, &[false, true], &sampling, &mut rng)?, [1, 9]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 pub fn pick(
     logits: Tensor<2>,
@@ -158,7 +158,7 @@ pub fn pick(
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::generate::{Decoding, Sampling};
+/// use burn_hf_models::generate::{Decoding, Sampling};
 /// use rand::SeedableRng;
 /// use rand_chacha::ChaCha8Rng;
 ///
@@ -170,7 +170,7 @@ pub fn pick(
 /// assert_eq!(decoding.next(logits(1.5), &mut rng)?, [0]);
 /// assert!(decoding.is_done());
 /// assert_eq!(decoding.into_tokens(), [[2, 0]]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Decoding {

@@ -4,13 +4,21 @@
 //! layers so that they can carry adapters ([`burn_peft`]) and be recorded per sample
 //! ([`burn_ief`]).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod bert;
 pub mod encoder;
 pub mod error;
 pub mod generate;
 pub mod llama;
+mod names;
 pub mod t5;
 pub mod vit;
 pub mod weights;
 
 pub use error::Error;
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -18,8 +18,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
-use burn_peft::EmbeddingAdapted;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap, unembed_adapted};
 
 pub use attention::LlamaAttention;
 pub use config::LlamaConfig;
@@ -39,7 +38,7 @@ use crate::weights::{LoadOptions, load_named};
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::llama::{LlamaConfig, LlamaInput};
+/// use burn_hf_models::llama::{LlamaConfig, LlamaInput};
 ///
 /// let device = Device::flex();
 /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
@@ -49,7 +48,7 @@ use crate::weights::{LoadOptions, load_named};
 ///
 /// let unknown = Tensor::<2, Int>::from_data([[100]], &device);
 /// assert!(model.validate(&LlamaInput::new(unknown)).is_err());
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct LlamaForCausalLM {
@@ -123,7 +122,7 @@ impl LlamaForCausalLM {
     fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         match &self.lm_head {
             Some(head) => head.forward_adapted(hidden),
-            None => self.model.embed_tokens.attend_adapted(hidden),
+            None => unembed_adapted(&self.model.embed_tokens, hidden),
         }
     }
 }

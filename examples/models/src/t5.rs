@@ -12,17 +12,17 @@ mod stack;
 
 use std::path::Path;
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::{Embedding, Linear};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Int, Tensor};
-use burn_ief::nn::unembed;
 use burn_ief::recorder;
-use burn_peft::{Adapters, EmbeddingAdapted, LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap, unembed_adapted};
 
 pub use config::{FeedForwardProjection, T5Config};
 
 use crate::error::Error;
+use crate::names::renamed;
 use crate::weights::{LoadOptions, load};
 use stack::{Decoder, Encoder};
 
@@ -30,7 +30,7 @@ use stack::{Decoder, Encoder};
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::t5::T5Source;
+/// use burn_hf_models::t5::T5Source;
 ///
 /// let ids = Tensor::<2, Int>::from_data([[5, 6, 1], [7, 1, 0]], &Device::flex());
 /// let mask = ids.clone().not_equal_elem(0).int();
@@ -75,7 +75,7 @@ impl T5Source {
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::t5::{T5Input, T5Source};
+/// use burn_hf_models::t5::{T5Input, T5Source};
 ///
 /// let ids = Tensor::<2, Int>::from_data([[5, 6, 1]], &Device::flex());
 /// let start = Tensor::<2, Int>::from_data([[0]], &Device::flex());
@@ -111,7 +111,7 @@ impl T5Input {
 ///
 /// ```
 /// # use burn::tensor::{Device, Int, Tensor};
-/// # use models::t5::{T5Config, T5Input, T5Source};
+/// # use burn_hf_models::t5::{T5Config, T5Input, T5Source};
 /// # let json = r#"{"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1,
 /// #     "num_heads": 2}"#;
 /// # let t5 = T5Config::from_json(json)?.init(&Device::flex())?;
@@ -120,7 +120,7 @@ impl T5Input {
 /// let output = t5.forward(T5Input::new(T5Source::new(ids), start))?;
 /// assert_eq!(output.encoder_last_hidden_state.dims(), [1, 3, 8]);
 /// assert_eq!(output.decoder_last_hidden_state.dims(), [1, 1, 8]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct T5Output {
@@ -136,7 +136,7 @@ pub struct T5Output {
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::t5::{T5Config, T5Input};
+/// use burn_hf_models::t5::{T5Config, T5Input};
 ///
 /// let json = r#"{"model_type": "t5", "vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16,
 ///     "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}"#;
@@ -150,7 +150,7 @@ pub struct T5Output {
 ///     prompt: None,
 /// })?;
 /// assert_eq!(output.logits.dims(), [2, 2, 20]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct T5ForConditionalGeneration {
@@ -189,21 +189,22 @@ impl T5ForConditionalGeneration {
 
     /// The names of its modules in `transformers`.
     pub fn names() -> Vec<NameMap> {
-        let names = NameMap::default()
-            .with(r"\.self_attention\.attention\b", ".layer.0.SelfAttention")
-            .with(
+        let names = renamed(&[
+            (r"\.self_attention\.attention\b", ".layer.0.SelfAttention"),
+            (
                 r"\.cross_attention\.attention\b",
                 ".layer.1.EncDecAttention",
-            )
+            ),
             // A path may hold the variant of the enum.
-            .with(
+            (
                 r"\.feed_forward\.dense(\.(Plain|Gated))?\b",
                 ".feed_forward.DenseReluDense",
-            )
-            .with(r"\.self_attention\b", ".layer.0")
-            .with(r"\.cross_attention\b", ".layer.1")
-            .with(r"^encoder\b(.*)\.feed_forward\b", "encoder${1}.layer.1")
-            .with(r"^decoder\b(.*)\.feed_forward\b", "decoder${1}.layer.2");
+            ),
+            (r"\.self_attention\b", ".layer.0"),
+            (r"\.cross_attention\b", ".layer.1"),
+            (r"^encoder\b(.*)\.feed_forward\b", "encoder${1}.layer.1"),
+            (r"^decoder\b(.*)\.feed_forward\b", "decoder${1}.layer.2"),
+        ]);
         vec![names]
     }
 
@@ -290,20 +291,7 @@ impl T5ForConditionalGeneration {
             Some(head) => head.forward_adapted(hidden),
             None => {
                 let scale = (self.config.d_model as f64).powf(-0.5);
-                unembed(&self.tied_head(), hidden * scale)
-            }
-        }
-    }
-
-    /// The embedding table without its adapters: as in PEFT they belong to the look-up, and the
-    /// head keeps the pretrained table.
-    fn tied_head(&self) -> Embedding {
-        match Adapters::of(&self.shared.weight) {
-            None => self.shared.clone(),
-            Some(_) => {
-                let (id, table, mapper) = self.shared.weight.clone().consume();
-                let weight = Param::from_mapped_value(id, table, mapper);
-                Embedding { weight }
+                unembed_adapted(&self.shared, hidden * scale)
             }
         }
     }
@@ -340,8 +328,9 @@ fn fits(name: &'static str, axis: &str, found: usize, expected: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::module::Param;
     use burn::tensor::Distribution;
-    use burn_peft::LoraConfig;
+    use burn_peft::{LoraAdapters, LoraConfig};
 
     #[test]
     fn adapters_of_the_table_stay_out_of_the_tied_head() {
@@ -353,13 +342,13 @@ mod tests {
         let hidden = Tensor::random([2, 3, 8], Distribution::Normal(0.0, 1.0), &device);
         let plain = t5.head(hidden.clone());
 
-        let lora = LoraConfig::new().with_rank(2);
+        let lora = LoraConfig::new().with_r(2);
         let mut adapter = lora.embedding_adapter(&t5.shared.weight).unwrap();
         adapter.a = Param::from_tensor(Tensor::ones([20, 2], &device));
         adapter.b = Param::from_tensor(Tensor::ones([2, 8], &device));
         let ids = Tensor::<2, Int>::from_data([[4, 5]], &device);
         let looked_up = t5.shared.forward_adapted(ids.clone());
-        t5.shared.weight = Adapters::new("default", adapter).attach(t5.shared.weight);
+        t5.shared.weight = LoraAdapters::new("default", adapter).attach(t5.shared.weight);
 
         let largest = |x: Tensor<3>| x.abs().max().into_scalar::<f32>();
         assert!(largest(t5.shared.forward_adapted(ids) - looked_up) > 1.0);

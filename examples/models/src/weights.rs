@@ -21,7 +21,7 @@ use parameters::{Parameter, parameters};
 /// Read `config.json` of a folder.
 ///
 /// ```
-/// use models::weights::read_config;
+/// use burn_hf_models::weights::read_config;
 /// use serde::Deserialize;
 ///
 /// #[derive(Deserialize)]
@@ -61,7 +61,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// `classifier.weight` and `model.classifier.bias`, but not for `classifier2.weight`.
 ///
 /// ```
-/// use models::weights::LoadOptions;
+/// use burn_hf_models::weights::LoadOptions;
 ///
 /// let options = LoadOptions::default()
 ///     .with_prefix("bert")
@@ -154,7 +154,7 @@ fn contains(name: &str, part: &str) -> bool {
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::Device;
 /// use burn_peft::NameMap;
-/// use models::weights::{LoadOptions, load};
+/// use burn_hf_models::weights::{LoadOptions, load};
 /// use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 ///
 /// let folder = tempfile::tempdir()?;

@@ -11,7 +11,7 @@
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor};
-use models::bert::{BertInput, BertModel};
+use burn_hf_models::bert::{BertInput, BertModel};
 
 /// "That is a happy person", "That is a happy dog", "That is a very happy person" and "Today is a
 /// sunny day", with [CLS], [SEP] and padding.

@@ -11,12 +11,12 @@ use std::ops::Range;
 use bert_vit_golden::{Compare, bert, dinov2, prompted, vit};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn_hf_models::Error;
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput, BertModel};
+use burn_hf_models::vit::ViTInput;
 use burn_ief::jacobian::validate;
 use burn_ief::nn::expand_param;
 use burn_ief::{LabelDraw, Tape};
-use models::Error;
-use models::bert::{BertForSequenceClassification, BertInput, BertModel};
-use models::vit::ViTInput;
 use reference::{Tensors, device_f64, folder, relative};
 
 /// Largest difference to `transformers`, relative to the largest value.

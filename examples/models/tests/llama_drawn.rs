@@ -5,10 +5,10 @@ use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
+use burn_hf_models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::nn::expand_param;
 use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
-use models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput};
 
 const SAMPLES: usize = 3;
 const VOCABULARY: usize = 5;

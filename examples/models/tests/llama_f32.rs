@@ -5,10 +5,10 @@ mod reference;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
+use burn_hf_models::Error;
+use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
 use burn_ief::jacobian::validate;
 use llama_golden::{compare, input, model, prompt};
-use models::Error;
-use models::llama::{LlamaForCausalLM, LlamaInput};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use reference::{Cast, Tensors, folder};

@@ -9,11 +9,11 @@ use std::ops::Range;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
+use burn_hf_models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput, RopeScaling};
 use burn_ief::jacobian::{Jacobian, validate};
 use burn_ief::nn::expand_param;
 use burn_ief::{LossScale, Tape};
 use llama_golden::{compare, input, model, prompt};
-use models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput, RopeScaling};
 use reference::{Tensors, device_f64, relative};
 
 /// Largest difference to `transformers`, relative to the largest value.

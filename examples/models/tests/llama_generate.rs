@@ -5,11 +5,11 @@ mod reference;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_hf_models::Error;
+use burn_hf_models::generate::{Decoding, Sampling};
+use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
 use burn_ief::Tape;
 use llama_golden::{model, prompt};
-use models::Error;
-use models::generate::{Decoding, Sampling};
-use models::llama::{LlamaForCausalLM, LlamaInput};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

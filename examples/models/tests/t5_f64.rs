@@ -7,7 +7,7 @@ mod golden;
 mod reference;
 
 use burn::tensor::Device;
-use models::t5::T5Input;
+use burn_hf_models::t5::T5Input;
 
 use golden::{Folder, MODELS};
 use reference::device_f64;

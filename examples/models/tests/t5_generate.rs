@@ -5,9 +5,9 @@ mod golden;
 mod reference;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use models::Error;
-use models::generate::{Decoding, Sampling};
-use models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
+use burn_hf_models::Error;
+use burn_hf_models::generate::{Decoding, Sampling};
+use burn_hf_models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

@@ -7,10 +7,10 @@ mod reference;
 use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration, T5Input};
 use burn_ief::jacobian::{Jacobian, RecordedBatch, validate};
 use burn_ief::nn::expand_param;
 use burn_ief::{LabelDraw, Tape, mark_loss, mark_output};
-use models::t5::{T5Config, T5ForConditionalGeneration, T5Input};
 use reference::device_f64;
 
 const SAMPLES: usize = 3;

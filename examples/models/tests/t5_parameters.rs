@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use models::Error;
-use models::t5::{T5Config, T5ForConditionalGeneration};
+use burn_hf_models::Error;
+use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 

@@ -1,10 +1,10 @@
 //! Counts of trainable parameters at the sizes of the paper's models, without their weights.
 
 use burn::tensor::Device;
-use burn_peft::config::Bias;
-use burn_peft::{LoraSettings, Peft, PromptSettings, SoftPrompt};
-use models::t5::T5Config;
-use models::vit::ViTConfig;
+use burn_hf_models::t5::T5Config;
+use burn_hf_models::vit::ViTConfig;
+use burn_peft::settings::Bias;
+use burn_peft::{LoraConfig, Peft, PromptConfig, SoftPrompt};
 
 fn t5_base() -> T5Config {
     // https://huggingface.co/google-t5/t5-base/blob/main/config.json
@@ -21,11 +21,9 @@ fn t5_base() -> T5Config {
 fn t5_base_with_lora() {
     let device = Device::flex().autodiff();
     let model = t5_base().init(&device).unwrap();
-    let settings = LoraSettings::new()
-        .with_r(8)
-        .with_target_modules(["q", "v"]);
-    let names = models::t5::T5ForConditionalGeneration::names();
-    let model = model.adapt("default", &settings, &names[0]).unwrap();
+    let settings = LoraConfig::new().with_r(8).with_target_modules(["q", "v"]);
+    let names = burn_hf_models::t5::T5ForConditionalGeneration::names();
+    let model = model.adapt("default", &settings, &names).unwrap();
     assert_eq!(
         model.trainable().to_string(),
         "trainable params: 884,736 || all params: 223,788,288 || trainable%: 0.3953"
@@ -37,7 +35,7 @@ fn t5_base_with_lora() {
 fn t5_base_with_a_prompt() {
     let device = Device::flex().autodiff();
     let model = t5_base().init(&device).unwrap();
-    let settings = PromptSettings::new(20)
+    let settings = PromptConfig::new(20)
         .with_token_dim(768)
         .with_num_transformer_submodules(1);
     let prompt = SoftPrompt::random(&settings, &device).unwrap();
@@ -61,13 +59,13 @@ fn vit_base_with_lora() {
     )
     .unwrap();
     let config = config.with_labels(1000);
-    let settings = LoraSettings::new()
+    let settings = LoraConfig::new()
         .with_r(8)
         .with_target_modules(["query", "value"]);
-    let names = models::vit::ViTForImageClassification::names();
-    let adapted = |settings: &LoraSettings| {
+    let names = burn_hf_models::vit::ViTForImageClassification::names();
+    let adapted = |settings: &LoraConfig| {
         let model = config.init_classifier(&device).unwrap();
-        let model = model.adapt("default", settings, &names[0]).unwrap();
+        let model = model.adapt("default", settings, &names).unwrap();
         model.trainable()
     };
     let factors = adapted(&settings);

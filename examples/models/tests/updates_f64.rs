@@ -7,12 +7,13 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
+use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::update::{self, Damping, On};
+use burn_ief::methods::{Ef, Ief, Sf, System, UpdateRule};
+use burn_ief::solve::{DampedMatrix, Damping};
 use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, Peft};
-use models::bert::{BertForSequenceClassification, BertInput};
-use models::vit::{ViTForImageClassification, ViTInput};
 use reference::{Put, Tensors, device_f64, folder};
 
 /// The bar of the reference vectors, relative to the length of each.
@@ -67,14 +68,25 @@ impl<M: Module> Setup<M> {
         for (text, lambda) in LAMBDAS {
             let damping = Damping::absolute(lambda).without_floor();
             let epsilon = jacobian.gram_epsilon();
-            let ef = update::ef(&gram, &damping, epsilon, None).unwrap();
+            let system = || {
+                System::from_gram(gram.clone(), samples)
+                    .with_damping(damping.on(DampedMatrix::Gram))
+                    .with_epsilon(epsilon)
+            };
+            let solved = |rule: &dyn UpdateRule, system: System<'_>| {
+                rule.solve(&system).unwrap().into_coefficients().unwrap()
+            };
+            let ef = solved(&Ef::default(), system());
             let ef = jacobian.t_matvec(&ef.values).unwrap();
             self.near(&format!("ef.lam_{text}"), &ef);
-            let on_gram = damping.on(On::Gram);
-            let ief = update::ief(&gram, &s, &on_gram, epsilon, None).unwrap();
+            let ief = solved(&Ief::default(), system().with_output_norms(s.clone()));
             let ief = jacobian.t_matvec(&ief.values).unwrap();
             self.near(&format!("ief.lam_{text}"), &ief);
-            let sf = update::sf(&both, samples, &matches, &damping, epsilon).unwrap();
+            let drawn = System::from_gram(both.clone(), samples)
+                .with_label_matches(matches.clone())
+                .with_damping(damping)
+                .with_epsilon(epsilon);
+            let sf = solved(&Sf::default(), drawn);
             let sf = rows.t_matvec(&sf.values).unwrap();
             self.near(&format!("sf.lam_{text}"), &sf);
         }

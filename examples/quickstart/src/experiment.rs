@@ -18,7 +18,7 @@ pub const EPOCHS: usize = 8;
 
 /// The adapters on the query and value projections: rank 8, scale 1.
 pub fn lora() -> LoraConfig {
-    LoraConfig::new().with_rank(8).with_alpha(8.0)
+    LoraConfig::new().with_r(8).with_lora_alpha(8.0)
 }
 
 /// Data and device of all runs.

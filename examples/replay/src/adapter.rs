@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
+use burn_hf_models::bert::{BertForSequenceClassification, BertModel};
+use burn_hf_models::llama::LlamaForCausalLM;
+use burn_hf_models::t5::T5ForConditionalGeneration;
+use burn_hf_models::vit::ViTForImageClassification;
 use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
-use models::bert::{BertForSequenceClassification, BertModel};
-use models::llama::LlamaForCausalLM;
-use models::t5::T5ForConditionalGeneration;
-use models::vit::ViTForImageClassification;
 
 use crate::error::Error;
 use crate::family::{Call, Family};
@@ -89,7 +89,7 @@ trait Task {
 }
 
 fn dispatch<T: Task>(folder: &Path, task: T) -> Result<T::Output, Error> {
-    let config: serde_json::Value = models::weights::read_config(folder)?;
+    let config: serde_json::Value = burn_hf_models::weights::read_config(folder)?;
     let text = |field: &str| config.get(field).and_then(serde_json::Value::as_str);
     let architecture = config.pointer("/architectures/0");
     let architecture = architecture.and_then(serde_json::Value::as_str);
@@ -128,7 +128,7 @@ impl Task for Run<'_> {
             PeftConfig::PromptTuning(_) => {
                 Some(SoftPrompt::from_folder(&folder, &self.place.device)?)
             }
-            PeftConfig::Lora(_) => None,
+            _ => None,
         };
         let model = F::open(&self.case.model, &self.place.device)?;
         let model = model.load_adapter(NAME, &folder, &F::names())?;

@@ -147,7 +147,7 @@ pub enum Error {
 
     /// A model folder cannot be used, or refuses an input.
     #[error(transparent)]
-    Model(#[from] models::Error),
+    Model(#[from] burn_hf_models::Error),
 
     /// An adapter folder cannot be used, or does not fit the model.
     #[error(transparent)]

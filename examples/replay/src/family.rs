@@ -4,11 +4,11 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput, BertModel};
+use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
+use burn_hf_models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
+use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_peft::{NameMap, SoftPrompt};
-use models::bert::{BertForSequenceClassification, BertInput, BertModel};
-use models::llama::{LlamaForCausalLM, LlamaInput};
-use models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
-use models::vit::{ViTForImageClassification, ViTInput};
 
 use crate::error::Error;
 use crate::inputs::Inputs;

@@ -50,7 +50,7 @@ pub struct LayerFactors {
     pub input: Tensor<2>,
     /// `B = E[eᵀe]`, `[o, o]`.
     pub error: Tensor<2>,
-    /// Whose product is A.
+    /// The weighted inputs X, with A = XᵀX.
     rows: Tensor<2>,
 }
 

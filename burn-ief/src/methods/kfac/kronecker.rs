@@ -10,9 +10,8 @@ use super::rule::FactorRule;
 use super::state::KroneckerState;
 use crate::error::Error;
 use crate::jacobian::{Block, Part, RecordedBatch, Rest};
-use crate::methods::method::{Method, MethodUpdate, Reduction, rule_name};
+use crate::methods::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
 use crate::methods::options::StepOptions;
-use crate::methods::report::StepReport;
 use crate::params::{Direction, ParamInfo};
 use crate::record::Tape;
 

@@ -19,9 +19,10 @@
 //! Weights of `Linear`, `Conv1d` and `Conv2d` (kernels as patches, without groups) with their
 //! biases, and the factors of LoRA adapters. Everything else (norms, embeddings, parameters
 //! broadcast over the batch, matrices of other layers, layers wider than `max_dimension`) takes
-//! the diagonal of the same matrix, or its plain mean gradient, see [`FallbackCurvature`]. A layer that turns
-//! out otherwise than its type says takes the plain mean gradient, and the report names it:
-//! convolutions with groups, weights tied to a look-up, biases that several layers share.
+//! the diagonal of the same matrix, or its plain mean gradient, see [`FallbackCurvature`]. If a
+//! recording shows another form than the type of the layer suggests (convolutions with groups, weights
+//! tied to a look-up, biases that several layers share), the parameter takes the plain mean gradient,
+//! and the report names it.
 //!
 //! # Cost and memory
 //!
@@ -31,10 +32,10 @@
 //!   batches), against M·T·i·o for the gradient itself;
 //! - an inversion, about i³ + o³ on the host in f64, one matrix to a thread (each of which needs room
 //!   for a few copies of its matrix), and 2 (i² + o²) numbers to and from the device;
-//! - every step, i·o·(i + o) to apply the inverses, or, where M·T is small beside i and o, only
+//! - every step, i·o·(i + o) to apply the inverses, or, where M·T is small compared with i and o, only
 //!   M·T·(i² + o² + i·o) and room for one more gradient, in steps that do not make new ones;
 //! - kept between steps, 2 (i² + o²) numbers: the factors and their inverses, which a checkpoint
-//!   holds too. FallbackCurvature keep as many numbers as they have entries.
+//!   holds too. Parameters without factors keep as many numbers as they have entries.
 //!
 //! A layer of 3072 x 2048 keeps 27 million numbers for 6 million weights: `factor_interval` and
 //! `inverse_interval` set how often the two large products are paid for.
@@ -44,13 +45,12 @@ mod ekfac;
 mod factor_options;
 mod factors;
 mod iekfac;
-#[allow(clippy::module_inception)]
-mod kfac;
 mod kronecker;
 mod layout;
 mod options;
 mod report;
 mod rule;
+mod sampled_kfac;
 mod state;
 
 pub use damping::{DampingSplit, FactorDamping};
@@ -58,9 +58,9 @@ pub use ekfac::{Ekfac, EkfacConfig};
 pub use factor_options::FactorOptions;
 pub use factors::{LayerFactors, LayerInverses, layer_factors};
 pub use iekfac::{Iekfac, IekfacConfig};
-pub use kfac::{Kfac, KfacConfig};
 pub use kronecker::{FactorShard, Kronecker};
 pub use options::{FactorLabels, FallbackCurvature, WeightSharing};
 pub use report::FactorReport;
 pub use rule::FactorRule;
+pub use sampled_kfac::{Kfac, KfacConfig};
 pub use state::KroneckerState;

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::prune::select::PruneScope;
 use crate::solve::DampingAmount;
 
-/// Which Fisher matrix stands for the curvature of the loss.
+/// Which Fisher matrix approximates the curvature of the loss.
 ///
 /// ```
 /// use burn_ief::prune::{PruneCurvature, WoodFisherConfig};
@@ -103,7 +103,7 @@ pub enum Compensation {
 pub struct WoodFisherConfig {
     /// Number of per-sample gradients in the matrix, N. At least 1.
     pub gradients: usize,
-    /// Which Fisher matrix stands for the curvature of the loss.
+    /// Which Fisher matrix approximates the curvature of the loss.
     #[config(default = "PruneCurvature::Improved")]
     pub curvature: PruneCurvature,
     /// Number of weights in a block, B. At least 1; `usize::MAX` makes one block per parameter.

@@ -190,9 +190,12 @@ mod tests {
             Tensor::<2>::random(shape, uniform, &device)
                 .with_gradient_checkpointing_strategy(strategy)
         };
-        let leaf = |shape, tracked| match tracked {
-            true => random(shape).require_grad(),
-            false => random(shape),
+        let leaf = |shape, tracked| {
+            if tracked {
+                random(shape).require_grad()
+            } else {
+                random(shape)
+            }
         };
         let weight = random([5, width]).inner();
         let x = leaf([7, 5], tracked[0]);

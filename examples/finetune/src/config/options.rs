@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use burn_peft::config::Bias;
+use burn_peft::settings::Bias;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Options;
@@ -104,7 +104,7 @@ pub enum AdapterKind {
 /// Which biases LoRA trains.
 ///
 /// ```
-/// use burn_peft::config::Bias;
+/// use burn_peft::settings::Bias;
 /// use finetune::config::BiasKind;
 ///
 /// assert_eq!(Bias::from(BiasKind::LoraOnly), Bias::LoraOnly);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::{Dataset as Items, DatasetError};
 use burn::tensor::Device;
+use burn_hf_models::vit::ViTConfig;
+use burn_hf_models::vit::dinov2::Dinov2Config;
 use burn_ief::train::EpochLoader;
-use models::vit::ViTConfig;
-use models::vit::dinov2::Dinov2Config;
 
 use crate::config::{Architecture, Config, TrainingOptions};
 use crate::data::{

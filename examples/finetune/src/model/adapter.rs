@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
-use burn_peft::config::TaskType;
-use burn_peft::{LoraSettings, NameMap, Peft, PromptSettings};
+use burn_peft::settings::TaskType;
+use burn_peft::{LoraConfig, NameMap, Peft, PromptConfig};
 
 use crate::config::{AdapterKind, AdapterOptions, Config};
 use crate::error::Error;
@@ -18,9 +18,9 @@ pub(super) const NAME: &str = "default";
 #[derive(Debug, Clone)]
 pub enum Trained {
     /// LoRA's factors.
-    Lora(Box<LoraSettings>),
+    Lora(Box<LoraConfig>),
     /// Virtual tokens.
-    Prompt(Box<PromptSettings>),
+    Prompt(Box<PromptConfig>),
     /// Everything.
     Full,
 }
@@ -37,13 +37,13 @@ pub(super) struct Family<'a> {
 
 impl Family<'_> {
     /// Settings of the configured LoRA.
-    pub fn lora(&self, config: &Config) -> LoraSettings {
+    pub fn lora(&self, config: &Config) -> LoraConfig {
         let options: &AdapterOptions = &config.adapter;
         let targets: Vec<&str> = match options.targets.is_empty() {
             true => self.targets.to_vec(),
             false => options.targets.iter().map(String::as_str).collect(),
         };
-        let mut settings = LoraSettings::new()
+        let mut settings = LoraConfig::new()
             .with_r(options.rank)
             .with_lora_alpha(options.alpha)
             .with_lora_dropout(options.lora_dropout)
@@ -62,8 +62,8 @@ impl Family<'_> {
     }
 
     /// Settings of the configured prompt, for a model of this size.
-    pub fn prompt(&self, config: &Config, size: Size) -> PromptSettings {
-        let mut settings = PromptSettings::new(config.adapter.virtual_tokens)
+    pub fn prompt(&self, config: &Config, size: Size) -> PromptConfig {
+        let mut settings = PromptConfig::new(config.adapter.virtual_tokens)
             .with_token_dim(size.width)
             .with_model_size(size.layers, size.heads)
             .with_num_transformer_submodules(size.parts)
@@ -104,11 +104,11 @@ pub(super) fn no_prompt(config: &Config) -> Result<(), Error> {
 /// Write LoRA's folder `adapter`.
 pub(super) fn save_lora<M: Module>(
     model: &M,
-    settings: &LoraSettings,
+    settings: &LoraConfig,
     names: &NameMap,
     folder: &Path,
 ) -> Result<(), Error> {
-    let adapter = model.save_adapter(NAME, settings, names)?;
+    let adapter = model.save_adapter(NAME, settings, std::slice::from_ref(names))?;
     Ok(adapter.write(folder.join("adapter"))?)
 }
 

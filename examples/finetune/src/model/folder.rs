@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use models::weights::read_config;
+use burn_hf_models::weights::read_config;
 use serde::Deserialize;
 
 use crate::config::{Architecture, Config};

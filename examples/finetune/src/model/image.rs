@@ -5,10 +5,10 @@ use std::path::Path;
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use burn_hf_models::vit::dinov2::{Dinov2Config, Dinov2ForImageClassification};
+use burn_hf_models::vit::{ViTConfig, ViTForImageClassification, ViTInput};
+use burn_hf_models::weights::load_named;
 use burn_peft::{NameMap, Peft};
-use models::vit::dinov2::{Dinov2Config, Dinov2ForImageClassification};
-use models::vit::{ViTConfig, ViTForImageClassification, ViTInput};
-use models::weights::load_named;
 
 use super::adapter::{Family, NAME, Trained, load_full, no_prompt, save_full, save_lora};
 use super::mlp::Mlp;
@@ -30,7 +30,7 @@ pub trait Backbone: Module + ModuleDisplay + 'static {
     /// # Errors
     ///
     /// The model's own, if the pictures do not fit.
-    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, models::Error>;
+    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, burn_hf_models::Error>;
 
     /// Names of its modules in files.
     fn names() -> NameMap;
@@ -40,7 +40,7 @@ pub trait Backbone: Module + ModuleDisplay + 'static {
 }
 
 impl Backbone for ViTForImageClassification {
-    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, models::Error> {
+    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, burn_hf_models::Error> {
         Ok(self.forward(ViTInput::new(pixels).interpolated())?.logits)
     }
 
@@ -57,7 +57,7 @@ impl Backbone for ViTForImageClassification {
 }
 
 impl Backbone for Dinov2ForImageClassification {
-    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, models::Error> {
+    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, burn_hf_models::Error> {
         Ok(self.forward(pixels)?.logits)
     }
 
@@ -179,7 +179,7 @@ impl<B: Backbone> ImageClassifier<B> {
         }
         let settings = FAMILY.lora(config);
         Ok(Self {
-            backbone: backbone.adapt(NAME, &settings, &B::names())?,
+            backbone: backbone.adapt(NAME, &settings, &[B::names()])?,
             trained: Trained::Lora(Box::new(settings)),
         })
     }

@@ -52,7 +52,7 @@ impl Mlp {
 }
 
 impl Backbone for Mlp {
-    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, models::Error> {
+    fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, burn_hf_models::Error> {
         Ok(self.forward(pixels))
     }
 

@@ -7,10 +7,10 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use burn_peft::config::TaskType;
+use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
+use burn_hf_models::weights::load;
+use burn_peft::settings::TaskType;
 use burn_peft::{NameMap, Peft, SoftPrompt};
-use models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
-use models::weights::load;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -84,7 +84,7 @@ impl Seq2Seq {
             AdapterKind::Full => Ok(new(t5, None, Trained::Full)),
             AdapterKind::Lora => {
                 let settings = FAMILY.lora(config);
-                let t5 = t5.adapt(NAME, &settings, &names())?;
+                let t5 = t5.adapt(NAME, &settings, &[names()])?;
                 Ok(new(t5, None, Trained::Lora(Box::new(settings))))
             }
             AdapterKind::Prompt => {
@@ -123,14 +123,14 @@ impl Seq2Seq {
     }
 
     /// Logits of the tokens of the true answer, `[M, U, C]`.
-    fn logits(&self, batch: &Seq2SeqBatch) -> Result<Tensor<3>, models::Error> {
+    fn logits(&self, batch: &Seq2SeqBatch) -> Result<Tensor<3>, burn_hf_models::Error> {
         let inputs = self.t5.config().shift_right(batch.targets.clone());
         let input = T5Input::new(self.source(batch), inputs);
         Ok(self.t5.forward(input)?.logits)
     }
 
     /// The mean of the samples' losses.
-    fn mean_loss(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1>, models::Error> {
+    fn mean_loss(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1>, burn_hf_models::Error> {
         let logits = self.logits(batch)?;
         let [_, length, entries] = logits.dims();
         let real = behind_the_end(batch).bool_not().float();
@@ -149,7 +149,7 @@ impl Seq2Seq {
     }
 
     /// The classes that the model's answers name; the number of classes for any other answer.
-    fn answer(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1, Int>, models::Error> {
+    fn answer(&self, batch: &Seq2SeqBatch) -> Result<Tensor<1, Int>, burn_hf_models::Error> {
         let longest = self.answers.iter().map(Vec::len).max().unwrap_or(1);
         let sampling = self.t5.config().sampling(longest);
         // Greedy: nothing is drawn.

@@ -6,11 +6,11 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use burn_peft::config::TaskType;
+use burn_hf_models::bert::{BertConfig, BertForSequenceClassification, BertInput, BertModel};
+use burn_hf_models::weights::load;
 use burn_peft::folder::AdapterKey;
-use burn_peft::{LinearAdapted, NameMap, Peft, SoftPrompt};
-use models::bert::{BertConfig, BertForSequenceClassification, BertInput, BertModel};
-use models::weights::load;
+use burn_peft::settings::TaskType;
+use burn_peft::{ForwardAdapted, NameMap, Peft, SoftPrompt};
 
 use super::adapter::{Family, NAME, Size, Trained, load_full, save_full, save_lora};
 use super::{FineTune, Judged, Outcome, fits, head};
@@ -91,7 +91,7 @@ impl TextClassifier {
             AdapterKind::Lora => {
                 let settings = FAMILY.lora(config);
                 let trained = Trained::Lora(Box::new(settings.clone()));
-                Ok(new(bert, None, trained).adapt(NAME, &settings, &names())?)
+                Ok(new(bert, None, trained).adapt(NAME, &settings, &[names()])?)
             }
             AdapterKind::Prompt => {
                 let size = Size {
@@ -118,7 +118,7 @@ impl TextClassifier {
         Ok(bert_config(config, folder)?.vocab_size)
     }
 
-    fn logits(&self, batch: TextBatch) -> Result<Tensor<2>, models::Error> {
+    fn logits(&self, batch: TextBatch) -> Result<Tensor<2>, burn_hf_models::Error> {
         let [samples, length] = batch.ids.dims();
         let mut input = BertInput::new(batch.ids).with_attention_mask(batch.mask.clone());
         if self.segments {

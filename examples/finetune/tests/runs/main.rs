@@ -10,10 +10,10 @@ use std::fs;
 use std::process::Command;
 
 use burn::tensor::Device;
+use burn_hf_models::bert::BertForSequenceClassification;
+use burn_hf_models::t5::T5ForConditionalGeneration;
 use burn_peft::{AdapterFolder, Peft};
 use finetune::history::{History, Status};
-use models::bert::BertForSequenceClassification;
-use models::t5::T5ForConditionalGeneration;
 use place::{Place, text};
 
 /// Flags of a small run on texts.

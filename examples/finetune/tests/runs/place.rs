@@ -1,6 +1,6 @@
 //! A folder with small models and data, and the program to run there.
 //!
-//! The models have random weights: they are the fixtures of the crate `models`, whose README tells
+//! The models have random weights: they are the fixtures of the crate `burn-hf-models`, whose README tells
 //! where they come from.
 
 use std::fs;

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
 use super::model::bert_names;
 use super::{BertConfig, BertInput, BertModel};
@@ -18,7 +18,7 @@ use crate::weights::{LoadOptions, load};
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::bert::{BertConfig, BertInput};
+/// use burn_hf_models::bert::{BertConfig, BertInput};
 ///
 /// let config = BertConfig {
 ///     vocab_size: 50,
@@ -32,7 +32,7 @@ use crate::weights::{LoadOptions, load};
 /// let model = config.with_labels(3).init_classifier(&device)?;
 /// let ids = Tensor::<2, Int>::from_data([[1, 2, 3], [4, 5, 6]], &device);
 /// assert_eq!(model.forward(BertInput::new(ids))?.logits.dims(), [2, 3]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct BertForSequenceClassification {

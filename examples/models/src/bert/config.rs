@@ -18,7 +18,7 @@ use crate::weights::read_config;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::bert::BertConfig;
+/// use burn_hf_models::bert::BertConfig;
 ///
 /// let config = BertConfig {
 ///     vocab_size: 50,
@@ -29,7 +29,7 @@ use crate::weights::read_config;
 ///     ..BertConfig::default()
 /// };
 /// let model = config.with_labels(3).init_classifier(&Device::flex())?;
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]

@@ -5,7 +5,7 @@ use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, La
 use burn::tensor::{Device, Int, Tensor};
 use burn_ief::nn::{ForwardRecorded, embed_shared};
 use burn_ief::recorder;
-use burn_peft::EmbeddingAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::{BertConfig, BertInput};
 use crate::encoder::initial_normal;

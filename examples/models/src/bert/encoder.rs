@@ -5,7 +5,7 @@ use burn::nn::activation::Activation;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::LinearAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::BertConfig;
 use crate::encoder::{AttentionSizes, SelfAttention, initial_linear};

@@ -9,7 +9,7 @@ use crate::error::Error;
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::bert::BertInput;
+/// use burn_hf_models::bert::BertInput;
 ///
 /// let device = Device::flex();
 /// let ids = Tensor::<2, Int>::from_data([[101, 7, 102], [101, 102, 0]], &device);

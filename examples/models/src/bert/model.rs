@@ -6,18 +6,19 @@ use burn::module::Module;
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::recorder;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
 use super::{BertConfig, BertEmbeddings, BertEncoder, BertInput};
 use crate::encoder::initial_linear;
 use crate::error::Error;
+use crate::names::renamed;
 use crate::weights::{LoadOptions, load};
 
 /// `BertModel` of `transformers`: embeddings, encoder and, if wanted, the pooler.
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::bert::{BertConfig, BertInput};
+/// use burn_hf_models::bert::{BertConfig, BertInput};
 ///
 /// let config = BertConfig {
 ///     vocab_size: 50,
@@ -33,7 +34,7 @@ use crate::weights::{LoadOptions, load};
 /// let output = model.forward(BertInput::new(ids))?;
 /// assert_eq!(output.last_hidden_state.dims(), [2, 3, 16]);
 /// assert_eq!(output.pooler_output.unwrap().dims(), [2, 16]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct BertModel {
@@ -175,7 +176,8 @@ impl BertPooler {
 
 /// `self` is a word of Rust; layer norms are in capitals.
 pub(super) fn bert_names() -> NameMap {
-    NameMap::default()
-        .with(r"\bself_attention\b", "self")
-        .with(r"\blayer_norm\b", "LayerNorm")
+    renamed(&[
+        (r"\bself_attention\b", "self"),
+        (r"\blayer_norm\b", "LayerNorm"),
+    ])
 }

@@ -5,7 +5,7 @@ use burn::nn::{Dropout, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::LinearAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::rope::Rotary;
 
@@ -13,14 +13,14 @@ use super::rope::Rotary;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::llama::LlamaConfig;
+/// use burn_hf_models::llama::LlamaConfig;
 ///
 /// let config = LlamaConfig::new(10, 8, 16, 1, 4).with_num_key_value_heads(Some(2));
 /// let model = config.init(&Device::flex())?;
 /// let attention = &model.model.layers[0].self_attn;
 /// assert_eq!(attention.q_proj.weight.dims(), [8, 8]);
 /// assert_eq!(attention.k_proj.weight.dims(), [8, 4]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct LlamaAttention {

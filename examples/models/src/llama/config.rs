@@ -25,7 +25,7 @@ const LAYERS: usize = 1 << 12;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::llama::LlamaConfig;
+/// use burn_hf_models::llama::LlamaConfig;
 ///
 /// // Vocabulary, width, width of the feed-forward network, layers, attention heads.
 /// let config = LlamaConfig::new(100, 32, 64, 2, 4).with_num_key_value_heads(Some(2));
@@ -33,7 +33,7 @@ const LAYERS: usize = 1 << 12;
 /// let model = config.init(&Device::flex().autodiff())?;
 /// assert_eq!(model.model.layers.len(), 2);
 /// assert!(config.with_num_key_value_heads(Some(3)).validate().is_err());
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct LlamaConfig {

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::tensor::activation::silu;
 use burn::tensor::{Int, Tensor};
-use burn_peft::{EmbeddingAdapted, LinearAdapted};
+use burn_peft::ForwardAdapted;
 
 use super::LlamaInput;
 use super::attention::{LlamaAttention, Past, Surroundings};
@@ -17,14 +17,14 @@ use crate::error::Error;
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::llama::{LlamaConfig, LlamaInput};
+/// use burn_hf_models::llama::{LlamaConfig, LlamaInput};
 ///
 /// let device = Device::flex();
 /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
 /// let ids = Tensor::<2, Int>::from_data([[5, 7, 9], [1, 2, 3]], &device);
 /// let hidden = model.model.forward(LlamaInput::new(ids))?;
 /// assert_eq!(hidden.dims(), [2, 3, 32]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct LlamaModel {
@@ -43,11 +43,11 @@ pub struct LlamaModel {
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::llama::LlamaConfig;
+/// use burn_hf_models::llama::LlamaConfig;
 ///
 /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&Device::flex())?;
 /// assert_eq!(model.model.layers[1].input_layernorm.gamma.dims(), [32]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct LlamaDecoderLayer {
@@ -65,11 +65,11 @@ pub struct LlamaDecoderLayer {
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::llama::LlamaConfig;
+/// use burn_hf_models::llama::LlamaConfig;
 ///
 /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&Device::flex())?;
 /// assert_eq!(model.model.layers[0].mlp.up_proj.weight.dims(), [32, 64]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct LlamaMlp {

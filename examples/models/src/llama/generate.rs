@@ -25,8 +25,8 @@ impl LlamaForCausalLM {
     ///
     /// ```
     /// use burn::tensor::{Device, Int, Tensor};
-    /// use models::generate::Sampling;
-    /// use models::llama::{LlamaConfig, LlamaInput};
+    /// use burn_hf_models::generate::Sampling;
+    /// use burn_hf_models::llama::{LlamaConfig, LlamaInput};
     /// use rand::SeedableRng;
     /// use rand_chacha::ChaCha8Rng;
     ///
@@ -37,7 +37,7 @@ impl LlamaForCausalLM {
     /// let tokens = model.generate(LlamaInput::new(ids), &Sampling::new(4), &mut rng)?;
     /// assert_eq!(tokens.len(), 2);
     /// assert_eq!(tokens[0].len(), 4);
-    /// # Ok::<(), models::Error>(())
+    /// # Ok::<(), burn_hf_models::Error>(())
     /// ```
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::error::Error;
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::llama::LlamaInput;
+/// use burn_hf_models::llama::LlamaInput;
 ///
 /// let device = Device::flex();
 /// let ids = Tensor::<2, Int>::from_data([[5, 7, 9], [1, 2, 0]], &device);
@@ -109,7 +109,7 @@ impl LlamaInput {
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use models::llama::{LlamaConfig, LlamaInput};
+/// use burn_hf_models::llama::{LlamaConfig, LlamaInput};
 ///
 /// let device = Device::flex();
 /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
@@ -118,7 +118,7 @@ impl LlamaInput {
 /// let output = model.forward(LlamaInput::new(ids).with_prompt(prompt))?;
 /// assert_eq!(output.last_hidden_state.dims(), [1, 7, 32]);
 /// assert_eq!(output.logits.dims(), [1, 7, 100]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct LlamaOutput {

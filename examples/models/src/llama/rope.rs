@@ -12,7 +12,7 @@ use crate::error::Error;
 /// first training.
 ///
 /// ```
-/// use models::llama::RopeScaling;
+/// use burn_hf_models::llama::RopeScaling;
 ///
 /// let plain = RopeScaling::None.frequencies(10_000.0, 4);
 /// assert_eq!(plain, [1.0, 0.01]);

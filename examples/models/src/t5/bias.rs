@@ -3,7 +3,7 @@
 use burn::nn::Embedding;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use burn_ief::nn::embed_shared;
-use burn_peft::{Adapters, EmbeddingAdapted};
+use burn_peft::{ForwardAdapted, LoraAdapters};
 
 /// How the distance between two positions becomes a row of the table of biases: half of the rows
 /// for single small distances, half for ranges that grow with the distance.
@@ -59,7 +59,7 @@ impl Buckets {
             .collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, queries * keys]), device);
         // One copy per sample: the table has no batch axis, its gradient rows do.
-        let biases = match Adapters::of(&table.weight) {
+        let biases = match LoraAdapters::of(&table.weight) {
             Some(_) => table.forward_adapted(ids.expand([batch, queries * keys])),
             None => embed_shared(table, ids, batch),
         };

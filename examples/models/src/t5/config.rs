@@ -15,11 +15,11 @@ const NO_LABEL: i64 = -100;
 /// The network between two attention layers.
 ///
 /// ```
-/// use models::t5::{FeedForwardProjection, T5Config};
+/// use burn_hf_models::t5::{FeedForwardProjection, T5Config};
 ///
 /// let config = T5Config::from_json(r#"{"feed_forward_proj": "gated-silu"}"#)?;
 /// assert_eq!(config.feed_forward, FeedForwardProjection::GatedSilu);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedForwardProjection {
@@ -50,7 +50,7 @@ impl FeedForwardProjection {
 /// have the defaults of `transformers` (T5-small v1.0).
 ///
 /// ```
-/// use models::t5::{FeedForwardProjection, T5Config};
+/// use burn_hf_models::t5::{FeedForwardProjection, T5Config};
 ///
 /// let config = T5Config::from_json(r#"{"model_type": "t5", "feed_forward_proj": "gated-gelu"}"#)?;
 /// assert_eq!(config.feed_forward, FeedForwardProjection::GatedGelu);
@@ -59,7 +59,7 @@ impl FeedForwardProjection {
 ///
 /// let unknown = T5Config::from_json(r#"{"feed_forward_proj": "gated-tanh"}"#);
 /// assert!(unknown.unwrap_err().to_string().contains("gated-gelu"));
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct T5Config {
@@ -273,13 +273,13 @@ impl T5Config {
     ///
     /// ```
     /// use burn::tensor::{Device, Int, Tensor};
-    /// use models::t5::T5Config;
+    /// use burn_hf_models::t5::T5Config;
     ///
     /// let labels = Tensor::<2, Int>::from_data([[8, 1, -100], [8, 9, 1]], &Device::flex());
     /// let ids = T5Config::from_json("{}")?.shift_right(labels);
     /// let ids = ids.into_data().convert::<i64>().try_to_vec::<i64>().unwrap();
     /// assert_eq!(ids, [0, 8, 1, 0, 8, 9]);
-    /// # Ok::<(), models::Error>(())
+    /// # Ok::<(), burn_hf_models::Error>(())
     /// ```
     pub fn shift_right(&self, labels: Tensor<2, Int>) -> Tensor<2, Int> {
         let [_, positions] = labels.dims();

@@ -7,7 +7,7 @@ use burn::nn::{Dropout, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, silu};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::LinearAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::norm::Norm;
 

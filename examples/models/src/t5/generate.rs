@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::recorder;
-use burn_peft::EmbeddingAdapted;
+use burn_peft::ForwardAdapted;
 use rand::Rng;
 
 use super::{T5ForConditionalGeneration, T5Source};
@@ -19,7 +19,7 @@ impl T5ForConditionalGeneration {
     ///
     /// ```
     /// use burn::tensor::{Device, Tensor};
-    /// use models::t5::{T5Config, T5Source};
+    /// use burn_hf_models::t5::{T5Config, T5Source};
     /// use rand::SeedableRng;
     /// use rand_chacha::ChaCha8Rng;
     ///
@@ -36,7 +36,7 @@ impl T5ForConditionalGeneration {
     ///
     /// let drawn = greedy.with_temperature(Some(0.8)).with_top_k(Some(5));
     /// t5.generate(source, &drawn, &mut rng)?;
-    /// # Ok::<(), models::Error>(())
+    /// # Ok::<(), burn_hf_models::Error>(())
     /// ```
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::ForwardAdapted;
 
 use crate::encoder::{AttentionSizes, SelfAttention, initial_linear};
 
@@ -63,10 +63,9 @@ impl ViTAttention {
 }
 
 /// Names of the attention in `transformers` 5.
-pub(super) fn projections(names: NameMap) -> NameMap {
-    names
-        .with(r"\battention\.attention\.query\b", "attention.q_proj")
-        .with(r"\battention\.attention\.key\b", "attention.k_proj")
-        .with(r"\battention\.attention\.value\b", "attention.v_proj")
-        .with(r"\battention\.output\.dense\b", "attention.o_proj")
-}
+pub(super) const PROJECTIONS: [(&str, &str); 4] = [
+    (r"\battention\.attention\.query\b", "attention.q_proj"),
+    (r"\battention\.attention\.key\b", "attention.k_proj"),
+    (r"\battention\.attention\.value\b", "attention.v_proj"),
+    (r"\battention\.output\.dense\b", "attention.o_proj"),
+];

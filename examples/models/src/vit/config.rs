@@ -16,7 +16,7 @@ use crate::weights::read_config;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use models::vit::ViTConfig;
+/// use burn_hf_models::vit::ViTConfig;
 ///
 /// let config = ViTConfig {
 ///     hidden_size: 16,
@@ -28,7 +28,7 @@ use crate::weights::read_config;
 ///     ..ViTConfig::default()
 /// };
 /// let model = config.with_labels(10).init_classifier(&Device::flex())?;
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]

@@ -9,13 +9,14 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
 use super::ViTEmbeddings;
-use super::attention::projections;
+use super::attention::PROJECTIONS;
 use super::embeddings::Sizes;
 use crate::encoder::initial_linear;
 use crate::error::Error;
+use crate::names::renamed;
 use crate::weights::{LoadOptions, load_named};
 
 pub use config::Dinov2Config;
@@ -25,7 +26,7 @@ pub use layer::{Dinov2Encoder, Dinov2Layer, Dinov2Mlp, LayerScale};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::dinov2::Dinov2Config;
+/// use burn_hf_models::vit::dinov2::Dinov2Config;
 ///
 /// let config = Dinov2Config {
 ///     hidden_size: 16,
@@ -40,7 +41,7 @@ pub use layer::{Dinov2Encoder, Dinov2Layer, Dinov2Mlp, LayerScale};
 /// // Images of any size.
 /// let output = model.forward(Tensor::zeros([2, 3, 12, 8], &device))?;
 /// assert_eq!(output.last_hidden_state.dims(), [2, 7, 16]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct Dinov2Model {
@@ -66,7 +67,7 @@ pub struct Dinov2Output {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::dinov2::Dinov2Config;
+/// use burn_hf_models::vit::dinov2::Dinov2Config;
 ///
 /// let config = Dinov2Config {
 ///     hidden_size: 16,
@@ -80,7 +81,7 @@ pub struct Dinov2Output {
 /// let model = config.with_labels(10).init_classifier(&device)?;
 /// let output = model.forward(Tensor::zeros([2, 3, 8, 8], &device))?;
 /// assert_eq!(output.logits.dims(), [2, 10]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct Dinov2ForImageClassification {
@@ -141,7 +142,7 @@ impl Dinov2Config {
 
 /// Those of `transformers` 4, which are the fields' own names, and of 5.
 fn namings() -> Vec<NameMap> {
-    vec![NameMap::default(), projections(NameMap::default())]
+    vec![NameMap::default(), renamed(&PROJECTIONS)]
 }
 
 impl Dinov2Model {
@@ -217,7 +218,7 @@ impl Dinov2ForImageClassification {
         let features = Tensor::cat(vec![class, mean], 2).reshape([batch, 2 * d]);
         Ok(Dinov2Classification {
             last_hidden_state: tokens,
-            logits: self.classifier.forward_adapted::<2>(features),
+            logits: self.classifier.forward_adapted(features),
         })
     }
 }

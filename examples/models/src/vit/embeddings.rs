@@ -6,7 +6,7 @@ use burn::nn::{Dropout, DropoutConfig, Initializer};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_ief::recorder;
-use burn_peft::Conv2dAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::positions::resizing;
 use crate::encoder::initial_normal;

@@ -5,7 +5,7 @@ use burn::nn::activation::Activation;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::LinearAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::attention::Sizes;
 use super::{ViTAttention, ViTConfig};

@@ -6,20 +6,21 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
-use burn_peft::{LinearAdapted, NameMap};
+use burn_peft::{ForwardAdapted, NameMap};
 
-use super::attention::projections;
+use super::attention::PROJECTIONS;
 use super::embeddings::Sizes;
 use super::{ViTConfig, ViTEmbeddings, ViTEncoder};
 use crate::encoder::initial_linear;
 use crate::error::Error;
+use crate::names::renamed;
 use crate::weights::{LoadOptions, load_named};
 
 /// A batch of M images.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::ViTInput;
+/// use burn_hf_models::vit::ViTInput;
 ///
 /// let images = Tensor::<4>::zeros([2, 3, 12, 16], &Device::flex());
 /// let input = ViTInput::new(images).interpolated();
@@ -66,7 +67,7 @@ pub struct ViTModel {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use models::vit::{ViTConfig, ViTInput};
+/// use burn_hf_models::vit::{ViTConfig, ViTInput};
 ///
 /// let config = ViTConfig {
 ///     hidden_size: 16,
@@ -81,7 +82,7 @@ pub struct ViTModel {
 /// let model = config.with_labels(10).init_classifier(&device)?;
 /// let images = Tensor::<4>::zeros([2, 3, 8, 8], &device);
 /// assert_eq!(model.forward(ViTInput::new(images))?.logits.dims(), [2, 10]);
-/// # Ok::<(), models::Error>(())
+/// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct ViTForImageClassification {
@@ -135,10 +136,13 @@ impl ViTConfig {
 impl ViTForImageClassification {
     /// How its modules are called in `transformers` 4, which are the fields' own names, and 5.
     pub fn names() -> Vec<NameMap> {
-        let five = projections(NameMap::default().with(r"^vit\.encoder\.layer\.", "vit.layers."))
-            .with(r"\bintermediate\.dense\b", "mlp.fc1")
-            .with(r"\boutput\.dense\b", "mlp.fc2");
-        vec![NameMap::default(), five]
+        let mut five = vec![(r"^vit\.encoder\.layer\.", "vit.layers.")];
+        five.extend(PROJECTIONS);
+        five.extend([
+            (r"\bintermediate\.dense\b", "mlp.fc1"),
+            (r"\boutput\.dense\b", "mlp.fc2"),
+        ]);
+        vec![NameMap::default(), renamed(&five)]
     }
 
     /// Names with and without `vit.`. To put a new head on a pretrained encoder, add

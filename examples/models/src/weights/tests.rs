@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use tempfile::TempDir;
 
 use super::*;
+use crate::names::renamed;
 
 #[derive(Module, Debug)]
 struct Block {
@@ -42,10 +43,11 @@ fn net() -> Net {
 }
 
 fn names() -> NameMap {
-    NameMap::default()
-        .with(r"^blocks\.", "net.layer.")
-        .with(r"^(table|rms)\b", "net.$1")
-        .with(r"\.up$", ".mlp.up")
+    renamed(&[
+        (r"^blocks\.", "net.layer."),
+        (r"^(table|rms)\b", "net.$1"),
+        (r"\.up$", ".mlp.up"),
+    ])
 }
 
 struct Entry {
@@ -290,7 +292,7 @@ fn a_prefix_may_be_absent_or_added() {
     assert!(matches!(error, Error::Missing { .. }));
 
     let folder = Folder::single(&entries());
-    let bare = names().with(r"^net\.", "");
+    let bare = names().with(r"^net\.", "").unwrap();
     assert!(load(net(), &bare, folder.0.path(), &options).is_ok());
 }
 
@@ -318,7 +320,7 @@ fn norms_may_have_the_names_of_tensorflow() {
 #[test]
 fn the_naming_that_fits_is_taken() {
     let folder = Folder::single(&entries());
-    let other = NameMap::default().with(r"^blocks\.", "net.blocks.");
+    let other = renamed(&[(r"^blocks\.", "net.blocks.")]);
     let options = LoadOptions::default();
     let net = load_named(net(), &[other, names()], folder.0.path(), &options);
     assert!(net.is_ok());

@@ -4,9 +4,9 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Gradients, Tensor};
-use models::bert::{BertClassification, BertForSequenceClassification, BertInput};
-use models::vit::dinov2::Dinov2ForImageClassification;
-use models::vit::{ViTClassification, ViTForImageClassification};
+use burn_hf_models::bert::{BertClassification, BertForSequenceClassification, BertInput};
+use burn_hf_models::vit::dinov2::Dinov2ForImageClassification;
+use burn_hf_models::vit::{ViTClassification, ViTForImageClassification};
 
 use crate::reference::{Tensors, folder};
 

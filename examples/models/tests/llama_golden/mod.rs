@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use burn::tensor::{Device, Tensor};
-use models::llama::{LlamaForCausalLM, LlamaInput, LlamaOutput};
+use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput, LlamaOutput};
 
 use crate::reference::{Tensors, folder};
 

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use burn::tensor::Device;
-use models::t5::{T5ForConditionalGeneration, T5Input, T5Output};
+use burn_hf_models::t5::{T5ForConditionalGeneration, T5Input, T5Output};
 
 use crate::reference::{Tensors, folder};
 

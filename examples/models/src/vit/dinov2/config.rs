@@ -16,7 +16,7 @@ use crate::weights::read_config;
 /// The fields of a DINOv2 `config.json`, with the names and defaults of `transformers`.
 ///
 /// ```
-/// use models::vit::dinov2::Dinov2Config;
+/// use burn_hf_models::vit::dinov2::Dinov2Config;
 ///
 /// let config = Dinov2Config {
 ///     hidden_size: 384,

@@ -5,7 +5,7 @@ use burn::nn::activation::Activation;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::{ForwardRecorded, expand_param};
-use burn_peft::LinearAdapted;
+use burn_peft::ForwardAdapted;
 
 use super::Dinov2Config;
 use crate::encoder::{activation, initial_linear};

@@ -1,0 +1,177 @@
+//! What a recording collects on its thread, before `backward`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use burn::module::ParamId;
+use burn::tensor::{DType, Gradients, Tensor};
+
+use super::labels::{LabelDraw, Likelihood};
+use crate::error::Error;
+use crate::rows::Rows;
+
+/// The factor α between the scalar loss that `backward` starts from and the losses l_n of the
+/// samples: `loss = α Σ_n l_n`.
+///
+/// `backward` sees only the scalar. It cannot tell whether this is a sum or a mean, but damped
+/// updates depend on it. With the scale declared, every update of this crate is in **sum form**:
+/// the same damping and step size mean the same for every reduction and batch size.
+///
+/// ```
+/// use burn_ief::{LossScale, Tape};
+///
+/// // A loss averaged over the 120 real tokens of a padded batch; a sample's loss is the sum
+/// // over its tokens.
+/// let tape = Tape::start().with_loss_scale(LossScale::Factor(1.0 / 120.0));
+/// # drop(tape);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum LossScale {
+    /// The mean over the samples of the batch, α = 1/M.
+    #[default]
+    Mean,
+    /// The sum over the samples, α = 1.
+    Sum,
+    /// Any other factor: 1 over the number of tokens or over the sum of class weights, or the
+    /// weight of the loss in a larger objective.
+    Factor(f64),
+}
+
+impl LossScale {
+    /// α for a batch of `samples`.
+    pub fn factor(self, samples: usize) -> f64 {
+        match self {
+            Self::Mean => 1.0 / samples.max(1) as f64,
+            Self::Sum => 1.0,
+            Self::Factor(factor) => factor,
+        }
+    }
+}
+
+/// Reads the gradient of the scalar loss at an output.
+type ReadError = Box<dyn FnOnce(&Gradients) -> Option<Tensor<2>>>;
+
+/// A marked output of the model and, with drawn labels, the surrogate loss of its copies.
+pub(super) struct OutputMark {
+    pub likelihood: Likelihood,
+    /// `[M, T * C]`: gradient of the scalar loss at the output of the true copies.
+    pub error: ReadError,
+    /// Output of the true copies, `[M, T, C]`.
+    pub value: Tensor<3>,
+    /// `Σ z ∘ dz` over the copies, on the autodiff graph, with `dz` the drawn output gradients.
+    pub surrogate: Option<Tensor<1>>,
+    /// `[K * M, T * C]`: output gradients of the copies.
+    pub drawn: Option<Tensor<2>>,
+}
+
+impl OutputMark {
+    pub(super) fn finish(self, grads: &Gradients, alpha: f64) -> Option<OutputErrors> {
+        let error = (self.error)(grads)?;
+        Some(OutputErrors {
+            error: error / alpha,
+            value: self.value,
+            likelihood: self.likelihood,
+            drawn: self.drawn,
+        })
+    }
+}
+
+/// A marked output after `backward`, with the loss scale taken out.
+pub(crate) struct OutputErrors {
+    /// ∂l_n/∂z_n, `[M, T * C]`.
+    pub error: Tensor<2>,
+    /// z_n, `[M, T, C]`.
+    pub value: Tensor<3>,
+    pub likelihood: Likelihood,
+    /// Output gradients for the drawn labels, `[K * M, T * C]`, as scaled by the draw.
+    pub drawn: Option<Tensor<2>>,
+}
+
+/// The leaves of a recording.
+#[derive(Default)]
+pub(super) struct Leaves {
+    /// Each makes a tensor of one entry that depends on its leaf.
+    nodes: Vec<Box<dyn Fn() -> Tensor<1>>>,
+}
+
+impl Leaves {
+    pub fn push<const D: usize>(&mut self, leaf: Tensor<D>) {
+        if leaf.shape().num_elements() > 0 {
+            self.nodes.push(Box::new(move || {
+                let entry = leaf.clone().slice([const { 0..1 }; D]);
+                entry.reshape([1]).cast(DType::F32)
+            }));
+        }
+    }
+
+    /// Forget the leaves, because a backward pass has freed the graph.
+    pub fn clear(&mut self) {
+        self.nodes.clear();
+    }
+
+    /// Free the graph. Nodes that tensors still refer to (a loss that outlives the tape) stay usable;
+    /// later backward passes free them.
+    pub fn free_graph(&mut self) {
+        let nodes = std::mem::take(&mut self.nodes);
+        // Without a loss, the leaves may belong to separate graphs. The sum joins them.
+        let node = nodes.iter().map(|node| node()).reduce(|a, b| a + b);
+        drop(nodes);
+        if let Some(node) = node {
+            drop(node.backward());
+        }
+    }
+}
+
+thread_local! {
+    /// The recording in progress on this thread.
+    pub(super) static ACTIVE: RefCell<Option<Rc<RefCell<TapeState>>>> = const { RefCell::new(None) };
+}
+
+/// Forms the gradient rows of one recorded use from the result of `backward`; `None` if the use
+/// does not affect the loss.
+type Rule = Box<dyn FnOnce(&Gradients) -> Option<Rows>>;
+
+/// A use of a parameter, or of a weight and its bias together, before `backward`.
+pub(super) struct PendingUse {
+    pub parameter: ParamId,
+    pub bias: Option<ParamId>,
+    pub rule: Rule,
+}
+
+/// What one recording collects.
+pub(super) struct TapeState {
+    pub scale: LossScale,
+    pub labels: Option<LabelDraw>,
+    /// Set in a recording of one sample at a time.
+    pub sample_pass: Option<SamplePass>,
+    /// Samples M on axis 0, without copies for drawn labels; known after the first recorded call.
+    pub samples: Option<usize>,
+    pub uses: Vec<PendingUse>,
+    pub outputs: Vec<OutputMark>,
+    pub loss_marked: bool,
+    /// Whether rows stay factored even where dense ones are smaller.
+    pub factored: bool,
+    pub leaves: Leaves,
+    pub error: Option<Error>,
+}
+
+/// One pass over a single sample: with its true label, or as one of its copies with drawn labels.
+pub(super) struct SamplePass {
+    /// The draw of this sample.
+    pub draw: LabelDraw,
+    /// 0 for the true label, k for copy k.
+    pub copy: usize,
+}
+
+impl TapeState {
+    /// Let the recording fail with `error`, unless it has failed already.
+    pub fn poison(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    /// How many rows of axis 0 belong to one sample.
+    pub fn copies(&self) -> usize {
+        1 + self.labels.as_ref().map_or(0, LabelDraw::copies)
+    }
+}

@@ -1,0 +1,194 @@
+//! Adapter folders of Hugging Face PEFT: `adapter_config.json` and `adapter_model.safetensors`.
+
+mod check;
+mod key;
+mod soft_prompt;
+mod weights;
+mod write;
+
+pub(crate) use check::by_module;
+pub use key::AdapterKey;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use burn::tensor::TensorData;
+
+use crate::error::{Cause, Error};
+use crate::methods::PeftConfig;
+
+pub(crate) const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
+const PICKLED: &str = "adapter_model.bin";
+
+/// An adapter as a folder holds it: the configuration and the tensors under PEFT's keys, in PEFT's
+/// layout (A `[r, in]`, B `[out, r]`).
+///
+/// What is read has been checked on its own: every key is known, every A has its B, and ranks agree
+/// with the configuration. Whether it fits a model is found when it is put there.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use burn::tensor::TensorData;
+/// use burn_peft::{AdapterFolder, LoraConfig};
+///
+/// let tensors = [("a.lora_A.weight", [2, 6]), ("a.lora_B.weight", [4, 2])];
+/// let tensors = tensors.map(|(key, shape)| {
+///     let key = format!("base_model.model.{key}");
+///     (key, TensorData::zeros::<f32, _>(shape))
+/// });
+/// let folder = AdapterFolder {
+///     config: LoraConfig::new().with_r(2).with_target_modules(["a"]).into(),
+///     tensors: BTreeMap::from(tensors),
+/// };
+/// # let parent = tempfile::tempdir().unwrap();
+/// # let path = parent.path().join("adapter");
+/// folder.write(&path)?;
+/// assert_eq!(AdapterFolder::read(&path)?.tensors, folder.tensors);
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterFolder {
+    /// `adapter_config.json`
+    pub config: PeftConfig,
+    /// `adapter_model.safetensors`: f16, bf16, f32 or f64 by key.
+    pub tensors: BTreeMap<String, TensorData>,
+}
+
+impl AdapterFolder {
+    /// Read a folder.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoConfig`], [`Error::NoWeights`] if a file is not there; [`Error::Pickled`] if
+    ///   the weights are a pickle, with the command that converts them
+    /// - [`Error::File`] if the system cannot read one
+    /// - [`Error::InFile`] with the file and what [`parse`](Self::parse) finds in it
+    pub fn read(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        let folder = folder.as_ref();
+        let Some(config) = read_file(&folder.join(CONFIG))? else {
+            return Err(Error::NoConfig {
+                folder: folder.into(),
+            });
+        };
+        let config =
+            PeftConfig::parse(&config).map_err(|error| error.in_file(folder.join(CONFIG)))?;
+        if let Some(weights) = read_file(&folder.join(WEIGHTS))? {
+            let read = Self::with_weights(config, &weights);
+            return read.map_err(|error| error.in_file(folder.join(WEIGHTS)));
+        }
+        let folder = folder.to_path_buf();
+        Err(if folder.join(PICKLED).exists() {
+            Error::Pickled { folder }
+        } else {
+            Error::NoWeights { folder }
+        })
+    }
+
+    /// Read the contents of the two files.
+    ///
+    /// # Errors
+    ///
+    /// - what [`PeftConfig::parse`] finds
+    /// - [`Error::Weights`] for a damaged file, [`Error::Dtype`] for integers and other types
+    /// - what [`check`](Self::check) finds
+    pub fn parse(config: &[u8], weights: &[u8]) -> Result<Self, Error> {
+        Self::with_weights(PeftConfig::parse(config)?, weights)
+    }
+
+    fn with_weights(config: PeftConfig, weights: &[u8]) -> Result<Self, Error> {
+        let folder = Self {
+            config,
+            tensors: weights::read(weights)?,
+        };
+        folder.check()?;
+        Ok(folder)
+    }
+
+    /// Write both files; each is there as a whole or not at all.
+    ///
+    /// A new folder appears with both files at once. In a folder that is there, other files stay
+    /// as they are and the two are put in place one after the other, the weights first: a crash
+    /// between the two steps leaves new weights with the old configuration, an error leaves both
+    /// files as they were.
+    ///
+    /// # Errors
+    ///
+    /// What [`check`](Self::check) finds, before anything is written; [`Error::File`] if the
+    /// system cannot write a file.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
+        let (config, weights) = self.to_bytes()?;
+        write::folder(folder.as_ref(), config.as_bytes(), &weights)
+    }
+
+    /// The contents of the two files.
+    ///
+    /// # Errors
+    ///
+    /// What [`check`](Self::check) finds.
+    pub fn to_bytes(&self) -> Result<(String, Vec<u8>), Error> {
+        self.check()?;
+        Ok((self.config.to_json()?, weights::write(&self.tensors)?))
+    }
+
+    /// Check that the tensors are those of an adapter of this configuration.
+    ///
+    /// # Errors
+    ///
+    /// - what [`PeftConfig::validate`] finds, and [`Error::Pattern`] for a rank or alpha pattern
+    ///   that is not a regular expression
+    /// - [`Error::Key`] for a tensor that does not belong to it
+    /// - [`Error::MissingKey`] for an A without B and the like, for missing DoRA magnitudes or
+    ///   prompt embeddings, and if no module has an adapter
+    /// - [`Error::Shape`] for shapes that do not agree with each other or with the rank
+    /// - [`Error::Dtype`] for integers and other types
+    pub fn check(&self) -> Result<(), Error> {
+        check::folder(self)
+    }
+
+    /// The tensors with what their keys mean.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] for a tensor that does not belong to an adapter of this configuration.
+    pub fn entries(&self) -> Result<Vec<(AdapterKey, &TensorData)>, Error> {
+        let tensors = self.tensors.iter();
+        tensors
+            .map(|(key, data)| Ok((AdapterKey::parse(key, &self.config)?, data)))
+            .collect()
+    }
+
+    /// Names of the modules that have tensors of an adapter: what was adapted, whatever
+    /// `target_modules` would choose in another model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] for a tensor that does not belong to an adapter of this configuration.
+    pub fn adapted_modules(&self) -> Result<BTreeSet<String>, Error> {
+        let entries = self.entries()?.into_iter();
+        let modules = entries.filter_map(|(key, _)| match key {
+            AdapterKey::Adapter { module, .. } => Some(module),
+            _ => None,
+        });
+        Ok(modules.collect())
+    }
+}
+
+/// The contents of a file, `None` if it is not there.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refused(path, error)),
+    }
+}
+
+fn refused(path: &Path, error: std::io::Error) -> Error {
+    Error::File {
+        path: path.into(),
+        source: Cause::new(error),
+    }
+}

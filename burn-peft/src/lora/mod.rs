@@ -1,0 +1,29 @@
+//! Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685), with rsLoRA and DoRA.
+//!
+//! [`LoraConfig`] is the configuration, [`LoraFactors`] one adapter on one weight, and
+//! [`LoraLinear`] a layer that holds its adapter as a field.
+
+mod config;
+mod conv;
+mod embedding;
+mod factors;
+mod forward;
+mod init_weights;
+mod initial_values;
+mod keys;
+mod layer_config;
+mod linear;
+mod lora_linear;
+mod product;
+mod rank_pattern;
+mod tensors;
+mod tuner;
+
+pub use config::LoraConfig;
+pub use factors::LoraFactors;
+pub use init_weights::InitLoraWeights;
+pub use lora_linear::LoraLinear;
+pub use rank_pattern::Scales;
+
+/// The LoRA adapters on a weight of rank `D`.
+pub type LoraAdapters<const D: usize> = crate::adapters::Adapters<LoraFactors<D>, D>;

@@ -1,0 +1,212 @@
+//! LoRA as a method of the table.
+
+use burn::module::Param;
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::config::LoraConfig;
+use super::layer_config::LayerConfig;
+use super::rank_pattern::Scales;
+use super::{keys, tensors};
+use crate::adapters::{Fresh, Layer, Weight, place, tensor};
+use crate::error::Error;
+use crate::lora::LoraFactors;
+use crate::settings::{Bias, Fields};
+use crate::targets::{ModuleKind, Selection, Target};
+use crate::tuner::{AdapterPart, LayerTensors, LayerTuner, Stored, Tuner};
+
+impl Tuner for LoraConfig {
+    fn peft_type(&self) -> &'static str {
+        Self::PEFT_TYPE
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        self.validate()
+    }
+
+    fn to_fields(&self) -> Fields {
+        self.to_fields()
+    }
+
+    fn unknown_fields(&self) -> Vec<String> {
+        self.unknown_fields()
+    }
+
+    fn modules_to_save(&self) -> &[String] {
+        self.modules_to_save.as_deref().unwrap_or_default()
+    }
+
+    fn bias(&self) -> Bias {
+        self.bias
+    }
+
+    fn marker(&self) -> &'static str {
+        Self::MARKER
+    }
+
+    fn part(&self, suffix: &str) -> Option<AdapterPart> {
+        keys::part(suffix)
+    }
+
+    fn layers(&self) -> Result<Option<Box<dyn LayerTuner + '_>>, Error> {
+        let scales = self.scales()?;
+        Ok(Some(Box::new(LoraLayers {
+            config: self,
+            scales,
+        })))
+    }
+}
+
+/// The configuration with its patterns compiled.
+struct LoraLayers<'a> {
+    config: &'a LoraConfig,
+    scales: Scales,
+}
+
+impl LoraLayers<'_> {
+    fn at(&self, module: &str) -> Result<LayerConfig, Error> {
+        let (rank, scale) = (self.scales.rank_of(module)?, self.scales.scale_of(module)?);
+        Ok(self.config.at(rank, scale))
+    }
+}
+
+impl LayerTuner for LoraLayers<'_> {
+    fn selection(&self) -> Selection<'_> {
+        Selection {
+            target_modules: self.config.target_modules.as_ref(),
+            exclude_modules: self.config.exclude_modules.as_ref(),
+            modules_to_save: self.config.modules_to_save(),
+            layers_to_transform: self.config.layers_to_transform.as_ref(),
+            layers_pattern: self.config.layers_pattern.as_ref(),
+            task_type: self.config.task_type,
+            peft_version: self.config.peft_version.as_deref(),
+            adapts: &[
+                ModuleKind::Linear,
+                ModuleKind::Embedding,
+                ModuleKind::Conv2d,
+            ],
+        }
+    }
+
+    fn first_part(&self) -> AdapterPart {
+        AdapterPart::LORA_A
+    }
+
+    fn check(&self, layer: &LayerTensors<'_>) -> Result<(), Error> {
+        let rank = self.scales.rank_of(layer.module)?;
+        tensors::check(layer, rank, self.config.use_dora)
+    }
+
+    fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error> {
+        let config = self.at(&target.module)?;
+        match (&layer.weight, layer.kind) {
+            (Weight::Two(table), ModuleKind::Embedding) => {
+                Ok(Fresh::new::<_, 2>(config.embedding(table)?))
+            }
+            (Weight::Two(weight), _) if config.splits_weight() => {
+                let (rest, adapter) = config.taken_out(weight)?;
+                Ok(Fresh::with_rest::<_, 2>(adapter, rest))
+            }
+            (Weight::Two(weight), _) => Ok(Fresh::new::<_, 2>(config.linear(weight)?)),
+            (Weight::Four(kernels), _) => Ok(Fresh::new::<_, 4>(config.conv2d(kernels)?)),
+        }
+    }
+
+    fn loaded(
+        &self,
+        target: &Target,
+        layer: &Layer,
+        tensors: &LayerTensors<'_>,
+    ) -> Result<Fresh, Error> {
+        let config = self.at(&target.module)?;
+        let mut loaded = match &layer.weight {
+            Weight::Two(weight) => Fresh::new::<_, 2>(two(&config, layer.kind, weight, tensors)?),
+            Weight::Four(kernels) => Fresh::new::<_, 4>(four(&config, kernels, tensors)?),
+        };
+        // The factors belong to a weight that lost its principal part: it loses it here as well.
+        if config.splits_weight() {
+            loaded.rest = self.fresh(target, layer)?.rest;
+        }
+        Ok(loaded)
+    }
+
+    fn stored(
+        &self,
+        _target: &str,
+        layer: &Layer,
+        parameter: &str,
+    ) -> Result<Option<Stored>, Error> {
+        let embedding = layer.kind == ModuleKind::Embedding;
+        let part = match (parameter, embedding) {
+            ("a", false) => AdapterPart::LORA_A,
+            ("b", false) => AdapterPart::LORA_B,
+            ("a", true) => AdapterPart::LORA_EMBEDDING_A,
+            ("b", true) => AdapterPart::LORA_EMBEDDING_B,
+            ("magnitude", _) => AdapterPart::LORA_MAGNITUDE,
+            _ => return Ok(None),
+        };
+        let shape = match &layer.weight {
+            // At the rank of the kernels, along the channels of the output.
+            Weight::Four(kernels) if part == AdapterPart::LORA_MAGNITUDE => {
+                Some(vec![1, kernels.lazy_shape()[0], 1, 1])
+            }
+            _ => None,
+        };
+        Ok(Some(Stored {
+            part,
+            transposed: matches!(layer.weight, Weight::Two(_)),
+            shape,
+        }))
+    }
+}
+
+/// The adapter of a linear layer or an embedding.
+fn two(
+    config: &LayerConfig,
+    kind: ModuleKind,
+    weight: &Param<Tensor<2>>,
+    tensors: &LayerTensors<'_>,
+) -> Result<LoraFactors<2>, Error> {
+    let [first, last] = weight.lazy_shape().dims();
+    let [a, b] = if kind == ModuleKind::Embedding {
+        [AdapterPart::LORA_EMBEDDING_A, AdapterPart::LORA_EMBEDDING_B]
+    } else {
+        [AdapterPart::LORA_A, AdapterPart::LORA_B]
+    };
+    let (device, dtype) = place(weight);
+    let a = tensors.of_shape(a, &[config.rank, first])?;
+    let b = tensors.of_shape(b, &[last, config.rank])?;
+    let magnitude = magnitude(config, tensors, &[last])?;
+    // PEFT keeps the transposes.
+    let factors = [a, b].map(|data| tensor::<2>(data, &device, dtype).transpose());
+    let magnitude = magnitude.map(|data| tensor(data, &device, dtype));
+    Ok(config.assemble(factors, magnitude, &device))
+}
+
+/// The adapter of a convolution.
+fn four(
+    config: &LayerConfig,
+    kernels: &Param<Tensor<4>>,
+    tensors: &LayerTensors<'_>,
+) -> Result<LoraFactors<4>, Error> {
+    let [out, channels, k1, k2] = kernels.lazy_shape().dims();
+    let (device, dtype): (_, DType) = place(kernels);
+    let a = tensors.of_shape(AdapterPart::LORA_A, &[config.rank, channels, k1, k2])?;
+    let b = tensors.of_shape(AdapterPart::LORA_B, &[out, config.rank, 1, 1])?;
+    let magnitude = magnitude(config, tensors, &[1, out, 1, 1])?;
+    let factors = [a, b].map(|data| tensor::<4>(data, &device, dtype));
+    let magnitude = magnitude.map(|data| tensor::<4>(data, &device, dtype).reshape([out]));
+    Ok(config.assemble(factors, magnitude, &device))
+}
+
+fn magnitude(
+    config: &LayerConfig,
+    tensors: &LayerTensors<'_>,
+    shape: &[usize],
+) -> Result<Option<TensorData>, Error> {
+    if !config.dora {
+        return Ok(None);
+    }
+    tensors
+        .of_shape(AdapterPart::LORA_MAGNITUDE, shape)
+        .map(Some)
+}

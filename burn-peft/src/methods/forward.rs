@@ -1,0 +1,88 @@
+//! The forward passes of layers with adapters, of whichever method.
+
+use burn::nn::Embedding;
+use burn::tensor::Tensor;
+use burn_ief::nn::unembed;
+
+use crate::adapters::bare;
+
+/// Implements [`ForwardAdapted`](crate::ForwardAdapted) over the methods of the table.
+macro_rules! layers {
+    ($($config:ty),+) => {
+        impl<const D: usize> $crate::ForwardAdapted<burn::tensor::Tensor<D>> for burn::nn::Linear {
+            type Output = burn::tensor::Tensor<D>;
+
+            fn forward_adapted(&self, input: burn::tensor::Tensor<D>) -> Self::Output {
+                use burn_ief::nn::ForwardRecorded;
+                use $crate::tuner::ForwardLayers;
+
+                $(let input = match <$config>::forward_linear(self, input) {
+                    std::ops::ControlFlow::Break(output) => return output,
+                    std::ops::ControlFlow::Continue(input) => input,
+                };)+
+                self.forward_recorded(input)
+            }
+        }
+
+        impl $crate::ForwardAdapted<burn::tensor::Tensor<2, burn::tensor::Int>>
+            for burn::nn::Embedding
+        {
+            type Output = burn::tensor::Tensor<3>;
+
+            fn forward_adapted(
+                &self,
+                ids: burn::tensor::Tensor<2, burn::tensor::Int>,
+            ) -> Self::Output {
+                use burn_ief::nn::ForwardRecorded;
+                use $crate::tuner::ForwardLayers;
+
+                $(let ids = match <$config>::forward_embedding(self, ids) {
+                    std::ops::ControlFlow::Break(output) => return output,
+                    std::ops::ControlFlow::Continue(ids) => ids,
+                };)+
+                self.forward_recorded(ids)
+            }
+        }
+
+        impl $crate::ForwardAdapted<burn::tensor::Tensor<4>> for burn::nn::conv::Conv2d {
+            type Output = burn::tensor::Tensor<4>;
+
+            fn forward_adapted(&self, input: burn::tensor::Tensor<4>) -> Self::Output {
+                use burn_ief::nn::ForwardRecorded;
+                use $crate::tuner::ForwardLayers;
+
+                $(let input = match <$config>::forward_conv2d(self, input) {
+                    std::ops::ControlFlow::Break(output) => return output,
+                    std::ops::ControlFlow::Continue(input) => input,
+                };)+
+                self.forward_recorded(input)
+            }
+        }
+    };
+}
+pub(super) use layers;
+
+/// Use an embedding table as output head with tied weights, `hidden · Wᵀ`. As in PEFT, adapters on
+/// the look-up do not take part: the head is another module that shares the base table.
+///
+/// # Shapes
+///
+/// - hidden: `[M, …, d_model]`
+/// - output: `[M, …, n_embedding]`
+///
+/// ```
+/// use burn::nn::EmbeddingConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_peft::unembed_adapted;
+///
+/// let device = Device::flex().autodiff();
+/// let table = EmbeddingConfig::new(10, 4).init(&device);
+/// let hidden = Tensor::<3>::ones([2, 3, 4], &device);
+/// assert_eq!(unembed_adapted(&table, hidden).dims(), [2, 3, 10]);
+/// ```
+pub fn unembed_adapted<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> Tensor<D> {
+    let base = Embedding {
+        weight: bare(&table.weight),
+    };
+    unembed(&base, hidden)
+}

@@ -1,0 +1,265 @@
+//! Prompt tuning's configuration.
+
+use super::initial_tokens::PromptInit;
+use crate::error::Error;
+use crate::settings::ranges::{at_least_one, refuse};
+use crate::settings::{Fields, Json, TaskType, WRITTEN_AS, sorted, typed_fields, unsupported};
+
+/// The configuration of a tuned prompt, with the field names of PEFT.
+///
+/// Other fields of a file are kept and written again as they were.
+///
+/// ```
+/// use burn_peft::PromptConfig;
+/// use burn_peft::settings::TaskType;
+///
+/// let config = PromptConfig::new(20)
+///     .with_token_dim(768)
+///     .with_task_type(TaskType::Seq2SeqLm);
+/// assert_eq!(config.rows()?, 40);
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PromptConfig {
+    /// Virtual tokens before the input.
+    pub num_virtual_tokens: usize,
+    /// Width of a token's embedding.
+    pub token_dim: Option<usize>,
+    /// Parts of the model that have their own prompt in the stored table. If it is not given, PEFT
+    /// takes 2 for encoder-decoders and 1 for other models.
+    pub num_transformer_submodules: Option<usize>,
+    /// Attention heads of the model; prompt tuning does not use it.
+    pub num_attention_heads: Option<usize>,
+    /// Layers of the model; prompt tuning does not use it.
+    pub num_layers: Option<usize>,
+    /// First values of the virtual tokens.
+    pub prompt_tuning_init: PromptInit,
+    /// The text that they begin as.
+    pub prompt_tuning_init_text: Option<String>,
+    /// The tokenizer of that text.
+    pub tokenizer_name_or_path: Option<String>,
+    /// Ends of the names of modules that are trained in full and saved with the adapter.
+    pub modules_to_save: Option<Vec<String>>,
+    /// The task.
+    pub task_type: Option<TaskType>,
+    /// PEFT loads the adapter frozen; it writes `true`.
+    pub inference_mode: bool,
+    /// Name or path of the base model.
+    pub base_model_name_or_path: Option<String>,
+    /// Revision of the base model.
+    pub revision: Option<String>,
+    /// The version of PEFT that wrote the file, from 0.18.
+    pub peft_version: Option<String>,
+    /// Every field of the file.
+    fields: Fields,
+}
+
+typed_fields!(
+    PromptConfig:
+    num_virtual_tokens,
+    token_dim,
+    num_transformer_submodules,
+    num_attention_heads,
+    num_layers,
+    prompt_tuning_init,
+    prompt_tuning_init_text,
+    tokenizer_name_or_path,
+    modules_to_save,
+    task_type,
+    inference_mode,
+    base_model_name_or_path,
+    revision,
+    peft_version,
+);
+
+impl PromptConfig {
+    /// PEFT's defaults, with every field that PEFT 0.18 writes.
+    pub fn new(num_virtual_tokens: usize) -> Self {
+        let untyped = [
+            ("auto_mapping", Json::Null),
+            ("peft_type", Json::String(PromptConfig::PEFT_TYPE.into())),
+            ("tokenizer_kwargs", Json::Null),
+        ];
+        let mut config = Self {
+            num_virtual_tokens,
+            inference_mode: true,
+            peft_version: Some(WRITTEN_AS.into()),
+            ..Self::unwritten()
+        };
+        config.fields = sorted(config.typed().chain(untyped));
+        config
+    }
+
+    /// PEFT's defaults for fields that a file does not have.
+    fn unwritten() -> Self {
+        Self {
+            num_virtual_tokens: 0,
+            token_dim: None,
+            num_transformer_submodules: None,
+            num_attention_heads: None,
+            num_layers: None,
+            prompt_tuning_init: PromptInit::Random,
+            prompt_tuning_init_text: None,
+            tokenizer_name_or_path: None,
+            modules_to_save: None,
+            task_type: None,
+            inference_mode: false,
+            base_model_name_or_path: None,
+            revision: None,
+            peft_version: None,
+            fields: Fields::default(),
+        }
+    }
+
+    /// The method, as `peft_type` names it.
+    pub(crate) const PEFT_TYPE: &'static str = "PROMPT_TUNING";
+
+    /// Prompt tuning has no tensors of layers.
+    pub(crate) const MARKER: &'static str = "";
+
+    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
+        let config = Self::read(fields)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Check every field.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a value out of range and for a text initialisation without its text
+    /// or tokenizer, which PEFT does not load.
+    pub fn validate(&self) -> Result<(), Error> {
+        at_least_one("num_virtual_tokens", self.num_virtual_tokens)?;
+        let counts = [
+            ("token_dim", self.token_dim),
+            (
+                "num_transformer_submodules",
+                self.num_transformer_submodules,
+            ),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_layers", self.num_layers),
+        ];
+        for (field, count) in counts {
+            at_least_one(field, count.unwrap_or(1))?;
+        }
+        self.rows()?;
+        if self.prompt_tuning_init != PromptInit::Text {
+            let kwargs = self.fields.get("tokenizer_kwargs");
+            return match kwargs.filter(|kwargs| !kwargs.is_unset()) {
+                None => Ok(()),
+                Some(kwargs) => refuse(
+                    "tokenizer_kwargs",
+                    kwargs.shown(),
+                    "expected null where prompt_tuning_init is not TEXT",
+                ),
+            };
+        }
+        let expected = "expected a text where prompt_tuning_init is TEXT";
+        if self.prompt_tuning_init_text.is_none() {
+            return refuse("prompt_tuning_init_text", "null", expected);
+        }
+        match self.tokenizer_name_or_path.as_deref() {
+            None | Some("") => refuse("tokenizer_name_or_path", "null", expected),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Rows of the stored table: the virtual tokens of every submodule. The first
+    /// `num_virtual_tokens` are used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a product that no table can have.
+    pub fn rows(&self) -> Result<usize, Error> {
+        let by_task = match self.task_type {
+            Some(TaskType::Seq2SeqLm) => 2,
+            _ => 1,
+        };
+        let submodules = self.num_transformer_submodules.unwrap_or(by_task);
+        let rows = self.num_virtual_tokens.checked_mul(submodules);
+        rows.ok_or_else(|| Error::Config {
+            field: "num_virtual_tokens",
+            value: self.num_virtual_tokens.to_string(),
+            expected: "expected fewer: no table can have that many rows",
+        })
+    }
+
+    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
+    /// effect.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        unsupported::unknown(&self.fields, |name| {
+            Self::TYPED.contains(&name) || name == "tokenizer_kwargs"
+        })
+    }
+
+    /// Set the width of a token's embedding.
+    pub fn with_token_dim(self, width: usize) -> Self {
+        Self {
+            token_dim: Some(width),
+            ..self
+        }
+    }
+
+    /// Set how many parts of the model have their own prompt.
+    pub fn with_num_transformer_submodules(self, submodules: usize) -> Self {
+        Self {
+            num_transformer_submodules: Some(submodules),
+            ..self
+        }
+    }
+
+    /// Set the layers and attention heads of the model, which PEFT writes into the file.
+    pub fn with_model_size(self, num_layers: usize, num_attention_heads: usize) -> Self {
+        Self {
+            num_layers: Some(num_layers),
+            num_attention_heads: Some(num_attention_heads),
+            ..self
+        }
+    }
+
+    /// Begin as `text`, read by the tokenizer of that name.
+    pub fn with_text(self, text: impl Into<String>, tokenizer: impl Into<String>) -> Self {
+        Self {
+            prompt_tuning_init: PromptInit::Text,
+            prompt_tuning_init_text: Some(text.into()),
+            tokenizer_name_or_path: Some(tokenizer.into()),
+            ..self
+        }
+    }
+
+    /// Begin as tokens drawn from the vocabulary.
+    pub fn with_sampled_vocabulary(self) -> Self {
+        Self {
+            prompt_tuning_init: PromptInit::SampleVocab,
+            ..self
+        }
+    }
+
+    /// Set the modules that are trained in full.
+    pub fn with_modules_to_save<N: Into<String>>(
+        self,
+        modules: impl IntoIterator<Item = N>,
+    ) -> Self {
+        Self {
+            modules_to_save: Some(modules.into_iter().map(Into::into).collect()),
+            ..self
+        }
+    }
+
+    /// Set the task, and put its [`heads`](TaskType::heads) into `modules_to_save` as PEFT does.
+    pub fn with_task_type(mut self, task: TaskType) -> Self {
+        self.task_type = Some(task);
+        task.add_heads(&mut self.modules_to_save);
+        self
+    }
+
+    /// Set the name of the base model.
+    pub fn with_base_model(self, name_or_path: impl Into<String>) -> Self {
+        Self {
+            base_model_name_or_path: Some(name_or_path.into()),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Prompt tuning as a method of the table.
+
+use burn::tensor::TensorData;
+
+use super::config::PromptConfig;
+use crate::error::Error;
+use crate::settings::Fields;
+use crate::tuner::{ForwardLayers, Tuner};
+
+/// Key of the table of virtual tokens.
+pub(crate) const EMBEDDINGS: &str = "prompt_embeddings";
+
+impl Tuner for PromptConfig {
+    fn peft_type(&self) -> &'static str {
+        Self::PEFT_TYPE
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        self.validate()
+    }
+
+    fn to_fields(&self) -> Fields {
+        self.to_fields()
+    }
+
+    fn unknown_fields(&self) -> Vec<String> {
+        self.unknown_fields()
+    }
+
+    fn modules_to_save(&self) -> &[String] {
+        self.modules_to_save.as_deref().unwrap_or_default()
+    }
+
+    fn prefix(&self) -> &'static str {
+        "base_model."
+    }
+
+    fn model_tensor(&self) -> Option<&'static str> {
+        Some(EMBEDDINGS)
+    }
+
+    fn check_model_tensor(&self, data: Option<&TensorData>) -> Result<(), Error> {
+        let key = EMBEDDINGS.to_string();
+        let Some(table) = data else {
+            return Err(Error::MissingKey { key });
+        };
+        let rows = self.rows()?;
+        let fits = match table.shape().as_slice() {
+            [found, width] => {
+                *found == rows && self.token_dim.is_none_or(|token_dim| token_dim == *width)
+            }
+            _ => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        let width = self.token_dim;
+        let width = width.map_or("token_dim".into(), |width| width.to_string());
+        Err(Error::Shape {
+            key,
+            shape: table.shape().to_vec(),
+            expected: format!("[{rows}, {width}]"),
+        })
+    }
+}
+
+impl ForwardLayers for PromptConfig {}

@@ -1,0 +1,26 @@
+//! What the configurations of all methods share: the JSON of `adapter_config.json`, typed fields,
+//! ranges, and the rules that depend on the version of PEFT.
+
+mod bias;
+mod field;
+pub(crate) mod json;
+mod layer_rule;
+mod module_names;
+mod one_or_many;
+mod pattern;
+pub(crate) mod ranges;
+mod task_type;
+pub(crate) mod unsupported;
+
+pub use bias::Bias;
+pub use module_names::Modules;
+pub use one_or_many::OneOrMany;
+pub use task_type::TaskType;
+
+pub(crate) use field::{FieldValue, named_values, read_field, sorted, typed_fields};
+pub(crate) use json::{Fields, Json};
+pub(crate) use layer_rule::LayerRule;
+pub(crate) use pattern::Pattern;
+
+/// The version of PEFT whose fields a new configuration has.
+pub(crate) const WRITTEN_AS: &str = "0.18.1";

@@ -1,0 +1,208 @@
+//! What a PEFT method has to say about itself.
+//!
+//! A method is a folder of this crate whose configuration type implements [`Tuner`] and
+//! [`ForwardLayers`] (and gives a [`LayerTuner`], if it adapts layers), plus one line in the table
+//! of [`methods`](crate::methods). The folders of files and whole models know methods only through
+//! these traits.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use burn::nn::conv::Conv2d;
+use burn::nn::{Embedding, Linear};
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::adapters::{Fresh, Layer};
+use crate::error::Error;
+use crate::settings::{Bias, Fields};
+use crate::targets::{Selection, Target};
+
+/// The kind of a tensor that a method stores for an adapted layer, known by the end of its key.
+///
+/// ```
+/// use burn_peft::AdapterPart;
+///
+/// assert_eq!(AdapterPart::LORA_EMBEDDING_B.suffix(), "lora_embedding_B");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdapterPart(&'static str);
+
+impl AdapterPart {
+    pub(crate) const fn new(suffix: &'static str) -> Self {
+        Self(suffix)
+    }
+
+    /// The end of its key, after the name of the module.
+    pub fn suffix(self) -> &'static str {
+        self.0
+    }
+}
+
+/// The configuration of a method.
+pub(crate) trait Tuner {
+    /// The method, as `peft_type` names it.
+    fn peft_type(&self) -> &'static str;
+
+    /// Check every field.
+    fn validate(&self) -> Result<(), Error>;
+
+    /// The fields of the file, in its order, with every value that has changed since.
+    fn to_fields(&self) -> Fields;
+
+    /// Fields that are set and that this crate does not know.
+    fn unknown_fields(&self) -> Vec<String>;
+
+    /// The ends of the names of modules that are trained in full.
+    fn modules_to_save(&self) -> &[String];
+
+    /// Which biases of the base model train.
+    fn bias(&self) -> Bias {
+        Bias::None
+    }
+
+    /// What comes before a module's name in a key. PEFT wraps a model once more for methods that
+    /// adapt its layers.
+    fn prefix(&self) -> &'static str {
+        "base_model.model."
+    }
+
+    /// How the parts of an adapted layer begin, such as `lora_`; empty for a method without any.
+    fn marker(&self) -> &'static str {
+        ""
+    }
+
+    /// The part of this name, after the name of a module.
+    fn part(&self, _suffix: &str) -> Option<AdapterPart> {
+        None
+    }
+
+    /// The name of the tensor that belongs to the whole model, if there is one.
+    fn model_tensor(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Check that tensor; `None` where a folder does not have it.
+    fn check_model_tensor(&self, _data: Option<&TensorData>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The layers that the method adapts; `None` for a method that leaves them alone.
+    fn layers(&self) -> Result<Option<Box<dyn LayerTuner + '_>>, Error> {
+        Ok(None)
+    }
+}
+
+/// A method that adapts layers, with the patterns of its configuration compiled.
+pub(crate) trait LayerTuner {
+    /// The fields that choose the layers.
+    fn selection(&self) -> Selection<'_>;
+
+    /// A part that every adapted layer has, for messages about a missing one.
+    fn first_part(&self) -> AdapterPart;
+
+    /// Check the tensors of an adapted layer on their own, without the model.
+    fn check(&self, tensors: &LayerTensors<'_>) -> Result<(), Error>;
+
+    /// A new adapter.
+    fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error>;
+
+    /// The adapter with these tensors.
+    fn loaded(
+        &self,
+        target: &Target,
+        layer: &Layer,
+        tensors: &LayerTensors<'_>,
+    ) -> Result<Fresh, Error>;
+
+    /// How the parameter of an adapter on this layer is stored; `None` for a parameter that the
+    /// method's adapters do not have.
+    fn stored(&self, target: &str, layer: &Layer, parameter: &str)
+    -> Result<Option<Stored>, Error>;
+}
+
+/// How a parameter of an adapter is stored.
+pub(crate) struct Stored {
+    pub part: AdapterPart,
+    /// Whether PEFT keeps the transpose of a parameter of rank 2.
+    pub transposed: bool,
+    /// The shape in the file, where it is not the parameter's.
+    pub shape: Option<Vec<usize>>,
+}
+
+/// The tensors of a folder that belong to one adapted layer.
+pub(crate) struct LayerTensors<'a> {
+    /// Name of the module.
+    pub module: &'a str,
+    prefix: &'static str,
+    tensors: BTreeMap<AdapterPart, &'a TensorData>,
+}
+
+impl<'a> LayerTensors<'a> {
+    pub fn new(module: &'a str, prefix: &'static str) -> Self {
+        Self {
+            module,
+            prefix,
+            tensors: BTreeMap::new(),
+        }
+    }
+
+    /// Add a tensor; false if it is there already.
+    pub fn insert(&mut self, part: AdapterPart, data: &'a TensorData) -> bool {
+        self.tensors.insert(part, data).is_none()
+    }
+
+    pub fn get(&self, part: AdapterPart) -> Option<&'a TensorData> {
+        self.tensors.get(&part).copied()
+    }
+
+    /// A tensor, or the error that it is missing.
+    pub fn needed(&self, part: AdapterPart) -> Result<&'a TensorData, Error> {
+        self.get(part).ok_or_else(|| Error::MissingKey {
+            key: self.key(part),
+        })
+    }
+
+    /// A tensor of this shape, or the error that it is missing or of another shape.
+    pub fn of_shape(&self, part: AdapterPart, shape: &[usize]) -> Result<TensorData, Error> {
+        let data = self.needed(part)?;
+        if data.shape().as_slice() != shape {
+            return Err(self.wrong_shape(part, data, format!("{shape:?}")));
+        }
+        Ok(data.clone())
+    }
+
+    pub fn wrong_shape(&self, part: AdapterPart, data: &TensorData, expected: String) -> Error {
+        Error::Shape {
+            key: self.key(part),
+            shape: data.shape().to_vec(),
+            expected,
+        }
+    }
+
+    /// The key of a part.
+    pub fn key(&self, part: AdapterPart) -> String {
+        format!("{}{}.{}", self.prefix, self.module, part.suffix())
+    }
+}
+
+/// What a method's adapters do in the forward pass of a layer. Each call breaks with the output, or
+/// continues with the input if the layer's weight carries no adapters of this method.
+pub(crate) trait ForwardLayers {
+    fn forward_linear<const D: usize>(
+        _layer: &Linear,
+        input: Tensor<D>,
+    ) -> ControlFlow<Tensor<D>, Tensor<D>> {
+        ControlFlow::Continue(input)
+    }
+
+    fn forward_embedding(
+        _table: &Embedding,
+        ids: Tensor<2, Int>,
+    ) -> ControlFlow<Tensor<3>, Tensor<2, Int>> {
+        ControlFlow::Continue(ids)
+    }
+
+    fn forward_conv2d(_layer: &Conv2d, input: Tensor<4>) -> ControlFlow<Tensor<4>, Tensor<4>> {
+        ControlFlow::Continue(input)
+    }
+}

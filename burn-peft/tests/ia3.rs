@@ -1,0 +1,273 @@
+//! IA³ on the layers of a model: rows per sample, merging, folders.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::gelu;
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::{Tape, mark_output};
+use burn_peft::{Error, ForwardAdapted, Ia3Config, LoraConfig, Peft};
+
+#[derive(Module, Debug)]
+struct Net {
+    conv: Conv2d,
+    up: Linear,
+    down: Linear,
+    head: Linear,
+}
+
+impl Net {
+    fn new(device: &Device) -> Self {
+        Self {
+            conv: Conv2dConfig::new([2, 3], [2, 2]).init(device),
+            up: LinearConfig::new(3 * 3 * 3, 8).init(device),
+            down: LinearConfig::new(8, 5).with_bias(false).init(device),
+            head: LinearConfig::new(5, 3).init(device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = gelu(self.conv.forward_adapted(x)).flatten::<2>(1, 3);
+        let x = gelu(self.up.forward_adapted(x));
+        self.head
+            .forward_adapted(gelu(self.down.forward_adapted(x)))
+    }
+}
+
+/// Moves everything that trains.
+struct Shake;
+
+impl ModuleMapper for Shake {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !param.is_require_grad() {
+            return param;
+        }
+        param.map(|value| {
+            let noise = value.random_like(Distribution::Normal(0.0, 0.3));
+            (value + noise).detach().require_grad()
+        })
+    }
+}
+
+/// Outputs of the convolution and of `up`, inputs of `down`.
+fn outputs() -> Ia3Config {
+    Ia3Config::new()
+        .with_target_modules(["conv", "up", "down"])
+        .with_feedforward_modules(["down"])
+        .with_modules_to_save(["head"])
+}
+
+/// Inputs of the convolution and of `up`, outputs of `down`.
+fn inputs() -> Ia3Config {
+    outputs().with_feedforward_modules(["conv", "up"])
+}
+
+/// The head and the vectors of [`outputs`] and of [`inputs`].
+const COLUMNS: [usize; 2] = [5 * 3 + 3 + 3 + 8 + 8, 5 * 3 + 3 + 2 + 27 + 5];
+
+fn images(device: &Device) -> Tensor<4> {
+    Tensor::random([5, 2, 4, 4], Distribution::Normal(0.0, 1.0), device)
+}
+
+fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
+    CrossEntropyLossConfig::new()
+        .init(&logits.device())
+        .forward(logits, labels)
+}
+
+fn largest<const D: usize>(x: Tensor<D>) -> f64 {
+    x.abs().max().into_scalar::<f32>() as f64
+}
+
+#[test]
+fn rows_match_one_backward_per_sample() {
+    for device in [
+        Device::flex().autodiff(),
+        Device::flex().autodiff().gradient_checkpointing(),
+    ] {
+        device.seed(1);
+        for (config, columns) in [outputs(), inputs()].into_iter().zip(COLUMNS) {
+            let net = Net::new(&device).adapt("default", &config, &[]).unwrap();
+            let net = net.map(&mut Shake);
+            let (x, labels) = (images(&device), Tensor::from_data([0, 2, 1, 1, 0], &device));
+            let tape = Tape::start();
+            let loss = cross_entropy(mark_output(net.forward(x.clone())), labels.clone());
+            let recorded = RecordedBatch::collect(tape, loss.backward(), &net, None).unwrap();
+            let jacobian = recorded.jacobian();
+            let oracle = Jacobian::by_sample(&net, 5, |net, n| {
+                let logits = net.forward(x.clone().narrow(0, n, 1));
+                cross_entropy(logits, labels.clone().narrow(0, n, 1))
+            })
+            .unwrap();
+            assert_eq!(jacobian.columns(), columns);
+            assert_eq!(oracle.columns(), columns);
+            let longest = oracle.row_norms().into_iter().fold(0.0, f64::max);
+            for (row, expected) in jacobian.to_dense().iter().zip(oracle.to_dense()) {
+                let squares = row.iter().zip(&expected).map(|(a, b)| (a - b).powi(2));
+                let difference = squares.sum::<f64>().sqrt() / longest;
+                // Rounding of f32.
+                assert!(difference < 1e-5, "{difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_adapter_changes_nothing_and_a_random_one_does() {
+    let device = Device::flex().autodiff();
+    device.seed(2);
+    let (net, x) = (Net::new(&device), images(&device));
+    let before = net.forward(x.clone());
+    let ones = net.clone().adapt("default", outputs(), &[]).unwrap();
+    assert_eq!(largest(ones.forward(x.clone()) - before.clone()), 0.0);
+    let config = outputs().with_init_ia3_weights(false);
+    let random = net.adapt("default", config, &[]).unwrap();
+    assert!(largest(random.forward(x) - before) > 1e-2);
+}
+
+#[test]
+fn merging_scales_weights_and_biases_and_unmerging_gives_them_back() {
+    let device = Device::flex().autodiff();
+    device.seed(3);
+    let x = images(&device);
+    for config in [outputs(), inputs()] {
+        let base = Net::new(&device);
+        let net = base.clone().adapt("default", &config, &[]).unwrap();
+        let net = net.map(&mut Shake);
+        let expected = net.forward(x.clone());
+        let whole = net.clone().merge_and_unload();
+        assert!(whole.adapter_names().is_empty());
+        assert!(largest(whole.forward(x.clone()) - expected.clone()) < 1e-5);
+
+        let merged = net.merge_adapters();
+        assert!(largest(merged.forward(x.clone()) - expected.clone()) < 1e-5);
+        let again = merged.unmerge_adapters();
+        assert!(largest(again.forward(x.clone()) - expected) < 1e-5);
+        let values = |net: &Net| {
+            let bias = net.up.bias.as_ref().unwrap().val();
+            [net.conv.weight.base().flatten::<1>(0, 3), bias]
+        };
+        for (found, expected) in values(&again).into_iter().zip(values(&base)) {
+            found.into_data().assert_eq(&expected.into_data(), true);
+        }
+    }
+}
+
+#[test]
+fn several_vectors_multiply_with_their_factors() {
+    let device = Device::flex().autodiff();
+    device.seed(4);
+    let x = Tensor::<2>::random([4, 8], Distribution::Normal(0.0, 1.0), &device);
+    let config = Ia3Config::new()
+        .with_target_modules(["down"])
+        .with_feedforward_modules(["down"]);
+    let net = Net::new(&device).adapt("one", &config, &[]).unwrap();
+    let net = net.map(&mut Shake).adapt("two", &config, &[]).unwrap();
+    let net = net.map(&mut Shake);
+    let scales = |name: &str| {
+        let adapters = burn_peft::Ia3Adapters::of(&net.down.weight).unwrap();
+        adapters.get(name).unwrap().l.val().unsqueeze::<2>()
+    };
+    let (one, two) = (scales("one"), scales("two"));
+    let base = |x: Tensor<2>| net.clone().unload().down.forward(x);
+    let both = net
+        .clone()
+        .with_active_adapters(&[("one", 1.0), ("two", 0.25)]);
+    let found = both.unwrap().down.forward_adapted(x.clone());
+    let scaled = x * one * ((two - 1.0) * 0.25 + 1.0);
+    assert!(largest(found - base(scaled)) < 1e-5);
+}
+
+#[test]
+fn burns_own_forward_works_unless_the_bias_is_scaled() {
+    let device = Device::flex().autodiff();
+    device.seed(5);
+    let net = Net::new(&device).adapt("default", inputs(), &[]).unwrap();
+    let net = net.map(&mut Shake);
+    // Inputs of a layer with a bias, outputs of one without.
+    let x = Tensor::<2>::random([4, 27], Distribution::Normal(0.0, 1.0), &device);
+    let difference = net.up.forward(x.clone()) - net.up.forward_adapted(x);
+    assert!(largest(difference) < 1e-5);
+    let x = Tensor::<2>::random([4, 8], Distribution::Normal(0.0, 1.0), &device);
+    let difference = net.down.forward(x.clone()) - net.down.forward_adapted(x);
+    assert!(largest(difference) < 1e-5);
+}
+
+#[test]
+#[should_panic(expected = "call `forward_adapted`")]
+fn burns_own_forward_panics_where_the_bias_is_scaled() {
+    let device = Device::flex().autodiff();
+    let net = Net::new(&device).adapt("default", outputs(), &[]).unwrap();
+    let _ = net.up.forward(Tensor::<2>::ones([1, 27], &device));
+}
+
+#[test]
+fn folders_go_both_ways() {
+    let device = Device::flex().autodiff();
+    device.seed(6);
+    let (base, x) = (Net::new(&device), images(&device));
+    let net = base.clone().adapt("default", outputs(), &[]).unwrap();
+    let net = net.map(&mut Shake);
+    let folder = net.save_adapter("default", outputs(), &[]).unwrap();
+    let shapes: Vec<_> = folder
+        .tensors
+        .iter()
+        .map(|(key, data)| (key.as_str(), data.shape().to_vec()))
+        .collect();
+    assert_eq!(
+        shapes,
+        [
+            ("base_model.model.conv.ia3_l", vec![1, 3, 1, 1]),
+            ("base_model.model.down.ia3_l", vec![1, 8]),
+            ("base_model.model.head.bias", vec![3]),
+            ("base_model.model.head.weight", vec![3, 5]),
+            ("base_model.model.up.ia3_l", vec![8, 1]),
+        ]
+    );
+    let loaded = base.clone().load_adapter("mine", &folder, &[]).unwrap();
+    let difference = loaded.forward(x.clone()) - net.forward(x);
+    assert!(largest(difference) < 1e-6);
+    assert_eq!(loaded.trainable(), net.trainable());
+    assert_eq!(loaded.update_folder("mine", &folder, &[]).unwrap(), folder);
+
+    // The other side of the layers: the tensors have other shapes.
+    let mut other = folder.clone();
+    other.config = inputs().into();
+    let error = base.clone().load_adapter("mine", &other, &[]).unwrap_err();
+    assert!(matches!(error, Error::Shape { .. }), "{error}");
+    let unknown = Ia3Config::new().with_target_modules(["up"]);
+    let error = base.adapt("mine", &unknown, &[]).unwrap_err();
+    let Error::Config { field, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(field, "feedforward_modules");
+}
+
+#[test]
+fn all_adapters_of_a_model_are_of_one_method() {
+    let device = Device::flex().autodiff();
+    let lora = LoraConfig::new().with_r(2).with_target_modules(["up"]);
+    let net = Net::new(&device).adapt("lora", &lora, &[]).unwrap();
+    let Err(Error::OtherMethod {
+        name,
+        peft_type,
+        found,
+    }) = net.clone().adapt("ia3", outputs(), &[])
+    else {
+        panic!("it was adapted");
+    };
+    assert_eq!(
+        (name.as_str(), peft_type, found.as_str()),
+        ("ia3", "IA3", "LORA")
+    );
+    let folder = Net::new(&device).adapt("ia3", outputs(), &[]).unwrap();
+    let folder = folder.save_adapter("ia3", outputs(), &[]).unwrap();
+    let error = net.clone().load_adapter("ia3", &folder, &[]).unwrap_err();
+    assert!(matches!(error, Error::OtherMethod { .. }), "{error}");
+    let error = net.save_adapter("lora", outputs(), &[]).unwrap_err();
+    assert!(matches!(error, Error::PeftType { .. }), "{error}");
+    // Merged and unloaded, the model takes another method.
+    net.merge_and_unload().adapt("ia3", outputs(), &[]).unwrap();
+}

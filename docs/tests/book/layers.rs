@@ -1,0 +1,111 @@
+//! The tables of layers name exactly the layers that have an implementation.
+
+use std::any::type_name;
+use std::collections::BTreeSet;
+
+use burn::nn;
+
+use super::markdown::{files, first_cells, read, root};
+
+/// The types for which the sources below `folder` implement `trait_name`.
+fn implementors(folder: &str, trait_name: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for file in files(&root().join(folder), "rs") {
+        // Without comments: their examples implement the traits for layers of their own.
+        let text = read(&file);
+        let code = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with("//"));
+        let code = format!(" {}", code.collect::<Vec<_>>().join(" "));
+        for rest in code.split(" impl").skip(1) {
+            let header = rest.split('{').next().unwrap_or_default();
+            let Some((implemented, target)) = header.split_once(" for ") else {
+                continue;
+            };
+            if implemented.contains(trait_name) {
+                let path = target.split(['<', ' ']).next().unwrap_or_default();
+                found.insert(path.rsplit("::").next().unwrap_or(path).to_string());
+            }
+        }
+    }
+    found
+}
+
+fn table(heading: &str) -> BTreeSet<String> {
+    let page = read(&root().join("docs/src/layers.md"));
+    first_cells(&page, heading).into_iter().collect()
+}
+
+/// The layers of Burn 0.22 with parameters that can be trained.
+fn burn_layers() -> BTreeSet<String> {
+    let names = [
+        type_name::<nn::BatchNorm>(),
+        type_name::<nn::BiLstm>(),
+        type_name::<nn::Embedding>(),
+        type_name::<nn::GroupNorm>(),
+        type_name::<nn::InstanceNorm>(),
+        type_name::<nn::LayerNorm>(),
+        type_name::<nn::Linear>(),
+        type_name::<nn::Lstm>(),
+        type_name::<nn::PRelu>(),
+        type_name::<nn::RmsNorm>(),
+        type_name::<nn::SwiGlu>(),
+        type_name::<nn::attention::CrossAttention>(),
+        type_name::<nn::attention::MultiHeadAttention>(),
+        type_name::<nn::conv::Conv1d>(),
+        type_name::<nn::conv::Conv2d>(),
+        type_name::<nn::conv::Conv3d>(),
+        type_name::<nn::conv::ConvTranspose1d>(),
+        type_name::<nn::conv::ConvTranspose2d>(),
+        type_name::<nn::conv::ConvTranspose3d>(),
+        type_name::<nn::conv::DeformConv2d>(),
+        type_name::<nn::gru::BiGru>(),
+        type_name::<nn::gru::Gru>(),
+        type_name::<nn::transformer::PositionWiseFeedForward>(),
+        type_name::<nn::transformer::TransformerDecoder>(),
+        type_name::<nn::transformer::TransformerDecoderLayer>(),
+        type_name::<nn::transformer::TransformerEncoder>(),
+        type_name::<nn::transformer::TransformerEncoderLayer>(),
+        type_name::<nn::BiRnn>(),
+        type_name::<nn::Rnn>(),
+    ];
+    names
+        .into_iter()
+        .map(|name| name.rsplit("::").next().unwrap_or(name).to_string())
+        .collect()
+}
+
+#[test]
+fn recorded_layers_are_those_of_the_table() {
+    assert_eq!(
+        table("Recorded layers"),
+        implementors("burn-ief/src/nn", "ForwardRecorded<"),
+        "table of docs/src/layers.md and implementations in burn-ief/src/nn"
+    );
+}
+
+#[test]
+fn adapted_layers_are_those_of_the_table() {
+    assert_eq!(
+        table("Layers that take adapters"),
+        implementors("burn-peft/src", "ForwardAdapted<"),
+        "table of docs/src/layers.md and implementations in burn-peft/src"
+    );
+}
+
+#[test]
+fn burn_layers_are_recorded_or_listed_as_missing() {
+    let recorded = table("Recorded layers");
+    let missing = table("Layers of Burn 0.22 without a recorded form");
+    for layer in burn_layers() {
+        assert!(
+            recorded.contains(&layer) != missing.contains(&layer),
+            "`{layer}` has to be in exactly one of the two tables of docs/src/layers.md"
+        );
+    }
+    let known = burn_layers();
+    for layer in &missing {
+        assert!(known.contains(layer), "`{layer}` is not a layer of Burn");
+    }
+}
