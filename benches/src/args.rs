@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use programs::DeviceKind;
+use programs::command::at_least;
 
 use crate::method::Method;
 use crate::settings::Setting;
-use devices::DeviceKind;
 
 /// Time and peak memory of a whole training step, parameter update included.
 ///
@@ -22,11 +23,11 @@ pub struct Args {
     pub setting: Setting,
 
     /// Samples per batch, comma-separated [default: 64 for mlp, 32 for lora].
-    #[arg(long, value_delimiter = ',', value_name = "M", value_parser = at_least_one)]
+    #[arg(long, value_delimiter = ',', value_name = "M", value_parser = at_least::<1>)]
     pub batch: Vec<usize>,
 
     /// Methods, comma-separated [default: all that the setting has].
-    #[arg(long, value_delimiter = ',', value_enum)]
+    #[arg(long, value_delimiter = ',')]
     pub methods: Vec<Method>,
 
     /// Devices, comma-separated; others than flex need the feature of that name.
@@ -38,7 +39,7 @@ pub struct Args {
     pub json: Option<PathBuf>,
 
     /// Timed rounds over the methods.
-    #[arg(long, default_value_t = 30, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 30, value_parser = at_least::<1>)]
     pub rounds: usize,
 
     /// Seconds after which a method sits the other rounds out (it takes part in three at least).
@@ -47,7 +48,7 @@ pub struct Args {
 
     /// Steps that are timed together, for methods whose steps differ (those of the K-FAC family
     /// refresh every ten); times are per step.
-    #[arg(long, default_value_t = 1, value_name = "STEPS", value_parser = at_least_one)]
+    #[arg(long, default_value_t = 1, value_name = "STEPS", value_parser = at_least::<1>)]
     pub cycle: usize,
 
     /// Do not measure peak memory (no process per method).
@@ -59,20 +60,13 @@ pub struct Args {
     pub peak: bool,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("expected 1 or more".into()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
-    }
-}
-
 impl Args {
     /// The batch sizes asked for, or the setting's own.
     pub fn batches(&self) -> Vec<usize> {
-        match self.batch.is_empty() {
-            true => vec![self.setting.batch()],
-            false => self.batch.clone(),
+        if self.batch.is_empty() {
+            vec![self.setting.batch()]
+        } else {
+            self.batch.clone()
         }
     }
 

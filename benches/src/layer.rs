@@ -13,12 +13,11 @@ use burn_ief::Tape;
 use burn_ief::jacobian::RecordedBatch;
 use burn_peft::{ForwardAdapted, LoraConfig};
 use clap::{Parser, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use programs::table::{Style, Table, number, table};
+use programs::{DeviceKind, files, memory};
 
 use crate::measure::{Effort, interleave, median};
-use crate::memory;
 use crate::method::Step;
-use devices::DeviceKind;
 
 const WIDTH: usize = 768;
 const INPUT: [usize; 3] = [32, 128, WIDTH];
@@ -145,12 +144,11 @@ pub fn run(args: &Args) -> Result<(), String> {
             });
         }
     }
-    println!("{}", table(&rows));
-    let Some(path) = &args.json else {
-        return Ok(());
-    };
-    let text = serde_json::to_string_pretty(&rows).map_err(|error| error.to_string())?;
-    std::fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))
+    println!("{}", report(&rows));
+    if let Some(path) = &args.json {
+        files::write_json(path, &rows).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// A layer and its input.
@@ -174,9 +172,10 @@ impl Pass {
                 .unwrap_or_else(|error| panic!("{error}")),
         };
         let input = Tensor::random(INPUT, Distribution::Normal(0.0, 1.0), device);
-        let input = match input_gradient {
-            true => input.require_grad(),
-            false => input,
+        let input = if input_gradient {
+            input.require_grad()
+        } else {
+            input
         };
         let pass = Self {
             variant,
@@ -219,6 +218,7 @@ fn measure_here(variant: Variant, input_gradient: bool, device: &Device) -> Resu
         pass.layer.weight.base(),
         pass.layer.bias.as_ref().map(|bias| bias.base()),
     );
+    memory::reset_peak();
     let before = memory::resident_mib();
     for _ in 0..4 {
         pass.step();
@@ -246,18 +246,17 @@ fn measure_child(
         .stdin(Stdio::null())
         .output()
         .map_err(|error| error.to_string())?;
-    match child.status.success() {
-        true => Ok(String::from_utf8_lossy(&child.stdout).trim().parse().ok()),
-        false => Err(format!(
+    if child.status.success() {
+        Ok(String::from_utf8_lossy(&child.stdout).trim().parse().ok())
+    } else {
+        Err(format!(
             "{variant}: {}",
             String::from_utf8_lossy(&child.stderr)
-        )),
+        ))
     }
 }
 
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
+fn report(rows: &[Row]) -> Table {
     let header = [
         "variant",
         "input gradient",
@@ -266,25 +265,15 @@ fn table(rows: &[Row]) -> Table {
         "x apply_lora",
         "peak MiB",
     ];
-    table.set_header(header);
-    for column in 2..header.len() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let number = |value: Option<f64>, digits: usize| match value {
-        Some(value) => format!("{value:.digits$}"),
-        None => "-".into(),
-    };
-    for row in rows {
-        table.add_row([
+    let lines = rows.iter().map(|row| {
+        [
             row.variant.to_string(),
             row.input_gradient.to_string(),
             number(row.median_ms, 1),
             number(row.min_ms, 1),
             number(row.ratio_to_apply_lora, 2),
             number(row.peak_mib, 0),
-        ]);
-    }
-    table
+        ]
+    });
+    table(Style::Markdown, header, &[0, 1], lines)
 }

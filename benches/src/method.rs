@@ -2,20 +2,19 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::str::FromStr;
 
+use burn::module::Module;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
-use burn_ief::linalg::Symmetric;
-use burn_ief::optim::PreviousUpdate;
-use burn_ief::update::{Damping, ief};
-use burn_ief::{
-    EfConfig, EkfacConfig, IefConfig, IekfacConfig, Kfac, KfacConfig, NaturalGradient, SfConfig,
-    mark_loss, mark_output,
-};
-use clap::ValueEnum;
+use burn_ief::methods::{Ief, System};
+use burn_ief::prelude::*;
+use burn_ief::solve::{Coefficients, Symmetric};
+use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
 use crate::settings::{Batch, Mlp, Net, Setting, Transformer};
@@ -27,32 +26,14 @@ const STEP_SIZE: f64 = 1e-7;
 const REFRESH: usize = 10;
 
 /// How the update is formed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// Plain layers, sequences folded to 2-D, Burn's SGD. What the others are compared with.
-    Sgd,
-    /// The same with Burn's AdamW.
-    #[value(name = "adamw")]
-    #[serde(rename = "adamw")]
-    AdamW,
-    /// Empirical Fisher, recorded.
-    Ef,
-    /// Improved empirical Fisher, recorded.
-    Ief,
-    /// Improved empirical Fisher with momentum in the solve, recorded.
+    /// An optimizer. The natural-gradient methods record; those of Burn use plain layers, with
+    /// sequences folded to 2-D. iEF is without momentum in the solve; the K-FAC family measures and
+    /// inverts its factors every ten steps.
+    Optimizer(OptimizerName),
+    /// iEF with momentum in the solve, recorded.
     IefMomentum,
-    /// Fisher matrix from one drawn label per sample, recorded.
-    Sf,
-    /// K-FAC, factors and inverses every ten steps.
-    Kfac,
-    /// eKFAC, likewise.
-    Ekfac,
-    /// ieKFAC, likewise.
-    Iekfac,
     /// iEF from one backward pass per sample.
     BySample,
     /// iEF from per-sample gradients [M, P] kept in memory, the naive way.
@@ -64,20 +45,68 @@ pub enum Method {
 }
 
 impl Method {
+    /// SGD, which the others are compared with.
+    pub const SGD: Self = Self::Optimizer(OptimizerName::SGD);
+
     /// All methods of a setting, in the order of the table.
     pub fn of(setting: Setting) -> Vec<Self> {
-        let all = Self::value_variants().iter().copied();
-        all.filter(|method| {
-            setting == Setting::Lora || !matches!(method, Self::SgdUnfolded | Self::ApplyLora)
-        })
-        .collect()
+        let (natural, first_order): (Vec<_>, Vec<_>) = OptimizerName::all()
+            .iter()
+            .partition(|optimizer| optimizer.is_natural());
+        let mut all: Vec<Self> = first_order.into_iter().map(Self::Optimizer).collect();
+        all.extend(natural.into_iter().map(Self::Optimizer));
+        all.extend([Self::IefMomentum, Self::BySample, Self::Dense]);
+        if setting == Setting::Lora {
+            all.extend([Self::SgdUnfolded, Self::ApplyLora]);
+        }
+        all
+    }
+
+    /// The name on the command line and in the rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Optimizer(optimizer) => optimizer.name(),
+            Self::IefMomentum => "ief_momentum",
+            Self::BySample => "by_sample",
+            Self::Dense => "dense",
+            Self::SgdUnfolded => "sgd_unfolded",
+            Self::ApplyLora => "apply_lora",
+        }
     }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no method is skipped");
-        f.write_str(value.get_name())
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = Self::of(Setting::Lora);
+        let found = all.iter().find(|method| method.name() == text);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|method| method.name()).collect();
+            format!(
+                "unknown method `{text}`: expected one of {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -111,9 +140,7 @@ struct Training<N> {
 /// Where the update comes from.
 enum Direction {
     Plain(Call),
-    /// A method, and what it keeps between steps.
-    Natural(NaturalGradient, RefCell<PreviousUpdate>),
-    Kronecker(RefCell<Kfac>),
+    Natural(Box<RefCell<NaturalOptimizer>>),
     BySample,
     Dense,
 }
@@ -122,50 +149,19 @@ impl<N: Net> Training<N> {
     fn new(method: Method, batch: usize, device: Device) -> Self {
         let sgd = || SgdConfig::new().init();
         let model = N::new(&device);
-        let natural = |method: NaturalGradient| {
-            let previous = RefCell::new(method.new_state(&model));
-            (method.optimizer(), Direction::Natural(method, previous))
-        };
-        let kronecker = |method: Kfac| (method.optimizer(), Direction::Kronecker(method.into()));
-        let applied = || IefConfig::new().build().optimizer();
         let (optimizer, direction) = match method {
-            Method::Sgd => (sgd(), Direction::Plain(Call::Folded)),
-            Method::AdamW => (AdamWConfig::new().init(), Direction::Plain(Call::Folded)),
+            Method::Optimizer(name) => {
+                let mut config = OptimizerConfig::new(name).with_classes(N::CLASSES);
+                if let Some(solve) = config.solve_mut() {
+                    solve.momentum = Some(0.0);
+                }
+                optimizer_of(config, &model)
+            }
+            Method::IefMomentum => optimizer_of(OptimizerConfig::new(optimizer("ief")), &model),
             Method::SgdUnfolded => (sgd(), Direction::Plain(Call::Unfolded)),
             Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),
-            Method::Ef => natural(EfConfig::new().build()),
-            Method::Ief => natural(IefConfig::new().build()),
-            Method::IefMomentum => natural(IefConfig::new().with_solve_momentum(0.9).build()),
-            Method::Sf => natural(SfConfig::new().build()),
-            Method::Kfac => {
-                let config = KfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(
-                    config
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                )
-            }
-            Method::Ekfac => {
-                let config = EkfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(
-                    config
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                )
-            }
-            Method::Iekfac => {
-                let config = IekfacConfig::new().with_factor_interval(REFRESH);
-                kronecker(
-                    config
-                        .with_inverse_interval(REFRESH)
-                        .with_warm_up(0)
-                        .build(),
-                )
-            }
-            Method::BySample => (applied(), Direction::BySample),
-            Method::Dense => (applied(), Direction::Dense),
+            Method::BySample => (IefConfig::new().build().optimizer(), Direction::BySample),
+            Method::Dense => (IefConfig::new().build().optimizer(), Direction::Dense),
         };
         Self {
             model: Some(model),
@@ -185,15 +181,7 @@ impl<N: Net> Training<N> {
                 let grads = self.loss.forward(logits, labels).backward();
                 GradientsParams::from_grads(grads, model)
             }
-            Direction::Natural(method, previous) => {
-                let tape = method.start();
-                let logits = mark_output(model.logits(inputs, &Call::Recorded));
-                let grads = mark_loss(self.loss.forward(logits, labels)).backward();
-                let previous = &mut *previous.borrow_mut();
-                let update = method.gradients_with(previous, tape, grads, model);
-                update.expect("a recorded model")
-            }
-            Direction::Kronecker(method) => {
+            Direction::Natural(method) => {
                 let tape = method.borrow().start();
                 let logits = mark_output(model.logits(inputs, &Call::Recorded));
                 let grads = mark_loss(self.loss.forward(logits, labels)).backward();
@@ -218,14 +206,7 @@ impl<N: Net> Training<N> {
         let jacobian = jacobian.expect("a trainable model");
         let s = to_host(Tensor::cat(norms.into_inner(), 0));
         let gram = jacobian.gram().expect("finite gradients");
-        let update = ief(
-            &gram,
-            &s,
-            &Damping::default(),
-            jacobian.gram_epsilon(),
-            None,
-        );
-        let update = update.expect("a solvable system");
+        let update = ief(gram, s, jacobian.gram_epsilon());
         let delta = jacobian.into_t_matvec(&update.values);
         delta.expect("a coefficient per sample")
     }
@@ -251,9 +232,7 @@ impl<N: Net> Training<N> {
         let gram = to_host(gram).iter().map(|k| k * scale * scale).collect();
         let gram = Symmetric::new(samples, gram);
         let epsilon = f64::from(f32::EPSILON);
-        let update = ief(&gram, &to_host(s), &Damping::default(), epsilon, None);
-        let c: Vec<f32> = update
-            .expect("a solvable system")
+        let c: Vec<f32> = ief(gram, to_host(s), epsilon)
             .values
             .iter()
             .map(|c| (c * scale) as f32)
@@ -284,6 +263,29 @@ impl<N: Net> Step for Training<N> {
     }
 }
 
+/// An optimizer, and where its update comes from.
+fn optimizer_of<M: Module>(mut config: OptimizerConfig, model: &M) -> (ModuleOptimizer, Direction) {
+    if let Some(factors) = config.factors_mut() {
+        (factors.factor_interval, factors.inverse_interval) = (REFRESH, REFRESH);
+        factors.warm_up = 0;
+    }
+    let (optim, natural) = config.for_learner().expect("settings in range");
+    let direction = match natural {
+        None => Direction::Plain(Call::Folded),
+        Some(method) => Direction::Natural(Box::new(NaturalOptimizer::new(method, model).into())),
+    };
+    (optim, direction)
+}
+
+/// The coefficients of the iEF update.
+fn ief(gram: Symmetric, norms: Vec<f64>, epsilon: f64) -> Coefficients {
+    let system = System::from_gram(gram, norms.len())
+        .with_output_norms(norms)
+        .with_epsilon(epsilon);
+    let solution = Ief::default().solve(&system).expect("a solvable system");
+    solution.into_coefficients().expect("a combination of rows")
+}
+
 /// ‖softmax(z) − onehot(y)‖², `[M]`.
 fn output_norms(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
     let [_, classes] = logits.dims();
@@ -301,6 +303,7 @@ mod tests {
     use super::*;
     use crate::settings::random_state;
     use burn::module::{ModuleVisitor, Param};
+    use programs::optimizer::optimizer;
 
     /// The flattened update.
     struct Flatten<'a> {
@@ -324,7 +327,7 @@ mod tests {
         // input so near zero that rounding decides whether the unit is on, and the update then
         // moves by a per cent.
         device.seed(1);
-        let mut training = Training::<N>::new(Method::Sgd, batch, device.clone());
+        let mut training = Training::<N>::new(Method::SGD, batch, device.clone());
         let model = training.model.take().expect("a new model");
         let flattened = methods.iter().map(|&method| {
             training.direction = Training::<N>::new(method, 1, device.clone()).direction;
@@ -347,7 +350,11 @@ mod tests {
 
     #[test]
     fn every_way_to_form_the_ief_update_gives_the_same_one() {
-        let methods = [Method::BySample, Method::Ief, Method::Dense];
+        let methods = [
+            Method::BySample,
+            Method::Optimizer(optimizer("ief")),
+            Method::Dense,
+        ];
         for updates in [
             updates::<Mlp>(3, &methods),
             updates::<Transformer>(3, &methods),
@@ -362,7 +369,7 @@ mod tests {
 
     #[test]
     fn every_way_to_form_the_gradient_of_lora_gives_the_same_one() {
-        let methods = [Method::Sgd, Method::SgdUnfolded, Method::ApplyLora];
+        let methods = [Method::SGD, Method::SgdUnfolded, Method::ApplyLora];
         let updates = updates::<Transformer>(2, &methods);
         for (update, method) in updates.iter().zip(methods) {
             let distance = distance(update, &updates[0]);

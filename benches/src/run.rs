@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use programs::DeviceKind;
+use programs::memory::available_bytes;
+
 use crate::args::Args;
 use crate::measure::{Effort, interleave, median};
 use crate::memory;
 use crate::method::{Method, Step, prepare};
 use crate::table::{self, Row};
-use devices::DeviceKind;
 
 /// Measure what the arguments ask for.
 ///
@@ -55,9 +57,12 @@ fn measure(
             "{} M = {batch} {place}: peak memory of {method}",
             args.setting
         );
-        let peak = fits(args, method, batch).and_then(|()| match args.no_memory {
-            true => Ok(None),
-            false => memory::measure_child(args.setting, method, batch, place),
+        let peak = fits(args, method, batch).and_then(|()| {
+            if args.no_memory {
+                Ok(None)
+            } else {
+                memory::measure_child(args.setting, method, batch, place)
+            }
         });
         rows.push(Row {
             setting: args.setting,
@@ -105,5 +110,5 @@ impl Step for Cycle {
 
 fn fits(args: &Args, method: Method, batch: usize) -> Result<(), String> {
     let predicted = memory::predicted_bytes(args.setting, method, batch);
-    memory::check(predicted, memory::available_bytes())
+    memory::check(predicted, available_bytes())
 }

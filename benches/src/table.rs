@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table, presets};
+use programs::files;
+use programs::table::{self, Style, Table, number};
 
 use crate::method::Method;
 use crate::settings::Setting;
@@ -33,7 +34,7 @@ pub struct Row {
 
 /// Fill in the ratios of rows of one setting, batch size and device.
 pub fn relate(rows: &mut [Row]) {
-    let sgd = rows.iter().find(|row| row.method == Method::Sgd);
+    let sgd = rows.iter().find(|row| row.method == Method::SGD);
     let Some(sgd) = sgd.and_then(|row| row.median_ms) else {
         return;
     };
@@ -48,8 +49,7 @@ pub fn relate(rows: &mut [Row]) {
 ///
 /// Says what could not be written.
 pub fn write_json(rows: &[Row], path: &Path) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(rows).map_err(|error| error.to_string())?;
-    std::fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))
+    files::write_json(path, &rows).map_err(|error| error.to_string())
 }
 
 /// A line per batch size and method, the devices side by side.
@@ -64,38 +64,29 @@ pub fn table(rows: &[Row]) -> Table {
             lines.push((row.batch, row.method));
         }
     }
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    let head = ["M".to_string(), "method".to_string()].into_iter();
-    table.set_header(head.chain(devices.iter().flat_map(|device| {
-        ["median ms", "min ms", "x SGD", "peak MiB"].map(|column| format!("{device} {column}"))
-    })));
+    let mut header = vec!["M".to_string(), "method".to_string()];
+    for device in &devices {
+        let columns = ["median ms", "min ms", "x SGD", "peak MiB"];
+        header.extend(columns.map(|column| format!("{device} {column}")));
+    }
+    let mut cells = Vec::new();
     for (batch, method) in lines {
-        let mut cells = vec![batch.to_string(), method.to_string()];
+        let mut line = vec![batch.to_string(), method.to_string()];
         for device in &devices {
             let mut same = rows.iter();
             let row = same.find(|row| {
                 (row.batch, row.method, row.device.as_str()) == (batch, method, device)
             });
-            cells.extend(cells_of(row));
+            line.extend(cells_of(row));
         }
-        table.add_row(cells);
+        cells.push(line);
     }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        if at != 1 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
+    table::table(Style::Markdown, header, &[1], cells)
 }
 
 fn cells_of(row: Option<&Row>) -> [String; 4] {
     let Some(row) = row else {
         return Default::default();
-    };
-    let number = |value: Option<f64>, digits: usize| match value {
-        Some(value) => format!("{value:.digits$}"),
-        None => "-".to_string(),
     };
     let median = match &row.error {
         Some(error) => error.clone(),
@@ -112,6 +103,7 @@ fn cells_of(row: Option<&Row>) -> [String; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use programs::optimizer::{OptimizerName, optimizer};
 
     fn row(method: Method, device: &str, median_ms: Option<f64>) -> Row {
         Row {
@@ -130,22 +122,27 @@ mod tests {
     #[test]
     fn ratios_are_those_of_the_medians() {
         let mut rows = [
-            row(Method::Ief, "flex", Some(33.0)),
-            row(Method::Sgd, "flex", Some(30.0)),
+            row(Method::Optimizer(optimizer("ief")), "flex", Some(33.0)),
+            row(Method::SGD, "flex", Some(30.0)),
             row(Method::Dense, "flex", None),
         ];
         relate(&mut rows);
         let ratios = rows.map(|row| row.ratio_to_sgd);
         assert_eq!(ratios, [Some(1.1), Some(1.0), None]);
 
-        let mut alone = [row(Method::Ief, "flex", Some(33.0))];
+        let mut alone = [row(Method::Optimizer(optimizer("ief")), "flex", Some(33.0))];
         relate(&mut alone);
         assert_eq!(alone[0].ratio_to_sgd, None);
     }
 
     #[test]
     fn json_has_the_documented_fields_where_they_are_null_too() {
-        let value = serde_json::to_value(row(Method::AdamW, "flex", Some(1.5))).unwrap();
+        let value = serde_json::to_value(row(
+            Method::Optimizer(OptimizerName::ADAMW),
+            "flex",
+            Some(1.5),
+        ))
+        .unwrap();
         let expected = serde_json::json!({
             "setting": "mlp", "method": "adamw", "batch": 64, "device": "flex",
             "median_ms": 1.5, "min_ms": 1.5, "ratio_to_sgd": null, "peak_mib": null,
@@ -156,18 +153,20 @@ mod tests {
         assert_eq!(value["error"], "out of memory");
         assert!(value["median_ms"].is_null());
         // Names on the command line are those of the rows.
-        for &method in clap::ValueEnum::value_variants() {
-            let method: Method = method;
-            assert_eq!(serde_json::to_value(method).unwrap(), method.to_string());
+        for method in Method::of(Setting::Lora) {
+            assert_eq!(method.to_string().parse(), Ok(method));
+            let name = serde_json::to_value(method).unwrap();
+            assert_eq!(name, method.to_string());
+            assert_eq!(serde_json::from_value::<Method>(name).unwrap(), method);
         }
     }
 
     #[test]
-    fn devices_stand_side_by_side() {
+    fn devices_are_side_by_side() {
         let rows = [
-            row(Method::Sgd, "flex", Some(30.0)),
+            row(Method::SGD, "flex", Some(30.0)),
             row(Method::Dense, "flex", None),
-            row(Method::Sgd, "ndarray", Some(45.0)),
+            row(Method::SGD, "ndarray", Some(45.0)),
         ];
         let text = table(&rows).to_string();
         let line = text.lines().find(|line| line.contains("sgd")).unwrap();

@@ -1,12 +1,399 @@
-//! Everything that walks over a module's parameters.
+//! A module's parameters: where they are, what is known of them without their values, the one visitor
+//! over them, and vectors over them.
 //!
 //! [`ParamInfo`] describes one parameter, [`visit`] is the one visitor over a module, [`Direction`]
-//! is a vector over parameters, and [`gradients`] maps, scales and gathers Burn's gradients.
+//! is a vector over parameters, and [`gradients`] maps Burn's gradients.
 
-mod direction;
 pub(crate) mod gradients;
-mod info;
 
-pub(crate) use direction::Direction;
-pub use info::ParamInfo;
-pub(crate) use info::{ParamVisitor, Place, find_mismatch, matching, trainable, visit, widen};
+use std::collections::HashMap;
+
+use burn::module::{Flag, Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Shape, Tensor};
+
+use crate::error::Error;
+
+/// f64 stays f64; everything else is computed in f32, because products of f16 rows overflow.
+pub(crate) fn widened(dtype: DType) -> DType {
+    if dtype == DType::F64 {
+        DType::F64
+    } else {
+        DType::F32
+    }
+}
+
+/// Cast a tensor to [`widened`], if that changes anything.
+pub(crate) fn widen<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let dtype = widened(x.dtype());
+    if x.dtype() == dtype { x } else { x.cast(dtype) }
+}
+
+/// Where a parameter is in its module.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    names: &'a [String],
+    containers: &'a [String],
+}
+
+impl Place<'_> {
+    /// Path of the parameter, field names joined by dots.
+    pub fn path(&self) -> String {
+        self.names.join(".")
+    }
+
+    /// Path of the struct that holds it.
+    pub fn parent(&self) -> String {
+        let parents = self.names.split_last().map_or(&[][..], |(_, rest)| rest);
+        parents.join(".")
+    }
+
+    /// Burn's names of the containers around it, outermost first, such as `Struct:Linear`.
+    pub fn containers(&self) -> &[String] {
+        self.containers
+    }
+}
+
+/// What [`visit`] calls for every parameter.
+pub(crate) trait ParamVisitor {
+    /// A float parameter, trainable or not.
+    fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>);
+
+    /// A flag, such as the training mode of a BatchNorm.
+    fn flag(&mut self, _place: &Place<'_>, _flag: &Param<Flag>) {}
+}
+
+/// Call `visitor` for every parameter of a module, in the module's order.
+///
+/// A parameter that two layers share is visited twice.
+pub(crate) fn visit<M: Module>(module: &M, visitor: &mut impl ParamVisitor) {
+    module.visit(&mut Walk {
+        names: Vec::new(),
+        containers: Vec::new(),
+        visitor,
+    });
+}
+
+struct Walk<'a, V> {
+    names: Vec<String>,
+    containers: Vec<String>,
+    visitor: &'a mut V,
+}
+
+impl<V: ParamVisitor> ModuleVisitor for Walk<'_, V> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.names.push(name.to_string());
+        self.containers.push(container_type.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.names.pop();
+        self.containers.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let place = Place {
+            names: &self.names,
+            containers: &self.containers,
+        };
+        self.visitor.float(&place, param);
+    }
+
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        let place = Place {
+            names: &self.names,
+            containers: &self.containers,
+        };
+        self.visitor.flag(&place, flag);
+    }
+}
+
+/// A parameter of a module: its id, path, shape, precision and device.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_ief::Tape;
+/// use burn_ief::jacobian::Jacobian;
+/// use burn_ief::nn::ForwardRecorded;
+///
+/// let layer = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
+/// let tape = Tape::start();
+/// let x = Tensor::<2>::ones([4, 3], &Device::flex().autodiff());
+/// let grads = layer.forward_recorded(x).sum_dim(1).mean().backward();
+/// let jacobian = Jacobian::from_tape(tape, grads, &layer)?;
+///
+/// let weight = &jacobian.params()[0];
+/// assert_eq!((weight.path.as_str(), weight.shape.as_slice()), ("weight", &[3, 2][..]));
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ParamInfo {
+    /// The parameter's id.
+    pub id: ParamId,
+    /// Its path in the module, field names joined by dots.
+    pub path: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// The precision of its values.
+    pub dtype: DType,
+    /// The device of its values, without autodiff.
+    pub device: Device,
+    /// Burn's names of the containers around it, outermost first, such as `Struct:Linear`.
+    pub(crate) containers: Vec<String>,
+}
+
+impl ParamInfo {
+    pub(crate) fn new<const D: usize>(place: &Place<'_>, param: &Param<Tensor<D>>) -> Self {
+        Self {
+            containers: place.containers().to_vec(),
+            ..Self::at(place.path(), param)
+        }
+    }
+
+    /// At a path whose containers are not known.
+    pub(crate) fn at<const D: usize>(path: String, param: &Param<Tensor<D>>) -> Self {
+        let value = param.base();
+        Self {
+            id: param.id,
+            path,
+            shape: value.shape(),
+            dtype: value.dtype(),
+            device: value.device().inner(),
+            containers: Vec::new(),
+        }
+    }
+
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.shape.num_elements()
+    }
+
+    /// Whether the parameter has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The precision of its update: f64 for parameters in f64, f32 for all others.
+    pub(crate) fn update_dtype(&self) -> DType {
+        widened(self.dtype)
+    }
+
+    /// Its path and shape, for error messages.
+    pub(crate) fn describe(&self) -> String {
+        format!("`{}` {:?}", self.path, self.shape.as_slice())
+    }
+}
+
+/// The trainable parameters of a module, in its order, each of them once.
+pub(crate) fn trainable<M: Module>(module: &M) -> Vec<ParamInfo> {
+    matching(module, None)
+}
+
+/// The trainable parameters of a module that a group matches.
+pub(crate) fn matching<M: Module>(module: &M, group: Option<&ParamGroup>) -> Vec<ParamInfo> {
+    struct List<'a> {
+        group: Option<&'a ParamGroup>,
+        params: Vec<ParamInfo>,
+    }
+    impl ParamVisitor for List<'_> {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            if !param.is_require_grad() || self.params.iter().any(|known| known.id == param.id) {
+                return;
+            }
+            let inside = |group: &ParamGroup| group.matches(&param.id, Some(&place.path()));
+            if self.group.is_none_or(inside) {
+                self.params.push(ParamInfo::new(place, param));
+            }
+        }
+    }
+    let mut list = List {
+        group,
+        params: Vec::new(),
+    };
+    visit(module, &mut list);
+    list.params
+}
+
+/// The first place where two lists of parameters differ in path or shape: what the first has, and
+/// what the second has.
+pub(crate) fn find_mismatch(
+    expected: &[ParamInfo],
+    found: &[ParamInfo],
+) -> Option<(String, String)> {
+    let describe = |param: Option<&ParamInfo>| match param {
+        Some(param) => param.describe(),
+        None => "nothing more".into(),
+    };
+    (0..expected.len().max(found.len())).find_map(|index| {
+        let (expected, found) = (expected.get(index), found.get(index));
+        let agree = match (expected, found) {
+            (Some(a), Some(b)) => a.path == b.path && a.shape == b.shape,
+            _ => false,
+        };
+        (!agree).then(|| (describe(expected), describe(found)))
+    })
+}
+
+/// Flattened tensors by parameter; what is missing is zero.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Direction {
+    entries: HashMap<ParamId, Tensor<1>>,
+}
+
+/// Call `$body` with the constant `$rank` bound to a run-time rank.
+macro_rules! with_rank {
+    ($value:expr, $rank:ident => $body:expr) => {
+        match $value {
+            0 | 1 => {
+                const $rank: usize = 1;
+                $body
+            }
+            2 => {
+                const $rank: usize = 2;
+                $body
+            }
+            3 => {
+                const $rank: usize = 3;
+                $body
+            }
+            4 => {
+                const $rank: usize = 4;
+                $body
+            }
+            5 => {
+                const $rank: usize = 5;
+                $body
+            }
+            6 => {
+                const $rank: usize = 6;
+                $body
+            }
+            rank => panic!("parameters of rank {rank} are not supported"),
+        }
+    };
+}
+
+impl Direction {
+    pub fn get(&self, id: ParamId) -> Option<Tensor<1>> {
+        self.entries.get(&id).cloned()
+    }
+
+    pub fn remove(&mut self, id: ParamId) -> Option<Tensor<1>> {
+        self.entries.remove(&id)
+    }
+
+    pub fn add(&mut self, id: ParamId, share: Tensor<1>) {
+        let sum = match self.entries.remove(&id) {
+            Some(sum) => sum + share,
+            None => share,
+        };
+        self.entries.insert(id, sum);
+    }
+
+    /// In f32 at least.
+    pub fn widened(&self) -> Self {
+        let entries = self.entries.iter().map(|(&id, entry)| {
+            let entry = match entry.dtype() {
+                DType::F64 => entry.clone(),
+                _ => entry.clone().cast(DType::F32),
+            };
+            (id, entry)
+        });
+        Self {
+            entries: entries.collect(),
+        }
+    }
+
+    /// Add another direction, on the devices of this one.
+    pub fn add_all(&mut self, params: &[ParamInfo], mut other: Self) {
+        for param in params {
+            let Some(share) = other.remove(param.id) else {
+                continue;
+            };
+            let share = match self.entries.get(&param.id) {
+                Some(known) => share.to_device(&known.device()),
+                None => share.to_device(&param.device),
+            };
+            self.add(param.id, share);
+        }
+    }
+
+    /// Euclidean norm over all entries, in f32 (f64 if they are).
+    pub fn norm(&self, params: &[ParamInfo]) -> f64 {
+        let mut squares: Option<Tensor<1>> = None;
+        for entry in params.iter().filter_map(|param| self.get(param.id)) {
+            let own = widen(entry).square().sum();
+            squares = Some(match squares {
+                Some(sum) => {
+                    let own = own.to_device(&sum.device()).cast(sum.dtype());
+                    sum + own
+                }
+                None => own,
+            });
+        }
+        squares.map_or(0.0, |squares| squares.sqrt().into_scalar::<f64>())
+    }
+
+    /// Multiply every entry.
+    pub fn scale(&mut self, factor: f64) {
+        if factor != 1.0 {
+            let entries = self.entries.values_mut();
+            entries.for_each(|entry| *entry = entry.clone() * factor);
+        }
+    }
+
+    pub fn from_gradients(params: &[ParamInfo], v: &GradientsParams) -> Result<Self, Error> {
+        let mut direction = Self::default();
+        for param in params {
+            if let Some(entry) = read(v, param)? {
+                direction.add(param.id, entry);
+            }
+        }
+        Ok(direction)
+    }
+
+    pub fn into_gradients(self, params: &[ParamInfo]) -> GradientsParams {
+        let mut grads = GradientsParams::new();
+        self.register(params, &mut grads);
+        grads
+    }
+
+    /// Register the entries of `params`.
+    pub fn register(mut self, params: &[ParamInfo], grads: &mut GradientsParams) {
+        for param in params {
+            if let Some(entry) = self.entries.remove(&param.id) {
+                register(grads, param.id, &param.shape, entry);
+            }
+        }
+    }
+}
+
+/// Register a flattened tensor under the shape of its parameter.
+fn register(grads: &mut GradientsParams, id: ParamId, shape: &Shape, entry: Tensor<1>) {
+    with_rank!(shape.num_dims(), D => grads.register(id, entry.reshape::<D, _>(shape.clone())));
+}
+
+/// Read a parameter's entry, flattened.
+fn read(v: &GradientsParams, param: &ParamInfo) -> Result<Option<Tensor<1>>, Error> {
+    with_rank!(param.shape.num_dims(), D => flatten(v.get::<D>(param.id), param))
+}
+
+fn flatten<const D: usize>(
+    entry: Option<Tensor<D>>,
+    param: &ParamInfo,
+) -> Result<Option<Tensor<1>>, Error> {
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    if entry.shape() != param.shape {
+        return Err(Error::RowShape {
+            parameter: param.path.clone(),
+            expected: format!("{:?}", param.shape),
+            found: format!("{:?}", entry.shape()),
+        });
+    }
+    let entry = entry.inner();
+    Ok(Some(entry.reshape([param.shape.num_elements()])))
+}

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
 
-use super::{Outer, TEMPORARY, dense, to_dtype};
+use super::{Outer, TEMPORARY, dense_cross, to_dtype};
 
 /// Row n is a table `[entries, o]` of zeros with `right[n, t]` added to its row `indices[n, t]`, for
 /// every position t.
@@ -103,7 +103,7 @@ impl Lookup {
     pub(super) fn cross(&self, other: &Self, dtype: DType) -> Tensor<2> {
         let ([m, t, _], [n, u, _]) = (self.right.dims(), other.right.dims());
         if t * u > self.entries || m * t * n * u > TEMPORARY {
-            return dense::cross(self.to_dense(), other.to_dense(), dtype);
+            return dense_cross(self.to_dense(), other.to_dense(), dtype);
         }
         let (indices, right) = self.flat();
         let (other_indices, other_right) = other.flat();
@@ -112,7 +112,7 @@ impl Lookup {
             .reshape([m * t, 1])
             .expand(square)
             .not_equal(other_indices.reshape([1, n * u]).expand(square));
-        dense::cross(right, other_right, dtype)
+        dense_cross(right, other_right, dtype)
             .mask_fill(differ, 0.0)
             .reshape([m, t, n, u])
             .sum_dim(3)
@@ -129,7 +129,7 @@ impl Lookup {
             .reshape([n * u, self.entries])
             .select(1, indices)
             .transpose();
-        let products = dense::cross(right, other.right().reshape([n * u, o]), dtype);
+        let products = dense_cross(right, other.right().reshape([n * u, o]), dtype);
         (read * products)
             .reshape([m, t, n, u])
             .sum_dim(3)

@@ -4,7 +4,6 @@
 //! the Gram matrix, of `Jv` and of `Jᵀc`) is computed from that form. A Gram share can be computed
 //! in two ways; [`Outer`] takes the cheaper one.
 
-mod dense;
 #[cfg(feature = "flex")]
 mod flex_gram;
 mod lookup;
@@ -136,7 +135,7 @@ impl Rows {
             (Self::Lookup(a), Self::Lookup(b)) => a.cross(b, dtype),
             (Self::Lookup(a), Self::Outer(b)) => a.cross_outer(b, dtype),
             (Self::Outer(a), Self::Lookup(b)) => b.cross_outer(a, dtype).transpose(),
-            _ => dense::cross(self.to_dense(), other.to_dense(), dtype),
+            _ => dense_cross(self.to_dense(), other.to_dense(), dtype),
         }
     }
 
@@ -144,7 +143,7 @@ impl Rows {
     pub(crate) fn gram(&self, dtype: DType) -> Tensor<2> {
         match self {
             Self::Outer(rows) => rows.gram(dtype),
-            Self::Dense(rows) => dense::gram(rows.clone(), dtype),
+            Self::Dense(rows) => dense_gram(rows.clone(), dtype),
             Self::Lookup(rows) => triangular(rows.samples(), TEMPORARY, |at, columns| {
                 let columns = rows.narrow(columns.start, columns.len());
                 rows.narrow(at.start, at.len()).cross(&columns, dtype)
@@ -156,7 +155,7 @@ impl Rows {
     pub(crate) fn squared_norms(&self, dtype: DType) -> Tensor<1> {
         match self {
             Self::Outer(rows) => rows.squared_norms(dtype),
-            _ => dense::squared_norms(self.to_dense(), dtype),
+            _ => dense_squared_norms(self.to_dense(), dtype),
         }
     }
 
@@ -182,7 +181,7 @@ impl Rows {
     /// `Jv` share for the flattened parameter direction `v`, `[M]`.
     pub(crate) fn matvec(&self, v: Tensor<1>) -> Tensor<1> {
         match self {
-            Self::Dense(rows) => dense::matvec(rows.clone(), v),
+            Self::Dense(rows) => dense_matvec(rows.clone(), v),
             Self::Outer(rows) => rows.matvec(v),
             Self::Lookup(rows) => rows.matvec(v),
         }
@@ -191,7 +190,7 @@ impl Rows {
     /// `Jᵀc` share, flattened `[P]`.
     pub(crate) fn t_matvec(&self, c: Tensor<1>) -> Tensor<1> {
         match self {
-            Self::Dense(rows) => dense::t_matvec(rows.clone(), c),
+            Self::Dense(rows) => dense_t_matvec(rows.clone(), c),
             Self::Outer(rows) => rows.t_matvec(c),
             Self::Lookup(rows) => rows.t_matvec(c),
         }
@@ -210,4 +209,65 @@ pub(crate) fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
 /// Cast if the dtype differs. A cast to the same dtype would copy.
 fn to_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
+}
+
+/// `A Bᵀ` of dense rows `[M, P]`, accumulated in `dtype`.
+fn dense_cross(a: Tensor<2>, b: Tensor<2>, dtype: DType) -> Tensor<2> {
+    let samples = a.dims()[0].max(b.dims()[0]);
+    let shares = column_blocks(&a, samples, dtype).map(|(start, count)| {
+        let cut = |rows: &Tensor<2>| to_dtype(rows.clone().narrow(1, start, count), dtype);
+        cut(&a).matmul(cut(&b).transpose())
+    });
+    shares
+        .reduce(|a, b| a + b)
+        .expect("at least one block of columns")
+}
+
+/// `A Aᵀ` of dense rows, accumulated in `dtype`; only the lower triangle is guaranteed.
+fn dense_gram(rows: Tensor<2>, dtype: DType) -> Tensor<2> {
+    let [samples, _] = rows.dims();
+    let shares = column_blocks(&rows, samples, dtype).map(|(start, count)| {
+        let wide = to_dtype(rows.clone().narrow(1, start, count), dtype);
+        triangular(samples, usize::MAX, |rows, columns| {
+            let columns = wide.clone().narrow(0, columns.start, columns.len());
+            let rows = wide.clone().narrow(0, rows.start, rows.len());
+            rows.matmul(columns.transpose())
+        })
+    });
+    shares
+        .reduce(|a, b| a + b)
+        .expect("at least one block of columns")
+}
+
+/// Blocks of columns as (start, count): one block, or several if the columns have to be cast, so that
+/// the cast copy has a bounded size.
+fn column_blocks(
+    rows: &Tensor<2>,
+    samples: usize,
+    dtype: DType,
+) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let [_, columns] = rows.dims();
+    let width = if rows.dtype() == dtype {
+        columns
+    } else {
+        (TEMPORARY / samples.max(1)).min(columns)
+    };
+    let width = width.max(1);
+    let starts = (0..columns.max(1)).step_by(width);
+    starts.map(move |start| (start, width.min(columns - start)))
+}
+
+/// Squared norms of dense rows `[M, P]`, accumulated in `dtype`.
+fn dense_squared_norms(rows: Tensor<2>, dtype: DType) -> Tensor<1> {
+    to_dtype(rows, dtype).square().sum_dim(1).squeeze_dim(1)
+}
+
+/// `Jv` for dense rows.
+fn dense_matvec(rows: Tensor<2>, v: Tensor<1>) -> Tensor<1> {
+    rows.matmul(v.unsqueeze_dim(1)).squeeze_dim(1)
+}
+
+/// `Jᵀc` for dense rows.
+fn dense_t_matvec(rows: Tensor<2>, c: Tensor<1>) -> Tensor<1> {
+    c.unsqueeze_dim::<2>(0).matmul(rows).squeeze_dim(0)
 }

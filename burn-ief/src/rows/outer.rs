@@ -6,7 +6,10 @@ use burn::tensor::{DType, Device, Tensor};
 
 #[cfg(feature = "flex")]
 use super::flex_gram;
-use super::{TEMPORARY, dense, matmul, to_dtype, triangular};
+use super::{
+    TEMPORARY, dense_cross, dense_gram, dense_matvec, dense_squared_norms, matmul, to_dtype,
+    triangular,
+};
 
 /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`. The rows
 /// `Σ_t right[n, t]` of a bias of shape `[o]` can be included.
@@ -171,7 +174,7 @@ impl Outer {
         }
         let shares = self.column_blocks(other.samples()).map(|columns| {
             let (a, b) = (self.columns(columns.clone()), other.columns(columns));
-            dense::cross(a.to_dense(), b.to_dense(), dtype)
+            dense_cross(a.to_dense(), b.to_dense(), dtype)
         });
         self.add_bias(other, shares.reduce(|a, b| a + b), dtype)
     }
@@ -197,7 +200,7 @@ impl Outer {
         }
         let shares = self
             .column_blocks(m)
-            .map(|columns| dense::gram(self.columns(columns).to_dense(), dtype));
+            .map(|columns| dense_gram(self.columns(columns).to_dense(), dtype));
         self.add_bias(self, shares.reduce(|a, b| a + b), dtype)
     }
 
@@ -228,7 +231,7 @@ impl Outer {
     fn add_bias(&self, other: &Self, weight: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {
         let weight = weight.expect("a weight has columns");
         if self.bias {
-            weight + dense::cross(self.bias_rows(), other.bias_rows(), dtype)
+            weight + dense_cross(self.bias_rows(), other.bias_rows(), dtype)
         } else {
             weight
         }
@@ -246,9 +249,9 @@ impl Outer {
             let products = products(left, Side::Left) * products(right, Side::Right);
             return products.reshape([m, t * t]).sum_dim(1).squeeze_dim(1);
         }
-        let norms = dense::squared_norms(self.to_dense(), dtype);
+        let norms = dense_squared_norms(self.to_dense(), dtype);
         if self.bias {
-            norms + dense::squared_norms(self.bias_rows(), dtype)
+            norms + dense_squared_norms(self.bias_rows(), dtype)
         } else {
             norms
         }
@@ -267,7 +270,7 @@ impl Outer {
 
     /// The bias's share of `Jv`.
     pub(crate) fn bias_matvec(&self, v: Tensor<1>) -> Tensor<1> {
-        dense::matvec(self.bias_rows(), v)
+        dense_matvec(self.bias_rows(), v)
     }
 
     /// `Σ_n c_n Σ_t left_ntᵀ right_nt`: the weight-gradient product of a plain backward pass.

@@ -1,64 +1,24 @@
 //! Panels with axes, curves, error bars and arrows, as SVG.
 
 use std::error::Error as StdError;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use curves::Color;
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::Color as _;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use programs::plot::{Axis, Color, GRID, Places, TEXT};
+use programs::{WriteError, files};
 
-use crate::axis::Axis;
 use crate::error::Error;
 
 /// The SVG backend has whole coordinates: a drawing has so many of them to a pixel.
 const UNITS: u32 = 4;
-const TEXT: RGBColor = RGBColor(64, 64, 64);
-const GRID: RGBColor = RGBColor(228, 228, 228);
 
 /// A part of a picture.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// What drawing returns.
 pub type Drawn = Result<(), Box<dyn StdError>>;
-
-/// Places along an axis, with its own choice of labels.
-struct Places {
-    all: RangedCoordf64,
-    ticks: Vec<f64>,
-}
-
-impl From<&Axis> for Places {
-    fn from(axis: &Axis) -> Self {
-        Self {
-            all: axis.range().into(),
-            ticks: axis.ticks(),
-        }
-    }
-}
-
-impl Ranged for Places {
-    type ValueType = f64;
-    type FormatOption = DefaultFormatting;
-
-    fn map(&self, place: &f64, pixels: (i32, i32)) -> i32 {
-        self.all.map(place, pixels)
-    }
-
-    fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
-        match hint.weight().allow_light_points() {
-            true => Vec::new(),
-            false => self.ticks.clone(),
-        }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.all.range()
-    }
-}
 
 /// Draw a picture of a size in pixels as `name` in `folder`, which is made.
 ///
@@ -71,21 +31,21 @@ pub fn picture(
     (width, height): (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Drawn,
 ) -> Result<PathBuf, Error> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    files::make_folder(folder)?;
     let path = folder.join(name);
     let mut text = String::new();
     let size = (px(width), px(height));
     let drawn = {
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
         root.fill(&WHITE)
-            .map_err(|error| Error::write(&path, error))?;
+            .map_err(|error| WriteError::new(&path, error))?;
         draw(&root).and_then(|()| root.present().map_err(Into::into))
     };
-    drawn.map_err(|error| Error::write(&path, error))?;
+    drawn.map_err(|error| WriteError::new(&path, error))?;
     let units = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
     let pixels = format!("width=\"{width}\" height=\"{height}\"");
     let text = text.replacen(&units, &pixels, 1);
-    std::fs::write(&path, text).map_err(|error| Error::write(&path, error))?;
+    files::write(&path, text)?;
     Ok(path)
 }
 
@@ -97,7 +57,7 @@ pub fn px(pixels: u32) -> u32 {
 /// How a curve looks, in the picture and in its legend.
 ///
 /// ```
-/// use curves::Color;
+/// use programs::plot::Color;
 /// use figures::chart::Look;
 ///
 /// let look = Look { name: "iEF", color: Color::Green, dashed: false };
@@ -116,14 +76,14 @@ pub struct Look {
 /// A panel: its axes, with a plot inside.
 ///
 /// ```
-/// use figures::axis::Axis;
 /// use figures::chart::{Panel, picture};
+/// use programs::plot::{Axis, Color};
 ///
 /// let folder = std::env::temp_dir().join("figures-panel");
 /// let path = picture(&folder, "line.svg", (300, 200), |area| {
 ///     let (x, y) = (Axis::linear("x", 0.0..1.0), Axis::log("y", 0.1..10.0));
 ///     let mut panel = Panel::new(area, "a line", x, y)?;
-///     panel.curve(&[(0.0, 1.0), (1.0, 2.0)], curves::Color::Blue.rgb(), 8)
+///     panel.curve(&[(0.0, 1.0), (1.0, 2.0)], Color::Blue.rgb(), 8)
 /// })?;
 /// assert!(std::fs::read_to_string(path).unwrap().contains("a line"));
 /// # std::fs::remove_dir_all(folder).unwrap();
@@ -215,14 +175,12 @@ impl<'a, 'b> Panel<'a, 'b> {
             .map(|(x, y, _)| self.place((*x, *y)))
             .collect();
         let style = color.stroke_width(px(2));
-        match look.dashed {
-            true => {
-                let dashes = DashedLineSeries::new(places.iter().copied(), px(5), px(4), style);
-                self.chart.draw_series(dashes)?
-            }
-            false => self
-                .chart
-                .draw_series(LineSeries::new(places.iter().copied(), style))?,
+        if look.dashed {
+            let dashes = DashedLineSeries::new(places.iter().copied(), px(5), px(4), style);
+            self.chart.draw_series(dashes)?
+        } else {
+            self.chart
+                .draw_series(LineSeries::new(places.iter().copied(), style))?
         };
         let bars: Vec<_> = points
             .iter()
@@ -231,9 +189,10 @@ impl<'a, 'b> Panel<'a, 'b> {
                 // On a logarithmic axis a bar that reaches zero has no end.
                 let [low, high] = [y - error, y + error].map(|end| {
                     let place = self.y.place(end);
-                    match place.is_nan() {
-                        true => self.y.range().start,
-                        false => self.y.clamp(place),
+                    if place.is_nan() {
+                        self.y.range().start
+                    } else {
+                        self.y.clamp(place)
                     }
                 });
                 let x = self.x.place(x);
@@ -310,9 +269,10 @@ pub fn legend(area: &Area<'_>, looks: &[Look], left: u32) -> Drawn {
     let y = px(12) as i32;
     for look in looks {
         let style = look.color.rgb().stroke_width(px(3));
-        let dashes = match look.dashed {
-            true => vec![(0, 9), (14, 23)],
-            false => vec![(0, 23)],
+        let dashes = if look.dashed {
+            vec![(0, 9), (14, 23)]
+        } else {
+            vec![(0, 23)]
         };
         for (from, to) in dashes {
             let ends = [from, to].map(|at| (x + at * UNITS as i32, y));

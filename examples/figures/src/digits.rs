@@ -1,14 +1,12 @@
 //! The model of the quickstart at several stages of its training.
 
-use burn::data::dataloader::batcher::Batcher;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use finetune::model::Judged;
-use quickstart::data::{Batch, Digit, DigitBatcher, Split};
+use quickstart::data::{Batch, Digit, Split};
 use quickstart::experiment::{CLASSES, lora};
 use quickstart::fit::BATCH;
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 use quickstart::vit::Vit;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -48,7 +46,7 @@ impl Judged for Classifier {
     }
 
     fn loss(&self, batch: &Batch) -> Tensor<1> {
-        self.vit.classify(batch.clone()).loss
+        self.vit.loss(batch)
     }
 
     fn targets(batch: &Batch) -> Tensor<2, Int> {
@@ -61,10 +59,10 @@ impl Judged for Classifier {
 /// ```no_run
 /// use burn::tensor::Device;
 /// use figures::digits::Training;
-/// use quickstart::method::Method;
+/// use quickstart::tuned::Tuned;
 ///
 /// let device = Device::flex().autodiff();
-/// let training = Training { method: Method::Ief, epochs: 8, seed: 1 };
+/// let training = Training { by: Tuned::named("ief").unwrap(), epochs: 8, seed: 1 };
 /// let stages = training.stages(&device)?; // before the first epoch and after each
 /// assert_eq!(stages.len(), 9);
 /// # Ok::<(), figures::Error>(())
@@ -72,7 +70,7 @@ impl Judged for Classifier {
 #[derive(Debug, Clone, Copy)]
 pub struct Training {
     /// What trains it, with the step size that the quickstart found for it.
-    pub method: Method,
+    pub by: Tuned,
     /// Passes over the training images.
     pub epochs: usize,
     /// Seed of adapters, head, order of the images and drawn labels.
@@ -90,28 +88,19 @@ impl Training {
         device.seed(self.seed);
         let mut order = ChaCha8Rng::seed_from_u64(self.seed);
         let mut vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
-        let (mut optim, natural) = self.method.build(self.seed);
+        let config = self.by.config(self.seed);
+        let mut optim = config.init(&vit).map_err(Error::method("the optimizer"))?;
         let steps = self.epochs * images.len().div_ceil(BATCH);
         let mut step = 0;
         let mut stages = vec![stage(0, &vit, &images, device)];
         for epoch in 1..=self.epochs {
             images.shuffle(&mut order);
             for chunk in images.chunks(BATCH) {
-                let batch = DigitBatcher.batch(chunk.to_vec(), device);
-                let grads = match &natural {
-                    None => {
-                        let loss = vit.classify(batch).loss;
-                        GradientsParams::from_grads(loss.backward(), &vit)
-                    }
-                    Some(method) => {
-                        let tape = method.start();
-                        let grads = vit.classify(batch).loss.backward();
-                        let update = method.gradients(tape, grads, &vit);
-                        update.map_err(Error::method(format!("training step {step}")))?
-                    }
-                };
+                let batch = Batch::new(chunk, device);
                 let left = 1.0 - f64::from(step) / steps as f64;
-                vit = optim.step(self.method.step_size() * left, vit, grads);
+                vit = optim
+                    .step_closure(self.by.step_size * left, vit, |vit: &Vit| vit.loss(&batch))
+                    .map_err(Error::method(format!("training step {step}")))?;
                 step += 1;
             }
             stages.push(stage(epoch, &vit, &images, device));
@@ -122,8 +111,8 @@ impl Training {
 
 fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Classifier> {
     let losses = images.chunks(CHUNK).map(|chunk| {
-        let batch = DigitBatcher.batch(chunk.to_vec(), device);
-        let loss = vit.classify(batch).loss.into_scalar::<f32>();
+        let batch = Batch::new(chunk, device);
+        let loss = vit.loss(&batch).into_scalar::<f32>();
         f64::from(loss) * chunk.len() as f64
     });
     Stage {
@@ -151,7 +140,7 @@ pub fn batches(count: usize, size: usize, seed: u64, device: &Device) -> Result<
     let batch = |_| {
         let drawn = rand::seq::index::sample(&mut generator, images.len(), size);
         let drawn = drawn.into_iter().map(|index| images[index].clone());
-        DigitBatcher.batch(drawn.collect(), device)
+        Batch::new(&drawn.collect::<Vec<_>>(), device)
     };
     Ok((0..count).map(batch).collect())
 }

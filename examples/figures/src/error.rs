@@ -1,7 +1,5 @@
 //! What can go wrong.
 
-use std::path::{Path, PathBuf};
-
 /// Errors of the program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,7 +15,7 @@ pub enum Error {
 
     /// The device.
     #[error(transparent)]
-    Device(#[from] devices::Error),
+    Device(#[from] programs::DeviceError),
 
     /// The digits or their model.
     #[error(transparent)]
@@ -46,24 +44,11 @@ pub enum Error {
     },
 
     /// A file could not be written.
-    #[error("cannot write {path}: {problem}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        problem: String,
-    },
+    #[error(transparent)]
+    Write(#[from] programs::WriteError),
 }
 
 impl Error {
-    /// A file could not be written.
-    pub fn write(path: &Path, problem: impl ToString) -> Self {
-        Self::Write {
-            path: path.to_path_buf(),
-            problem: problem.to_string(),
-        }
-    }
-
     /// A method failed on what is named.
     pub(crate) fn method(what: impl Into<String>) -> impl FnOnce(burn_ief::Error) -> Self {
         let what = what.into();

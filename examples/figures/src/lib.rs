@@ -4,7 +4,6 @@
 //! a model at the stages of its training: that of the quickstart ([`digits`]), or that of a run of
 //! `finetune` ([`kept`]).
 
-pub mod axis;
 pub mod chart;
 pub mod digits;
 pub mod error;

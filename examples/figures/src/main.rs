@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use devices::DeviceKind;
 use figures::Error;
 use figures::digits::{self, Training};
 use figures::kept;
@@ -13,9 +12,11 @@ use figures::survey::{self, Stage};
 use figures::toy::{self, Problem, Toy};
 use finetune::model::Judged;
 use finetune::stages::{KeptRun, Stages, Visit};
+use programs::DeviceKind;
+use programs::command::at_least;
 use quickstart::experiment::EPOCHS;
 use quickstart::fit::BATCH;
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 
 /// glibc's allocator costs up to 1.8 times the time of a step.
 #[global_allocator]
@@ -38,9 +39,9 @@ struct Args {
     /// What the files about the model are called [default: digits, or the name of the run].
     #[arg(long)]
     name: Option<String>,
-    /// What trains the quickstart's model.
-    #[arg(long, value_enum, default_value = "ief", conflicts_with = "run")]
-    trained_by: Method,
+    /// What trains the quickstart's model: adamw, sgd, ef, sf or ief.
+    #[arg(long, default_value = "ief", conflicts_with = "run", value_parser = Tuned::named)]
+    trained_by: Tuned,
     /// Passes over the quickstart's training images.
     #[arg(long, default_value_t = EPOCHS, conflicts_with = "run")]
     epochs: usize,
@@ -52,13 +53,13 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Batches that updates are judged on, at every stage.
-    #[arg(long, default_value_t = 30, value_parser = at_least_two)]
+    #[arg(long, default_value_t = 30, value_parser = at_least::<2>)]
     batches: usize,
     /// Samples in each of these.
     #[arg(long, default_value_t = BATCH)]
     batch_size: usize,
     /// λ from 1e-12 to 1e3 in the sweep.
-    #[arg(long, default_value_t = 31, value_parser = at_least_two)]
+    #[arg(long, default_value_t = 31, value_parser = at_least::<2>)]
     lambdas: usize,
     /// Where to compute; the toy problems need f64 [default: flex, or what the run was trained on].
     #[arg(long, value_enum)]
@@ -73,29 +74,15 @@ enum Name {
     Stages,
     /// γ against λ at three stages.
     Sweep,
-    /// γ of KFAC, eKFAC and ieKFAC beside iEF.
+    /// γ of KFAC, eKFAC and ieKFAC next to iEF.
     Kfac,
 }
 
 /// Pictures of a model in training.
 const SURVEYS: [Name; 3] = [Name::Stages, Name::Sweep, Name::Kfac];
 
-fn at_least_two(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0 | 1) => Err("at least 2".into()),
-        Ok(count) => Ok(count),
-        Err(error) => Err(format!("{error}")),
-    }
-}
-
 fn main() -> ExitCode {
-    match start(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    programs::command::end(start(&Args::parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {
@@ -124,7 +111,7 @@ fn start(args: &Args) -> Result<(), Error> {
 
 fn of_digits(args: &Args, names: &[Name]) -> Result<(), Error> {
     let training = Training {
-        method: args.trained_by,
+        by: args.trained_by,
         epochs: args.epochs,
         seed: args.seed,
     };

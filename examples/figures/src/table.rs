@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Survey, SurveyRow};
-use burn_ief::update::Amount;
+use burn_ief::solve::DampingAmount;
+use programs::{WriteError, files};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -27,15 +28,16 @@ use crate::error::Error;
 ///
 /// [`Error::Write`].
 pub fn write<R: Serialize>(folder: &Path, name: &str, rows: &[R]) -> Result<PathBuf, Error> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    files::make_folder(folder)?;
     let path = folder.join(name);
-    let mut writer = csv::Writer::from_path(&path).map_err(|error| Error::write(&path, error))?;
+    let failed = |error: csv::Error| WriteError::new(&path, error);
+    let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
-        writer
-            .serialize(row)
-            .map_err(|error| Error::write(&path, error))?;
+        writer.serialize(row).map_err(failed)?;
     }
-    writer.flush().map_err(|error| Error::write(&path, error))?;
+    let content = writer.into_inner();
+    let content = content.map_err(|error| failed(error.into_error().into()))?;
+    files::write(&path, content)?;
     Ok(path)
 }
 
@@ -64,7 +66,7 @@ impl From<&SurveyRow> for SurveyLine {
             stage: row.stage.clone(),
             direction: row.direction.clone(),
             relative_damping: row.damping.map(|amount| match amount {
-                Amount::Relative(value) | Amount::Absolute(value) => value,
+                DampingAmount::Relative(value) | DampingAmount::Absolute(value) => value,
             }),
             batches: row.ratio.count(),
             ratio_mean: row.ratio.mean(),

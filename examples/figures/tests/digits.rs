@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use figures::digits::{Training, batches};
 use figures::survey;
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 
 const BATCHES: usize = 3;
 
@@ -29,7 +29,7 @@ fn rows(folder: &Path, name: &str) -> Vec<Row> {
 fn surveys_hold_every_direction_at_every_stage() {
     let device = Device::flex().autodiff();
     let training = Training {
-        method: Method::Ief,
+        by: Tuned::named("ief").unwrap(),
         epochs: 2,
         seed: 1,
     };

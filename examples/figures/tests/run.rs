@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use clap::Parser;
 use finetune::cli::Cli;
 use finetune::experiment::{Experiment, Flags};
-use finetune::method::Method;
 use finetune::stop::Stop;
 use image::{Rgb, RgbImage};
+use programs::optimizer::optimizer;
 
 /// 20 pictures of 8 × 8 pixels of each of two classes, dark and light.
 fn pictures(folder: &Path) {
@@ -51,7 +51,7 @@ fn train(place: &Path) {
         ..Flags::default()
     };
     experiment
-        .run(Method::Ief, 1, flags, &Stop::default())
+        .run(optimizer("ief"), 1, flags, &Stop::default())
         .unwrap();
 }
 

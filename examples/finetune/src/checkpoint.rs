@@ -15,21 +15,22 @@ use burn::train::checkpoint::{
 };
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{EarlyStoppingStrategy, LearnerModel, SupervisedTraining};
+use programs::files;
+use programs::optimizer::OptimizerName;
 
 use crate::error::Error;
-use crate::files;
 use crate::log::Log;
-use crate::method::Method;
 
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optim";
 const SCHEDULER: &str = "scheduler";
 
 /// Where the model proper begins in the paths of a checkpoint.
-pub(crate) fn proper(method: Method) -> &'static str {
-    match method.is_natural() {
-        true => "model.model.",
-        false => "model.",
+pub(crate) fn proper(method: OptimizerName) -> &'static str {
+    if method.is_natural() {
+        "model.model."
+    } else {
+        "model."
     }
 }
 
@@ -142,11 +143,10 @@ impl Checkpoints {
 
     /// Remove them all.
     pub fn remove(&self) -> Result<(), Error> {
-        match self.folder.exists() {
-            true => {
-                fs::remove_dir_all(&self.folder).map_err(|error| Error::write(&self.folder, error))
-            }
-            false => Ok(()),
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder).map_err(|error| Error::write(&self.folder, error))
+        } else {
+            Ok(())
         }
     }
 
@@ -182,7 +182,7 @@ impl Checkpoints {
 }
 
 /// Paths below `proper` of the parameters that train or do not train. State of a method, which has
-/// no autodiff either, lies outside of the model proper.
+/// no autodiff either, is outside of the model proper.
 fn paths<M: Module>(model: &M, proper: &'static str, wanted: fn(bool) -> bool) -> HashSet<String> {
     struct Paths {
         path: Vec<String>,
@@ -228,7 +228,7 @@ impl Part {
         save: impl FnOnce(PathBuf) -> Result<(), CheckpointerError>,
     ) -> Result<(), CheckpointerError> {
         let path = self.checkpoints.file(self.name, epoch);
-        let part = files::beside(&path);
+        let part = files::unfinished(&path);
         let put = || files::put_in_place(&path).map_err(CheckpointerError::IOError);
         save(part.clone()).and_then(|()| put()).map_err(|error| {
             let _ = fs::remove_file(&part);
@@ -272,7 +272,7 @@ impl ModelPart {
         let own = |name: &str| name.starts_with(self.proper);
         let record = filtered(record, own).map_err(CheckpointerError::Record)?;
         let path = self.part.checkpoints.file(MODEL, epoch);
-        Checkpoint::save(record, files::beside(&path))?;
+        Checkpoint::save(record, files::unfinished(&path))?;
         files::put_in_place(&path).map_err(CheckpointerError::IOError)
     }
 }

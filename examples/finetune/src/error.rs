@@ -6,7 +6,7 @@ use crate::data;
 
 /// Errors of the program.
 ///
-/// [`exit_code`](Self::exit_code) tells a refused start (2) from a run that did not end well (1).
+/// [`exit_code`](Self::exit_code) is 2 for a refused start and 1 for a run that did not end well.
 ///
 /// ```
 /// use finetune::Error;
@@ -40,7 +40,7 @@ pub enum Error {
 
     /// The device.
     #[error(transparent)]
-    Device(#[from] devices::Error),
+    Device(#[from] programs::DeviceError),
 
     /// The data.
     #[error("data: {0}")]
@@ -77,13 +77,8 @@ pub enum Error {
     },
 
     /// A file could not be written.
-    #[error("cannot write {}: {problem}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        problem: String,
-    },
+    #[error(transparent)]
+    Write(#[from] programs::WriteError),
 
     /// A run came to nothing.
     #[error("{run} stopped: {reason}")]
@@ -119,10 +114,7 @@ impl Error {
     }
 
     pub(crate) fn write(path: &Path, problem: impl ToString) -> Self {
-        Self::Write {
-            path: path.into(),
-            problem: problem.to_string(),
-        }
+        programs::WriteError::new(path, problem).into()
     }
 
     pub(crate) fn read(path: &Path, problem: impl ToString) -> Self {
@@ -136,7 +128,7 @@ impl Error {
     /// refused before a run began.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Stopped { .. } | Self::Interrupted { .. } | Self::Write { .. } => 1,
+            Self::Stopped { .. } | Self::Interrupted { .. } | Self::Write(_) => 1,
             _ => 2,
         }
     }

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use programs::files;
+use programs::optimizer::OptimizerName;
+use programs::statistics::median;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Architecture, Config};
 use crate::error::Error;
-use crate::files;
-use crate::method::Method;
 
 /// The file in a run's folder.
 pub const FILE: &str = "run.json";
 
-/// Where a run stands.
+/// The state of a run.
 ///
 /// ```
 /// use finetune::history::Status;
@@ -30,7 +31,7 @@ pub enum Status {
     Running,
     /// It was stopped, and can go on.
     Interrupted,
-    /// It came to nothing: a loss that is no number, a system that cannot be solved.
+    /// It failed: the loss is not a number, or a system cannot be solved.
     Failed,
     /// It came to its end.
     Finished,
@@ -138,13 +139,13 @@ fn locked<'a>(lock: &'a str, package: &str) -> &'a str {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// Where it stands.
+    /// Its state.
     pub status: Status,
     /// Why it is not finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The optimizer.
-    pub method: Method,
+    pub method: OptimizerName,
     /// The seed.
     pub seed: u64,
     /// All settings.
@@ -173,7 +174,7 @@ pub struct History {
     pub stopped_early: bool,
     /// On the test rows, with the parameters of the best epoch.
     pub test: Option<Scores>,
-    /// Peak of resident memory in training steps, in MiB; `null` where the system does not tell.
+    /// Peak of resident memory in training steps, in MiB; `null` where the system does not report it.
     pub peak_memory_mib: Option<f64>,
     /// Parameters that took their plain gradient, because the K-FAC family has no factors for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -185,7 +186,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`], or [`Error::RunFolder`] for a file that is no record.
+    /// [`Error::Read`], or [`Error::RunFolder`] for a file that is not a record.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
@@ -203,7 +204,7 @@ impl History {
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(FILE);
         let text = serde_json::to_string(self).map_err(|error| Error::write(&path, error))?;
-        files::write(&path, (text + "\n").as_bytes())
+        Ok(files::write(&path, text + "\n")?)
     }
 
     /// Forget everything after this many epochs.
@@ -256,29 +257,13 @@ impl History {
     }
 }
 
-/// The middle value; NaN if there is none.
-///
-/// ```
-/// use finetune::history::median;
-///
-/// assert_eq!(median(&[5.0, 1.0, 2.0, 3.0]), 2.5);
-/// assert!(median(&[]).is_nan());
-/// ```
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use programs::optimizer::optimizer;
 
     /// A run of two steps an epoch with these validation results (accuracy, loss).
-    pub(crate) fn history(method: Method, seed: u64, valid: &[(f64, f64)]) -> History {
+    pub(crate) fn history(method: OptimizerName, seed: u64, valid: &[(f64, f64)]) -> History {
         let epochs = valid.iter().map(|&(accuracy, loss)| Epoch {
             train_loss: loss / 2.0,
             valid: Scores {
@@ -319,7 +304,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_best_epoch_has_the_best_metric_then_the_lowest_loss() {
-        let best = |valid: &[(f64, f64)]| history(Method::Ief, 1, valid).best_epoch;
+        let best = |valid: &[(f64, f64)]| history(optimizer("ief"), 1, valid).best_epoch;
         assert_eq!(best(&[]), None);
         assert_eq!(best(&[(0.5, 1.0), (0.7, 2.0), (0.6, 0.1)]), Some(2));
         assert_eq!(best(&[(0.5, 1.0), (0.5, 0.5), (0.5, 0.5)]), Some(2));
@@ -327,7 +312,7 @@ pub(crate) mod tests {
 
     #[test]
     fn cutting_forgets_later_epochs() {
-        let mut run = history(Method::Ief, 1, &[(0.5, 1.0), (0.7, 2.0), (0.9, 0.1)]);
+        let mut run = history(optimizer("ief"), 1, &[(0.5, 1.0), (0.7, 2.0), (0.9, 0.1)]);
         run.cut(2);
         assert_eq!(
             (run.losses.len(), run.epochs.len(), run.best_epoch),
@@ -340,7 +325,7 @@ pub(crate) mod tests {
     #[test]
     fn the_record_reads_back() {
         let folder = tempfile::tempdir().unwrap();
-        let run = history(Method::Sgd, 3, &[(0.5, 1.0)]);
+        let run = history(OptimizerName::SGD, 3, &[(0.5, 1.0)]);
         run.write(folder.path()).unwrap();
         assert_eq!(History::read(folder.path()).unwrap(), run);
         fs::write(folder.path().join(FILE), "{").unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
 //! reads the [`data`], puts an adapter on the [`model`] and trains it in a `burn::train` learner
-//! with one of the [`method`]s, once for each seed; a run leaves its [`history`] behind, and
+//! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind, and
 //! [`report`] makes tables and pictures of them, [`stages`] opens it again, and [`mod@prune`] prunes the
 //! trained model.
 
@@ -12,7 +12,7 @@ pub mod data;
 pub mod error;
 pub mod experiment;
 pub mod history;
-pub mod method;
+pub mod method_options;
 pub mod metric;
 pub mod model;
 pub mod preset;
@@ -24,11 +24,8 @@ pub mod stop;
 pub mod tune;
 
 mod checkpoint;
-mod files;
+mod display;
 mod log;
-mod memory;
-mod progress;
 mod run;
-mod watched;
 
 pub use error::Error;

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use burn::train::Interrupter;
+use programs::learner::StepLog;
+use programs::memory;
 
 use crate::error::Error;
 use crate::history::{Epoch, History, Scores};
-use crate::memory;
 use crate::metric::Metric;
 use crate::model::Outcome;
 
@@ -23,7 +24,7 @@ struct State {
     stop: Interrupter,
     started: Option<Instant>,
     answers: Answers,
-    /// Why the run cannot go on, and whether it could if the cause were mended.
+    /// Why the run cannot go on, and whether it could if the cause were fixed.
     failure: Option<(String, bool)>,
 }
 
@@ -87,12 +88,12 @@ impl Log {
         self.lock().history.clone()
     }
 
-    /// Why the run cannot go on, and whether it could if the cause were mended.
+    /// Why the run cannot go on, and whether it could if the cause were fixed.
     pub fn failure(&self) -> Option<(String, bool)> {
         self.lock().failure.clone()
     }
 
-    /// Stop the run: it came to nothing, or (`can_go_on`) something outside must be mended.
+    /// Stop the run: it came to nothing, or (`can_go_on`) something outside must be fixed.
     pub fn fail(&self, reason: &str, can_go_on: bool) {
         let mut state = self.lock();
         state.stop.stop(Some(reason));
@@ -101,56 +102,12 @@ impl Log {
             .get_or_insert_with(|| (reason.into(), can_go_on));
     }
 
-    /// A training step begins.
-    pub fn start_step(&self) {
-        let mut state = self.lock();
-        if state.history.losses.is_empty() {
-            memory::reset_peak();
-        }
-        state.started = Some(Instant::now());
-    }
-
-    /// Its loss is known.
-    pub fn loss(&self, loss: f64) {
-        let step = {
-            let mut state = self.lock();
-            if loss.is_finite() {
-                state.history.losses.push(loss);
-                return;
-            }
-            state.started = None;
-            state.history.losses.len() + 1
-        };
-        self.fail(
-            &format!("the training loss of step {step} is {loss}"),
-            false,
-        );
-    }
-
-    /// The update is done.
-    pub fn end_step(&self) {
-        let mut state = self.lock();
-        if let Some(started) = state.started.take() {
-            let elapsed = started.elapsed().as_secs_f64() * 1e3;
-            state.history.milliseconds.push(elapsed);
-            // Later the peak holds checkpoints and validation too.
-            if state.history.epochs.is_empty() {
-                state.history.peak_memory_mib = memory::peak();
-            }
-        }
-    }
-
     /// Loss of the last step, and its time in milliseconds.
     pub fn last_step(&self) -> Option<(f64, f64)> {
         let state = self.lock();
         let history = &state.history;
         let loss = history.losses.last().copied();
         loss.zip(history.milliseconds.last().copied())
-    }
-
-    /// What the model makes of a batch in validation or test.
-    pub fn answers(&self, outcome: &Outcome) {
-        self.lock().answers.add(outcome);
     }
 
     /// Scores of the answers since the last call.
@@ -196,5 +153,47 @@ impl Log {
     pub fn write(&self) -> Result<(), Error> {
         let state = self.lock();
         state.history.write(&state.folder)
+    }
+}
+
+impl StepLog<Outcome> for Log {
+    fn start_step(&self) {
+        let mut state = self.lock();
+        if state.history.losses.is_empty() {
+            memory::reset_peak();
+        }
+        state.started = Some(Instant::now());
+    }
+
+    fn loss(&self, loss: f64) {
+        let step = {
+            let mut state = self.lock();
+            if loss.is_finite() {
+                state.history.losses.push(loss);
+                return;
+            }
+            state.started = None;
+            state.history.losses.len() + 1
+        };
+        self.fail(
+            &format!("the training loss of step {step} is {loss}"),
+            false,
+        );
+    }
+
+    fn end_step(&self) {
+        let mut state = self.lock();
+        if let Some(started) = state.started.take() {
+            let elapsed = started.elapsed().as_secs_f64() * 1e3;
+            state.history.milliseconds.push(elapsed);
+            // Later the peak holds checkpoints and validation too.
+            if state.history.epochs.is_empty() {
+                state.history.peak_memory_mib = memory::peak_mib();
+            }
+        }
+    }
+
+    fn evaluated(&self, outcome: &Outcome) {
+        self.lock().answers.add(outcome);
     }
 }

@@ -45,9 +45,10 @@ fn start(args: &RunArgs) -> Result<ExitCode, Error> {
         eprintln!("{note}");
     }
     let stop = Stop::listen();
-    match args.tune {
-        true => search(experiment, args, &stop),
-        false => runs(&experiment, args.flags(), &stop),
+    if args.tune {
+        search(experiment, args, &stop)
+    } else {
+        runs(&experiment, args.flags(), &stop)
     }
 }
 

@@ -91,11 +91,11 @@ fn matthews(pairs: &[(usize, usize)]) -> f64 {
     let covariance = correct(pairs) * n - sum(|(p, t)| p * t);
     let predicted = n * n - sum(|(p, _)| p * p);
     let labels = n * n - sum(|(_, t)| t * t);
-    match predicted == 0.0 || labels == 0.0 {
-        true => 0.0,
-        // Rounding would leave the range.
-        false => (covariance / (predicted.sqrt() * labels.sqrt())).clamp(-1.0, 1.0),
+    if predicted == 0.0 || labels == 0.0 {
+        return 0.0;
     }
+    // Rounding can leave the range.
+    (covariance / (predicted.sqrt() * labels.sqrt())).clamp(-1.0, 1.0)
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use burn_ief::solve::{DampedMatrix, Damping, DampingAmount};
+use programs::optimizer::{OptimizerName, optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{AdapterKind, Architecture, BiasKind, Config};
 use crate::data::Task;
-use crate::method::{DampingOn, DampingUnit, Method, MethodOptions};
+use crate::method_options::MethodOptions;
 use crate::schedule::Schedule;
 
 /// A named configuration; every flag and every field of a file goes before it.
@@ -23,12 +25,12 @@ use crate::schedule::Schedule;
 /// points for `--tune`.
 ///
 /// ```
-/// use finetune::method::Method;
+/// use programs::optimizer::optimizer;
 /// use finetune::preset::Preset;
 ///
 /// let config = Preset::MlpCifar10.config();
 /// assert_eq!(config.training.batch, 64);
-/// assert_eq!(config.options(Method::Ief).step_size, 50.0 / 64.0);
+/// assert_eq!(config.options(optimizer("ief")).step_size, 50.0 / 64.0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -114,9 +116,7 @@ impl Preset {
                 config.adapter.kind = AdapterKind::Prompt;
                 config.training.epochs = 4;
                 steps(&mut config, [1.0, 1.0, 1.0, 2.0, 0.03, 0.03]);
-                change(&mut config, Method::Ief, |options| {
-                    options.solve_momentum = 0.0;
-                });
+                change(&mut config, optimizer("ief"), without_solve_momentum);
                 family(&mut config, |options| options.step_size = 1.0);
             }
             Self::MinilmLoraSentiment => minilm(&mut config, Task::Sentiment, "sentiment"),
@@ -140,27 +140,34 @@ fn fetched(name: &str) -> PathBuf {
     cache.join(name)
 }
 
-/// Set the step sizes of all methods but the K-FAC family, in the order of [`Method::ALL`].
+/// Set the step sizes of these optimizers, in this order.
 fn steps(config: &mut Config, sizes: [f64; 6]) {
-    let methods = Method::ALL
-        .into_iter()
-        .filter(|method| !method.is_kronecker());
-    for (method, step_size) in methods.zip(sizes) {
-        change(config, method, |options| options.step_size = step_size);
+    let names = ["ief", "ef", "sf", "sgd", "adamw", "adafactor"];
+    for (name, step_size) in names.into_iter().zip(sizes) {
+        change(config, optimizer(name), |options| {
+            options.step_size = step_size
+        });
     }
 }
 
 /// Change the options of the K-FAC family.
 fn family(config: &mut Config, with: impl Fn(&mut MethodOptions)) {
-    let family = Method::ALL
-        .into_iter()
-        .filter(|method| method.is_kronecker());
-    for method in family {
-        change(config, method, &with);
+    for &method in OptimizerName::all() {
+        change(config, method, |options| {
+            if options.optimizer.factors_mut().is_some() {
+                with(options);
+            }
+        });
     }
 }
 
-fn change(config: &mut Config, method: Method, with: impl FnOnce(&mut MethodOptions)) {
+fn without_solve_momentum(options: &mut MethodOptions) {
+    if let Some(solve) = options.optimizer.solve_mut() {
+        solve.momentum = Some(0.0);
+    }
+}
+
+fn change(config: &mut Config, method: OptimizerName, with: impl FnOnce(&mut MethodOptions)) {
     let mut options = config.options(method);
     with(&mut options);
     config.method.insert(method, options);
@@ -169,20 +176,18 @@ fn change(config: &mut Config, method: Method, with: impl FnOnce(&mut MethodOpti
 /// Schedules and dampings that the paper's setups share: `lambda` and the terms N of its means. The
 /// K-FAC family, which the paper does not train with, keeps its own dampings.
 fn paper(config: &mut Config, lambda: f64, terms: f64) {
-    for method in Method::ALL {
+    for &method in OptimizerName::all() {
         change(config, method, |options| {
-            options.schedule = match method {
-                Method::Ef | Method::Sf | Method::Ekfac => Schedule::Linear,
+            options.schedule = match method.name() {
+                "ef" | "sf" | "ekfac" => Schedule::Linear,
                 _ => Schedule::Constant,
             };
-            options.weight_decay = 0.0;
-            options.solve_momentum = 0.0;
-            if method.is_kronecker() {
-                return;
+            options.optimizer.set_weight_decay(0.0);
+            without_solve_momentum(options);
+            if let Some(solve) = options.optimizer.solve_mut() {
+                let damping = Damping::absolute(lambda * terms * terms);
+                solve.damping = damping.on(DampedMatrix::Gram);
             }
-            options.damping = lambda * terms * terms;
-            options.damping_unit = DampingUnit::Absolute;
-            options.damping_on = DampingOn::Gram;
         });
     }
 }
@@ -194,7 +199,9 @@ fn t5_lora(config: &mut Config) {
     paper(config, 1e-12, 64.0);
     // The loss here is a mean over texts, SGD's 0.1 belongs to one over their two tokens.
     steps(config, [100.0 / 64.0, 0.01, 0.01, 0.05, 1e-3, 1e-3]);
-    change(config, Method::Adamw, |options| options.weight_decay = 0.01);
+    change(config, OptimizerName::ADAMW, |options| {
+        options.optimizer.set_weight_decay(0.01);
+    });
 }
 
 fn t5_prompt(config: &mut Config) {
@@ -204,8 +211,8 @@ fn t5_prompt(config: &mut Config) {
     paper(config, 1e-7, 64.0);
     steps(config, [50.0 / 64.0, 1.0, 1.0, 50.0, 0.3, 0.3]);
     family(config, |options| options.step_size = 1.0);
-    change(config, Method::Adafactor, |options| {
-        options.weight_decay = 1e-5;
+    change(config, OptimizerName::ADAFACTOR, |options| {
+        options.optimizer.set_weight_decay(1e-5);
     });
 }
 
@@ -216,7 +223,9 @@ fn vit_lora(config: &mut Config) {
     config.training.epochs = 10;
     paper(config, 1e-12, 32.0);
     steps(config, [50.0 / 32.0, 0.01, 0.01, 0.1, 1e-3, 1e-3]);
-    change(config, Method::Adamw, |options| options.weight_decay = 0.01);
+    change(config, OptimizerName::ADAMW, |options| {
+        options.optimizer.set_weight_decay(0.01);
+    });
 }
 
 fn mlp(config: &mut Config) {
@@ -230,8 +239,12 @@ fn mlp(config: &mut Config) {
     paper(config, 1e-7, 64.0);
     steps(config, [50.0 / 64.0, 0.1, 0.1, 0.1, 1e-4, 1e-4]);
     // Its first factor has more entries a side than twenty batches have pictures.
-    family(config, |options| options.damping = 10.0);
-    for method in [Method::Sgd, Method::Adamw] {
+    family(config, |options| {
+        if let Some(amount) = options.optimizer.damping_mut() {
+            *amount = DampingAmount::Relative(10.0);
+        }
+    });
+    for method in [OptimizerName::SGD, OptimizerName::ADAMW] {
         change(config, method, |options| {
             options.schedule = Schedule::Drop { epoch: 15 };
         });
@@ -299,7 +312,7 @@ mod tests {
     fn every_preset_is_valid_once_task_and_data_are_given() {
         for preset in Preset::ALL {
             let mut config = preset.config();
-            config.methods = Method::ALL.to_vec();
+            config.methods = OptimizerName::all().to_vec();
             config.task.get_or_insert(Task::Rte);
             config.data.folder.get_or_insert("data".into());
             config.validate().unwrap();
@@ -310,7 +323,14 @@ mod tests {
 
     #[test]
     fn the_papers_dampings_are_in_sum_form() {
-        let damping = |preset: Preset| preset.config().options(Method::Ief).damping;
+        let damping = |preset: Preset| {
+            let mut options = preset.config().options(optimizer("ief"));
+            let amount = options.optimizer.damping_mut().copied();
+            let Some(DampingAmount::Absolute(lambda)) = amount else {
+                panic!("{amount:?}");
+            };
+            lambda
+        };
         assert!((damping(Preset::T5LoraGlue) - 4.096e-9).abs() < 1e-12);
         assert!((damping(Preset::T5PromptGlue) - 4.096e-4).abs() < 1e-7);
         assert!((damping(Preset::VitLoraCifar100) - 1.024e-9).abs() < 1e-12);

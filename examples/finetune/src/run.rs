@@ -13,17 +13,17 @@ use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
 use burn::train::{
     ExecutionStrategy, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep,
 };
-use burn_ief::train::Natural;
+use burn_ief::train::NaturalModel;
+use programs::learner::Watched;
 
 use crate::checkpoint::{Checkpoints, Patience, proper};
+use crate::display::display;
 use crate::error::Error;
 use crate::history::{History, Status};
 use crate::log::Log;
 use crate::metric::Metric;
 use crate::model::{FineTune, Outcome};
-use crate::progress::display;
 use crate::stop::Stop;
-use crate::watched::Watched;
 
 /// What the TUI says when its user stops the training.
 const STOPPED_IN_TUI: &str = "Stopping training from user input.";
@@ -71,7 +71,9 @@ pub(crate) fn run<M: FineTune>(
     let stop = Interrupter::new();
     plan.stop.attach(&stop);
     let options = history.config.options(history.method);
-    let (optim, natural) = history.method.build(&options, history.seed)?;
+    let optimizer = options.optimizer.with_seed(history.seed);
+    let optimizer = optimizer.with_classes(history.labels.len());
+    let (optim, natural) = optimizer.for_learner()?;
     let proper = proper(history.method);
     let log = Log::new(history, plan.folder, plan.metrics.clone(), stop.clone());
     match natural {
@@ -86,7 +88,7 @@ pub(crate) fn run<M: FineTune>(
             run.start(model, optim, |_| Vec::new(), M::save)
         }
         Some(natural) => {
-            let model = Natural::new(model, natural).with_interrupter(stop.clone());
+            let model = NaturalModel::new(model, natural).with_interrupter(stop.clone());
             let run = Run {
                 loaders,
                 plan,
@@ -102,9 +104,9 @@ pub(crate) fn run<M: FineTune>(
 }
 
 /// Parameters that the K-FAC family left their plain gradient in the last step.
-fn plain_gradients<M: Module>(model: &Natural<M>) -> Vec<String> {
-    let report = model.last_kronecker_report();
-    report.map_or_else(Vec::new, |report| report.plain)
+fn plain_gradients<M: Module>(model: &NaturalModel<M>) -> Vec<String> {
+    let report = model.last_report().and_then(|report| report.factors);
+    report.map_or_else(Vec::new, |factors| factors.plain)
 }
 
 struct Run<'a, B> {
@@ -132,10 +134,7 @@ impl<B: Send + 'static> Run<'_, B> {
             + 'static,
     {
         let checkpoints = Checkpoints::of(self.plan.folder);
-        let model = Watched {
-            model,
-            log: self.log.clone(),
-        };
+        let model = Watched::new(model, self.log.clone());
         if self.has_epochs_left() {
             self.train(model.clone(), optim, &checkpoints)?;
             // Clones of the model share the report of the last step.
@@ -163,7 +162,7 @@ impl<B: Send + 'static> Run<'_, B> {
 
     fn train<W>(
         &self,
-        model: Watched<W>,
+        model: Watched<W, Log>,
         optim: ModuleOptimizer,
         checkpoints: &Checkpoints,
     ) -> Result<(), Error>
@@ -235,19 +234,21 @@ impl<B: Send + 'static> Run<'_, B> {
             _ => return Err(self.interrupted(label)),
         };
         self.close(
-            match can_go_on {
-                true => Status::Interrupted,
-                false => Status::Failed,
+            if can_go_on {
+                Status::Interrupted
+            } else {
+                Status::Failed
             },
             &reason,
         );
         let run = label.into();
-        Err(match can_go_on {
-            true => Error::Interrupted {
+        Err(if can_go_on {
+            Error::Interrupted {
                 run,
                 reason: format!("{reason}; {}", self.kept()),
-            },
-            false => Error::Stopped { run, reason },
+            }
+        } else {
+            Error::Stopped { run, reason }
         })
     }
 
@@ -281,7 +282,7 @@ impl<B: Send + 'static> Run<'_, B> {
         }
     }
 
-    fn test<W>(&self, model: &Watched<W>) -> Result<(), Error>
+    fn test<W>(&self, model: &Watched<W, Log>) -> Result<(), Error>
     where
         W: Module + InferenceStep<Input = B, Output = Outcome>,
     {

@@ -89,10 +89,12 @@ impl FromStr for Schedule {
             None if text == "linear" => Ok(Self::Linear),
             Some(("drop", epoch)) => match epoch.parse() {
                 Ok(epoch) if epoch > 0 => Ok(Self::Drop { epoch }),
-                _ => Err(format!("`{epoch}` is no number of epochs of at least 1")),
+                _ => Err(format!(
+                    "`{epoch}` is not a whole number of epochs of at least 1"
+                )),
             },
             _ => Err(format!(
-                "`{text}` is no schedule: expected constant, linear or drop:EPOCH"
+                "`{text}` is not a schedule: expected constant, linear or drop:EPOCH"
             )),
         }
     }
@@ -132,7 +134,7 @@ mod tests {
                 .zip(expected)
                 .all(|(a, b)| (a - b).abs() < 1e-12)
         );
-        // The drop lies behind the end.
+        // The drop comes after the end.
         assert_eq!(sizes(Schedule::Drop { epoch: 2 }, 2.0, 2, 2), [2.0; 4]);
         let linear = sizes(Schedule::Linear, 4.0, 2, 2);
         assert_eq!(linear[0], 4.0);

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use programs::files;
+use programs::optimizer::OptimizerName;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::experiment::{Experiment, Flags};
-use crate::files;
 use crate::history::History;
-use crate::method::Method;
 use crate::stop::Stop;
 
 /// Factors on the configured step size that are tried.
@@ -20,17 +20,17 @@ pub const SEED: u64 = 100;
 /// One step size that was tried.
 ///
 /// ```
-/// use finetune::method::Method;
+/// use programs::optimizer::optimizer;
 /// use finetune::tune::{Trial, best};
 ///
-/// let trial = |step_size, valid| Trial { method: Method::Ief, step_size, valid, loss: 1.0 };
+/// let trial = |step_size, valid| Trial { method: optimizer("ief"), step_size, valid, loss: 1.0 };
 /// let trials = [trial(0.5, Some(0.8)), trial(1.0, Some(0.9)), trial(2.0, None)];
 /// assert_eq!(best(&trials).unwrap().step_size, 1.0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// The optimizer.
-    pub method: Method,
+    pub method: OptimizerName,
     /// Its first step size.
     pub step_size: f64,
     /// The first metric on the validation rows in the best epoch; `null` if the run failed.
@@ -40,7 +40,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    fn of(method: Method, step_size: f64, history: Option<&History>) -> Self {
+    fn of(method: OptimizerName, step_size: f64, history: Option<&History>) -> Self {
         let best = history.and_then(|history| {
             let epoch = history.epochs.get(history.best_epoch? - 1)?;
             Some((history.best_valid(), epoch.valid.loss))
@@ -116,18 +116,18 @@ pub fn tune(
     }
     files::make_folder(&config.out)?;
     let path = config.out.join("tune.json");
-    let text = serde_json::to_string_pretty(&all).map_err(|error| Error::write(&path, error))?;
-    files::write(&path, (text + "\n").as_bytes())?;
+    files::write_json(&path, &all)?;
     let path = config.out.join("tuned.toml");
-    files::write(&path, tuned.to_toml()?.as_bytes())?;
+    files::write(&path, tuned.to_toml()?)?;
     Ok((tuned, path))
 }
 
 /// As a folder's name.
 fn short(step_size: f64) -> String {
-    match (1e-5..1e5).contains(&step_size) {
-        true => step_size.to_string(),
-        false => format!("{step_size:e}"),
+    if (1e-5..1e5).contains(&step_size) {
+        step_size.to_string()
+    } else {
+        format!("{step_size:e}")
     }
 }
 
@@ -140,21 +140,22 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::history::tests::history;
+    use programs::optimizer::optimizer;
 
     #[test]
     fn equal_results_are_told_apart_by_their_loss() {
         let trial = |step_size, valid: &[(f64, f64)]| {
             Trial::of(
-                Method::Ief,
+                optimizer("ief"),
                 step_size,
-                Some(&history(Method::Ief, 1, valid)),
+                Some(&history(optimizer("ief"), 1, valid)),
             )
         };
         let trials = [
             trial(1.0, &[(0.5, 1.0), (0.8, 0.4)]),
             trial(2.0, &[(0.8, 0.3)]),
             trial(4.0, &[(0.7, 0.1)]),
-            Trial::of(Method::Ief, 8.0, None),
+            Trial::of(optimizer("ief"), 8.0, None),
         ];
         assert_eq!(best(&trials).unwrap().step_size, 2.0);
         assert_eq!(best(&trials[3..]), None);

@@ -16,7 +16,7 @@ const WIDTH: usize = 16;
 const CLASSES: usize = 4;
 
 // ANCHOR: model
-/// Nothing in the struct tells that it will carry adapters.
+/// The struct does not mention adapters.
 #[derive(Module, Debug)]
 struct Net {
     blocks: Vec<Block>,

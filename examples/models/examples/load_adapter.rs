@@ -43,9 +43,10 @@ impl Golden {
 fn compare(what: &str, ours: Tensor<2>, expected: Tensor<2>) -> Result<(), Box<dyn Error>> {
     let difference: f32 = (ours - expected).abs().max().into_scalar();
     println!("{what:44} {difference:.1e}");
-    match difference < 1e-4 {
-        true => Ok(()),
-        false => Err(format!("{what}: {difference}").into()),
+    if difference < 1e-4 {
+        Ok(())
+    } else {
+        Err(format!("{what}: {difference}").into())
     }
 }
 

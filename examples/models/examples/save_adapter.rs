@@ -12,7 +12,7 @@ use burn_ief::prelude::*;
 use burn_peft::settings::TaskType;
 use burn_peft::{AdapterFolder, LoraConfig, Peft};
 
-/// Sequences of the class that their second token tells.
+/// Sequences whose class depends on their second token.
 fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
     let ids = [
         [2, 10, 31, 44, 3],

@@ -121,7 +121,7 @@ fn a_row_is_answered_as_if_alone() {
         let tensor = |values: Vec<i64>, rows: usize, columns: usize| {
             Tensor::<2, Int>::from_data(TensorData::new(values, [rows, columns]), &device)
         };
-        // What stands at the padding does not matter.
+        // The tokens at the padding do not matter.
         let ids = rows.iter().flat_map(|row| padded(row, 66)).collect();
         let mask = rows.iter().flat_map(|row| padded(&vec![1; row.len()], 0));
         let batch = T5Source::new(tensor(ids, 3, length)).with_attention_mask(tensor(

@@ -1,8 +1,10 @@
 //! The embedded digits: decoding, split, batches.
 
-use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use flate2::read::GzDecoder;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 use crate::error::Error;
 
@@ -28,9 +30,10 @@ impl Digit {
         let inside = |x: isize| (0..SIDE as isize).contains(&x);
         let pixels = std::array::from_fn(|index| {
             let (y, x) = ((index / SIDE) as isize - dy, (index % SIDE) as isize - dx);
-            match inside(y) && inside(x) {
-                true => self.pixels[y as usize * SIDE + x as usize],
-                false => 0,
+            if inside(y) && inside(x) {
+                self.pixels[y as usize * SIDE + x as usize]
+            } else {
+                0
             }
         });
         Self { pixels, ..*self }
@@ -72,7 +75,7 @@ impl Split {
         Ok(split)
     }
 
-    /// Put the training images beside their eight copies that are moved by one pixel.
+    /// Add copies of the training images that are moved by one pixel, eight of each.
     pub fn with_moved_copies(mut self) -> Self {
         let moves = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (dy, dx)));
         let moved = moves.flat_map(|by| self.train.iter().map(move |digit| digit.moved(by)));
@@ -133,24 +136,41 @@ pub struct Batch {
     pub labels: Tensor<1, Int>,
 }
 
-/// Makes [`Batch`]es from images.
-#[derive(Debug, Clone, Default)]
-pub struct DigitBatcher;
-
-impl Batcher<Digit, Batch> for DigitBatcher {
-    fn batch(&self, items: Vec<Digit>, device: &Device) -> Batch {
-        let m = items.len();
+impl Batch {
+    /// Of these images.
+    pub fn new(digits: &[Digit], device: &Device) -> Self {
+        let m = digits.len();
         let middle = f32::from(LARGEST) / 2.0;
-        let pixels = items.iter().flat_map(|digit| digit.pixels);
+        let pixels = digits.iter().flat_map(|digit| digit.pixels);
         let pixels: Vec<f32> = pixels
             .map(|pixel| f32::from(pixel) / middle - 1.0)
             .collect();
-        let labels: Vec<i64> = items.iter().map(|digit| digit.label.into()).collect();
-        Batch {
+        let labels: Vec<i64> = digits.iter().map(|digit| digit.label.into()).collect();
+        Self {
             images: Tensor::from_data(TensorData::new(pixels, [m, SIDE, SIDE]), device),
             labels: Tensor::from_data(TensorData::new(labels, [m]), device),
         }
     }
+
+    /// Share of the images whose largest logit, of `[M, classes]`, is that of the label.
+    pub fn share_of_right(&self, logits: Tensor<2>) -> f64 {
+        let found = logits.argmax(1).squeeze_dim::<1>(1);
+        let right = found.equal(self.labels.clone()).int().sum();
+        let [count] = self.labels.dims();
+        right.into_scalar::<i64>() as f64 / count.max(1) as f64
+    }
+}
+
+/// Batches of `size` images in an order that depends on the seed and the epoch (from 0) alone.
+pub fn shuffled(digits: &[Digit], size: usize, seed: u64, epoch: u64) -> Vec<Vec<Digit>> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(epoch);
+    let mut order: Vec<usize> = (0..digits.len()).collect();
+    order.shuffle(&mut generator);
+    let batches = order.chunks(size);
+    batches
+        .map(|batch| batch.iter().map(|&index| digits[index].clone()).collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -215,12 +235,28 @@ mod tests {
             pixels: std::array::from_fn(|i| if i == 9 { 16 } else { 0 }),
             label: 7,
         };
-        let batch = DigitBatcher.batch(vec![digit; 3], &Device::flex());
+        let batch = Batch::new(&vec![digit; 3], &Device::flex());
         assert_eq!(batch.images.dims(), [3, 8, 8]);
         let values = batch.images.into_data().try_to_vec::<f32>().unwrap();
         assert_eq!((values[9], values[10]), (1.0, -1.0));
         let labels = batch.labels.into_data().convert::<i64>();
         assert_eq!(labels.try_to_vec::<i64>().unwrap(), [7, 7, 7]);
+    }
+
+    #[test]
+    fn an_epoch_has_every_image_once_in_an_order_of_its_own() {
+        let digits = digits().unwrap();
+        let epoch = |seed, epoch| shuffled(&digits, 32, seed, epoch);
+        let batches = epoch(1, 0);
+        assert_eq!((batches.len(), batches[56].len()), (57, 5));
+        assert_eq!(batches, epoch(1, 0));
+        assert_ne!(batches, epoch(1, 1));
+        assert_ne!(batches, epoch(2, 0));
+        let mut counts = [0; 10];
+        for digit in batches.iter().flatten() {
+            counts[usize::from(digit.label)] += 1;
+        }
+        assert_eq!(counts, COUNTS);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! What can go wrong.
 
-use std::path::{Path, PathBuf};
-
 /// Errors of the programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The device.
     #[error(transparent)]
-    Device(#[from] devices::Error),
+    Device(#[from] programs::DeviceError),
 
     /// The embedded images are damaged.
     #[error("the embedded digits, line {line}: {problem}")]
@@ -32,18 +30,13 @@ pub enum Error {
         reason: String,
     },
 
-    /// Pruning failed.
-    #[error("pruning: {0}")]
-    Pruning(#[from] burn_ief::Error),
+    /// A method has settings out of range, or pruning failed.
+    #[error(transparent)]
+    Method(#[from] burn_ief::Error),
 
     /// A file could not be written.
-    #[error("cannot write {path}: {problem}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        problem: String,
-    },
+    #[error(transparent)]
+    Write(#[from] programs::WriteError),
 }
 
 impl Error {
@@ -52,14 +45,6 @@ impl Error {
         Self::Stopped {
             run: run.into(),
             reason: reason.to_string(),
-        }
-    }
-
-    /// A file could not be written.
-    pub fn write(path: &Path, problem: impl ToString) -> Self {
-        Self::Write {
-            path: path.to_path_buf(),
-            problem: problem.to_string(),
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Fine-tuning runs: the pretrained model, one method, one seed.
 
 use burn::tensor::Device;
-use burn::train::Interrupter;
-use burn_ief::train::Natural;
 use burn_peft::LoraConfig;
+use programs::optimizer::OptimizerName;
 
 use crate::data::Split;
 use crate::error::Error;
 use crate::fit::{History, Plan, fit};
-use crate::method::Method;
+use crate::tuned::Tuned;
 use crate::vit::Vit;
 
 /// The ten digits.
@@ -36,7 +35,7 @@ pub struct Experiment {
 #[derive(Debug, Clone)]
 pub struct Run {
     /// The optimizer.
-    pub method: Method,
+    pub method: OptimizerName,
     /// Seed of adapters, head, order of the images and drawn labels.
     pub seed: u64,
     /// Mean training loss over the last epoch.
@@ -52,9 +51,9 @@ impl Experiment {
     ///
     /// [`Error::Checkpoint`], and [`Error::Stopped`] if a step fails, as it does where the loss is
     /// no longer finite.
-    pub fn run(&self, method: Method, seed: u64, step_size: f64) -> Result<Run, Error> {
+    pub fn run(&self, tuned: &Tuned, seed: u64, step_size: f64) -> Result<Run, Error> {
         let plan = Plan {
-            label: format!("{} seed {seed}", method.title()),
+            label: format!("{} seed {seed}", tuned.method.title()),
             epochs: self.epochs,
             seed,
             step_size,
@@ -62,17 +61,10 @@ impl Experiment {
         let device = &self.device;
         device.seed(seed);
         let vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
-        let stop = Interrupter::new();
-        let (optim, natural) = method.build(seed);
-        let history = match natural {
-            None => fit(vit, optim, &self.split, &plan, stop, device)?.1,
-            Some(natural) => {
-                let vit = Natural::new(vit, natural).with_interrupter(stop.clone());
-                fit(vit, optim, &self.split, &plan, stop, device)?.1
-            }
-        };
+        let optim = tuned.config(seed).init(&vit)?;
+        let (_, history) = fit(vit, optim, &self.split, &plan, device)?;
         Ok(Run {
-            method,
+            method: tuned.method,
             seed,
             final_train_loss: history.final_train_loss(self.epochs),
             history,

@@ -1,25 +1,16 @@
-//! One training run in a `burn::train` learner.
+//! One training run, in a plain loop.
 
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use burn::data::dataset::InMemDataset;
-use burn::lr_scheduler::composed::ComposedLrSchedulerConfig;
-use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
-use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::module::{Module, ModuleDisplay};
-use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
-use burn::train::logger::InMemoryMetricLogger;
-use burn::train::{
-    ClassificationOutput, ExecutionStrategy, InferenceStep, Interrupter, Learner,
-    SupervisedTraining, TrainOutput, TrainStep,
-};
-use burn_ief::train::EpochLoader;
+use burn::module::Module;
+use burn::tensor::Device;
+use programs::optimizer::AnyOptimizer;
+use programs::progress::Progress;
+use programs::statistics::{mean, median};
 
-use crate::data::{Batch, DigitBatcher, Split};
+use crate::data::{Batch, Split, shuffled};
 use crate::error::Error;
-use crate::progress::Progress;
+use crate::vit::Vit;
 
 /// Images in a batch.
 pub const BATCH: usize = 32;
@@ -37,12 +28,6 @@ pub struct Plan {
     pub step_size: f64,
 }
 
-impl Plan {
-    fn stopped(&self, reason: String) -> Error {
-        Error::stopped(&self.label, reason)
-    }
-}
-
 /// What a run recorded.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -52,15 +37,13 @@ pub struct History {
     pub milliseconds: Vec<f64>,
     /// Share of the test images that the model gets right, after every epoch.
     pub accuracies: Vec<f64>,
-    pub(crate) started: Option<Instant>,
 }
 
 impl History {
     /// Mean training loss over the last of `epochs` epochs.
     pub fn final_train_loss(&self, epochs: usize) -> f64 {
         let steps = self.losses.len() / epochs.max(1);
-        let last = &self.losses[self.losses.len() - steps..];
-        last.iter().sum::<f64>() / last.len() as f64
+        mean(&self.losses[self.losses.len() - steps..])
     }
 
     /// Test accuracy after the last epoch.
@@ -74,167 +57,50 @@ impl History {
     }
 }
 
-/// The middle value; NaN if there is none.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
-    }
-}
-
-/// Train `model` on the training images; returns it (ready for inference) and what was recorded.
-///
-/// A step that fails stops the run through `interrupter`.
+/// Train `vit` on the training images; returns it and what was recorded.
 ///
 /// # Errors
 ///
-/// [`Error::Stopped`] if the run did not come to its end.
-pub fn fit<M>(
-    model: M,
-    optim: ModuleOptimizer,
+/// [`Error::Stopped`] if a step fails.
+pub fn fit(
+    mut vit: Vit,
+    mut optim: AnyOptimizer,
     split: &Split,
     plan: &Plan,
-    interrupter: Interrupter,
     device: &Device,
-) -> Result<(M, History), Error>
-where
-    M: Module + ModuleDisplay + Classifier + 'static,
-{
-    let loader = |digits: &[crate::data::Digit], batch| {
-        EpochLoader::new(
-            DigitBatcher,
-            InMemDataset::new(digits.to_vec()),
-            batch,
-            plan.seed,
-        )
-        .build()
-    };
-    let train = loader(&split.train, BATCH);
-    let test = loader(&split.test, split.test.len().max(1));
+) -> Result<(Vit, History), Error> {
     let steps = plan.epochs * split.train.len().div_ceil(BATCH);
-
-    let log = Log::default();
-    let training = SupervisedTraining::new("", train, test)
-        .num_epochs(plan.epochs)
-        .with_training_strategy(ExecutionStrategy::SingleDevice(device.clone()).into())
-        .with_interrupter(interrupter)
-        // Nothing goes to files: the history is the record.
-        .with_metric_logger(InMemoryMetricLogger::new())
-        .with_application_logger(None)
-        .renderer(Box::new(Progress::new(&plan.label, log.clone())));
-    let model = Watched {
-        model,
-        log: log.clone(),
-    };
-    // A factor from 1 to 0: Burn's linear schedule starts at 1 at most, iEF can start above.
-    let schedule = ComposedLrSchedulerConfig::new()
-        .constant(plan.step_size)
-        .linear(LinearLrSchedulerConfig::new(1.0, 0.0, steps))
-        .init()
-        .map_err(|reason| plan.stopped(reason))?;
-    let result = training.launch(Learner::new(model, optim, schedule));
-
-    let reason = match (&result.error, &result.interrupted) {
-        (Some(error), _) => Some(error.to_string()),
-        (None, Some(stop)) => Some(stop.reason.clone().unwrap_or_else(|| "interrupted".into())),
-        (None, None) => None,
-    };
-    if let Some(reason) = reason {
-        return Err(plan.stopped(reason));
-    }
-    let history = log.lock().clone();
-    Ok((result.model.model, history))
-}
-
-/// A model that [`fit`] can train.
-pub trait Classifier:
-    TrainStep<Input = Batch, Output = ClassificationOutput>
-    + InferenceStep<Input = Batch, Output = ClassificationOutput>
-{
-}
-
-impl<M> Classifier for M where
-    M: TrainStep<Input = Batch, Output = ClassificationOutput>
-        + InferenceStep<Input = Batch, Output = ClassificationOutput>
-{
-}
-
-/// A history that the model, the program and the progress display share.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<History>>);
-
-impl Log {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, History> {
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// Notes loss, time and accuracy of a model's steps.
-///
-/// Metrics of `burn::train` run on a thread of their own; here the clock covers the step and the
-/// update alone.
-#[derive(Module, Debug)]
-struct Watched<M> {
-    model: M,
-    #[module(skip)]
-    log: Log,
-}
-
-impl<M: Module + ModuleDisplay + Classifier> TrainStep for Watched<M> {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
-        self.log.lock().started = Some(Instant::now());
-        let output = TrainStep::step(&self.model, batch);
-        let loss = scalar(output.item.loss.clone());
-        self.log.lock().losses.push(loss);
-        output
-    }
-
-    fn optimize(
-        self,
-        optim: &mut ModuleOptimizer,
-        lr: ModuleLearningRate,
-        grads: GradientsParams,
-    ) -> Self {
-        let model = self.model.optimize(optim, lr, grads);
-        for device in model.devices() {
-            // Work that is still queued belongs to the step; a failed device fails the next one.
-            let _ = device.sync();
+    let mut progress = Progress::new(&plan.label, plan.epochs);
+    let mut history = History::default();
+    for epoch in 0..plan.epochs {
+        progress.epoch(epoch + 1, split.train.len());
+        let mut done = 0;
+        for digits in shuffled(&split.train, BATCH, plan.seed, epoch as u64) {
+            let batch = Batch::new(&digits, device);
+            let left = 1.0 - history.losses.len() as f64 / steps as f64;
+            let started = Instant::now();
+            let mut loss = f64::NAN;
+            vit = optim
+                .step_closure(left * plan.step_size, vit, |vit: &Vit| {
+                    let mean = vit.loss(&batch);
+                    loss = mean.clone().into_scalar::<f32>().into();
+                    mean
+                })
+                .map_err(|error| Error::stopped(&plan.label, error))?;
+            // Work that is still queued belongs to the step.
+            device
+                .sync()
+                .map_err(|error| Error::stopped(&plan.label, error))?;
+            let milliseconds = started.elapsed().as_secs_f64() * 1e3;
+            history.losses.push(loss);
+            history.milliseconds.push(milliseconds);
+            done += digits.len();
+            progress.trained(done, Some((loss, milliseconds)));
         }
-        let mut log = self.log.lock();
-        if let Some(started) = log.started.take() {
-            log.milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
-        }
-        drop(log);
-        Self {
-            model,
-            log: self.log,
-        }
+        history.accuracies.push(vit.accuracy(&split.test, device));
     }
-}
-
-impl<M: Module + Classifier> InferenceStep for Watched<M> {
-    type Input = Batch;
-    type Output = ClassificationOutput;
-
-    /// The test images come as one batch.
-    fn step(&self, batch: Batch) -> ClassificationOutput {
-        let output = InferenceStep::step(&self.model, batch);
-        let found = output.output.clone().argmax(1).squeeze_dim::<1>(1);
-        let right = found.equal(output.targets.clone()).float();
-        self.log.lock().accuracies.push(scalar(right.mean()));
-        output
-    }
-}
-
-fn scalar(x: Tensor<1>) -> f64 {
-    x.into_scalar::<f32>().into()
+    progress.finish();
+    Ok((vit.valid(), history))
 }
 
 #[cfg(test)]
@@ -247,7 +113,6 @@ mod tests {
             losses: vec![9.0, 9.0, 9.0, 1.0, 2.0, 6.0],
             milliseconds: vec![5.0, 1.0, 2.0, 2.0],
             accuracies: vec![0.1, 0.8],
-            started: None,
         };
         assert_eq!(history.final_train_loss(2), 3.0);
         assert_eq!(history.ms_per_step(), 2.0);

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use devices::DeviceKind;
+use programs::DeviceKind;
+use programs::command::at_least;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::{EPOCHS, Experiment, Run};
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 use quickstart::{picture, report, tune};
 
 /// glibc's allocator costs up to 1.8 times the time of a step.
@@ -27,14 +28,14 @@ struct Args {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
-    /// Methods to run, separated by commas [default: all].
-    #[arg(long, value_enum, value_delimiter = ',')]
-    method: Vec<Method>,
+    /// Methods to run, separated by commas: adamw, sgd, ef, sf, ief [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = Tuned::named)]
+    method: Vec<Tuned>,
     /// Seeds to run every method with, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seed: Vec<u64>,
     /// Passes over the 1,198 training images.
-    #[arg(long, default_value_t = EPOCHS, value_parser = at_least_one)]
+    #[arg(long, default_value_t = EPOCHS, value_parser = at_least::<1>)]
     epochs: usize,
     /// Folder for the picture, quickstart.svg.
     #[arg(long, value_name = "DIR", default_value = "target/quickstart")]
@@ -47,49 +48,53 @@ struct Args {
     tune: bool,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".into()),
-        Ok(epochs) => Ok(epochs),
-        Err(error) => Err(format!("{error}")),
-    }
+fn main() -> ExitCode {
+    programs::command::end(start(Args::parse()), 1)
 }
 
-fn main() -> ExitCode {
-    match start(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
+/// What to try next, printed at the end.
+const NEXT: &str = "\
+next:
+  cargo run --release -p quickstart -- --method ief,adamw --epochs 20   two methods, longer
+  cargo run --release -p quickstart -- --tune                           search the step sizes again
+  cargo run --release -p quickstart --bin prune                         prune a perceptron
+  cargo run --release -p finetune -- --help                             your own data and model
+  docs/src/SUMMARY.md                                                   the book";
 
 fn start(args: Args) -> Result<(), Error> {
+    let started = Instant::now();
+    let methods = if args.method.is_empty() {
+        Tuned::all().to_vec()
+    } else {
+        args.method
+    };
+    println!("Fine-tune a small vision transformer on the UCI digits, by LoRA and a new head");
     let experiment = Experiment {
         split: Split::load()?,
         device: args.device.open()?,
         epochs: args.epochs,
     };
-    let methods = match args.method.is_empty() {
-        true => Method::ALL.to_vec(),
-        false => args.method,
-    };
     if args.tune {
         return search(&experiment, &methods);
     }
-    let started = Instant::now();
+    let (seeds, count) = (args.seed.len(), args.seed.len() * methods.len());
+    println!(
+        "{count} runs ({} method(s), {seeds} seed(s)) of {} epochs on {}",
+        methods.len(),
+        args.epochs,
+        args.device,
+    );
     let mut runs = Vec::new();
     // Methods take turns, so that a busy machine slows all of them.
     for &seed in &args.seed {
-        for &method in &methods {
-            let run = experiment.run(method, seed, method.step_size())?;
-            println!("{}", line(&run));
+        for tuned in &methods {
+            let run = experiment.run(tuned, seed, tuned.step_size)?;
+            let number = runs.len() + 1;
+            println!("{number:>2}/{count} {}", line(&run));
             runs.push(run);
         }
     }
     println!("\n{}", report::table(&runs));
-    let seeds = args.seed.len();
     println!(
         "mean ± standard deviation over {seeds} seed(s), {} epochs, {} training and {} test images",
         experiment.epochs,
@@ -102,7 +107,7 @@ fn start(args: Args) -> Result<(), Error> {
         report::write_json(path, &runs)?;
         println!("rows: {}", path.display());
     }
-    println!("took {:.0} s", started.elapsed().as_secs_f64());
+    println!("took {:.0} s\n\n{NEXT}", started.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -117,18 +122,17 @@ fn line(run: &Run) -> String {
     )
 }
 
-fn search(experiment: &Experiment, methods: &[Method]) -> Result<(), Error> {
-    for &method in methods {
-        let trials = tune::tune(experiment, method, |trial| {
+fn search(experiment: &Experiment, methods: &[Tuned]) -> Result<(), Error> {
+    for tuned in methods {
+        let title = tuned.method.title();
+        let trials = tune::tune(experiment, tuned, |trial| {
             println!(
-                "{:<5} step size {:<7} final training loss {:.4}",
-                method.title(),
-                trial.step_size,
-                trial.final_train_loss
+                "{title:<5} step size {:<7} final training loss {:.4}",
+                trial.step_size, trial.final_train_loss
             );
         })?;
         if let Some(best) = tune::best(&trials) {
-            println!("{:<5} best: {}\n", method.title(), best.step_size);
+            println!("{title:<5} best: {}\n", best.step_size);
         }
     }
     Ok(())

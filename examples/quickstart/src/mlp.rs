@@ -1,7 +1,5 @@
 //! A perceptron for the digits, trained from scratch in a plain loop.
 
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataset::InMemDataset;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
@@ -10,9 +8,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use burn_ief::mark_output;
 use burn_ief::nn::ForwardRecorded;
-use burn_ief::train::EpochLoader;
 
-use crate::data::{Batch, Digit, DigitBatcher, SIDE};
+use crate::data::{Batch, Digit, SIDE, shuffled};
 use crate::error::Error;
 use crate::experiment::CLASSES;
 
@@ -65,17 +62,15 @@ impl Mlp {
 
     /// Share of the images that are recognised.
     pub fn accuracy(&self, digits: &[Digit], device: &Device) -> f64 {
-        let batch = DigitBatcher.batch(digits.to_vec(), &device.clone().inner());
-        let found = self.valid().forward(batch.images).argmax(1);
-        let right = found.squeeze_dim::<1>(1).equal(batch.labels);
-        right.int().sum().into_scalar::<i64>() as f64 / digits.len().max(1) as f64
+        let batch = Batch::new(digits, &device.clone().inner());
+        batch.share_of_right(self.valid().forward(batch.images.clone()))
     }
 
     /// Train with AdamW; after every step `then` may change the model.
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] if the images cannot be read.
+    /// Those of `then`.
     pub fn train(
         mut self,
         digits: &[Digit],
@@ -83,14 +78,10 @@ impl Mlp {
         device: &Device,
         then: impl Fn(Self) -> Result<Self, Error>,
     ) -> Result<Self, Error> {
-        let digits = InMemDataset::new(digits.to_vec());
-        let loader = EpochLoader::new(DigitBatcher, digits, BATCH, plan.seed)
-            .on_device(device.clone())
-            .build();
         let mut optim = AdamWConfig::new().init();
-        for _ in 0..plan.epochs {
-            for batch in loader.iter() {
-                let batch = batch.map_err(|error| Error::stopped("training", error))?;
+        for epoch in 0..plan.epochs {
+            for digits in shuffled(digits, BATCH, plan.seed, epoch as u64) {
+                let batch = Batch::new(&digits, device);
                 let grads = self.loss(&batch).backward();
                 let grads = GradientsParams::from_grads(grads, &self);
                 self = then(optim.step(plan.step_size, self, grads))?;

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use curves::{Chart, Color, Curve};
+use programs::WriteError;
+use programs::files;
+use programs::plot::{Chart, Curve, loss_curve};
 
 use crate::error::Error;
 use crate::experiment::Run;
 use crate::fit::BATCH;
-use crate::method::Method;
+use crate::tuned::Tuned;
 
 /// Points of a curve in an epoch.
 const PER_EPOCH: usize = 2;
@@ -19,7 +21,7 @@ const PER_EPOCH: usize = 2;
 ///
 /// [`Error::Write`].
 pub fn draw(directory: &Path, runs: &[Run], epochs: usize) -> Result<PathBuf, Error> {
-    std::fs::create_dir_all(directory).map_err(|error| Error::write(directory, error))?;
+    files::make_folder(directory)?;
     let path = directory.join("quickstart.svg");
     let seeds: BTreeSet<u64> = runs.iter().map(|run| run.seed).collect();
     let note = match seeds.len() {
@@ -32,53 +34,41 @@ pub fn draw(directory: &Path, runs: &[Run], epochs: usize) -> Result<PathBuf, Er
         logarithmic: true,
     };
     let text = chart.svg(&means(runs, epochs));
-    let text = text.map_err(|error| Error::write(&path, error))?;
-    std::fs::write(&path, text).map_err(|error| Error::write(&path, error))?;
+    let text = text.map_err(|error| WriteError::new(&path, error))?;
+    files::write(&path, text)?;
     Ok(path)
 }
 
 /// The training loss of every method, averaged over its runs.
 fn means(runs: &[Run], epochs: usize) -> Vec<Curve> {
-    let curve = |method| {
+    let mut curves = Vec::new();
+    for Tuned { method, .. } in Tuned::all() {
         let losses: Vec<&[f64]> = runs
             .iter()
             .filter(|run| run.method == method)
             .map(|run| &run.history.losses[..])
             .collect();
-        let steps = losses.iter().map(|losses| losses.len()).min()?;
-        let bins = (epochs * PER_EPOCH).clamp(1, steps.max(1));
-        let point = |bin: usize| {
-            let range = bin * steps / bins..(bin + 1) * steps / bins;
-            let middle = (range.start + range.end) as f64 / 2.0;
-            let values = losses.iter().flat_map(|losses| &losses[range.clone()]);
-            let mean = values.sum::<f64>() / (losses.len() * range.len()) as f64;
-            [middle * epochs as f64 / steps as f64, mean]
-        };
-        Some(Curve {
-            name: method.title().into(),
-            color: color(method),
-            points: (0..bins).map(point).collect(),
-        })
-    };
-    Method::ALL.into_iter().filter_map(curve).collect()
-}
-
-fn color(method: Method) -> Color {
-    match method {
-        Method::Adamw => Color::Blue,
-        Method::Sgd => Color::Grey,
-        Method::Ef => Color::Purple,
-        Method::Sf => Color::Orange,
-        Method::Ief => Color::Green,
+        let steps = losses.iter().map(|losses| losses.len()).min().unwrap_or(0);
+        let per_epoch = steps / epochs.max(1);
+        let points = loss_curve(&losses, per_epoch, per_epoch / PER_EPOCH);
+        if !points.is_empty() {
+            curves.push(Curve {
+                name: method.title().into(),
+                color: method.color(),
+                points: points.iter().map(|&[x, y, _]| [x, y]).collect(),
+            });
+        }
     }
+    curves
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fit::History;
+    use programs::optimizer::OptimizerName;
 
-    fn run(method: Method, seed: u64, losses: Vec<f64>) -> Run {
+    fn run(method: OptimizerName, seed: u64, losses: Vec<f64>) -> Run {
         let history = History {
             losses,
             ..History::default()
@@ -94,8 +84,12 @@ mod tests {
     #[test]
     fn curves_are_means_over_runs_and_bins() {
         let runs = [
-            run(Method::Sgd, 1, (0..8).map(f64::from).collect()),
-            run(Method::Sgd, 2, (0..8).map(|i| f64::from(i) + 2.0).collect()),
+            run(OptimizerName::SGD, 1, (0..8).map(f64::from).collect()),
+            run(
+                OptimizerName::SGD,
+                2,
+                (0..8).map(|i| f64::from(i) + 2.0).collect(),
+            ),
         ];
         let curves = means(&runs, 1);
         // The other methods have no runs.
@@ -106,13 +100,16 @@ mod tests {
     #[test]
     fn the_picture_names_every_curve() {
         let directory = std::env::temp_dir().join(format!("quickstart-{}", std::process::id()));
-        let runs = Method::ALL.map(|method| run(method, 1, vec![2.0, 1.0, 0.5, 0.25]));
+        let runs = Tuned::all().map(|tuned| run(tuned.method, 1, vec![2.0, 1.0, 0.5, 0.25]));
         let path = draw(&directory, &runs, 1).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
-        for method in Method::ALL {
+        for Tuned { method, .. } in Tuned::all() {
             assert!(svg.contains(method.title()), "{method:?}");
         }
-        assert_eq!(svg.matches("stroke-width=\"3\"").count(), Method::ALL.len());
+        assert_eq!(
+            svg.matches("stroke-width=\"3\"").count(),
+            Tuned::all().len()
+        );
     }
 }

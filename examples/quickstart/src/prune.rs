@@ -1,20 +1,18 @@
 //! A trained perceptron, pruned in several ways.
 
-use burn::data::dataloader::batcher::Batcher;
 use burn_ief::Tape;
 use burn_ief::prune::{
     BlockOrder, Compensation, PruneCurvature, PruneScope, Pruned, Selection, SparsityMask,
     WoodFisherConfig, prune_by_magnitude,
 };
-use burn_ief::update::Amount;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use burn_ief::solve::DampingAmount;
+use programs::statistics::with_spread;
+use programs::table::{self, Style, Table};
 
-use crate::data::DigitBatcher;
+use crate::data::Batch;
 use crate::error::Error;
 use crate::experiment::Experiment;
 use crate::mlp::{Mlp, Training};
-use crate::report::with_spread;
 
 /// The shares of the weights to prune.
 pub const SPARSITIES: [f64; 4] = [0.5, 0.8, 0.9, 0.95];
@@ -85,7 +83,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::Pruning`] naming the first that is out of range.
+    /// [`Error::Method`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
         Ok(self.config(PruneCurvature::Improved).validate()?)
     }
@@ -103,7 +101,7 @@ impl Options {
             } else {
                 BlockOrder::ColumnMajor
             })
-            .with_damping(Amount::Relative(damping));
+            .with_damping(DampingAmount::Relative(damping));
         if self.as_published {
             config
                 .with_selection(Selection::Independent)
@@ -149,7 +147,7 @@ impl Experiment {
     ///
     /// # Errors
     ///
-    /// [`Error::Pruning`].
+    /// [`Error::Method`].
     pub fn prune(
         &self,
         mlp: &Mlp,
@@ -173,7 +171,7 @@ impl Experiment {
                 while fisher.missing() > 0
                     && let Some(digits) = digits.next()
                 {
-                    let batch = DigitBatcher.batch(digits.to_vec(), &self.device);
+                    let batch = Batch::new(digits, &self.device);
                     let tape = Tape::start();
                     let grads = mlp.loss(&batch).backward();
                     fisher.record(tape, grads, mlp)?;
@@ -188,7 +186,7 @@ impl Experiment {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] and [`Error::Pruning`].
+    /// [`Error::Stopped`] and [`Error::Method`].
     pub fn train_on(&self, pruned: Pruned<Mlp>, seed: u64, epochs: usize) -> Result<Mlp, Error> {
         let plan = Training {
             epochs,
@@ -215,12 +213,6 @@ impl Experiment {
 /// Test accuracy in per cent for each method and sparsity, mean ± sample standard deviation over
 /// the seeds.
 pub fn table(rows: &[Row], sparsities: &[f64]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    let header = sparsities
-        .iter()
-        .map(|share| format!("{:.0} %", 100.0 * share));
-    table.set_header(std::iter::once("pruned".to_string()).chain(header));
     let cell = |method: Option<Method>, sparsity: f64| {
         let chosen = rows
             .iter()
@@ -228,14 +220,19 @@ pub fn table(rows: &[Row], sparsities: &[f64]) -> Table {
         let values: Vec<f64> = chosen.map(|row| 100.0 * row.test_accuracy).collect();
         with_spread(&values, 1)
     };
+    let mut header = vec!["pruned".to_string()];
+    header.extend(
+        sparsities
+            .iter()
+            .map(|share| format!("{:.0} %", 100.0 * share)),
+    );
+    let mut lines = Vec::new();
     for method in Method::ALL {
         if rows.iter().any(|row| row.method == Some(method)) {
-            let cells = sparsities.iter().map(|&share| cell(Some(method), share));
-            table.add_row(std::iter::once(method.title().to_string()).chain(cells));
+            let mut line = vec![method.title().to_string()];
+            line.extend(sparsities.iter().map(|&share| cell(Some(method), share)));
+            lines.push(line);
         }
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table::table(Style::Lines, header, &[0], lines)
 }

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use programs::files;
+use programs::optimizer::OptimizerName;
+use programs::statistics::{median, with_spread};
+use programs::table::{self, Style, Table};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::experiment::Run;
-use crate::fit::median;
-use crate::method::Method;
+use crate::tuned::Tuned;
 
 /// One run, as written by `--json`.
 #[derive(Debug, Clone, Serialize)]
@@ -45,24 +46,26 @@ impl From<&Run> for Row {
 /// [`Error::Write`].
 pub fn write_json(path: &Path, runs: &[Run]) -> Result<(), Error> {
     let rows: Vec<Row> = runs.iter().map(Row::from).collect();
-    let text = serde_json::to_string_pretty(&rows).map_err(|e| Error::write(path, e))?;
-    std::fs::write(path, text + "\n").map_err(|error| Error::write(path, error))
+    Ok(files::write_json(path, &rows)?)
 }
+
+const HEADER: [&str; 6] = [
+    "method",
+    "step size",
+    "final training loss",
+    "test accuracy %",
+    "ms per step",
+    "time / SGD",
+];
 
 /// One line for each method, over its seeds: mean ± sample standard deviation.
 pub fn table(runs: &[Run]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header([
-        "method",
-        "step size",
-        "final training loss",
-        "test accuracy %",
-        "ms per step",
-        "time / SGD",
-    ]);
-    let sgd = step_time(runs, Method::Sgd);
-    for method in Method::ALL {
+    let sgd = step_time(runs, OptimizerName::SGD);
+    let mut rows = Vec::new();
+    for Tuned {
+        method, step_size, ..
+    } in Tuned::all()
+    {
         let of = |value: fn(&Run) -> f64| -> Vec<f64> {
             let runs = runs.iter().filter(|run| run.method == method);
             runs.map(value).collect()
@@ -73,27 +76,21 @@ pub fn table(runs: &[Run]) -> Table {
         }
         let accuracies = of(|run| 100.0 * run.history.test_accuracy());
         let time = step_time(runs, method);
-        let ratio = match sgd.is_nan() {
-            true => "–".to_string(),
-            false => format!("{:.2}", time / sgd),
-        };
-        table.add_row([
+        let ratio = Some(time / sgd).filter(|ratio| !ratio.is_nan());
+        rows.push([
             method.title().to_string(),
-            method.step_size().to_string(),
+            step_size.to_string(),
             with_spread(&losses, 4),
             with_spread(&accuracies, 1),
-            format!("{time:.1}"),
-            ratio,
+            table::number(Some(time), 1),
+            table::number(ratio, 2),
         ]);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table::table(Style::Lines, HEADER, &[0], rows)
 }
 
 /// Median over the seeds of the median times.
-fn step_time(runs: &[Run], method: Method) -> f64 {
+fn step_time(runs: &[Run], method: OptimizerName) -> f64 {
     let runs = runs.iter().filter(|run| run.method == method);
     median(
         &runs
@@ -102,35 +99,13 @@ fn step_time(runs: &[Run], method: Method) -> f64 {
     )
 }
 
-/// Mean ± sample standard deviation.
-///
-/// ```
-/// use quickstart::report::with_spread;
-///
-/// assert_eq!(with_spread(&[90.0, 92.0, 94.0], 1), "92.0 ± 2.0");
-/// assert_eq!(with_spread(&[0.25], 2), "0.25");
-/// assert_eq!(with_spread(&[], 1), "–");
-/// ```
-pub fn with_spread(values: &[f64], digits: usize) -> String {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    match values.len() {
-        0 => "–".into(),
-        1 => format!("{mean:.digits$}"),
-        _ => {
-            let squares = values.iter().map(|value| (value - mean).powi(2));
-            let deviation = (squares.sum::<f64>() / (n - 1.0)).sqrt();
-            format!("{mean:.digits$} ± {deviation:.digits$}")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fit::History;
+    use programs::optimizer::optimizer;
 
-    fn run(method: Method, seed: u64, ms: f64) -> Run {
+    fn run(method: OptimizerName, seed: u64, ms: f64) -> Run {
         let history = History {
             losses: vec![1.0, 0.5],
             milliseconds: vec![ms; 2],
@@ -149,7 +124,7 @@ mod tests {
     fn rows_have_the_documented_fields() {
         let path =
             std::env::temp_dir().join(format!("quickstart-rows-{}.json", std::process::id()));
-        write_json(&path, &[run(Method::Ief, 2, 7.0)]).unwrap();
+        write_json(&path, &[run(optimizer("ief"), 2, 7.0)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -166,9 +141,9 @@ mod tests {
     #[test]
     fn the_table_compares_with_sgd() {
         let runs = [
-            run(Method::Sgd, 1, 10.0),
-            run(Method::Sgd, 3, 10.0),
-            run(Method::Sf, 1, 17.0),
+            run(OptimizerName::SGD, 1, 10.0),
+            run(OptimizerName::SGD, 3, 10.0),
+            run(optimizer("sf"), 1, 17.0),
         ];
         let text = table(&runs).to_string();
         assert!(text.contains("92.0 ± 1.4"), "{text}");

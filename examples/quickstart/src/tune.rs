@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::experiment::Experiment;
-use crate::method::Method;
+use crate::tuned::Tuned;
 
 /// Seed of the search, apart from those of the reported runs.
 pub const SEED: u64 = 100;
@@ -16,21 +16,21 @@ pub struct Trial {
     pub final_train_loss: f64,
 }
 
-/// Try every step size of the method's grid on the training images.
+/// Try every step size of the optimizer's grid on the training images.
 ///
 /// # Errors
 ///
 /// [`Error::Checkpoint`]; a run that breaks off is a trial with an infinite loss.
 pub fn tune(
     experiment: &Experiment,
-    method: Method,
+    tuned: &Tuned,
     mut each: impl FnMut(&Trial),
 ) -> Result<Vec<Trial>, Error> {
-    method
+    tuned
         .grid()
         .into_iter()
         .map(|step_size| {
-            let final_train_loss = match experiment.run(method, SEED, step_size) {
+            let final_train_loss = match experiment.run(tuned, SEED, step_size) {
                 Ok(run) if run.final_train_loss.is_finite() => run.final_train_loss,
                 Ok(_) | Err(Error::Stopped { .. }) => f64::INFINITY,
                 Err(error) => return Err(error),
@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn every_method_has_the_same_budget_and_a_step_size_of_its_grid() {
-        for method in Method::ALL {
-            let grid = method.grid();
-            assert!(grid.contains(&method.step_size()), "{method:?}");
+        for tuned in Tuned::all() {
+            let grid = tuned.grid();
+            assert!(grid.contains(&tuned.step_size), "{tuned:?}");
             assert!(grid.windows(2).all(|pair| pair[1] / pair[0] == 2.0));
         }
     }

@@ -1,9 +1,9 @@
 //! Short fine-tuning runs of the committed model.
 
-use devices::DeviceKind;
+use programs::DeviceKind;
 use quickstart::data::Split;
 use quickstart::experiment::Experiment;
-use quickstart::method::Method;
+use quickstart::tuned::Tuned;
 
 fn experiment(images: usize, epochs: usize) -> Experiment {
     let mut split = Split::load().unwrap();
@@ -21,15 +21,15 @@ fn experiment(images: usize, epochs: usize) -> Experiment {
 fn every_method_lowers_the_loss_in_an_epoch_and_repeats_itself() {
     let experiment = experiment(640, 1);
     let mut first = Vec::new();
-    for method in Method::ALL {
-        let run = experiment.run(method, 1, method.step_size()).unwrap();
+    for tuned in Tuned::all() {
+        let run = experiment.run(&tuned, 1, tuned.step_size).unwrap();
         let losses = &run.history.losses;
         assert_eq!(losses.len(), 20);
         assert_eq!(run.history.milliseconds.len(), 20);
         assert_eq!(run.history.accuracies.len(), 1);
         first.push(losses[0]);
         let end = losses[15..].iter().sum::<f64>() / 5.0;
-        assert!(end < losses[0], "{method:?}: {losses:?}");
+        assert!(end < losses[0], "{tuned:?}: {losses:?}");
     }
     // All start from the same adapters, head and batch.
     assert!(
@@ -37,15 +37,12 @@ fn every_method_lowers_the_loss_in_an_epoch_and_repeats_itself() {
         "{first:?}"
     );
 
-    let again = experiment
-        .run(Method::Sf, 1, Method::Sf.step_size())
-        .unwrap();
-    let once_more = experiment
-        .run(Method::Sf, 1, Method::Sf.step_size())
-        .unwrap();
-    assert_eq!(again.history.losses, once_more.history.losses);
-    let other = experiment
-        .run(Method::Sf, 2, Method::Sf.step_size())
-        .unwrap();
-    assert_ne!(again.history.losses, other.history.losses);
+    let sf = Tuned::named("sf").unwrap();
+    let losses = |seed| {
+        let run = experiment.run(&sf, seed, sf.step_size).unwrap();
+        run.history.losses
+    };
+    let again = losses(1);
+    assert_eq!(again, losses(1));
+    assert_ne!(again, losses(2));
 }

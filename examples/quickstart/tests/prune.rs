@@ -1,6 +1,6 @@
 //! Pruning of a perceptron that was trained for a few epochs.
 
-use devices::DeviceKind;
+use programs::DeviceKind;
 use quickstart::data::Split;
 use quickstart::experiment::Experiment;
 use quickstart::prune::{Method, Options, table};

@@ -36,7 +36,7 @@ pub struct AdapterCase {
     pub adapter: PathBuf,
 }
 
-/// The name under which the adapter hangs on the model.
+/// The name of the adapter in the model.
 const NAME: &str = "default";
 
 impl AdapterCase {
@@ -132,9 +132,10 @@ impl Task for Run<'_> {
         };
         let model = F::open(&self.case.model, &self.place.device)?;
         let model = model.load_adapter(NAME, &folder, &F::names())?;
-        let model = match self.merged {
-            true => model.merge_and_unload(),
-            false => model,
+        let model = if self.merged {
+            model.merge_and_unload()
+        } else {
+            model
         };
         // `valid`: without dropout.
         let call = Call {

@@ -266,13 +266,14 @@ impl Case {
                 .iter()
                 .zip(shape)
                 .all(|(found, expected)| expected.is_none_or(|expected| expected == *found));
-        match fits {
-            true => Ok(array),
-            false => Err(Error::Shape {
+        if fits {
+            Ok(array)
+        } else {
+            Err(Error::Shape {
                 tensor: tensor.into(),
                 expected: describe(shape),
                 found: array.shape.clone(),
-            }),
+            })
         }
     }
 }

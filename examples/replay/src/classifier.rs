@@ -1,22 +1,26 @@
-//! The results of a classifier: one recording with the true labels, one with the drawn ones.
+//! The results of a classifier: recordings of the shards with the true labels, and with the drawn ones.
+
+use std::ops::Range;
 
 use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{LossKind, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::linalg::Symmetric;
-use burn_ief::update::{self, Coefficients, Damping, On};
+use burn_ief::solve::Symmetric;
 use burn_ief::{LossScale, Tape};
 
 use crate::case::{Case, Kind};
 use crate::cross_entropy::cross_entropy;
 use crate::error::Error;
 use crate::kronecker::kronecker;
+use crate::measured::{Measured, Pass};
 use crate::networks::{Network, build};
 use crate::place::Place;
 use crate::quality::Judge;
 use crate::results::Results;
+use crate::shards::Shards;
+use crate::updates::{self, damping};
 use crate::weights::Parameter;
 
 /// Compute what `results` asks for.
@@ -27,21 +31,27 @@ use crate::weights::Parameter;
 pub fn classifier<N: Network>(
     case: &Case,
     place: &Place,
+    shards: &Shards,
     results: &mut Results,
 ) -> Result<(), Error> {
     let (network, parameters) = build::<N>(case, place)?;
     let truth = labels(case, "labels", network.classes())?;
     let samples = truth.len();
     let input = network.input(case, place, samples)?;
-    let pass = record(&network, input.clone(), truth, place)?;
+    let batch = Batch {
+        network: &network,
+        input: &input,
+        shards: shards.ranges(samples)?,
+        place,
+    };
+    let pass = batch.measure(truth)?;
 
     results.put("logits", vec![samples, network.classes()], pass.logits);
     results.put("losses", vec![samples], pass.losses);
-    let s = pass.recorded.output_norms();
-    let s = s.map_err(Error::compute("s"))?;
+    let s = pass.output_norms;
     results.put("s", vec![samples], s.clone());
 
-    let jacobian = pass.recorded.jacobian();
+    let jacobian = pass.jacobian;
     let imbalance = imbalance(&jacobian).map_err(Error::compute("imbalance"))?;
     results.put("imbalance", vec![1], vec![imbalance]);
     results.put("grad_norms", vec![samples], jacobian.row_norms());
@@ -54,12 +64,11 @@ pub fn classifier<N: Network>(
             .order
             .iter()
             .any(|p| results.wants(&format!("fvp.Fv.{p}")));
-    let judge = match products || results.selection().wants_gamma(case) {
-        true => {
-            let forward = |network: &N| network.logits(input.clone());
-            Some(Judge::new(LossKind::CrossEntropy, &network, forward)?)
-        }
-        false => None,
+    let judge = if products || results.selection().wants_gamma(case) {
+        let forward = |network: &N| network.logits(input.clone());
+        Some(Judge::new(LossKind::CrossEntropy, &network, forward)?)
+    } else {
+        None
     };
     if let Some(judge) = judge.as_ref().filter(|_| products) {
         judge.put_product(case, place, &parameters, results)?;
@@ -77,22 +86,18 @@ pub fn classifier<N: Network>(
     let gram = jacobian.gram().map_err(Error::compute("gram"))?;
     results.put("gram", vec![samples; 2], gram.values().to_vec());
     for lambda in &case.lambdas {
-        let damping = Damping::absolute(lambda.value).without_floor();
         let epsilon = jacobian.gram_epsilon();
         for rule in ["ef", "ief"] {
             let name = format!("{rule}.lam_{}", lambda.text);
-            let solved = match rule {
-                "ef" => update::ef(&gram, &damping, epsilon, None),
-                _ => update::ief(&gram, &s, &damping.on(On::Gram), epsilon, None),
-            };
-            let Coefficients {
-                values, decrease, ..
-            } = solved.map_err(Error::compute(&name))?;
-            let delta = jacobian.t_matvec(&values).map_err(Error::compute(&name))?;
+            let solved = updates::exact(rule, &gram, &s, damping(lambda), epsilon);
+            let solved = solved.map_err(Error::compute(&name))?;
+            let delta = jacobian
+                .t_matvec(&solved.values)
+                .map_err(Error::compute(&name))?;
             put_direction(results, &name, &parameters, &delta);
             put_gamma(&name, &delta, results)?;
             let name = format!("{rule}_jd.lam_{}", lambda.text);
-            results.put(name, vec![samples], decrease);
+            results.put(name, vec![samples], solved.decrease);
         }
     }
     let rules = ["sf", "gamma.sf"];
@@ -100,8 +105,7 @@ pub fn classifier<N: Network>(
     if results.wants("gram_sampled") || wants_sf.contains(&true) {
         let drawn = labels(case, "labels_sampled", network.classes())?;
         let matches: Vec<bool> = truth.iter().zip(drawn).map(|(a, b)| a == b).collect();
-        let pass = record(&network, input.clone(), drawn, place)?;
-        let rows = Jacobian::stack([jacobian, pass.recorded.jacobian()]);
+        let rows = Jacobian::stack([jacobian, batch.measure(drawn)?.jacobian]);
         let rows = rows.map_err(Error::compute("sf"))?;
         let put = |name: &str, delta: &GradientsParams, results: &mut Results| {
             put_direction(results, name, &parameters, delta);
@@ -112,35 +116,63 @@ pub fn classifier<N: Network>(
     if case.kind != Kind::Mlp {
         return Ok(());
     }
-    kronecker(case, &parameters, results, |drawn, group| {
-        let labels = match drawn {
-            true => labels(case, "labels_sampled", network.classes())?,
-            false => truth,
+    if shards.divides() {
+        let rules = [
+            "ekfac",
+            "iekfac",
+            "kfac",
+            "ekfac_bias",
+            "iekfac_bias",
+            "kfac_bias",
+        ];
+        let asked = rules
+            .iter()
+            .find(|rule| results.selection().wants_rule(case, rule));
+        return match asked {
+            None => Ok(()),
+            Some(rule) => Err(Error::Arguments {
+                problem: format!(
+                    "--shards: {rule} is not joined over shards; leave it out by --only"
+                ),
+            }),
         };
-        record_group(&network, input.clone(), labels, place, group)
+    }
+    kronecker(case, &parameters, results, |drawn, group| {
+        let labels = if drawn {
+            labels(case, "labels_sampled", network.classes())?
+        } else {
+            truth
+        };
+        record(&network, input.clone(), labels, place, group)
     })
 }
 
-/// What one forward and backward pass gives.
-pub struct Pass {
-    logits: Vec<f64>,
-    losses: Vec<f64>,
-    /// The recording.
-    pub recorded: RecordedBatch,
+/// A network with its inputs, and how they are divided.
+struct Batch<'a, N: Network> {
+    network: &'a N,
+    input: &'a N::Input,
+    shards: Vec<Range<usize>>,
+    place: &'a Place,
 }
 
-/// Record the summed cross-entropy of these labels.
+impl<N: Network> Batch<'_, N> {
+    /// Record the summed cross-entropy of these labels, shard by shard, and join what they give.
+    fn measure(&self, labels: &[i64]) -> Result<Measured, Error> {
+        Measured::join(self.shards.iter().map(|shard| {
+            let input = N::part(self.input, shard.clone());
+            record(
+                self.network,
+                input,
+                &labels[shard.clone()],
+                self.place,
+                None,
+            )
+        }))
+    }
+}
+
+/// Record the summed cross-entropy of these labels, over the parameters of a group.
 fn record<N: Network>(
-    network: &N,
-    input: N::Input,
-    labels: &[i64],
-    place: &Place,
-) -> Result<Pass, Error> {
-    record_group(network, input, labels, place, None)
-}
-
-/// The same, over the parameters of a group.
-fn record_group<N: Network>(
     network: &N,
     input: N::Input,
     labels: &[i64],
@@ -179,12 +211,11 @@ fn sampled(
     let dense = (rows.columns() <= samples).then(|| rows.to_dense());
     for lambda in &case.lambdas {
         let name = format!("sf.lam_{}", lambda.text);
-        let damping = Damping::absolute(lambda.value).without_floor();
         let epsilon = rows.gram_epsilon();
         let delta = match &dense {
-            Some(dense) => update::sf_small(dense, samples, &damping, epsilon)
-                .and_then(|(delta, _)| rows.unflatten(&delta)),
-            None => update::sf(&gram, samples, matches, &damping, epsilon)
+            Some(dense) => updates::sampled_in_parameters(dense, samples, damping(lambda), epsilon)
+                .and_then(|delta| rows.unflatten(&delta)),
+            None => updates::sampled(&gram, matches, damping(lambda), epsilon)
                 .and_then(|update| rows.t_matvec(&update.values)),
         };
         let delta = delta.map_err(Error::compute(&name))?;

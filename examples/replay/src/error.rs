@@ -76,7 +76,7 @@ pub enum Error {
         found: Vec<usize>,
     },
 
-    /// A tensor has a dtype that cannot stand for it.
+    /// A tensor has a dtype that does not fit it.
     #[error("tensor `{tensor}` has dtype {found}, expected {expected}")]
     Dtype {
         /// Its name.
@@ -123,7 +123,7 @@ pub enum Error {
 
     /// The program was built without this device.
     #[error(transparent)]
-    DeviceNotBuilt(#[from] devices::Error),
+    DeviceNotBuilt(#[from] programs::DeviceError),
 
     /// The device cannot be used, or not with this dtype.
     #[error("device `{device}` cannot be used with {dtype}: {problem}")]

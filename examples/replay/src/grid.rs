@@ -1,6 +1,7 @@
 //! `z = θ₀ + θ₁ x` on a grid of θ: least squares and logistic regression.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
@@ -8,17 +9,19 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{LossKind, imbalance};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::linalg::dot;
 use burn_ief::nn::expand_param;
-use burn_ief::update::{self, Damping, On};
+use burn_ief::solve::Damping;
 use burn_ief::{LabelDraw, Likelihood, LossScale, Tape};
 
 use crate::case::{Case, Kind};
 use crate::classifier::to_host;
 use crate::error::Error;
+use crate::measured::{Measured, Pass};
 use crate::place::Place;
 use crate::quality::Judge;
 use crate::results::Results;
+use crate::shards::Shards;
+use crate::updates::{self, damping};
 
 /// A line through two parameters.
 #[derive(Module, Debug)]
@@ -40,7 +43,12 @@ impl Line {
 /// # Errors
 ///
 /// Everything that can be wrong with a case, and [`Error::Compute`].
-pub fn grid(case: &Case, place: &Place, results: &mut Results) -> Result<(), Error> {
+pub fn grid(
+    case: &Case,
+    place: &Place,
+    shards: &Shards,
+    results: &mut Results,
+) -> Result<(), Error> {
     let input = Input::read(case, results)?;
     let mut fields = BTreeMap::new();
     for point in 0..input.points() {
@@ -49,6 +57,7 @@ pub fn grid(case: &Case, place: &Place, results: &mut Results) -> Result<(), Err
             case,
             input: &input,
             place,
+            shards: &shards.ranges(input.x.len())?,
             line: Line {
                 theta: Param::from_tensor(place.vector(theta)),
             },
@@ -125,9 +134,10 @@ impl Input {
         let x = case.floats("input.x", &[None])?;
         let labels = case.floats("labels", &[Some(x.len())])?;
         let shape = [Some(axes[0]), Some(axes[1]), Some(x.len())];
-        let drawn = match needs_drawn(case, results) {
-            true => case.floats("labels_sampled", &shape)?,
-            false => &[],
+        let drawn = if needs_drawn(case, results) {
+            case.floats("labels_sampled", &shape)?
+        } else {
+            &[]
         };
         if x.is_empty() || theta.is_empty() {
             return Err(Error::Value {
@@ -177,6 +187,7 @@ struct At<'a> {
     case: &'a Case,
     input: &'a Input,
     place: &'a Place,
+    shards: &'a [Range<usize>],
     line: Line,
     point: usize,
 }
@@ -184,21 +195,22 @@ struct At<'a> {
 impl At<'_> {
     fn compute(&self, results: &Results, fields: &mut Fields<'_>) -> Result<(), Error> {
         let samples = self.input.x.len();
-        let pass = self.record(&self.input.labels)?;
+        let pass = self.measure(&self.input.labels)?;
         fields.push("logits", &[samples], &pass.logits);
         fields.push("losses", &[samples], &pass.losses);
-        let s = pass.recorded.output_norms().map_err(Error::compute("s"))?;
+        let s = pass.output_norms;
         fields.push("s", &[samples], &s);
 
-        let jacobian = pass.recorded.jacobian();
+        let jacobian = pass.jacobian;
         let imbalance = imbalance(&jacobian).map_err(Error::compute("imbalance"))?;
         fields.push("imbalance", &[], &[imbalance]);
         fields.push("grad_norms", &[samples], &jacobian.row_norms());
         let grad = self.combine(&jacobian, &vec![1.0; samples], "grad")?;
         fields.push("grad", &[2], &grad);
-        let judge = match results.selection().wants_gamma(self.case) {
-            true => Some(self.judge()?),
-            false => None,
+        let judge = if results.selection().wants_gamma(self.case) {
+            Some(self.judge()?)
+        } else {
+            None
         };
         let judge = Gamma {
             judge,
@@ -209,14 +221,10 @@ impl At<'_> {
         let gram = jacobian.gram().map_err(Error::compute("gram"))?;
         fields.push("gram", &[samples, samples], gram.values());
         for lambda in &self.case.lambdas {
-            let damping = Damping::absolute(lambda.value).without_floor();
             let epsilon = jacobian.gram_epsilon();
             for rule in ["ef", "ief"] {
                 let name = format!("{rule}.lam_{}", lambda.text);
-                let solved = match rule {
-                    "ef" => update::ef(&gram, &damping, epsilon, None),
-                    _ => update::ief(&gram, &s, &damping.on(On::Gram), epsilon, None),
-                };
+                let solved = updates::exact(rule, &gram, &s, damping(lambda), epsilon);
                 let solved = solved.map_err(Error::compute(&name))?;
                 let delta = self.combine(&jacobian, &solved.values, &name)?;
                 self.put_gamma(&name, &delta, &judge, fields)?;
@@ -241,11 +249,11 @@ impl At<'_> {
     ) -> Result<(), Error> {
         let samples = self.input.x.len();
         let drawn = &self.input.drawn[self.point * samples..][..samples];
-        let drawn = self.record(drawn)?.recorded.jacobian();
+        let drawn = self.measure(drawn)?.jacobian;
         let gram = drawn.gram().map_err(Error::compute("gram_sampled"))?;
         fields.push("gram_sampled", &[samples, samples], gram.values());
         let rows = Jacobian::stack([jacobian, drawn]).map_err(Error::compute("sf"))?;
-        self.small("sf", &rows, judge, fields)
+        self.small("sf", &rows.to_dense(), rows.gram_epsilon(), judge, fields)
     }
 
     /// The exact Fisher matrix, from a copy of each sample for every label.
@@ -255,41 +263,50 @@ impl At<'_> {
         judge: &Gamma<'_>,
         fields: &mut Fields<'_>,
     ) -> Result<(), Error> {
-        let recorded = self.record_exact()?;
-        let rows = recorded.all_rows();
-        let dense = rows.to_dense();
-        let copies = &dense[recorded.samples()..];
+        let samples = self.input.x.len();
+        let (mut dense, mut copies, mut epsilon) = (Vec::new(), Vec::new(), 0.0);
+        for shard in self.shards {
+            let recorded = self.record_exact(shard)?;
+            let mut rows = recorded.all_rows().to_dense();
+            epsilon = recorded.all_rows().gram_epsilon();
+            copies.extend(rows.split_off(shard.len()));
+            dense.extend(rows);
+        }
         let columns = [0, 1].map(|p| copies.iter().map(|row| row[p]).collect::<Vec<f64>>());
         let fisher: Vec<f64> = columns
             .iter()
-            .flat_map(|a| columns.iter().map(move |b| dot(a, b)))
+            .flat_map(|a| {
+                columns
+                    .iter()
+                    .map(move |b| a.iter().zip(b).map(|(a, b)| a * b).sum())
+            })
             .collect();
         fields.push("fisher", &[2, 2], &fisher);
+        dense.extend(copies);
         if results.wants("ngd") || results.wants("gamma.ngd") {
-            let damping = Damping::absolute(0.0);
-            let ngd = update::sf_small(&dense, recorded.samples(), &damping, rows.gram_epsilon());
-            let (ngd, _) = ngd.map_err(Error::compute("ngd"))?;
+            let undamped = Damping::absolute(0.0);
+            let ngd = updates::sampled_in_parameters(&dense, samples, undamped, epsilon);
+            let ngd = ngd.map_err(Error::compute("ngd"))?;
             self.put_gamma("ngd", &ngd, judge, fields)?;
             fields.push("ngd", &[2], &ngd);
         }
-        self.small("ngd", rows, judge, fields)
+        self.small("ngd", &dense, epsilon, judge, fields)
     }
 
     /// `(ĴᵀĴ + λI)⁻¹ g` for every λ, from the rows of J and Ĵ.
     fn small(
         &self,
         rule: &str,
-        rows: &Jacobian,
+        dense: &[Vec<f64>],
+        epsilon: f64,
         judge: &Gamma<'_>,
         fields: &mut Fields<'_>,
     ) -> Result<(), Error> {
-        let dense = rows.to_dense();
-        let epsilon = rows.gram_epsilon();
         for lambda in &self.case.lambdas {
             let name = format!("{rule}.lam_{}", lambda.text);
-            let damping = Damping::absolute(lambda.value).without_floor();
-            let solved = update::sf_small(&dense, self.input.x.len(), &damping, epsilon);
-            let (delta, _) = solved.map_err(Error::compute(&name))?;
+            let samples = self.input.x.len();
+            let delta = updates::sampled_in_parameters(dense, samples, damping(lambda), epsilon);
+            let delta = delta.map_err(Error::compute(&name))?;
             self.put_gamma(&name, &delta, judge, fields)?;
             fields.push(name, &[2], &delta);
         }
@@ -301,7 +318,9 @@ impl At<'_> {
             Kind::LeastSquares => LossKind::LeastSquares,
             _ => LossKind::BinaryCrossEntropy,
         };
-        Judge::new(loss, &self.line, |line| line.forward(self.features()))
+        Judge::new(loss, &self.line, |line| {
+            line.forward(self.features(&(0..self.input.x.len())))
+        })
     }
 
     fn put_gamma(
@@ -333,9 +352,15 @@ impl At<'_> {
         Ok(delta.map_or(vec![0.0; 2], to_host))
     }
 
-    fn record(&self, labels: &[f64]) -> Result<Pass, Error> {
+    /// Record these labels, shard by shard, and join what the shards give.
+    fn measure(&self, labels: &[f64]) -> Result<Measured, Error> {
+        let shards = self.shards.iter();
+        Measured::join(shards.map(|shard| self.record(shard, &labels[shard.clone()])))
+    }
+
+    fn record(&self, shard: &Range<usize>, labels: &[f64]) -> Result<Pass, Error> {
         let tape = Tape::start().with_loss_scale(LossScale::Sum);
-        let z = self.line.forward(self.features());
+        let z = self.line.forward(self.features(shard));
         let (logits, losses) = match self.case.kind {
             Kind::LeastSquares => {
                 let z = burn_ief::mark_output_as(z, Likelihood::Gaussian);
@@ -358,22 +383,23 @@ impl At<'_> {
 
     /// The true rows, and a copy of each for every label (or, for least squares, for the one
     /// output), weighted by its probability.
-    fn record_exact(&self) -> Result<RecordedBatch, Error> {
+    fn record_exact(&self, shard: &Range<usize>) -> Result<RecordedBatch, Error> {
         let classes = match self.case.kind {
             Kind::LeastSquares => 1,
             _ => 2,
         };
         let tape = Tape::with_drawn_labels(LabelDraw::Enumerate { classes });
         let tape = tape.with_loss_scale(LossScale::Sum);
-        let z = self.line.forward(self.features());
+        let z = self.line.forward(self.features(shard));
+        let labels = &self.input.labels[shard.clone()];
         let losses = match self.case.kind {
             Kind::LeastSquares => {
                 let z = burn_ief::mark_output_as(z, Likelihood::Gaussian);
-                self.half_squares(z, &self.input.labels)
+                self.half_squares(z, labels)
             }
             _ => {
                 let z = burn_ief::mark_output(two_logits(z));
-                self.cross_entropy(z, &self.input.labels)
+                self.cross_entropy(z, labels)
             }
         };
         let grads = burn_ief::mark_loss(losses.sum()).backward();
@@ -382,9 +408,10 @@ impl At<'_> {
     }
 
     /// `[n, 2]`: 1 and x.
-    fn features(&self) -> Tensor<2> {
-        let features: Vec<f64> = self.input.x.iter().flat_map(|x| [1.0, *x]).collect();
-        self.place.tensor(&features, [self.input.x.len(), 2])
+    fn features(&self, shard: &Range<usize>) -> Tensor<2> {
+        let x = &self.input.x[shard.clone()];
+        let features: Vec<f64> = x.iter().flat_map(|x| [1.0, *x]).collect();
+        self.place.tensor(&features, [x.len(), 2])
     }
 
     fn half_squares(&self, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
@@ -394,7 +421,8 @@ impl At<'_> {
 
     fn cross_entropy(&self, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
         let labels: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
-        let data = TensorData::new(labels, [self.input.x.len(), 1]);
+        let rows = labels.len();
+        let data = TensorData::new(labels, [rows, 1]);
         let labels = Tensor::<2, Int>::from_data(data, &self.place.device);
         log_softmax(z, 1).gather(1, labels).neg()
     }
@@ -404,13 +432,6 @@ impl At<'_> {
 struct Gamma<'a> {
     judge: Option<Judge<'a, Line>>,
     gradient: GradientsParams,
-}
-
-/// What one forward and backward pass gives.
-struct Pass {
-    logits: Vec<f64>,
-    losses: Vec<f64>,
-    recorded: RecordedBatch,
 }
 
 /// A sigmoid's logit as the two logits (0, z) of a softmax.

@@ -47,11 +47,12 @@ impl Inputs {
                 inputs.insert(argument.to_string(), array(name, &view)?);
             }
         }
-        match inputs.is_empty() {
-            false => Ok(Self(inputs)),
-            true => Err(Error::Missing {
+        if inputs.is_empty() {
+            Err(Error::Missing {
                 tensor: format!("{PREFIX}…"),
-            }),
+            })
+        } else {
+            Ok(Self(inputs))
         }
     }
 
@@ -63,12 +64,13 @@ impl Inputs {
     pub fn only(&self, known: &[&str]) -> Result<(), Error> {
         let unknown = self.0.keys().filter(|name| !known.contains(&name.as_str()));
         let unknown: Vec<String> = unknown.map(|name| format!("{PREFIX}{name}")).collect();
-        match unknown.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Unused {
+        if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Unused {
                 network: "the model",
                 tensors: unknown,
-            }),
+            })
         }
     }
 

@@ -3,20 +3,23 @@
 use burn::module::{ParamGroup, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use burn_ief::kfac::{Estimate, KroneckerDamping, LayerFactors, Sharing, Split, layer_factors};
+use burn_ief::methods::kfac::{
+    DampingSplit, FactorDamping, FactorLabels, LayerFactors, WeightSharing, layer_factors,
+};
 
 use crate::case::Case;
-use crate::classifier::{Pass, to_host};
+use crate::classifier::to_host;
 use crate::error::Error;
+use crate::measured::Pass;
 use crate::results::Results;
 use crate::weights::Parameter;
 
 /// The members, and the errors behind their second factor. K-FAC's come from a pass of its own,
 /// whose true labels are the drawn ones.
-const RULES: [(&str, Estimate); 3] = [
-    ("ekfac", Estimate::Empirical),
-    ("iekfac", Estimate::Improved),
-    ("kfac", Estimate::Empirical),
+const RULES: [(&str, FactorLabels); 3] = [
+    ("ekfac", FactorLabels::Empirical),
+    ("iekfac", FactorLabels::Improved),
+    ("kfac", FactorLabels::Empirical),
 ];
 
 /// Compute what `results` asks for. `record` makes a pass with the drawn labels, or the true ones,
@@ -47,9 +50,14 @@ pub fn kronecker(
         let gradient = truth.jacobian().t_matvec(&vec![mean; truth.samples()]);
         let gradient = gradient.map_err(Error::compute("the mean gradient"))?;
         for (name, estimate) in asked {
-            let factors = match name.starts_with("kfac") {
-                true => layer_factors(&record(true, group)?.recorded, estimate, Sharing::Expand),
-                false => layer_factors(&truth, estimate, Sharing::Expand),
+            let factors = if name.starts_with("kfac") {
+                layer_factors(
+                    &record(true, group)?.recorded,
+                    estimate,
+                    WeightSharing::Expand,
+                )
+            } else {
+                layer_factors(&truth, estimate, WeightSharing::Expand)
             };
             for layer in factors.map_err(Error::compute(&name))? {
                 put(case, parameters, &name, &layer, &gradient, results)?;
@@ -82,7 +90,7 @@ fn put(
         if !results.wants(&name) {
             continue;
         }
-        let damping = KroneckerDamping::absolute(lambda.value).split(Split::Even);
+        let damping = FactorDamping::absolute(lambda.value).split(DampingSplit::Even);
         let inverses = layer
             .invert_in_span(&damping)
             .map_err(Error::compute(&name))?;

@@ -9,7 +9,7 @@
 //! and saves one.
 //!
 //! One idea a file: `family` says what the models are, `inputs` reads, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
-//! `grid` compute, `quality` judges updates, `selection` says what is asked for, and `results` writes.
+//! `grid` compute, `measured` joins shards, `updates` solves and `quality` judges updates, `selection` says what is asked for, `shards` how the samples are divided, and `results` writes.
 
 mod adapter;
 mod case;
@@ -21,20 +21,24 @@ mod golden;
 mod grid;
 mod inputs;
 mod kronecker;
+mod measured;
 mod metadata;
 mod networks;
 mod place;
 mod quality;
 mod results;
 mod selection;
+mod shards;
+mod updates;
 mod weights;
 
 pub use adapter::{AdapterCase, adapter, roundtrip};
 pub use case::{Array, Case, Kind, Lambda, Values};
-pub use devices::DeviceKind;
 pub use error::Error;
 pub use golden::golden;
 pub use inputs::Inputs;
 pub use place::{Place, Precision};
+pub use programs::DeviceKind;
 pub use results::{Output, Results, write};
 pub use selection::Selection;
+pub use shards::Shards;

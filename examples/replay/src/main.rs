@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use replay::{
-    AdapterCase, Case, DeviceKind, Error, Inputs, Place, Precision, Selection, adapter, golden,
-    roundtrip,
+    AdapterCase, Case, DeviceKind, Error, Inputs, Place, Precision, Selection, Shards, adapter,
+    golden, roundtrip,
 };
 
 #[global_allocator]
@@ -76,6 +76,10 @@ struct GoldenArgs {
     /// Compute only results whose names start with one of these, separated by commas.
     #[arg(long, value_name = "PREFIX[,PREFIX]")]
     only: Option<String>,
+    /// Measure shards of these sizes, separated by commas, each on its own, and join them; the sizes
+    /// sum to the number of samples.
+    #[arg(long, value_name = "SIZE[,SIZE]")]
+    shards: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -111,11 +115,16 @@ fn run(args: &GoldenArgs) -> Result<(), Error> {
         Some(prefixes) => Selection::parse(prefixes)?,
         None => Selection::all(),
     };
+    let shards = match &args.shards {
+        Some(sizes) => Shards::parse(sizes)?,
+        None => Shards::default(),
+    };
     let case = Case::read(&args.case)?;
     check_out(&args.case, &args.out)?;
     selection.check(&case)?;
+    shards.check(&case)?;
     let place = Place::open(args.place.device, args.place.dtype)?;
-    golden(&case, &place, selection)?.write(&case, &args.out)
+    golden(&case, &place, selection, &shards)?.write(&case, &args.out)
 }
 
 fn run_adapter(args: &AdapterArgs) -> Result<(), Error> {
@@ -151,8 +160,9 @@ fn check_out(case: &Path, out: &Path) -> Result<(), Error> {
         return Err(failed(std::io::ErrorKind::NotFound.into()));
     }
     let same = out.exists() && out.canonicalize().ok() == case.canonicalize().ok();
-    match same {
-        true => Err(Error::SameFile { path: out.into() }),
-        false => Ok(()),
+    if same {
+        Err(Error::SameFile { path: out.into() })
+    } else {
+        Ok(())
     }
 }

@@ -49,9 +49,10 @@ impl Metadata {
         });
         let mut keys: Vec<String> = unknown.cloned().collect();
         keys.sort_unstable();
-        match keys.is_empty() {
-            true => Ok(()),
-            false => Err(Error::UnknownMetadata { keys }),
+        if keys.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::UnknownMetadata { keys })
         }
     }
 
@@ -130,15 +131,16 @@ impl Metadata {
                 tensor: format!("param.{missing}"),
             });
         }
-        match sorted == found {
-            true => Ok(order),
-            false => Err(self.unexpected(
+        if sorted == found {
+            Ok(order)
+        } else {
+            Err(self.unexpected(
                 "param_order",
                 format!(
                     "the names of all `param.*`, once each: {}",
                     found.join(", ")
                 ),
-            )),
+            ))
         }
     }
 

@@ -4,7 +4,7 @@ use std::panic::catch_unwind;
 
 use burn::tensor::{DType, Device, DeviceError, FloatDType, Tensor};
 
-use devices::DeviceKind;
+use programs::DeviceKind;
 
 use crate::error::Error;
 

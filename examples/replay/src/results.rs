@@ -79,7 +79,7 @@ impl Results {
         self.outputs.keys().map(String::as_str)
     }
 
-    /// Write all results to a safetensors file: beside it first, then renamed, so that there is
+    /// Write all results to a safetensors file: under another name first, then renamed, so that there is
     /// never half a file.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Results {
     }
 }
 
-/// Write outputs to a safetensors file in f64: beside it first, then renamed, so that there is
+/// Write outputs to a safetensors file in f64: under another name first, then renamed, so that there is
 /// never half a file.
 ///
 /// # Errors
@@ -130,7 +130,7 @@ pub fn write(
     let file = views
         .and_then(|views| safetensors::serialize(views, Some(metadata)))
         .map_err(|error| failed(std::io::Error::other(error)))?;
-    let partial = beside(path);
+    let partial = unfinished(path);
     let written = fs::write(&partial, file).and_then(|()| fs::rename(&partial, path));
     written.map_err(|error| {
         // The first error is the one to report.
@@ -139,7 +139,7 @@ pub fn write(
     })
 }
 
-fn beside(path: &Path) -> PathBuf {
+fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.partial", std::process::id()));
     path.with_file_name(name)

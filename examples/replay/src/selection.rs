@@ -77,9 +77,10 @@ impl Selection {
                     .iter()
                     .any(|start| start.starts_with(prefix) || prefix.starts_with(start))
         };
-        let unknown = match prefixes.is_empty() {
-            true => Some(String::new()),
-            false => prefixes.iter().find(|prefix| !known(prefix)).cloned(),
+        let unknown = if prefixes.is_empty() {
+            Some(String::new())
+        } else {
+            prefixes.iter().find(|prefix| !known(prefix)).cloned()
         };
         match unknown {
             Some(prefix) => Err(Error::UnknownPrefix {
@@ -120,11 +121,12 @@ impl Selection {
     ///
     /// [`Error::NothingAsked`].
     pub fn check(&self, case: &Case) -> Result<(), Error> {
-        match names(case).any(|name| self.wants(&name)) {
-            true => Ok(()),
-            false => Err(Error::NothingAsked {
+        if names(case).any(|name| self.wants(&name)) {
+            Ok(())
+        } else {
+            Err(Error::NothingAsked {
                 network: case.kind.describe(),
-            }),
+            })
         }
     }
 }
@@ -200,19 +202,19 @@ fn names(case: &Case) -> impl Iterator<Item = String> {
 /// Names of a rule's results, parameter by parameter where it has such.
 fn names_of_rule(case: &Case, rule: &str) -> impl Iterator<Item = String> {
     let per_parameter = ["ef", "ief", "sf"].contains(&rule) && !case.kind.is_grid();
-    let layers: Vec<String> = match rule.contains("kfac") {
-        true => {
-            let weights = case.order.iter().filter_map(|p| p.strip_suffix(".weight"));
-            weights.map(str::to_string).collect()
-        }
-        false => case.order.clone(),
+    let layers: Vec<String> = if rule.contains("kfac") {
+        let weights = case.order.iter().filter_map(|p| p.strip_suffix(".weight"));
+        weights.map(str::to_string).collect()
+    } else {
+        case.order.clone()
     };
     let split = per_parameter || rule.contains("kfac");
     let names = case.lambdas.iter().flat_map(|lambda| {
         let name = format!("{rule}.lam_{}", lambda.text);
-        match split {
-            true => layers.iter().map(|part| format!("{name}.{part}")).collect(),
-            false => vec![name],
+        if split {
+            layers.iter().map(|part| format!("{name}.{part}")).collect()
+        } else {
+            vec![name]
         }
     });
     names.collect::<Vec<_>>().into_iter()

@@ -2,19 +2,21 @@
 
 mod reference;
 
-use ::replay::{DeviceKind, Place, Precision};
-use reference::{CASES, distance, exact, replay};
+use ::replay::{DeviceKind, Place, Precision, Shards};
+use reference::{CASES, Replayed, distance, exact, replay, replay_shards, samples};
 
 /// Whole vectors agree to 1e-10, updates of the K-FAC family to 1e-9, and to 1e-5 at λ = 1e-12.
 fn tolerance(name: &str) -> f64 {
-    match name.contains("kfac") {
-        true if name.contains("lam_1e-12") => 1e-5,
-        true => 1e-9,
-        false => 1e-10,
+    if !name.contains("kfac") {
+        1e-10
+    } else if name.contains("lam_1e-12") {
+        1e-5
+    } else {
+        1e-9
     }
 }
 
-/// Bar of the exact updates that stand beside the reference, at any λ.
+/// Bar of the exact updates that accompany the reference, at any λ.
 const EXACT: f64 = 1e-9;
 
 /// How far the reference's own updates of the K-FAC family are from the exact ones, where that is
@@ -25,9 +27,10 @@ const EXACT: f64 = 1e-9;
 /// with 1e-16 of rounding, and ieKFAC scales them up to the size of all others: 1.79e-9 in fc3 at
 /// λ = 1e-7. There the exact updates count, and the reference to its own noise.
 fn reference_noise(name: &str) -> f64 {
-    match name.contains("lam_1e-12") {
-        true => 1.15e-5,
-        false => 1.8e-9,
+    if name.contains("lam_1e-12") {
+        1.15e-5
+    } else {
+        1.8e-9
     }
 }
 
@@ -35,6 +38,10 @@ fn compare(device: DeviceKind, case: &str) {
     let place = Place::open(device, Precision::F64).unwrap();
     let replayed = replay(case, &place);
     replayed.check_names();
+    check(case, device, &replayed);
+}
+
+fn check(case: &str, device: DeviceKind, replayed: &Replayed) {
     let exact = exact(case);
     let mut wrong = Vec::new();
     for (name, (found, expected)) in replayed.vectors() {
@@ -65,6 +72,22 @@ fn compare(device: DeviceKind, case: &str) {
 fn flex() {
     for case in CASES {
         compare(DeviceKind::Flex, case);
+    }
+}
+
+/// The joint step over shards gives the results of the whole batch.
+#[test]
+fn shards() {
+    const JOINED: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ngd,fisher";
+    let place = Place::open(DeviceKind::Flex, Precision::F64).unwrap();
+    for case in CASES {
+        let samples = samples(case);
+        for sizes in [format!("1,{}", samples - 1), format!("2,1,{}", samples - 3)] {
+            let shards = Shards::parse(&sizes).unwrap();
+            let replayed = replay_shards(case, &place, JOINED, &shards);
+            assert!(!replayed.vectors().is_empty());
+            check(case, DeviceKind::Flex, &replayed);
+        }
     }
 }
 

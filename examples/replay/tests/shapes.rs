@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use replay::{
-    Array, Case, DeviceKind, Error, Place, Precision, Results, Selection, Values, golden,
+    Array, Case, DeviceKind, Error, Place, Precision, Results, Selection, Shards, Values, golden,
 };
 
 /// Tensors of a case with reproducible entries.
@@ -96,7 +96,7 @@ impl Builder {
     fn run(&self, only: &str) -> Result<Results, Error> {
         let case = Case::new(self.metadata.clone(), self.tensors.clone())?;
         let place = Place::open(DeviceKind::Flex, Precision::F64)?;
-        golden(&case, &place, Selection::parse(only)?)
+        golden(&case, &place, Selection::parse(only)?, &Shards::default())
     }
 
     fn parameters(&self) -> Vec<String> {

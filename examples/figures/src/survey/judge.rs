@@ -1,11 +1,12 @@
 //! One model on one batch: recordings and γ.
 
 use burn::optim::GradientsParams;
+use burn_ief::LabelDraw;
 use burn_ief::eval::{Fisher, FisherAt, LossKind, Quality, Survey, Sweep, SweepRule, imbalance};
 use burn_ief::jacobian::RecordedBatch;
-use burn_ief::kfac::Kfac;
-use burn_ief::update::Amount;
-use burn_ief::{LabelDraw, Tape};
+use burn_ief::methods::AnyConfig;
+use burn_ief::prelude::*;
+use burn_ief::solve::DampingAmount;
 use finetune::model::Judged;
 
 use super::Stage;
@@ -60,7 +61,7 @@ impl<'a, M: Judged> Judge<'a, M> {
         &self,
         survey: &mut Survey,
         rules: &[SweepRule],
-        amounts: &[Amount],
+        amounts: &[DampingAmount],
     ) -> Result<(), Error> {
         let points = self.sweep.qualities(&self.at, rules, amounts);
         let points = points.map_err(self.fail("a sweep"))?;
@@ -78,11 +79,13 @@ impl<'a, M: Judged> Judge<'a, M> {
         &self,
         survey: &mut Survey,
         direction: &str,
-        mut method: Kfac,
+        config: &AnyConfig,
     ) -> Result<(), Error> {
         let model = &self.stage.model;
-        let tape = method.start();
-        let update = method.gradients(tape, model.loss(self.batch).backward(), model);
+        let optim = config.try_init(model);
+        let mut optim = optim.map_err(self.fail(direction))?;
+        let tape = optim.start();
+        let update = optim.gradients(tape, model.loss(self.batch).backward(), model);
         let update: GradientsParams = update.map_err(self.fail(direction))?;
         let quality = self.at.quality(&update, self.sweep.gradient());
         let quality = quality.map_err(self.fail(direction))?;

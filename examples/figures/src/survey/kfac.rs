@@ -1,25 +1,25 @@
-//! The K-FAC family beside iEF, over stages and against the damping.
+//! The K-FAC family next to iEF, over stages and against the damping.
 
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Survey, SweepRule};
-use burn_ief::kfac::{EkfacConfig, IekfacConfig, Kfac, KfacConfig, KroneckerDamping};
-use burn_ief::update::{Amount, On};
+use burn_ief::methods::AnyConfig;
+use burn_ief::methods::kfac::FactorDamping;
+use burn_ief::solve::{DampedMatrix, DampingAmount};
 use finetune::model::Judged;
+use programs::plot::Axis;
 
 use super::Stage;
 use super::judge::Judge;
 use super::picture::{Curve, Plot, at_damping, look, ratio, ratios, side_by_side};
 use super::stages::over_stages;
-use crate::axis::Axis;
 use crate::error::Error;
 use crate::table;
 
-/// The default of the library.
+/// The damping of the comparison over the stages.
 const DAMPING: f64 = 1e-3;
 const DAMPINGS: [f64; 9] = [1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e3];
 const FAMILY: [&str; 3] = ["ekfac", "kfac", "iekfac"];
-const EXACT: [SweepRule; 1] = [SweepRule::Ief(On::Fisher)];
 
 /// Draw γ over γ of SGD of KFAC, eKFAC, ieKFAC and iEF as `<name>_kfac.svg` in `folder`, over all
 /// stages and, at the last, against λ; the numbers are in `<name>_kfac.csv` and
@@ -102,36 +102,28 @@ fn judge<M: Judged>(
         let judge = Judge::new(stage, batch, seed as u64)?;
         for (survey, &damping) in surveys.iter_mut().zip(dampings) {
             for direction in FAMILY {
-                let method = member(direction, damping, seed as u64);
-                judge.push_kfac(survey, direction, method)?;
+                let config = member(direction, damping, seed as u64)?;
+                judge.push_kfac(survey, direction, &config)?;
             }
-            judge.push(survey, &EXACT, &[Amount::Relative(damping)])?;
+            let exact = [SweepRule::ief(DampedMatrix::Fisher)];
+            judge.push(survey, &exact, &[DampingAmount::Relative(damping)])?;
         }
     }
     Ok(())
 }
 
 /// Factors of the batch alone, as for the exact methods.
-fn member(direction: &str, damping: f64, seed: u64) -> Kfac {
-    let damping = KroneckerDamping::relative(damping);
-    match direction {
-        "ekfac" => EkfacConfig::new()
-            .with_damping(damping)
-            .with_decay(0.0)
-            .with_kl_clip(None)
-            .build(),
-        "iekfac" => IekfacConfig::new()
-            .with_damping(damping)
-            .with_decay(0.0)
-            .with_kl_clip(None)
-            .build(),
-        _ => KfacConfig::new()
-            .with_damping(damping)
-            .with_seed(seed)
-            .with_decay(0.0)
-            .with_kl_clip(None)
-            .build(),
+fn member(name: &str, damping: f64, seed: u64) -> Result<AnyConfig, Error> {
+    let mut config: AnyConfig = name.parse().map_err(Error::method("the K-FAC family"))?;
+    if let AnyConfig::Kfac(kfac) = &mut config {
+        kfac.seed = seed;
     }
+    if let Some(factors) = config.factors_mut() {
+        factors.damping = FactorDamping::relative(damping);
+        factors.decay = 0.0;
+        factors.kl_clip = None;
+    }
+    Ok(config)
 }
 
 fn lines(survey: &Survey, damping: f64) -> Vec<table::SurveyLine> {

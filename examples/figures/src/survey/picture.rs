@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::Survey;
-use burn_ief::update::Amount;
-use curves::Color;
+use burn_ief::solve::DampingAmount;
+use programs::plot::{Axis, Color};
 
-use crate::axis::Axis;
 use crate::chart::{Drawn, Look, Panel, legend, picture, px};
 use crate::error::Error;
 
@@ -49,7 +48,7 @@ pub(super) struct Plot {
     pub x: Axis,
     pub y: Axis,
     pub curves: Vec<Curve>,
-    /// Where the baseline lies.
+    /// Whether the baseline, 1, is drawn.
     pub one: bool,
 }
 
@@ -88,7 +87,7 @@ pub(super) fn ratio(
     direction: &str,
     damping: Option<f64>,
 ) -> Option<(f64, f64)> {
-    let row = survey.row(stage, direction, damping.map(Amount::Relative))?;
+    let row = survey.row(stage, direction, damping.map(DampingAmount::Relative))?;
     Some((row.ratio.mean(), row.ratio.standard_error()))
 }
 

@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Statistics, Survey, SweepRule};
-use burn_ief::update::Amount;
-use curves::Color;
+use burn_ief::solve::DampingAmount;
 use finetune::model::Judged;
+use programs::plot::{Axis, Color};
 use serde::Serialize;
 
 use super::Stage;
 use super::judge::Judge;
 use super::picture::{Curve, Plot, at_damping, look, ratio, ratios, side_by_side};
-use crate::axis::Axis;
 use crate::chart::Look;
 use crate::error::Error;
 use crate::table;
@@ -29,7 +28,7 @@ struct Line {
     imbalance_standard_error: f64,
 }
 
-/// Draw γ over γ of SGD at every stage as `<name>_stages.svg` in `folder`, beside the imbalance;
+/// Draw γ over γ of SGD at every stage as `<name>_stages.svg` in `folder`, next to the imbalance;
 /// the numbers are in `<name>_stages.csv` and `<name>_imbalance.csv`.
 ///
 /// # Errors
@@ -51,8 +50,8 @@ pub fn stages<M: Judged>(
             judge.push_sgd(&mut survey);
             judge.push(
                 &mut survey,
-                &SweepRule::ALL,
-                &DAMPINGS.map(Amount::Relative),
+                &SweepRule::all(),
+                &DAMPINGS.map(DampingAmount::Relative),
             )?;
         }
         lines.push(Line {

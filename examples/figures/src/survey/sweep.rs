@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn_ief::eval::{Survey, SweepRule};
-use burn_ief::update::Amount;
+use burn_ief::solve::DampingAmount;
 use finetune::model::Judged;
+use programs::plot::Axis;
 
 use super::judge::Judge;
 use super::picture::{Plot, look, ratio, ratios, side_by_side};
 use super::{Stage, three};
-use crate::axis::Axis;
 use crate::error::Error;
 use crate::table;
 
@@ -38,12 +38,16 @@ pub fn sweep<M: Judged>(
 ) -> Result<PathBuf, Error> {
     let stages = three(stages);
     let dampings = dampings(lambdas);
-    let amounts: Vec<_> = dampings.iter().copied().map(Amount::Relative).collect();
+    let amounts: Vec<_> = dampings
+        .iter()
+        .copied()
+        .map(DampingAmount::Relative)
+        .collect();
     let mut survey = Survey::new();
     for stage in &stages {
         for (seed, batch) in batches.iter().enumerate() {
             let judge = Judge::new(stage, batch, seed as u64)?;
-            judge.push(&mut survey, &SweepRule::ALL, &amounts)?;
+            judge.push(&mut survey, &SweepRule::all(), &amounts)?;
         }
     }
     table::write(folder, &format!("{name}_sweep.csv"), &table::lines(&survey))?;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use plotters::style::RGBColor;
+use programs::plot::Axis;
 
 use super::field::{Arrow, Field, Point};
 use super::{Problem, Rule, Toy};
-use crate::axis::Axis;
 use crate::chart::{Area, Drawn, Panel, legend, picture, px};
 use crate::error::Error;
 use crate::table;
@@ -22,7 +22,7 @@ const PALE: RGBColor = RGBColor(160, 160, 160);
 const FAINT: RGBColor = RGBColor(205, 215, 225);
 
 /// Draw a problem as `toy_<problem>.svg` in `folder`, with `_field`, `_paths` and `_lengths` as
-/// CSV files beside it.
+/// CSV files next to it.
 ///
 /// # Errors
 ///
@@ -143,14 +143,13 @@ fn lengths(area: &Area<'_>, fields: &[Field]) -> Drawn {
         let look = field.rule.look();
         let color = look.color.rgb();
         let points: Vec<_> = field.lengths.iter().map(|l| (l.loss, l.length)).collect();
-        match look.dashed {
-            // iEF lies on NGD: every second piece.
-            true => {
-                for piece in points.chunks(3).step_by(2) {
-                    panel.curve(piece, color, px(3))?;
-                }
+        if look.dashed {
+            // The curve of iEF covers that of NGD: draw every second piece.
+            for piece in points.chunks(3).step_by(2) {
+                panel.curve(piece, color, px(3))?;
             }
-            false => panel.curve(&points, color, px(2))?,
+        } else {
+            panel.curve(&points, color, px(2))?;
         }
     }
     Ok(())

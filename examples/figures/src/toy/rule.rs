@@ -6,13 +6,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_ief::eval::summed_gradient;
-use burn_ief::nn::ForwardRecorded;
-use burn_ief::update::Damping;
-use burn_ief::{
-    EfConfig, IefConfig, Likelihood, LossScale, NaturalGradient, NgdConfig, mark_output,
-    mark_output_as,
-};
-use curves::Color;
+use burn_ief::methods::AnyConfig;
+use burn_ief::prelude::*;
+use programs::plot::Color;
 
 use super::Problem;
 use crate::chart::Look;
@@ -60,14 +56,20 @@ impl Rule {
         }
     }
 
-    fn natural(self, classes: usize) -> Option<NaturalGradient> {
-        let damping = Damping::absolute(DAMPING);
-        match self {
-            Self::Sgd => None,
-            Self::Ngd => Some(NgdConfig::new(classes).with_damping(damping).build()),
-            Self::Ief => Some(IefConfig::new().with_damping(damping).build()),
-            Self::Ef => Some(EfConfig::new().with_damping(damping).build()),
+    fn natural(self, classes: usize) -> Option<AnyConfig> {
+        let mut config: AnyConfig = match self {
+            Self::Sgd => return None,
+            Self::Ngd => NgdConfig::new().with_classes(classes).into(),
+            Self::Ief => IefConfig::new().into(),
+            Self::Ef => EfConfig::new().into(),
+        };
+        // The plain update, as long as it comes.
+        config.step_mut().normalize = Some(0.0);
+        if let Some(solve) = config.solve_mut() {
+            solve.damping = Damping::absolute(DAMPING);
+            solve.momentum = Some(0.0);
         }
+        Some(config)
     }
 }
 
@@ -128,11 +130,13 @@ impl Toy {
                 let loss = self.losses(rule, line.forward(self.inputs.clone())).sum();
                 summed_gradient(loss.backward(), &line, 1.0)
             }
-            Some(method) => {
-                let tape = method.start().with_loss_scale(LossScale::Sum);
+            Some(config) => {
+                let optim = config.try_init(&line);
+                let mut optim = optim.map_err(Error::method(what()))?;
+                let tape = optim.start().with_loss_scale(LossScale::Sum);
                 let losses = self.losses(rule, line.forward_recorded(self.inputs.clone()));
-                let grads = burn_ief::mark_loss(losses.sum()).backward();
-                let delta = method.gradients(tape, grads, &line);
+                let grads = mark_loss(losses.sum()).backward();
+                let delta = optim.gradients(tape, grads, &line);
                 delta.map_err(Error::method(what()))?
             }
         };

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use programs::optimizer::merge;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -25,18 +26,15 @@ pub fn read(path: &Path) -> Result<Value, Error> {
     };
     // The file is read twice: into its type, for errors that name the place, and as it is, for
     // the fields that are set.
-    match path
+    if path
         .extension()
         .is_some_and(|extension| extension == "json")
     {
-        true => {
-            serde_json::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
-            serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))
-        }
-        false => {
-            toml::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
-            toml::from_str(&text).map_err(|error| refuse(error.to_string()))
-        }
+        serde_json::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))
+    } else {
+        toml::from_str::<File>(&text).map_err(|error| refuse(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| refuse(error.to_string()))
     }
 }
 
@@ -64,7 +62,7 @@ impl<'de> Deserialize<'de> for File {
 /// use finetune::config::layered;
 /// use finetune::preset::Preset;
 ///
-/// let file = serde_json::json!({"training": {"epochs": 9}, "method": {"ief": {"momentum": 0.5}}});
+/// let file = serde_json::json!({"training": {"epochs": 9}, "method": {"ief": {"step_size": 0.5}}});
 /// let config = layered(Some(Preset::MlpCifar10), Some(file), None)?;
 /// let preset = Preset::MlpCifar10.config();
 /// assert_eq!((config.training.epochs, config.training.batch), (9, preset.training.batch));
@@ -100,22 +98,10 @@ pub fn layered(
     serde_json::from_value(value).map_err(refuse)
 }
 
-/// Put the fields of `over` over those of `value`, section by section.
-fn merge(value: &mut Value, over: Value) {
-    match (value, over) {
-        (Value::Object(value), Value::Object(over)) => {
-            for (key, field) in over {
-                merge(value.entry(key).or_insert(Value::Null), field);
-            }
-        }
-        (value, over) => *value = over,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::Method;
+    use programs::optimizer::OptimizerName;
 
     fn file(name: &str, text: &str) -> Result<Config, Error> {
         let folder = tempfile::tempdir().unwrap();
@@ -133,7 +119,11 @@ mod tests {
         let config = config.unwrap();
         let mut expected = Config::default();
         expected.training.batch = 7;
-        expected.method.get_mut(&Method::Sgd).unwrap().step_size = 0.5;
+        expected
+            .method
+            .get_mut(&OptimizerName::SGD)
+            .unwrap()
+            .step_size = 0.5;
         assert_eq!(config, expected);
         let json = r#"{"preset": "mlp-cifar10", "training": {"batch": 7}}"#;
         let config = file("a.json", json).unwrap();

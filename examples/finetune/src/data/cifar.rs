@@ -7,7 +7,7 @@ use image::{ImageReader, Limits};
 use super::error::Error;
 use super::lines::{Encoding, read};
 use super::split::{Parts, Repeats, arrange};
-use super::{ImageExample, LeftOut, Options, Splits};
+use super::{DataSource, ImageExample, LeftOut, Splits};
 
 pub(super) const FILES_10: &str = "a folder with CIFAR-10's `data_batch_1.bin` to \
     `data_batch_5.bin` and `test_batch.bin`, or the same as `.png` sheets with \
@@ -31,7 +31,7 @@ const NAMES_10: [&str; 10] = [
     "truck",
 ];
 
-pub(super) fn load_10(options: &Options) -> Result<Splits<ImageExample>, Error> {
+pub(super) fn load_10(options: &DataSource) -> Result<Splits<ImageExample>, Error> {
     let folder = root(&options.folder, "cifar-10-batches-bin");
     let file = |name: &str| folder.join(name);
     let train = |end: &str| [1, 2, 3, 4, 5].map(|i| file(&format!("data_batch_{i}.{end}")));
@@ -64,20 +64,19 @@ pub(super) fn load_10(options: &Options) -> Result<Splits<ImageExample>, Error> 
     split(train, test, NAMES_10.map(String::from).to_vec(), options)
 }
 
-pub(super) fn load_100(options: &Options) -> Result<Splits<ImageExample>, Error> {
+pub(super) fn load_100(options: &DataSource) -> Result<Splits<ImageExample>, Error> {
     const CLASSES: usize = 100;
     let folder = root(&options.folder, "cifar-100-binary");
     let part = |name: &str| binary(&folder.join(name), 2, CLASSES, FILES_100);
     let names = folder.join("fine_label_names.txt");
-    let labels = match names.exists() {
-        true => {
-            let text = read(&names, Encoding::Utf8, FILES_100)?;
-            let lines = text.lines().map(str::trim).filter(|name| !name.is_empty());
-            lines.map(str::to_string).collect()
-        }
-        false => (0..CLASSES)
+    let labels = if names.exists() {
+        let text = read(&names, Encoding::Utf8, FILES_100)?;
+        let lines = text.lines().map(str::trim).filter(|name| !name.is_empty());
+        lines.map(str::to_string).collect()
+    } else {
+        (0..CLASSES)
             .map(|class| class.to_string())
-            .collect::<Vec<_>>(),
+            .collect::<Vec<_>>()
     };
     if labels.len() != CLASSES {
         let problem = format!("expected {CLASSES} names, found {}", labels.len());
@@ -98,7 +97,7 @@ fn split(
     train: Vec<ImageExample>,
     test: Vec<ImageExample>,
     labels: Vec<String>,
-    options: &Options,
+    options: &DataSource,
 ) -> Result<Splits<ImageExample>, Error> {
     let parts = Parts {
         test: Some(test),

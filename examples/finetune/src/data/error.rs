@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 /// Errors of reading, splitting and batching data.
 ///
 /// ```
-/// use finetune::data::{Error, Options, Task};
+/// use finetune::data::{Error, DataSource, Task};
 ///
-/// let error = Task::Trec.load(&Options::new("no/such/folder")).unwrap_err();
+/// let error = Task::Trec.load(&DataSource::new("no/such/folder")).unwrap_err();
 /// assert!(matches!(error, Error::Missing { .. }));
 /// ```
 #[derive(Debug, thiserror::Error)]

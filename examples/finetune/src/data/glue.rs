@@ -5,9 +5,9 @@ use std::path::Path;
 use super::error::Error;
 use super::lines::{Encoding, locate, numbered, read};
 use super::split::{Parts, Repeats, arrange, halves};
-use super::{LeftOut, Options, Splits, TextExample};
+use super::{DataSource, LeftOut, Splits, TextExample};
 
-/// Where a value stands in a row.
+/// The place of a value in a row.
 #[derive(Debug, Clone, Copy)]
 enum Column {
     /// In a file without header.
@@ -137,7 +137,7 @@ pub(super) fn names(format: &Format) -> Vec<String> {
 }
 
 /// `train` as it is; `dev` as validation and test.
-pub(super) fn load(format: &Format, options: &Options) -> Result<Splits<TextExample>, Error> {
+pub(super) fn load(format: &Format, options: &DataSource) -> Result<Splits<TextExample>, Error> {
     let folder = &options.folder;
     if folder.is_file() {
         let problem = format!(
@@ -195,9 +195,10 @@ impl Format {
                 Row::Wrong(problem) => return Err(Error::line(path, line, problem)),
             }
         }
-        match rows.is_empty() {
-            true => Err(Error::file(path, "no rows")),
-            false => Ok(rows),
+        if rows.is_empty() {
+            Err(Error::file(path, "no rows"))
+        } else {
+            Ok(rows)
         }
     }
 

@@ -7,13 +7,13 @@ use image::{DynamicImage, ImageDecoder, ImageReader};
 use super::error::Error;
 use super::pictures::scaled;
 use super::split::{Parts, Repeats, arrange};
-use super::{ImageExample, LeftOut, Options, Splits};
+use super::{DataSource, ImageExample, LeftOut, Splits};
 
 pub(super) const FILES: &str = "a folder with a folder of PNG or JPEG files for each class, \
                                 perhaps inside of `train`, `valid` and `test`";
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 
-pub(super) fn load(options: &Options) -> Result<Splits<ImageExample>, Error> {
+pub(super) fn load(options: &DataSource) -> Result<Splits<ImageExample>, Error> {
     let folder = &options.folder;
     let part = |names: &[&str]| {
         let folders = names.iter().map(|name| folder.join(name));
@@ -34,9 +34,12 @@ pub(super) fn load(options: &Options) -> Result<Splits<ImageExample>, Error> {
         return Err(Error::file(&train, problem));
     }
     let read = |path: &Path| pictures(path, &labels, options.image_size);
-    let held = |names: &[&str]| match inside {
-        true => part(names).map(|path| read(&path)).transpose(),
-        false => Ok(None),
+    let held = |names: &[&str]| {
+        if inside {
+            part(names).map(|path| read(&path)).transpose()
+        } else {
+            Ok(None)
+        }
     };
     let parts = Parts {
         train: read(&train)?,

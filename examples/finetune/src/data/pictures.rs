@@ -50,7 +50,7 @@ impl ImageBatcher {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for a size of 0, a mean that is no number, or a deviation that is not
+    /// [`Error::Option`] for a size of 0, a mean that is not a number, or a deviation that is not
     /// greater than 0.
     pub fn new(size: usize, mean: [f32; 3], std: [f32; 3]) -> Result<Self, Error> {
         if size == 0 {
@@ -82,9 +82,10 @@ impl ImageBatcher {
 
     /// The picture's values `[3, size, size]`.
     fn normalised(&self, image: ImageExample) -> Vec<f32> {
-        let pixels = match (image.height, image.width) == (self.size, self.size) {
-            true => image.pixels,
-            false => scaled(image, self.size).pixels,
+        let pixels = if (image.height, image.width) == (self.size, self.size) {
+            image.pixels
+        } else {
+            scaled(image, self.size).pixels
         };
         let plane = |colour: usize| {
             let values = pixels.iter().skip(colour).step_by(3);

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::Error;
 use super::lines::{Encoding, locate, numbered, read};
 use super::split::{Parts, Repeats, arrange};
-use super::{LeftOut, Options, Splits, TextExample};
+use super::{DataSource, LeftOut, Splits, TextExample};
 
 pub(super) const FILES: &str = "a folder with `question_labels.txt`, or with `train_5500.label` \
                                 and `TREC_10.label`";
@@ -72,18 +72,17 @@ impl Classes {
     }
 }
 
-pub(super) fn load(classes: Classes, options: &Options) -> Result<Splits<TextExample>, Error> {
+pub(super) fn load(classes: Classes, options: &DataSource) -> Result<Splits<TextExample>, Error> {
     let labels = classes.names();
     let mut left_out = LeftOut::default();
     let folder = &options.folder;
     let path = locate(folder, &[POOL, TRAIN], FILES)?;
     let train = rows(&path, classes, &labels, &mut left_out)?;
-    let test = match path.ends_with(TRAIN) && folder.is_dir() {
-        true => {
-            let path = locate(folder, &[TEST], FILES)?;
-            Some(rows(&path, classes, &labels, &mut left_out)?)
-        }
-        false => None,
+    let test = if path.ends_with(TRAIN) && folder.is_dir() {
+        let path = locate(folder, &[TEST], FILES)?;
+        Some(rows(&path, classes, &labels, &mut left_out)?)
+    } else {
+        None
     };
     let parts = Parts {
         test,

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::lines::{Encoding, locate, numbered, read};
 use super::split::{Parts, Repeats, arrange};
-use super::{LeftOut, Options, Splits, TextExample};
+use super::{DataSource, LeftOut, Splits, TextExample};
 
 pub(super) const FILES: &str = "a folder with `movieReviewSnippets_GroundTruth.txt`";
 const FILE: &str = "movieReviewSnippets_GroundTruth.txt";
@@ -11,7 +11,7 @@ const HEADER: [&str; 3] = ["id", "sentiment", "text"];
 /// Scores nearer to 0 have no label.
 const DECIDED: f64 = 0.5;
 
-pub(super) fn load(options: &Options) -> Result<Splits<TextExample>, Error> {
+pub(super) fn load(options: &DataSource) -> Result<Splits<TextExample>, Error> {
     let mut left_out = LeftOut::default();
     let path = locate(&options.folder, &[FILE], FILES)?;
     let text = read(&path, Encoding::Utf8OrLatin1, FILES)?;

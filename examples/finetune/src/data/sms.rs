@@ -4,12 +4,12 @@ use super::error::Error;
 use super::lines::locate;
 use super::split::{Parts, Repeats, arrange};
 use super::table::{Columns, Format, Labels};
-use super::{LeftOut, Options, Splits, TextExample};
+use super::{DataSource, LeftOut, Splits, TextExample};
 
 pub(super) const FILES: &str = "a folder with `sms-spam.csv`";
 const FILE: &str = "sms-spam.csv";
 
-pub(super) fn load(options: &Options) -> Result<Splits<TextExample>, Error> {
+pub(super) fn load(options: &DataSource) -> Result<Splits<TextExample>, Error> {
     let mut left_out = LeftOut::default();
     let path = locate(&options.folder, &[FILE], FILES)?;
     let columns = Columns {

@@ -9,9 +9,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::error::Error;
-use super::{ImageExample, LeftOut, Options, Splits, TextExample};
+use super::{DataSource, ImageExample, LeftOut, Splits, TextExample};
 
-/// An example that can be told from others.
+/// An example that can be distinguished from others.
 pub(super) trait Example {
     /// What makes two of them the same.
     type Content<'e>: Eq + Hash
@@ -80,7 +80,7 @@ pub(super) fn arrange<E: Example>(
     repeats: Repeats,
     labels: Vec<String>,
     left_out: LeftOut,
-    options: &Options,
+    options: &DataSource,
 ) -> Result<Splits<E>, Error> {
     let mut splits = Splits {
         labels,
@@ -91,9 +91,10 @@ pub(super) fn arrange<E: Example>(
     let given = [test, valid];
     let absent = given.each_ref().map(Option::is_none);
     let [test, valid] = given.map(Option::unwrap_or_default);
-    let repeats = match absent.contains(&true) {
-        true => Repeats::Drop,
-        false => repeats,
+    let repeats = if absent.contains(&true) {
+        Repeats::Drop
+    } else {
+        repeats
     };
     let [test, valid, train] = unique([test, valid, train], repeats, &mut splits.left_out);
     let order = |rows, stream| stratified(rows, options.seed, stream);
@@ -241,7 +242,10 @@ mod tests {
             .collect()
     }
 
-    fn split(parts: Parts<TextExample>, options: &Options) -> Result<Splits<TextExample>, Error> {
+    fn split(
+        parts: Parts<TextExample>,
+        options: &DataSource,
+    ) -> Result<Splits<TextExample>, Error> {
         arrange(
             parts,
             Repeats::Drop,
@@ -257,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_pool_is_split_by_shares_and_classes() {
-        let splits = split(Parts::pool(rows(1000)), &Options::new("x")).unwrap();
+        let splits = split(Parts::pool(rows(1000)), &DataSource::new("x")).unwrap();
         let sizes = [&splits.train, &splits.valid, &splits.test].map(Vec::len);
         assert_eq!(sizes, [800, 100, 100]);
         for part in [&splits.valid, &splits.test] {
@@ -270,8 +274,8 @@ mod tests {
 
     #[test]
     fn fewer_training_rows_leave_validation_and_test_as_they_are() {
-        let options = Options::new("x");
-        let few = Options {
+        let options = DataSource::new("x");
+        let few = DataSource {
             train_rows: Some(40),
             ..options.clone()
         };
@@ -288,7 +292,7 @@ mod tests {
             valid: Some(rows(8)[4..].to_vec()),
             test: Some([rows(6), vec![TextExample::new("text 0", 2)]].concat()),
         };
-        let splits = split(parts, &Options::new("x")).unwrap();
+        let splits = split(parts, &DataSource::new("x")).unwrap();
         let sizes = [&splits.train, &splits.valid, &splits.test].map(Vec::len);
         assert_eq!(sizes, [22, 2, 6]);
         assert_eq!(
@@ -304,7 +308,7 @@ mod tests {
             valid: Some(rows(2)),
             test: Some(rows(12)[10..].to_vec()),
         };
-        let options = Options::new("x");
+        let options = DataSource::new("x");
         let splits = arrange(parts, Repeats::Keep, vec![], LeftOut::default(), &options).unwrap();
         assert_eq!(splits.train.len(), 16);
         assert_eq!(splits.left_out.duplicates, 4);
@@ -312,17 +316,17 @@ mod tests {
 
     #[test]
     fn more_rows_than_there_are_is_an_error_by_option() {
-        let refused = |options: Options, parts| match split(parts, &options).unwrap_err() {
+        let refused = |options: DataSource, parts| match split(parts, &options).unwrap_err() {
             Error::Option { option, .. } => option,
             other => panic!("{other}"),
         };
-        let options = || Options::new("x");
-        let test = Options {
+        let options = || DataSource::new("x");
+        let test = DataSource {
             test_rows: Some(10),
             ..options()
         };
         assert_eq!(refused(test, Parts::pool(rows(10))), "test_rows");
-        let valid = Options {
+        let valid = DataSource {
             valid_rows: Some(3),
             ..options()
         };
@@ -331,7 +335,7 @@ mod tests {
             ..Parts::pool(rows(10))
         };
         assert_eq!(refused(valid, parts), "valid_rows");
-        let train = Options {
+        let train = DataSource {
             train_rows: Some(9),
             ..options()
         };
@@ -359,7 +363,7 @@ mod tests {
                 test: (held > 1).then(|| rows[..a].to_vec()),
             };
             let used = match held { 0 => &rows[b..], 1 => &rows[a..], _ => &rows[..] };
-            let options = Options { seed, ..Options::new("x") };
+            let options = DataSource { seed, ..DataSource::new("x") };
             // All rows of the training set may be held out.
             let Ok(splits) = split(parts, &options) else { return Ok(()) };
             let parts = [&splits.train, &splits.valid, &splits.test];
@@ -373,11 +377,11 @@ mod tests {
 
         #[test]
         fn splits_depend_on_the_seed_alone(seed in 0u64..1000) {
-            let options = Options { seed, ..Options::new("x") };
+            let options = DataSource { seed, ..DataSource::new("x") };
             let first = split(Parts::pool(rows(60)), &options).unwrap();
             let same = split(Parts::pool(rows(60)), &options).unwrap();
             prop_assert_eq!(&first, &same);
-            let other = Options { seed: seed + 1, ..options };
+            let other = DataSource { seed: seed + 1, ..options };
             let other = split(Parts::pool(rows(60)), &other).unwrap();
             prop_assert_ne!(first.train, other.train);
         }

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Error, Options, cifar, glue, images, questions, reviews, sms, table};
+use super::{DataSource, Dataset, Error, cifar, glue, images, questions, reviews, sms, table};
 use crate::metric::Metric;
 
 /// A data set that is known by its format.
@@ -19,9 +19,9 @@ use crate::metric::Metric;
 /// without text are left out. [`LeftOut`](super::LeftOut) has the counts.
 ///
 /// ```no_run
-/// use finetune::data::{Dataset, Options, Task};
+/// use finetune::data::{Dataset, DataSource, Task};
 ///
-/// let dataset = Task::Trec.load(&Options::new("data/trec"))?;
+/// let dataset = Task::Trec.load(&DataSource::new("data/trec"))?;
 /// println!("{:?}, {}", dataset.sizes(), dataset.left_out());
 /// # Ok::<(), finetune::data::Error>(())
 /// ```
@@ -76,7 +76,7 @@ impl Task {
     /// # Errors
     ///
     /// [`Error`] that names the file, the line and the option.
-    pub fn load(&self, options: &Options) -> Result<Dataset, Error> {
+    pub fn load(&self, options: &DataSource) -> Result<Dataset, Error> {
         options.validate()?;
         let folder = &options.folder;
         if !folder.exists() {
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_missing_folder_is_named_with_the_files_of_the_task() {
         for task in Task::value_variants() {
-            let error = task.load(&Options::new("no/such/folder")).unwrap_err();
+            let error = task.load(&DataSource::new("no/such/folder")).unwrap_err();
             assert!(matches!(error, Error::Missing { .. }));
             let text = error.to_string();
             assert!(

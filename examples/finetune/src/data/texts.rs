@@ -75,7 +75,7 @@ impl TextBatcher {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] if `max_length` leaves no room beside the special tokens.
+    /// [`Error::Option`] if `max_length` has no room for more than the special tokens.
     pub fn new(tokenizer: Tokenizer, max_length: usize) -> Result<Self, Error> {
         let encoder = Encoder::new(tokenizer, max_length)?;
         Ok(Self { encoder })

@@ -66,7 +66,7 @@ pub fn load_tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer, Err
 pub struct Tokens {
     /// Index of each token in the vocabulary.
     pub ids: Vec<u32>,
-    /// 1 in the second text of a pair where the tokenizer tells them apart, otherwise 0.
+    /// 1 in the second text of a pair where the tokenizer distinguishes them, otherwise 0.
     pub types: Vec<u32>,
 }
 
@@ -109,9 +109,10 @@ impl<I> std::fmt::Display for Encoded<I> {
         let parts: Vec<_> = parts
             .map(|(some, what)| format!("{some} of {count} texts {what}"))
             .collect();
-        match parts.is_empty() {
-            true => write!(f, "{count} texts fit"),
-            false => f.write_str(&parts.join(", ")),
+        if parts.is_empty() {
+            write!(f, "{count} texts fit")
+        } else {
+            f.write_str(&parts.join(", "))
         }
     }
 }

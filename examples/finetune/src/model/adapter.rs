@@ -14,7 +14,7 @@ use crate::error::Error;
 /// The name that adapters have in a model.
 pub(super) const NAME: &str = "default";
 
-/// What of a model is trained beside its head.
+/// Which part of a model is trained in addition to its head.
 #[derive(Debug, Clone)]
 pub enum Trained {
     /// LoRA's factors.
@@ -39,9 +39,10 @@ impl Family<'_> {
     /// Settings of the configured LoRA.
     pub fn lora(&self, config: &Config) -> LoraConfig {
         let options: &AdapterOptions = &config.adapter;
-        let targets: Vec<&str> = match options.targets.is_empty() {
-            true => self.targets.to_vec(),
-            false => options.targets.iter().map(String::as_str).collect(),
+        let targets: Vec<&str> = if options.targets.is_empty() {
+            self.targets.to_vec()
+        } else {
+            options.targets.iter().map(String::as_str).collect()
         };
         let mut settings = LoraConfig::new()
             .with_r(options.rank)

@@ -57,7 +57,7 @@ pub fn architecture(config: &Config) -> Result<Architecture, Error> {
     }
 }
 
-/// Mean and deviation by which a folder's model wants pixels normalised
+/// Mean and deviation by which pixels are normalised for a folder's model
 /// (`preprocessor_config.json`); otherwise ImageNet's for DINOv2 and ½ for all others.
 ///
 /// # Errors

@@ -93,56 +93,84 @@ pub struct ImageClassifier<B> {
     trained: Trained,
 }
 
-impl ImageClassifier<ViTForImageClassification> {
-    /// The configured folder's ViT, with a new head for `classes`.
+/// A backbone from a Hugging Face folder.
+pub trait Pretrained: Backbone {
+    /// The folder's model, with its dropout or without, and a new head for `classes`.
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] for the folder, [`Error::Adapter`] and [`Error::Config`] for the adapter.
-    pub fn vit(
-        config: &Config,
+    /// The model's own, if the folder does not hold it.
+    fn load(
         folder: &Path,
+        dropout: bool,
         classes: usize,
         device: &Device,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, burn_hf_models::Error>;
+}
+
+impl Pretrained for ViTForImageClassification {
+    fn load(
+        folder: &Path,
+        dropout: bool,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self, burn_hf_models::Error> {
         let mut sizes = ViTConfig::from_folder(folder)?;
-        if !config.model.dropout {
-            sizes.hidden_dropout_prob = 0.0;
-            sizes.attention_probs_dropout_prob = 0.0;
+        if !dropout {
+            (
+                sizes.hidden_dropout_prob,
+                sizes.attention_probs_dropout_prob,
+            ) = (0.0, 0.0);
         }
+        let options = Self::load_options().keep_initial("classifier");
         let vit = sizes.init_classifier(device)?;
-        let options = ViTForImageClassification::load_options().keep_initial("classifier");
-        let names = ViTForImageClassification::names();
-        let mut vit = load_named(vit, &names, folder, &options)?;
-        vit.classifier = head::new(sizes.hidden_size, classes, device);
-        Self::new(vit, config)
+        let vit = load_named(vit, &Self::names(), folder, &options)?;
+        Ok(Self {
+            classifier: head::new(sizes.hidden_size, classes, device),
+            ..vit
+        })
     }
 }
 
-impl ImageClassifier<Dinov2ForImageClassification> {
-    /// The configured folder's DINOv2, with a new head for `classes` on the class token beside
-    /// the mean of the patches.
+impl Pretrained for Dinov2ForImageClassification {
+    /// The head is on the class token next to the mean of the patches.
+    fn load(
+        folder: &Path,
+        dropout: bool,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self, burn_hf_models::Error> {
+        let mut sizes = Dinov2Config::from_folder(folder)?;
+        if !dropout {
+            (
+                sizes.hidden_dropout_prob,
+                sizes.attention_probs_dropout_prob,
+            ) = (0.0, 0.0);
+        }
+        let dinov2 = sizes.init_classifier(device)?;
+        let options = Self::load_options().keep_initial("classifier");
+        let mut dinov2 = load_named(dinov2, &Self::names(), folder, &options)?;
+        dinov2.classifier = head::new(2 * sizes.hidden_size, classes, device);
+        Ok(dinov2)
+    }
+}
+
+impl<B: Pretrained> ImageClassifier<B> {
+    /// The configured folder's model, with a new head for `classes`.
     ///
     /// # Errors
     ///
     /// [`Error::Model`] for the folder, [`Error::Adapter`] and [`Error::Config`] for the adapter.
-    pub fn dinov2(
+    pub fn pretrained(
         config: &Config,
         folder: &Path,
         classes: usize,
         device: &Device,
     ) -> Result<Self, Error> {
-        let mut sizes = Dinov2Config::from_folder(folder)?;
-        if !config.model.dropout {
-            sizes.hidden_dropout_prob = 0.0;
-            sizes.attention_probs_dropout_prob = 0.0;
-        }
-        let dinov2 = sizes.init_classifier(device)?;
-        let options = Dinov2ForImageClassification::load_options().keep_initial("classifier");
-        let names = Dinov2ForImageClassification::names();
-        let mut dinov2 = load_named(dinov2, &names, folder, &options)?;
-        dinov2.classifier = head::new(2 * sizes.hidden_size, classes, device);
-        Self::new(dinov2, config)
+        Self::new(
+            B::load(folder, config.model.dropout, classes, device)?,
+            config,
+        )
     }
 }
 

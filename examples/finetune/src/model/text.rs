@@ -49,7 +49,7 @@ pub struct TextClassifier {
     classifier: Linear,
     #[module(skip)]
     pooling: Pooling,
-    /// Whether the model tells the texts of a pair apart.
+    /// Whether the model distinguishes the texts of a pair.
     #[module(skip)]
     segments: bool,
     #[module(skip)]
@@ -72,9 +72,10 @@ impl TextClassifier {
         let sizes = bert_config(config, folder)?;
         let pooler = config.model.pooling == Pooling::Pooler;
         let bert = sizes.init_model(pooler, device)?;
-        let options = match pooler {
-            true => BertModel::load_options(),
-            false => BertModel::load_options().skip("pooler"),
+        let options = if pooler {
+            BertModel::load_options()
+        } else {
+            BertModel::load_options().skip("pooler")
         };
         let bert = load(bert, &names(), folder, &options)?;
         let classifier = head::new(sizes.hidden_size, classes, device);

@@ -2,23 +2,22 @@
 
 use std::fmt;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use programs::optimizer::OptimizerName;
+use programs::statistics::with_spread;
+use programs::table::{self, Style, Table};
 use serde::Serialize;
 
-use super::{Options, Pruning};
-use crate::method::Method;
-use crate::report::spread;
+use super::{PruneOptions, Pruning};
 
 /// One pruned model.
 ///
 /// ```
-/// use finetune::method::Method;
+/// use programs::optimizer::optimizer;
 /// use finetune::prune::{Pruning, Row};
 ///
 /// let row = Row {
 ///     setup: "trec".into(),
-///     trained_by: Method::Adamw,
+///     trained_by: OptimizerName::ADAMW,
 ///     seed: 1,
 ///     pruning: Some(Pruning::Ief),
 ///     sparsity: 0.5,
@@ -37,7 +36,7 @@ pub struct Row {
     /// What the run calls its setup.
     pub setup: String,
     /// The optimizer that trained the model.
-    pub trained_by: Method,
+    pub trained_by: OptimizerName,
     /// Seed of the run.
     pub seed: u64,
     /// How it was pruned; `None` for the dense model.
@@ -94,7 +93,7 @@ pub fn tables(rows: &[Row]) -> Vec<(String, Table)> {
         }
     }
     let groups = groups.iter();
-    groups.map(|rows| (title(rows), table(rows))).collect()
+    groups.map(|rows| (title(rows), table_of(rows))).collect()
 }
 
 fn title(rows: &[&Row]) -> String {
@@ -111,11 +110,11 @@ fn title(rows: &[&Row]) -> String {
         first.metric,
         dense.len(),
         first.weights,
-        spread(&dense, 1)
+        with_spread(&dense, 1)
     )
 }
 
-fn table(rows: &[&Row]) -> Table {
+fn table_of(rows: &[&Row]) -> Table {
     let methods = Pruning::ALL
         .into_iter()
         .filter(|&method| rows.iter().any(|row| row.pruning == Some(method)));
@@ -127,25 +126,21 @@ fn table(rows: &[&Row]) -> Table {
         .collect();
     sparsities.sort_by(f64::total_cmp);
     sparsities.dedup();
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    let titles = methods.iter().map(|method| method.title());
-    table.set_header(std::iter::once("pruned").chain(titles));
+    let mut header = vec!["pruned"];
+    header.extend(methods.iter().map(|method| method.title()));
+    let mut lines = Vec::new();
     for sparsity in sparsities {
-        let cell = |&method: &Pruning| {
+        let mut line = vec![format!("{} %", percent(sparsity))];
+        for &method in &methods {
             let chosen = rows
                 .iter()
                 .filter(|row| row.pruning == Some(method) && row.sparsity == sparsity);
             let values: Vec<f64> = chosen.map(|row| 100.0 * row.test).collect();
-            spread(&values, 1)
-        };
-        let label = format!("{} %", percent(sparsity));
-        table.add_row(std::iter::once(label).chain(methods.iter().map(cell)));
+            line.push(with_spread(&values, 1));
+        }
+        lines.push(line);
     }
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table::table(Style::Lines, header, &[], lines)
 }
 
 /// Settings and rows.
@@ -153,10 +148,10 @@ fn table(rows: &[&Row]) -> Table {
 /// # Errors
 ///
 /// None that is known; those of the format.
-pub fn json(options: &Options, rows: &[Row]) -> Result<Vec<u8>, serde_json::Error> {
+pub fn json(options: &PruneOptions, rows: &[Row]) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
     struct File<'a> {
-        options: &'a Options,
+        options: &'a PruneOptions,
         rows: &'a [Row],
     }
     let mut content = serde_json::to_vec_pretty(&File { options, rows })?;
@@ -180,11 +175,12 @@ pub fn csv(rows: &[Row]) -> Result<Vec<u8>, csv::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use programs::optimizer::optimizer;
 
     fn row(seed: u64, pruning: Option<Pruning>, sparsity: f64, test: f64) -> Row {
         Row {
             setup: "toy".into(),
-            trained_by: Method::Adamw,
+            trained_by: OptimizerName::ADAMW,
             seed,
             pruning,
             sparsity,
@@ -211,7 +207,7 @@ mod tests {
     fn a_table_holds_means_over_the_runs() {
         let mut all = rows();
         all.push(Row {
-            trained_by: Method::Ief,
+            trained_by: optimizer("ief"),
             ..row(1, None, 0.0, 0.5)
         });
         let tables = tables(&all);
@@ -241,7 +237,7 @@ mod tests {
             "{csv}"
         );
         let json: serde_json::Value =
-            serde_json::from_slice(&json(&Options::default(), &rows).unwrap()).unwrap();
+            serde_json::from_slice(&json(&PruneOptions::default(), &rows).unwrap()).unwrap();
         assert_eq!(json["options"]["gradients"], 512);
         assert_eq!(json["rows"][0]["pruning"], serde_json::Value::Null);
         assert_eq!(json["rows"][3]["pruning"], "magnitude");

@@ -1,9 +1,10 @@
 //! Curves over epochs, averaged over the runs of a method.
 
-use curves::{Color, Curve};
+use programs::optimizer::OptimizerName;
+use programs::plot::{Color, Curve, loss_curve};
+use programs::statistics::{deviation, mean};
 
 use crate::history::History;
-use crate::method::Method;
 
 /// Points of a training curve in an epoch, at most.
 const PER_EPOCH: usize = 4;
@@ -15,39 +16,34 @@ const POINTS: usize = 120;
 pub(super) struct MeanCurve {
     /// What the picture calls it.
     pub title: String,
-    pub method: Method,
+    pub method: OptimizerName,
     /// Epochs, the mean over the runs, and its standard deviation.
     pub points: Vec<[f64; 3]>,
 }
 
 impl MeanCurve {
     /// The training loss, in bins of a part of an epoch or of several.
-    pub fn training(title: String, method: Method, runs: &[&History]) -> Option<Self> {
+    pub fn training(title: String, method: OptimizerName, runs: &[&History]) -> Option<Self> {
         let steps = runs.iter().map(|run| run.losses.len()).min()?;
         let per_epoch = runs.first()?.steps_per_epoch.max(1);
         let bin = (steps / POINTS).max(per_epoch / PER_EPOCH).max(1);
-        let points = (0..steps / bin).map(|index| {
-            let range = index * bin..(index + 1) * bin;
-            let middle = (range.start + range.end) as f64 / 2.0;
-            let means = runs.iter().map(|run| mean(&run.losses[range.clone()]));
-            point(middle / per_epoch as f64, &means.collect::<Vec<_>>())
-        });
-        Self::some(title, method, points.collect())
+        let losses: Vec<&[f64]> = runs.iter().map(|run| &run.losses[..]).collect();
+        Self::some(title, method, loss_curve(&losses, per_epoch, bin))
     }
 
     /// The first metric on the validation rows after each epoch.
-    pub fn validation(title: String, method: Method, runs: &[&History]) -> Option<Self> {
+    pub fn validation(title: String, method: OptimizerName, runs: &[&History]) -> Option<Self> {
         let epochs = runs.iter().map(|run| run.epochs.len()).min()?;
         let metric = runs.first()?.metrics.first()?;
         let points = (0..epochs).map(|epoch| {
-            let values = runs.iter();
-            let values = values.filter_map(|run| run.epochs[epoch].valid.metrics.get(metric));
-            point(epoch as f64 + 1.0, &values.copied().collect::<Vec<_>>())
+            let of = |run: &&History| run.epochs[epoch].valid.metrics.get(metric).copied();
+            let values: Vec<f64> = runs.iter().filter_map(of).collect();
+            [epoch as f64 + 1.0, mean(&values), deviation(&values)]
         });
         Self::some(title, method, points.collect())
     }
 
-    fn some(title: String, method: Method, points: Vec<[f64; 3]>) -> Option<Self> {
+    fn some(title: String, method: OptimizerName, points: Vec<[f64; 3]>) -> Option<Self> {
         let points: Vec<_> = points
             .into_iter()
             .filter(|point| point[1].is_finite())
@@ -63,14 +59,16 @@ impl MeanCurve {
 /// As a picture shows them: each method in its colour, and a second curve of a method in one that no
 /// other has.
 pub(super) fn drawn(curves: &[MeanCurve]) -> Vec<Curve> {
-    let own: Vec<Color> = curves.iter().map(|curve| color(curve.method)).collect();
-    let mut spare = Method::ALL.map(color).into_iter().rev().collect::<Vec<_>>();
+    let own: Vec<Color> = curves.iter().map(|curve| curve.method.color()).collect();
+    let all = OptimizerName::all().iter().rev();
+    let mut spare: Vec<Color> = all.map(|optimizer| optimizer.color()).collect();
     spare.retain(|color| !own.contains(color));
     let mut taken = Vec::new();
     let curves = curves.iter().zip(&own).map(|(curve, own)| {
-        let color = match taken.contains(own) {
-            true => spare.pop().unwrap_or(*own),
-            false => *own,
+        let color = if taken.contains(own) {
+            spare.pop().unwrap_or(*own)
+        } else {
+            *own
         };
         taken.push(color);
         Curve {
@@ -80,37 +78,6 @@ pub(super) fn drawn(curves: &[MeanCurve]) -> Vec<Curve> {
         }
     });
     curves.collect()
-}
-
-fn color(method: Method) -> Color {
-    match method {
-        Method::Adamw => Color::Blue,
-        Method::Sgd => Color::Grey,
-        Method::Ef => Color::Purple,
-        Method::Sf => Color::Orange,
-        Method::Ief => Color::Green,
-        Method::Adafactor => Color::Sky,
-        Method::Iekfac => Color::Vermillion,
-        Method::Ekfac => Color::Olive,
-        Method::Kfac => Color::Black,
-    }
-}
-
-fn point(epochs: f64, values: &[f64]) -> [f64; 3] {
-    let mean = mean(values);
-    let squares = values
-        .iter()
-        .map(|value| (value - mean).powi(2))
-        .sum::<f64>();
-    let deviation = match values.len() {
-        0 | 1 => 0.0,
-        n => (squares / (n - 1) as f64).sqrt(),
-    };
-    [epochs, mean, deviation]
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The numbers behind a picture.
@@ -132,18 +99,24 @@ pub(super) fn csv(curves: &[MeanCurve]) -> Result<Vec<u8>, csv::Error> {
 mod tests {
     use super::*;
     use crate::history::tests::history;
+    use programs::optimizer::optimizer;
 
     #[test]
     fn curves_are_means_over_runs() {
-        let one = history(Method::Sgd, 1, &[(0.5, 1.0), (0.75, 0.5)]);
-        let mut two = history(Method::Sgd, 2, &[(0.25, 1.0), (0.75, 0.5), (1.0, 0.1)]);
+        let one = history(OptimizerName::SGD, 1, &[(0.5, 1.0), (0.75, 0.5)]);
+        let mut two = history(
+            OptimizerName::SGD,
+            2,
+            &[(0.25, 1.0), (0.75, 0.5), (1.0, 0.1)],
+        );
         two.losses.iter_mut().for_each(|loss| *loss += 2.0);
-        let valid = MeanCurve::validation("SGD".into(), Method::Sgd, &[&one, &two]).unwrap();
+        let valid = MeanCurve::validation("SGD".into(), OptimizerName::SGD, &[&one, &two]).unwrap();
         assert_eq!(valid.points[0][..2], [1.0, 0.375]);
         assert_eq!(valid.points[1], [2.0, 0.75, 0.0]);
         assert_eq!(valid.points.len(), 2);
         // Two steps an epoch: a point for each.
-        let training = MeanCurve::training("SGD".into(), Method::Sgd, &[&one, &two]).unwrap();
+        let training =
+            MeanCurve::training("SGD".into(), OptimizerName::SGD, &[&one, &two]).unwrap();
         assert_eq!(training.points.len(), 4);
         assert_eq!(training.points[0][..2], [0.25, 3.0]);
         let text = String::from_utf8(csv(&[training]).unwrap()).unwrap();
@@ -156,21 +129,30 @@ mod tests {
     #[test]
     fn nothing_makes_no_curve() {
         let title = || String::from("iEF");
-        assert_eq!(MeanCurve::training(title(), Method::Ief, &[]), None);
-        let empty = history(Method::Ief, 1, &[]);
-        let validation = MeanCurve::validation(title(), Method::Ief, &[&empty]);
+        assert_eq!(MeanCurve::training(title(), optimizer("ief"), &[]), None);
+        let empty = history(optimizer("ief"), 1, &[]);
+        let validation = MeanCurve::validation(title(), optimizer("ief"), &[&empty]);
         assert_eq!(validation, None);
-        assert_eq!(MeanCurve::training(title(), Method::Ief, &[&empty]), None);
+        assert_eq!(
+            MeanCurve::training(title(), optimizer("ief"), &[&empty]),
+            None
+        );
     }
 
     #[test]
     fn curves_of_one_method_have_colours_of_their_own() {
-        let curve = |method: Method| MeanCurve {
+        let curve = |method: OptimizerName| MeanCurve {
             title: method.title().into(),
             method,
             points: vec![[1.0, 0.5, 0.0]],
         };
-        let curves = [Method::Ief, Method::Ief, Method::Ief, Method::Adamw].map(curve);
+        let curves = [
+            optimizer("ief"),
+            optimizer("ief"),
+            optimizer("ief"),
+            OptimizerName::ADAMW,
+        ]
+        .map(curve);
         let drawn = drawn(&curves);
         assert_eq!(drawn[0].color, Color::Green);
         for (k, one) in drawn.iter().enumerate() {

@@ -2,23 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use programs::optimizer::OptimizerName;
 use serde_json::Value;
 
 use crate::history::{History, Status};
-use crate::method::Method;
 
 /// The setting that every row shows.
 const STEP_SIZE: &str = "step_size";
-/// The other one that has a letter of its own.
-const SOLVE_MOMENTUM: &str = "solve_momentum";
+/// The other setting that has its own letter.
+const SOLVE_MOMENTUM: &str = "solve.momentum";
 
 /// Runs of one setup with one method, the same settings and different seeds; those that are not
 /// finished are a group of their own.
 pub(super) struct Group<'a> {
     pub name: &'a str,
-    pub method: Method,
+    pub method: OptimizerName,
     pub finished: bool,
-    /// The step size, and what tells this group from others of its setup and method.
+    /// The step size, and the settings in which this group differs from others of its setup and method.
     pub settings: Vec<(String, String)>,
     pub runs: Vec<&'a History>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Group<'a> {
 pub(super) fn groups(histories: &[History]) -> Vec<Group<'_>> {
     type Settings = BTreeMap<String, String>;
     type Alike<'a> = BTreeMap<(Settings, bool), Vec<&'a History>>;
-    let mut methods: BTreeMap<(&str, Method), Alike<'_>> = BTreeMap::new();
+    let mut methods: BTreeMap<(&str, OptimizerName), Alike<'_>> = BTreeMap::new();
     for run in histories.iter().filter(|run| !run.epochs.is_empty()) {
         let alike = methods.entry((&run.config.name, run.method)).or_default();
         // What runs first does not matter: finished ones come first.
@@ -67,7 +67,7 @@ pub(super) fn groups(histories: &[History]) -> Vec<Group<'_>> {
 /// What a run was trained with, but for its seed and place, as text by name.
 fn settings(run: &History) -> BTreeMap<String, String> {
     let config = &run.config;
-    let options = serde_json::to_value(config.options(run.method)).unwrap_or_default();
+    let options = Value::Object(config.options(run.method).to_fields());
     let adapter = serde_json::to_value(&config.adapter).unwrap_or_default();
     let (training, model, data) = (&config.training, &config.model, &config.data);
     let rest = serde_json::json!({
@@ -139,13 +139,14 @@ impl Group<'_> {
     /// Number of runs.
     pub fn count(&self) -> String {
         let count = self.runs.len();
-        match self.finished {
-            true => count.to_string(),
-            false => format!("{count} unfinished"),
+        if self.finished {
+            count.to_string()
+        } else {
+            format!("{count} unfinished")
         }
     }
 
-    /// The method's title, with what tells this group from others of its method.
+    /// The method's title, with the settings in which this group differs from others of its method.
     pub fn title(&self, of_setup: &[Group<'_>]) -> String {
         let title = self.method.title().to_string();
         let others = |group: &&Group<'_>| (group.name, group.method) == (self.name, self.method);
@@ -174,12 +175,14 @@ impl Group<'_> {
 mod tests {
     use super::*;
     use crate::history::tests::history;
+    use programs::optimizer::optimizer;
 
     fn run(seed: u64, step_size: f64, solve_momentum: f64) -> History {
-        let mut run = history(Method::Ief, seed, &[(0.5, 1.0)]);
-        let mut options = run.config.options(Method::Ief);
-        (options.step_size, options.solve_momentum) = (step_size, solve_momentum);
-        run.config.method.insert(Method::Ief, options);
+        let mut run = history(optimizer("ief"), seed, &[(0.5, 1.0)]);
+        let mut options = run.config.options(optimizer("ief"));
+        options.step_size = step_size;
+        options.optimizer.solve_mut().unwrap().momentum = Some(solve_momentum);
+        run.config.method.insert(optimizer("ief"), options);
         run
     }
 
@@ -193,7 +196,7 @@ mod tests {
         let found = groups(&runs);
         let counts: Vec<String> = found.iter().map(Group::count).collect();
         assert_eq!(counts, ["2", "1", "1 unfinished"]);
-        assert_eq!(found[0].described(), "1\nsolve_momentum 0");
+        assert_eq!(found[0].described(), "1\nsolve.momentum 0");
         assert_eq!(found[1].title(&found), "iEF, μ = 0.9");
         assert_eq!(found[2].title(&found), "iEF, μ = 0.9, unfinished");
     }

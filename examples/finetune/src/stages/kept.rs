@@ -96,7 +96,7 @@ impl KeptRun {
         &self.history
     }
 
-    /// Epochs whose parameters are there, from 0, which stands for the model before training.
+    /// Epochs whose parameters are there, from 0 for the model before training.
     pub fn epochs(&self) -> Vec<usize> {
         let kept = Checkpoints::of(&self.folder).kept();
         let last = self.history.epochs.len();

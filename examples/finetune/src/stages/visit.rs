@@ -44,7 +44,7 @@ impl<M: Judged> Stages<'_, M> {
         self.run.history()
     }
 
-    /// Epochs whose parameters are there, from 0, which stands for the model before training.
+    /// Epochs whose parameters are there, from 0 for the model before training.
     pub fn epochs(&self) -> Vec<usize> {
         self.run.epochs()
     }

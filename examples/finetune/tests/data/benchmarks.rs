@@ -1,6 +1,6 @@
 //! GLUE.
 
-use finetune::data::{Options, Task};
+use finetune::data::{DataSource, Task};
 
 use super::{fixture, folder, named, refused, texts};
 
@@ -18,7 +18,7 @@ const TASKS: [(Task, &str, [usize; 3]); 8] = [
 #[test]
 fn all_tasks_are_read_and_the_development_set_is_halved() {
     for (task, name, sizes) in TASKS {
-        let splits = texts(task, &Options::new(fixture(name))).unwrap();
+        let splits = texts(task, &DataSource::new(fixture(name))).unwrap();
         let found = [&splits.train, &splits.valid, &splits.test].map(Vec::len);
         assert_eq!(found, sizes, "{name}");
         let pair = !matches!(task, Task::Cola | Task::Sst2);
@@ -31,13 +31,16 @@ fn all_tasks_are_read_and_the_development_set_is_halved() {
             rows.iter().all(|row| row.label < splits.labels.len()),
             "{name}"
         );
-        assert_eq!(splits, texts(task, &Options::new(fixture(name))).unwrap());
+        assert_eq!(
+            splits,
+            texts(task, &DataSource::new(fixture(name))).unwrap()
+        );
     }
 }
 
 #[test]
 fn labels_have_the_names_and_the_order_of_glue() {
-    let labels = |task, name| texts(task, &Options::new(fixture(name))).unwrap().labels;
+    let labels = |task, name| texts(task, &DataSource::new(fixture(name))).unwrap().labels;
     assert_eq!(labels(Task::Cola, "cola"), ["unacceptable", "acceptable"]);
     assert_eq!(
         labels(Task::Mnli, "mnli"),
@@ -48,7 +51,7 @@ fn labels_have_the_names_and_the_order_of_glue() {
 
 #[test]
 fn quotes_are_plain_characters_and_repetitions_of_the_training_set_stay() {
-    let splits = texts(Task::Cola, &Options::new(fixture("cola"))).unwrap();
+    let splits = texts(Task::Cola, &DataSource::new(fixture("cola"))).unwrap();
     let named = named(&splits);
     let has = |text: &str, label: &str| named.contains(&(text.to_string(), label.to_string()));
     assert!(has(
@@ -63,7 +66,7 @@ fn quotes_are_plain_characters_and_repetitions_of_the_training_set_stay() {
 
 #[test]
 fn columns_are_found_by_name_behind_a_byte_order_mark() {
-    let splits = texts(Task::Mrpc, &Options::new(fixture("mrpc"))).unwrap();
+    let splits = texts(Task::Mrpc, &DataSource::new(fixture("mrpc"))).unwrap();
     let open = splits
         .train
         .iter()
@@ -79,9 +82,9 @@ fn columns_are_found_by_name_behind_a_byte_order_mark() {
 
 #[test]
 fn known_flaws_of_published_files_are_counted() {
-    let splits = texts(Task::Qqp, &Options::new(fixture("qqp"))).unwrap();
+    let splits = texts(Task::Qqp, &DataSource::new(fixture("qqp"))).unwrap();
     assert_eq!(splits.left_out.malformed, 2);
-    let splits = texts(Task::Mnli, &Options::new(fixture("mnli"))).unwrap();
+    let splits = texts(Task::Mnli, &DataSource::new(fixture("mnli"))).unwrap();
     assert_eq!(splits.left_out.undecided, 1);
 }
 
@@ -90,7 +93,7 @@ fn a_development_row_leaves_the_training_set() {
     let train = b"sentence\tlabel\nseen\t1\nown\t0\n";
     let dev = b"sentence\tlabel\nseen\t1\nother\t0\n";
     let folder = folder(&[("train.tsv", train), ("dev.tsv", dev)]);
-    let splits = texts(Task::Sst2, &Options::new(folder.path())).unwrap();
+    let splits = texts(Task::Sst2, &DataSource::new(folder.path())).unwrap();
     assert_eq!(splits.train.len(), 1);
     assert_eq!(splits.train[0].first, "own");
     assert_eq!(splits.left_out.to_string(), "left out: 1 duplicates");
@@ -134,7 +137,7 @@ fn rows_without_text_are_left_out_with_their_place() {
     let train = b"sentence\tlabel\n\nc\t1\n \t0\n";
     let dev = b"sentence\tlabel\na\t1\nb\t0\n";
     let folder = folder(&[("train.tsv", train), ("dev.tsv", dev)]);
-    let splits = texts(Task::Sst2, &Options::new(folder.path())).unwrap();
+    let splits = texts(Task::Sst2, &DataSource::new(folder.path())).unwrap();
     assert_eq!((splits.train.len(), splits.left_out.empty), (1, 2));
     let told = splits.left_out.to_string();
     assert!(

@@ -1,12 +1,12 @@
 //! TREC, sentiment and text messages.
 
-use finetune::data::{Options, Task};
+use finetune::data::{DataSource, Task};
 
 use super::{all, fixture, folder, named, refused, texts};
 
 #[test]
 fn questions_are_read_once_in_both_encodings() {
-    let splits = texts(Task::Trec, &Options::new(fixture("trec"))).unwrap();
+    let splits = texts(Task::Trec, &DataSource::new(fixture("trec"))).unwrap();
     assert_eq!(splits.labels, ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]);
     assert_eq!(all(&splits).len(), 10);
     assert_eq!(
@@ -19,13 +19,13 @@ fn questions_are_read_once_in_both_encodings() {
         "question_labels.txt",
         "DESC:def What is a café ?\nHUM:ind Who ?\nHUM:gr Which team ?\n".as_bytes(),
     )]);
-    let splits = texts(Task::Trec, &Options::new(utf8.path())).unwrap();
+    let splits = texts(Task::Trec, &DataSource::new(utf8.path())).unwrap();
     assert!(named(&splits).contains(&("What is a café ?".into(), "DESC".into())));
 }
 
 #[test]
 fn fine_labels_tell_apart_what_coarse_ones_do_not() {
-    let splits = texts(Task::TrecFine, &Options::new(fixture("trec"))).unwrap();
+    let splits = texts(Task::TrecFine, &DataSource::new(fixture("trec"))).unwrap();
     assert_eq!(splits.labels.len(), 50);
     assert_eq!(
         (splits.left_out.duplicates, splits.left_out.contradictions),
@@ -44,7 +44,7 @@ fn the_published_test_set_of_questions_is_kept() {
     let train = b"HUM:ind Who ?\nLOC:city Where ?\nLOC:other Which sea ?\nNUM:date When ?\n";
     let test = b"NUM:date When ?\nHUM:ind Who else ?\n";
     let folder = folder(&[("train_5500.label", train), ("TREC_10.label", test)]);
-    let splits = texts(Task::Trec, &Options::new(folder.path())).unwrap();
+    let splits = texts(Task::Trec, &DataSource::new(folder.path())).unwrap();
     assert_eq!(
         (splits.test.len(), splits.train.len() + splits.valid.len()),
         (2, 3)
@@ -70,7 +70,7 @@ fn damaged_questions_are_refused_by_line() {
 
 #[test]
 fn sentiment_is_the_sign_of_a_decided_score() {
-    let splits = texts(Task::Sentiment, &Options::new(fixture("sentiment"))).unwrap();
+    let splits = texts(Task::Sentiment, &DataSource::new(fixture("sentiment"))).unwrap();
     let named = named(&splits);
     assert_eq!((named.len(), splits.left_out.undecided), (7, 1));
     for (text, label) in [
@@ -109,11 +109,11 @@ fn damaged_reviews_are_refused_by_line() {
 
 #[test]
 fn messages_are_ham_or_spam() {
-    let splits = texts(Task::Sms, &Options::new(fixture("sms"))).unwrap();
+    let splits = texts(Task::Sms, &DataSource::new(fixture("sms"))).unwrap();
     let named = named(&splits);
     assert_eq!((named.len(), splits.left_out.duplicates), (6, 1));
     assert!(named.contains(&("WIN a \"cart\" now, call 000".into(), "spam".into())));
     assert!(named.contains(&("See you at noon, at the mill".into(), "ham".into())));
     let path = fixture("sms/sms-spam.csv");
-    assert_eq!(texts(Task::Sms, &Options::new(path)).unwrap(), splits);
+    assert_eq!(texts(Task::Sms, &DataSource::new(path)).unwrap(), splits);
 }

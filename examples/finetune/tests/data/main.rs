@@ -11,7 +11,7 @@ mod tokens;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use finetune::data::{Dataset, Error, ImageExample, Options, Splits, Task, TextExample};
+use finetune::data::{DataSource, Dataset, Error, ImageExample, Splits, Task, TextExample};
 
 /// A hand-made fixture (see `fixtures/README.md`).
 fn fixture(name: &str) -> PathBuf {
@@ -30,14 +30,14 @@ fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     folder
 }
 
-fn texts(task: Task, options: &Options) -> Result<Splits<TextExample>, Error> {
+fn texts(task: Task, options: &DataSource) -> Result<Splits<TextExample>, Error> {
     task.load(options).map(|dataset| match dataset {
         Dataset::Text(splits) => splits,
         Dataset::Image(_) => panic!("{task:?} has texts"),
     })
 }
 
-fn images(task: Task, options: &Options) -> Result<Splits<ImageExample>, Error> {
+fn images(task: Task, options: &DataSource) -> Result<Splits<ImageExample>, Error> {
     task.load(options).map(|dataset| match dataset {
         Dataset::Image(splits) => splits,
         Dataset::Text(_) => panic!("{task:?} has pictures"),
@@ -57,7 +57,7 @@ fn named(splits: &Splits<TextExample>) -> HashSet<(String, String)> {
 
 /// The message of a refusal without the folder's path, which differs from run to run.
 fn refused(task: Task, folder: &Path) -> String {
-    let error = task.load(&Options::new(folder)).unwrap_err();
+    let error = task.load(&DataSource::new(folder)).unwrap_err();
     error
         .to_string()
         .replace(&format!("{}/", folder.display()), "")

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use finetune::data::{Options, Task};
+use finetune::data::{DataSource, Task};
 use image::{ImageFormat, Rgb, RgbImage};
 
 use super::{all, folder, images, refused};
@@ -29,11 +29,11 @@ fn folders_are_classes_and_pictures_are_scaled() {
         ("blue/1.jpeg", &jpeg),
         (".hidden/1.png", &png(1)),
     ]);
-    let options = Options {
+    let options = DataSource {
         image_size: 6,
         valid_share: 0.0,
         test_share: 0.0,
-        ..Options::new(folder.path())
+        ..DataSource::new(folder.path())
     };
     let splits = images(Task::Images, &options).unwrap();
     assert_eq!(splits.labels, ["blue", "red"]);
@@ -60,9 +60,9 @@ fn parts_have_folders_of_their_own() {
     ]);
     let splits = images(
         Task::Images,
-        &Options {
+        &DataSource {
             image_size: 2,
-            ..Options::new(folder.path())
+            ..DataSource::new(folder.path())
         },
     );
     let splits = splits.unwrap();

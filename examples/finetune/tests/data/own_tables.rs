@@ -1,12 +1,12 @@
 //! A user's own CSV and JSON lines.
 
-use finetune::data::{Error, Options, Task};
+use finetune::data::{DataSource, Error, Task};
 
 use super::{all, fixture, folder, named, texts};
 
-fn refused(task: Task, name: &str, text: &str, options: Options) -> String {
+fn refused(task: Task, name: &str, text: &str, options: DataSource) -> String {
     let folder = folder(&[(name, text.as_bytes())]);
-    let options = Options {
+    let options = DataSource {
         folder: folder.path().join(name),
         ..options
     };
@@ -17,11 +17,11 @@ fn refused(task: Task, name: &str, text: &str, options: Options) -> String {
 
 #[test]
 fn a_table_is_split_by_shares_and_numbers_are_in_their_order() {
-    let options = Options {
+    let options = DataSource {
         label_column: "stars".into(),
         test_share: 0.25,
         valid_share: 0.25,
-        ..Options::new(fixture("reviews.csv"))
+        ..DataSource::new(fixture("reviews.csv"))
     };
     let splits = texts(Task::Csv, &options).unwrap();
     assert_eq!(splits.labels, ["2", "9", "10"]);
@@ -36,12 +36,12 @@ fn a_table_is_split_by_shares_and_numbers_are_in_their_order() {
 
 #[test]
 fn a_folder_of_json_lines_has_its_own_test_set() {
-    let options = Options {
+    let options = DataSource {
         text_column: "a".into(),
         second_column: Some("b".into()),
         label_column: "same".into(),
         valid_rows: Some(1),
-        ..Options::new(fixture("pairs"))
+        ..DataSource::new(fixture("pairs"))
     };
     let splits = texts(Task::Jsonl, &options).unwrap();
     assert_eq!(splits.labels, ["false", "true"]);
@@ -54,7 +54,7 @@ fn a_folder_of_json_lines_has_its_own_test_set() {
 #[test]
 fn tabs_separate_where_the_name_says_so() {
     let folder = folder(&[("t.tsv", b"text\tlabel\na, b\tx\nc\ty\nd\tx\n")]);
-    let splits = texts(Task::Csv, &Options::new(folder.path().join("t.tsv"))).unwrap();
+    let splits = texts(Task::Csv, &DataSource::new(folder.path().join("t.tsv"))).unwrap();
     assert!(named(&splits).contains(&("a, b".into(), "x".into())));
 }
 
@@ -65,7 +65,7 @@ fn labels_of_other_parts_must_be_known() {
         ("test.csv", b"text,label\nd,x\ne,z\n"),
     ];
     let folder = folder(&files);
-    let error = texts(Task::Csv, &Options::new(folder.path())).unwrap_err();
+    let error = texts(Task::Csv, &DataSource::new(folder.path())).unwrap_err();
     let Error::Line {
         path,
         line,
@@ -80,16 +80,16 @@ fn labels_of_other_parts_must_be_known() {
         (3, "unknown label `z`, expected one of `x`, `y`")
     );
 
-    let options = Options {
+    let options = DataSource {
         labels: Some(["x", "y", "z"].map(String::from).to_vec()),
-        ..Options::new(folder.path())
+        ..DataSource::new(folder.path())
     };
     assert_eq!(texts(Task::Csv, &options).unwrap().labels, ["x", "y", "z"]);
 }
 
 #[test]
 fn damaged_tables_are_refused_by_line() {
-    let csv = |text: &str| refused(Task::Csv, "t.csv", text, Options::new(""));
+    let csv = |text: &str| refused(Task::Csv, "t.csv", text, DataSource::new(""));
     assert_eq!(
         csv("text,label\na,x\nb,y,z\n"),
         "FILE, line 3: expected 2 columns as in the header, found 3"
@@ -114,7 +114,7 @@ fn damaged_tables_are_refused_by_line() {
 
 #[test]
 fn damaged_json_is_refused_by_line() {
-    let json = |text: &str| refused(Task::Jsonl, "t.jsonl", text, Options::new(""));
+    let json = |text: &str| refused(Task::Jsonl, "t.jsonl", text, DataSource::new(""));
     let good = "{\"text\": \"a\", \"label\": 1}\n";
     let cut = json(&format!("{good}{{\"text\": \"b\""));
     assert!(
@@ -138,7 +138,7 @@ fn damaged_json_is_refused_by_line() {
 #[test]
 fn a_folder_without_a_training_file_is_refused_with_what_belongs_there() {
     let folder = folder(&[("test.csv", b"text,label\na,x\n")]);
-    let error = texts(Task::Csv, &Options::new(folder.path())).unwrap_err();
+    let error = texts(Task::Csv, &DataSource::new(folder.path())).unwrap_err();
     assert!(
         error
             .to_string()

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::Cursor;
 
-use finetune::data::{Options, Task};
+use finetune::data::{DataSource, Task};
 use image::{ImageFormat, RgbImage};
 
 use super::{all, folder, images, refused};
@@ -80,7 +80,7 @@ fn sheet_files() -> Files {
 fn binary_files_and_sheets_hold_the_same() {
     let [binary, sheets] = [binary_files(), sheet_files()].map(|files| {
         let folder = write(&files);
-        images(Task::Cifar10, &Options::new(folder.path())).unwrap()
+        images(Task::Cifar10, &DataSource::new(folder.path())).unwrap()
     });
     assert_eq!(binary, sheets);
     let sizes = [&binary.train, &binary.valid, &binary.test].map(Vec::len);
@@ -104,11 +104,11 @@ fn the_archive_s_own_folder_is_found() {
         .map(|(name, bytes)| (format!("cifar-10-batches-bin/{name}"), bytes))
         .collect();
     let folder = write(&files);
-    let options = Options {
+    let options = DataSource {
         valid_rows: Some(5),
         train_rows: Some(10),
         test_rows: Some(2),
-        ..Options::new(folder.path())
+        ..DataSource::new(folder.path())
     };
     let splits = images(Task::Cifar10, &options).unwrap();
     let sizes = [&splits.train, &splits.valid, &splits.test].map(Vec::len);
@@ -123,7 +123,7 @@ fn pictures_of_the_test_set_leave_the_training_set() {
     let repeated = record(&[3], 0);
     files[5].1.extend(repeated);
     let folder = write(&files);
-    let splits = images(Task::Cifar10, &Options::new(folder.path())).unwrap();
+    let splits = images(Task::Cifar10, &DataSource::new(folder.path())).unwrap();
     assert_eq!(
         (splits.left_out.duplicates, splits.left_out.contradictions),
         (1, 1)
@@ -144,7 +144,7 @@ fn the_fine_label_is_the_second_of_cifar_100() {
         ("fine_label_names.txt".to_string(), names.into_bytes()),
     ];
     let folder = write(&files);
-    let splits = images(Task::Cifar100, &Options::new(folder.path())).unwrap();
+    let splits = images(Task::Cifar100, &DataSource::new(folder.path())).unwrap();
     let mut labels: Vec<_> = splits
         .test
         .iter()

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use finetune::data::{Options, Splits, Task, TextBatcher, TextExample, load_tokenizer};
+use finetune::data::{DataSource, Splits, Task, TextBatcher, TextExample, load_tokenizer};
 
 use super::{all, images, texts};
 
@@ -26,7 +26,7 @@ fn published(name: &str) -> PathBuf {
 fn trec_has_5381_questions() {
     // 15,452 lines with 5,382 different ones; one question is there with two fine labels.
     for (task, contradictions) in [(Task::Trec, 0), (Task::TrecFine, 1)] {
-        let splits = texts(task, &Options::new(published("trec"))).unwrap();
+        let splits = texts(task, &DataSource::new(published("trec"))).unwrap();
         assert_eq!(all(&splits).len(), 5381);
         assert_eq!(splits.left_out.duplicates, 15_452 - 5381);
         assert_eq!(splits.left_out.contradictions, contradictions);
@@ -37,7 +37,7 @@ fn trec_has_5381_questions() {
 #[test]
 #[ignore = "needs scripts/fetch-data"]
 fn sentiment_has_10070_decided_snippets() {
-    let splits = texts(Task::Sentiment, &Options::new(published("sentiment"))).unwrap();
+    let splits = texts(Task::Sentiment, &DataSource::new(published("sentiment"))).unwrap();
     let rows = all(&splits);
     assert_eq!((rows.len(), splits.left_out.duplicates), (10_070, 2));
     assert_eq!(splits.left_out.undecided, 10_605 - 10_072);
@@ -47,7 +47,7 @@ fn sentiment_has_10070_decided_snippets() {
 #[test]
 #[ignore = "needs scripts/fetch-data"]
 fn sms_has_4512_messages() {
-    let splits = texts(Task::Sms, &Options::new(published("sms"))).unwrap();
+    let splits = texts(Task::Sms, &DataSource::new(published("sms"))).unwrap();
     let rows = all(&splits);
     assert_eq!(
         (rows.len(), rows.len() + splits.left_out.duplicates),
@@ -60,7 +60,7 @@ fn sms_has_4512_messages() {
 #[test]
 #[ignore = "needs scripts/fetch-data"]
 fn cifar_10_has_60000_pictures() {
-    let splits = images(Task::Cifar10, &Options::new(published("cifar10"))).unwrap();
+    let splits = images(Task::Cifar10, &DataSource::new(published("cifar10"))).unwrap();
     tell("cifar10", &splits);
     let count = splits.train.len() + splits.valid.len() + splits.test.len();
     assert_eq!(count + splits.left_out.duplicates, 60_000);
@@ -88,7 +88,7 @@ fn minilm_reads_all_of_them() {
         (Task::Sentiment, "sentiment"),
         (Task::Sms, "sms"),
     ] {
-        let rows = all(&texts(task, &Options::new(published(name))).unwrap());
+        let rows = all(&texts(task, &DataSource::new(published(name))).unwrap());
         let encoded = batcher.encode(&rows).unwrap();
         println!("{name}: {encoded}");
         assert_eq!(encoded.items.len(), rows.len());

@@ -80,7 +80,7 @@ fn options_are_checked_before_a_run() {
         ("--factor-interval=0", "factor_interval"),
         ("--factor-decay=1", "decay"),
         ("--kl-clip=-1", "kl_clip"),
-        ("--solve-momentum=0.9", "method.iekfac.solve_momentum"),
+        ("--solve-momentum=iekfac=0.9", "--solve-momentum"),
     ] {
         let said = place.fail(2, &on_texts("bert", &["--method=iekfac", flag]));
         assert!(said.contains(expected), "{flag}: {said}");

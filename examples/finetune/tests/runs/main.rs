@@ -175,7 +175,7 @@ fn t5_learns_to_answer() {
     let place = Place::new();
     let model = place.model("t5_relu");
     place.texts();
-    // Its weights are random: trained whole it learns, beside them it can but begin to.
+    // Its weights are random: trained as a whole it learns, with an adapter alone it learns little.
     let flags = [
         "--epochs=6",
         "--method=ief,sf,adafactor",
@@ -360,7 +360,7 @@ fn folders_that_cannot_be_written_are_named() {
     );
 }
 
-/// A limit on the size of files stands for a full disk.
+/// A limit on the size of files plays the part of a full disk.
 #[test]
 fn a_full_disk_ends_a_run_with_what_it_has() {
     let place = Place::new();

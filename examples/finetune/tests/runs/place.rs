@@ -1,6 +1,6 @@
 //! A folder with small models and data, and the program to run there.
 //!
-//! The models have random weights: they are the fixtures of the crate `burn-hf-models`, whose README tells
+//! The models have random weights: they are the fixtures of the crate `burn-hf-models`, whose README says
 //! where they come from.
 
 use std::fs;
@@ -44,7 +44,7 @@ impl Place {
         folder
     }
 
-    /// 36 rows of each class, which a word in the middle tells.
+    /// 36 rows of each class, which a word in the middle decides.
     pub fn texts(&self) -> PathBuf {
         let rows = (0..108usize).map(|row| {
             let class = row % CLASSES.len();

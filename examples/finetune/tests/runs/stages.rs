@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn_ief::eval::{Fisher, GammaMethod, LossKind, summed_gradient};
-use burn_ief::{IefConfig, LossScale};
+use burn_ief::prelude::*;
 use finetune::Error;
 use finetune::model::Judged;
 use finetune::stages::{KeptRun, Stages, Visit};
@@ -118,7 +118,7 @@ impl Visit for Ratios {
         let model = stages.model(*stages.epochs().last().unwrap())?;
         let batch = stages.batches(1, 8, 5)?.remove(0);
         assert_eq!(M::samples(&batch), 8);
-        let ief = IefConfig::new().build();
+        let mut ief = IefConfig::new().init(&model);
         let tape = ief.start();
         let update = ief.gradients(tape, model.loss(&batch).backward(), &model)?;
         let scale = LossScale::Mean.factor(M::samples(&batch));

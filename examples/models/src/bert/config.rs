@@ -1,18 +1,16 @@
 //! `config.json` of BERT.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use burn::nn::activation::Activation;
 use burn::tensor::Device;
 use serde::Deserialize;
 
 use crate::encoder::{
-    activation, check_heads, check_model_type, check_positive, check_probability, check_size,
-    count_labels, number_labels,
+    activation, check_heads, check_model_type, check_only, check_positive, check_probability,
+    check_size, classifier_config,
 };
 use crate::error::Error;
-use crate::weights::read_config;
 
 /// The fields of a BERT `config.json`, with the names and defaults of `transformers`.
 ///
@@ -36,6 +34,8 @@ use crate::weights::read_config;
 pub struct BertConfig {
     /// `bert`, or not stated.
     pub model_type: Option<String>,
+    /// Names of the classes; two where not stated.
+    pub id2label: Option<BTreeMap<String, String>>,
     /// Entries of the vocabulary.
     pub vocab_size: usize,
     /// Width d of a token.
@@ -66,14 +66,13 @@ pub struct BertConfig {
     pub position_embedding_type: String,
     /// Not supported.
     pub is_decoder: bool,
-    /// Names of the classes; two where not stated.
-    pub id2label: Option<BTreeMap<String, String>>,
 }
 
 impl Default for BertConfig {
     fn default() -> Self {
         Self {
             model_type: None,
+            id2label: None,
             vocab_size: 30522,
             hidden_size: 768,
             num_hidden_layers: 12,
@@ -89,36 +88,13 @@ impl Default for BertConfig {
             layer_norm_eps: 1e-12,
             position_embedding_type: "absolute".into(),
             is_decoder: false,
-            id2label: None,
         }
     }
 }
 
+classifier_config!(BertConfig);
+
 impl BertConfig {
-    /// Read `config.json` of a folder.
-    ///
-    /// # Errors
-    ///
-    /// See [`read_config`]; [`Error::Config`] if a value is not supported.
-    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        let config: Self = read_config(folder)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// Classes of the classifier.
-    pub fn num_labels(&self) -> usize {
-        count_labels(self.id2label.as_ref())
-    }
-
-    /// A classifier of `count` classes, with the labels that `transformers` gives by default.
-    pub fn with_labels(self, count: usize) -> Self {
-        Self {
-            id2label: Some(number_labels(count)),
-            ..self
-        }
-    }
-
     pub(super) fn activation(&self, device: &Device) -> Result<Activation, Error> {
         activation(&self.hidden_act, device)
     }
@@ -140,27 +116,25 @@ impl BertConfig {
         check_probability("classifier_dropout", self.classifier_dropout.unwrap_or(0.0))?;
         check_positive("initializer_range", self.initializer_range)?;
         check_positive("layer_norm_eps", self.layer_norm_eps)?;
-        if self.position_embedding_type != "absolute" {
-            return Err(Error::Config {
-                field: "position_embedding_type",
-                value: format!("`{}`", self.position_embedding_type),
-                expected: "expected absolute".into(),
-            });
-        }
-        if self.is_decoder {
-            return Err(Error::Config {
-                field: "is_decoder",
-                value: "true".into(),
-                expected: "expected an encoder".into(),
-            });
-        }
-        Ok(())
+        check_only(
+            "position_embedding_type",
+            self.position_embedding_type.as_str(),
+            "absolute",
+            "relative positions are not supported",
+        )?;
+        check_only(
+            "is_decoder",
+            self.is_decoder,
+            false,
+            "decoders are not supported",
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::refused_field;
 
     #[test]
     fn unsupported_values_are_named() {
@@ -168,10 +142,7 @@ mod tests {
             let mut config = BertConfig::default();
             assert!(config.check().is_ok());
             change(&mut config);
-            match config.check().unwrap_err() {
-                Error::Config { field, .. } => field,
-                other => panic!("{other}"),
-            }
+            refused_field(config.check())
         };
         assert_eq!(refused(|c| c.model_type = Some("t5".into())), "model_type");
         assert_eq!(

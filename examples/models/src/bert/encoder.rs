@@ -18,7 +18,7 @@ pub struct BertEncoder {
     pub layer: Vec<BertLayer>,
 }
 
-/// Attention and a feed-forward network, each beside a residual and before a layer norm.
+/// Attention and a feed-forward network, each with a residual connection and before a layer norm.
 #[derive(Module, Debug)]
 pub struct BertLayer {
     /// Self-attention with its residual.
@@ -29,7 +29,7 @@ pub struct BertLayer {
     pub output: BertResidual,
 }
 
-/// Self-attention beside a residual.
+/// Self-attention with a residual connection.
 #[derive(Module, Debug)]
 pub struct BertAttention {
     /// `self` in `transformers`.

@@ -104,9 +104,10 @@ impl BertModel {
     /// See [`BertConfig::from_folder`] and [`load`](crate::weights::load).
     pub fn load(folder: &Path, pooler: bool, device: &Device) -> Result<Self, Error> {
         let model = BertConfig::from_folder(folder)?.init_model(pooler, device)?;
-        let options = match pooler {
-            true => Self::load_options(),
-            false => Self::load_options().skip("pooler"),
+        let options = if pooler {
+            Self::load_options()
+        } else {
+            Self::load_options().skip("pooler")
         };
         load(model, &bert_names(), folder, &options)
     }

@@ -44,7 +44,7 @@ impl SelfAttention {
         }
     }
 
-    /// The heads' outputs beside each other, `[M, T, d]` to the same shape; `left_out`
+    /// The heads' outputs next to each other, `[M, T, d]` to the same shape; `left_out`
     /// `[M, 1, 1, T]` is true for padding.
     pub(crate) fn forward(&self, x: Tensor<3>, left_out: Option<&Tensor<4, Bool>>) -> Tensor<3> {
         let parts = [&self.query, &self.key, &self.value];

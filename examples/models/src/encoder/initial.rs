@@ -1,7 +1,7 @@
 //! Initial values of new layers, as `transformers` draws them.
 
 use burn::module::Param;
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::Device;
 
 /// Normal with mean 0 and deviation `initializer_range`.
@@ -24,4 +24,11 @@ pub(crate) fn initial_linear(
         bias: bias.then(|| -> Param<_> { Initializer::Zeros.init([d_output], device) }),
         ..layer
     }
+}
+
+/// A layer norm over `width` features.
+pub(crate) fn initial_norm(width: usize, epsilon: f64, device: &Device) -> LayerNorm {
+    LayerNormConfig::new(width)
+        .with_epsilon(epsilon)
+        .init(device)
 }

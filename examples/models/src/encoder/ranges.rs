@@ -34,29 +34,55 @@ pub(crate) fn check_size(field: &'static str, value: usize) -> Result<(), Error>
 /// Heads that divide the width.
 pub(crate) fn check_heads(width: usize, heads: usize) -> Result<(), Error> {
     check_size("hidden_size", width)?;
-    match heads > 0 && width.is_multiple_of(heads) {
-        true => Ok(()),
-        false => refuse(
+    if heads > 0 && width.is_multiple_of(heads) {
+        Ok(())
+    } else {
+        refuse(
             "num_attention_heads",
             heads,
             &format!("a divisor of the hidden size {width}"),
-        ),
+        )
+    }
+}
+
+/// A value of which one only is supported.
+pub(crate) fn check_only<T: Display + PartialEq>(
+    field: &'static str,
+    value: T,
+    supported: T,
+    why: &str,
+) -> Result<(), Error> {
+    if value == supported {
+        Ok(())
+    } else {
+        refuse(field, value, &format!("{supported}: {why}"))
     }
 }
 
 /// A dropout probability.
 pub(crate) fn check_probability(field: &'static str, value: f64) -> Result<(), Error> {
-    match (0.0..1.0).contains(&value) {
-        true => Ok(()),
-        false => refuse(field, value, "0 or more and less than 1"),
+    if (0.0..1.0).contains(&value) {
+        Ok(())
+    } else {
+        refuse(field, value, "0 or more and less than 1")
     }
 }
 
 /// A finite number above zero.
 pub(crate) fn check_positive(field: &'static str, value: f64) -> Result<(), Error> {
-    match value.is_finite() && value > 0.0 {
-        true => Ok(()),
-        false => refuse(field, value, "a number above 0"),
+    if value.is_finite() && value > 0.0 {
+        Ok(())
+    } else {
+        refuse(field, value, "a number above 0")
+    }
+}
+
+/// The field that a configuration is refused for.
+#[cfg(test)]
+pub(crate) fn refused_field(checked: Result<(), Error>) -> &'static str {
+    match checked {
+        Err(Error::Config { field, .. }) => field,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -80,5 +106,8 @@ mod tests {
         assert!(check_positive("layer_norm_eps", f64::INFINITY).is_err());
         assert!(check_model_type(None, "bert").is_ok());
         assert!(check_model_type(Some("t5"), "bert").is_err());
+        assert!(check_only("is_decoder", false, false, "not supported").is_ok());
+        let error = check_only("is_decoder", true, false, "decoders are not supported");
+        assert_eq!(refused_field(error), "is_decoder");
     }
 }

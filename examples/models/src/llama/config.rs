@@ -261,13 +261,14 @@ pub(super) fn require(
     value: impl ToString,
     expected: impl Into<String>,
 ) -> Result<(), Error> {
-    match holds {
-        true => Ok(()),
-        false => Err(Error::Config {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Config {
             field,
             value: value.to_string(),
             expected: expected.into(),
-        }),
+        })
     }
 }
 

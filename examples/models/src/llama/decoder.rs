@@ -39,7 +39,7 @@ pub struct LlamaModel {
     pub(super) frequencies: Vec<f64>,
 }
 
-/// Attention and a gated feed-forward network, each behind a norm and beside a residual.
+/// Attention and a gated feed-forward network, each after a norm and with a residual connection.
 ///
 /// ```
 /// use burn::tensor::Device;

@@ -106,7 +106,7 @@ impl<'a> Texts<'a> {
             Some(ids) => rows(ids, tokens.len()),
             None => tokens.iter().map(|row| counted(row)).collect(),
         };
-        // Where the last token of each row stands; each row has one.
+        // The place of the last token of each row; each row has one.
         let ends: Vec<usize> = tokens
             .iter()
             .map(|row| row.iter().rposition(|&token| token).unwrap_or(0))
@@ -165,7 +165,7 @@ impl<'a> Texts<'a> {
         decoder.run(hidden, &around, Some(&mut self.past))
     }
 
-    /// True for what is no token, `[M, U]`.
+    /// True for what is not a token, `[M, U]`.
     fn padding(&self) -> Option<Tensor<2, Bool>> {
         let padding: Vec<bool> = self.tokens.iter().flatten().map(|token| !token).collect();
         if !padding.contains(&true) {

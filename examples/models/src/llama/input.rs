@@ -25,14 +25,14 @@ use crate::error::Error;
 pub struct LlamaInput {
     /// Tokens, `[M, T]`.
     pub input_ids: Tensor<2, Int>,
+    /// Vectors of V virtual tokens before the others, `[M, V, d]`.
+    pub prompt: Option<Tensor<3>>,
     /// 1 for tokens, 0 for padding on either side, `[M, T]`; without it all are tokens. Virtual
     /// tokens of the prompt are not part of it and always seen.
     pub attention_mask: Option<Tensor<2, Int>>,
     /// Positions, `[M, V + T]`, or `[1, V + T]` for all samples; without them 0, 1, … from the
     /// first virtual token on, padding counted, as in `transformers`.
     pub position_ids: Option<Tensor<2, Int>>,
-    /// Vectors of V virtual tokens before the others, `[M, V, d]`.
-    pub prompt: Option<Tensor<3>>,
 }
 
 impl LlamaInput {
@@ -40,9 +40,9 @@ impl LlamaInput {
     pub fn new(input_ids: Tensor<2, Int>) -> Self {
         Self {
             input_ids,
+            prompt: None,
             attention_mask: None,
             position_ids: None,
-            prompt: None,
         }
     }
 
@@ -162,15 +162,14 @@ fn shaped(
     rows: &[usize],
     length: usize,
 ) -> Result<(), Error> {
-    match rows.contains(&found[0]) && found[1] == length {
-        true => Ok(()),
-        false => {
-            let expected = [rows[0], length];
-            refuse(
-                name,
-                format!("has the shape {found:?}, expected {expected:?}"),
-            )
-        }
+    if rows.contains(&found[0]) && found[1] == length {
+        Ok(())
+    } else {
+        let expected = [rows[0], length];
+        refuse(
+            name,
+            format!("has the shape {found:?}, expected {expected:?}"),
+        )
     }
 }
 

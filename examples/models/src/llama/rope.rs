@@ -114,15 +114,15 @@ pub(super) struct Rotary {
 }
 
 impl Rotary {
-    /// For `positions` (a row for each sample, or one for all), for tensors as `beside`.
+    /// For `positions` (a row for each sample, or one for all), for tensors like `like`.
     pub fn new<const D: usize>(
         frequencies: &[f64],
         positions: &[Vec<i64>],
-        beside: &Tensor<D>,
+        like: &Tensor<D>,
     ) -> Self {
         let length = positions.first().map_or(0, Vec::len);
         let shape = [positions.len(), 1, length, frequencies.len()];
-        let options = (&beside.device().inner(), beside.dtype());
+        let options = (&like.device().inner(), like.dtype());
         let tensor = |f: fn(f64) -> f64| -> Tensor<4> {
             let all = positions.iter().flatten().flat_map(|&position| {
                 let angles = frequencies.iter();
@@ -141,7 +141,7 @@ impl Rotary {
         }
     }
 
-    /// Rotate `[M, heads, T, width]`; the pair of an entry lies half the width away.
+    /// Rotate `[M, heads, T, width]`; the pair of an entry is half the width away.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, _, half] = self.cos.dims();
         let first = x.clone().narrow(3, 0, half);

@@ -82,7 +82,7 @@ fn normalised(scores: Tensor<4>) -> Tensor<4> {
     }
 }
 
-/// Attention behind a norm and beside a residual.
+/// Attention after a norm, with a residual connection.
 #[derive(Module, Debug)]
 pub(super) struct AttentionLayer {
     pub attention: Attention,

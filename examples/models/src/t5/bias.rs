@@ -19,13 +19,12 @@ pub(super) struct Buckets {
 impl Buckets {
     /// The bucket of a key seen from a query.
     fn bucket(&self, query: usize, key: usize) -> usize {
-        let (count, first, distance) = match self.bidirectional {
-            true => {
-                let count = self.count / 2;
-                let first = if key > query { count } else { 0 };
-                (count, first, query.abs_diff(key))
-            }
-            false => (self.count, 0, query.saturating_sub(key)),
+        let (count, first, distance) = if self.bidirectional {
+            let count = self.count / 2;
+            let first = if key > query { count } else { 0 };
+            (count, first, query.abs_diff(key))
+        } else {
+            (self.count, 0, query.saturating_sub(key))
         };
         let exact = count / 2;
         if distance < exact {
@@ -108,9 +107,9 @@ pub(super) fn without_later(biases: Tensor<4>) -> Tensor<4> {
 }
 
 /// Scores of the keys of cross attention, `[M, 1, 1, U]`: zero, or masked for padding.
-pub(super) fn cross_mask(attention_mask: Tensor<2, Int>, beside: &Tensor<3>) -> Tensor<4> {
+pub(super) fn cross_mask(attention_mask: Tensor<2, Int>, like: &Tensor<3>) -> Tensor<4> {
     let [batch, keys] = attention_mask.dims();
-    let zeros = Tensor::zeros([batch, 1, 1, keys], (&beside.device(), beside.dtype()));
+    let zeros = Tensor::zeros([batch, 1, 1, keys], (&like.device(), like.dtype()));
     without_padding(zeros, attention_mask)
 }
 

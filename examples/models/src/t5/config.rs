@@ -99,7 +99,7 @@ pub struct T5Config {
     pub decoder_start_token_id: i64,
 }
 
-/// Fields as they stand in `config.json`.
+/// Fields as they are in `config.json`.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Fields {
@@ -313,12 +313,13 @@ fn refuse_unless(
     value: impl ToString,
     expected: &str,
 ) -> Result<(), Error> {
-    match fits {
-        true => Ok(()),
-        false => Err(Error::Config {
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::Config {
             field,
             value: value.to_string(),
             expected: expected.into(),
-        }),
+        })
     }
 }

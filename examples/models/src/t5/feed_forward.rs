@@ -79,7 +79,7 @@ impl FeedForward {
     }
 }
 
-/// The network behind a norm and beside a residual.
+/// The network after a norm, with a residual connection.
 #[derive(Module, Debug)]
 pub(super) struct FeedForwardLayer {
     pub dense: FeedForward,

@@ -1,16 +1,13 @@
 //! `config.json` of ViT.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 
 use crate::encoder::{
-    check_heads, check_model_type, check_positive, check_probability, check_size, count_labels,
-    number_labels,
+    check_heads, check_model_type, check_positive, check_probability, check_size, classifier_config,
 };
 use crate::error::Error;
-use crate::weights::read_config;
 
 /// The fields of a ViT `config.json`, with the names and defaults of `transformers`.
 ///
@@ -35,24 +32,8 @@ use crate::weights::read_config;
 pub struct ViTConfig {
     /// `vit`, or not stated.
     pub model_type: Option<String>,
-    /// Width d of a token.
-    pub hidden_size: usize,
-    /// Layers of the encoder.
-    pub num_hidden_layers: usize,
-    /// Attention heads; they divide the width.
-    pub num_attention_heads: usize,
-    /// Width of the hidden layer of a feed-forward network.
-    pub intermediate_size: usize,
-    /// `gelu`, `gelu_new`, `gelu_pytorch_tanh` or `relu`.
-    pub hidden_act: String,
-    /// Dropout of embeddings and of the outputs of attention and feed-forward networks.
-    pub hidden_dropout_prob: f64,
-    /// Dropout of attention weights.
-    pub attention_probs_dropout_prob: f64,
-    /// Deviation of new weights.
-    pub initializer_range: f64,
-    /// ε of the layer norms.
-    pub layer_norm_eps: f64,
+    /// Names of the classes; two where not stated.
+    pub id2label: Option<BTreeMap<String, String>>,
     /// Height and width of the images that the position embeddings are for.
     #[serde(deserialize_with = "pair")]
     pub image_size: [usize; 2],
@@ -61,59 +42,53 @@ pub struct ViTConfig {
     pub patch_size: [usize; 2],
     /// Channels of an image.
     pub num_channels: usize,
+    /// Layers of the encoder.
+    pub num_hidden_layers: usize,
+    /// Width d of a token.
+    pub hidden_size: usize,
+    /// Width of the hidden layer of a feed-forward network.
+    pub intermediate_size: usize,
+    /// Attention heads; they divide the width.
+    pub num_attention_heads: usize,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
-    /// Names of the classes; two where not stated.
-    pub id2label: Option<BTreeMap<String, String>>,
+    /// Dropout of attention weights.
+    pub attention_probs_dropout_prob: f64,
+    /// `gelu`, `gelu_new`, `gelu_pytorch_tanh` or `relu`.
+    pub hidden_act: String,
+    /// Dropout of embeddings and of the outputs of attention and feed-forward networks.
+    pub hidden_dropout_prob: f64,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f64,
+    /// Deviation of new weights.
+    pub initializer_range: f64,
 }
 
 impl Default for ViTConfig {
     fn default() -> Self {
         Self {
             model_type: None,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            hidden_act: "gelu".into(),
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
+            id2label: None,
             image_size: [224; 2],
             patch_size: [16; 2],
             num_channels: 3,
+            num_hidden_layers: 12,
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_attention_heads: 12,
             qkv_bias: true,
-            id2label: None,
+            attention_probs_dropout_prob: 0.0,
+            hidden_act: "gelu".into(),
+            hidden_dropout_prob: 0.0,
+            layer_norm_eps: 1e-12,
+            initializer_range: 0.02,
         }
     }
 }
 
+classifier_config!(ViTConfig);
+
 impl ViTConfig {
-    /// Read `config.json` of a folder.
-    ///
-    /// # Errors
-    ///
-    /// See [`read_config`]; [`Error::Config`] if a value is not supported.
-    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        let config: Self = read_config(folder)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// Classes of the classifier.
-    pub fn num_labels(&self) -> usize {
-        count_labels(self.id2label.as_ref())
-    }
-
-    /// A classifier of `count` classes, with the labels that `transformers` gives by default.
-    pub fn with_labels(self, count: usize) -> Self {
-        Self {
-            id2label: Some(number_labels(count)),
-            ..self
-        }
-    }
-
     pub(super) fn check(&self) -> Result<(), Error> {
         check_model_type(self.model_type.as_deref(), "vit")?;
         check_heads(self.hidden_size, self.num_attention_heads)?;
@@ -174,6 +149,7 @@ pub(super) fn pair<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[usize;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::refused_field;
 
     #[test]
     fn sizes_are_one_number_or_two() {
@@ -191,10 +167,7 @@ mod tests {
             let mut config = ViTConfig::default();
             assert!(config.check().is_ok());
             change(&mut config);
-            match config.check().unwrap_err() {
-                Error::Config { field, .. } => field,
-                other => panic!("{other}"),
-            }
+            refused_field(config.check())
         };
         assert_eq!(
             refused(|c| c.model_type = Some("bert".into())),

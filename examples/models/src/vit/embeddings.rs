@@ -90,9 +90,10 @@ impl ViTEmbeddings {
         }
         // Resized once for all samples, unless each of them has its own copy to record.
         let recorded = recorder().is_some() && self.position_embeddings.is_require_grad();
-        let positions = match recorded {
-            true => expand_param(&self.position_embeddings, batch),
-            false => self.position_embeddings.val(),
+        let positions = if recorded {
+            expand_param(&self.position_embeddings, batch)
+        } else {
+            self.position_embeddings.val()
         };
         let [copies, length, d] = positions.dims();
         let options = (&positions.device(), positions.dtype());

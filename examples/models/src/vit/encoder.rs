@@ -2,14 +2,14 @@
 
 use burn::module::Module;
 use burn::nn::activation::Activation;
-use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{Dropout, DropoutConfig, LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::attention::Sizes;
 use super::{ViTAttention, ViTConfig};
-use crate::encoder::{activation, initial_linear};
+use crate::encoder::{activation, initial_linear, initial_norm};
 use crate::error::Error;
 
 /// A stack of [`ViTLayer`]s.
@@ -19,7 +19,7 @@ pub struct ViTEncoder {
     pub layer: Vec<ViTLayer>,
 }
 
-/// Attention and a feed-forward network, each behind a layer norm and beside a residual.
+/// Attention and a feed-forward network, each after a layer norm and with a residual connection.
 #[derive(Module, Debug)]
 pub struct ViTLayer {
     /// Self-attention.
@@ -76,11 +76,7 @@ impl ViTLayer {
             initializer_range: config.initializer_range,
         };
         let linear = |dims| initial_linear(dims, true, config.initializer_range, device);
-        let norm = || {
-            LayerNormConfig::new(d)
-                .with_epsilon(config.layer_norm_eps)
-                .init(device)
-        };
+        let norm = || initial_norm(d, config.layer_norm_eps, device);
         Ok(Self {
             attention: ViTAttention::new(&sizes, device),
             intermediate: ViTIntermediate {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::{ForwardAdapted, NameMap};
@@ -11,7 +11,7 @@ use burn_peft::{ForwardAdapted, NameMap};
 use super::attention::PROJECTIONS;
 use super::embeddings::Sizes;
 use super::{ViTConfig, ViTEmbeddings, ViTEncoder};
-use crate::encoder::initial_linear;
+use crate::encoder::{initial_linear, initial_norm};
 use crate::error::Error;
 use crate::names::renamed;
 use crate::weights::{LoadOptions, load_named};
@@ -111,6 +111,7 @@ impl ViTConfig {
     /// [`Error::Config`] if a value is not supported.
     pub fn init_classifier(&self, device: &Device) -> Result<ViTForImageClassification, Error> {
         self.check()?;
+        let dims = [self.hidden_size, self.num_labels()];
         let sizes = Sizes {
             width: self.hidden_size,
             channels: self.num_channels,
@@ -119,14 +120,11 @@ impl ViTConfig {
             dropout: self.hidden_dropout_prob,
             initializer_range: self.initializer_range,
         };
-        let dims = [self.hidden_size, self.num_labels()];
         Ok(ViTForImageClassification {
             vit: ViTModel {
                 embeddings: ViTEmbeddings::new(&sizes, device),
                 encoder: ViTEncoder::new(self, device)?,
-                layernorm: LayerNormConfig::new(self.hidden_size)
-                    .with_epsilon(self.layer_norm_eps)
-                    .init(device),
+                layernorm: initial_norm(self.hidden_size, self.layer_norm_eps, device),
             },
             classifier: initial_linear(dims, true, self.initializer_range, device),
         })

@@ -28,12 +28,11 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let single = folder.join(SINGLE);
         let index = folder.join(INDEX);
-        let tensors = match single.exists() || !index.exists() {
-            true => {
-                exists(folder, &single)?;
-                read(&single)?
-            }
-            false => sharded(folder, &index)?,
+        let tensors = if single.exists() || !index.exists() {
+            exists(folder, &single)?;
+            read(&single)?
+        } else {
+            sharded(folder, &index)?
         };
         Ok(Self {
             folder: folder.into(),

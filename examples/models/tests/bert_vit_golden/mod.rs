@@ -1,4 +1,4 @@
-//! BERT, ViT and DINOv2 beside `transformers`.
+//! BERT, ViT and DINOv2 against `transformers`.
 
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! Llama and Qwen2 beside `transformers`.
+//! Llama and Qwen2 against `transformers`.
 
 #![allow(dead_code)]
 

@@ -120,9 +120,12 @@ pub fn relative(found: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let size = expected.iter().fold(0.0, |size: f64, x| size.max(x.abs()));
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    differences.fold(0.0, |worst: f64, d| match d.is_nan() {
-        true => f64::INFINITY,
-        false => worst.max(d),
+    differences.fold(0.0, |worst: f64, d| {
+        if d.is_nan() {
+            f64::INFINITY
+        } else {
+            worst.max(d)
+        }
     }) / size
 }
 

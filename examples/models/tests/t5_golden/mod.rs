@@ -1,4 +1,4 @@
-//! T5 beside `transformers` and PEFT.
+//! T5 against `transformers` and PEFT.
 
 // Each test binary uses its own part.
 #![allow(dead_code)]

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use burn::module::Module;
 use burn::optim::AdamWConfig;
-use burn::train::Interrupter;
 use clap::Parser;
-use devices::DeviceKind;
+use programs::DeviceKind;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::fit::{Plan, fit};
@@ -42,13 +41,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match start(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    programs::command::end(start(&Args::parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {
@@ -62,8 +55,8 @@ fn start(args: &Args) -> Result<(), Error> {
         seed: args.seed,
         step_size: 2e-3,
     };
-    let optim = AdamWConfig::new().with_weight_decay(0.05).init();
-    let (vit, history) = fit(vit, optim, &split, &plan, Interrupter::new(), &device)?;
+    let optim = AdamWConfig::new().with_weight_decay(0.05).init().into();
+    let (vit, history) = fit(vit, optim, &split, &plan, &device)?;
     vit.save_file(&args.out)?;
     println!(
         "{} images, {} epochs: training loss {:.4}, test accuracy {:.1} %; written to {}",

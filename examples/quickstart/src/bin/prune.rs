@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use devices::DeviceKind;
+use programs::DeviceKind;
+use programs::statistics::with_spread;
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::Experiment;
 use quickstart::prune::{DAMPINGS, Method, Options, SPARSITIES, table};
-use quickstart::report::with_spread;
 
 /// glibc's allocator costs up to 1.8 times the time of a step.
 #[global_allocator]
@@ -33,7 +33,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seed: Vec<u64>,
     /// Shares of the weights to prune, 0 to 1, separated by commas.
-    #[arg(long, value_delimiter = ',', default_values_t = SPARSITIES, value_parser = share)]
+    #[arg(long, value_delimiter = ',', default_values_t = SPARSITIES, value_parser = programs::command::share)]
     sparsity: Vec<f64>,
     /// Passes over the training images, for the dense model.
     #[arg(long, default_value_t = 30)]
@@ -49,22 +49,8 @@ struct Args {
     tune: bool,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        Ok(_) => Err("a share of the weights, 0 to 1".into()),
-        Err(error) => Err(format!("{error}")),
-    }
-}
-
 fn main() -> ExitCode {
-    match start(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    programs::command::end(start(&Args::parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {
@@ -77,9 +63,10 @@ fn start(args: &Args) -> Result<(), Error> {
     if args.tune {
         return search(&experiment, args);
     }
-    let methods = match args.method.is_empty() {
-        true => Method::ALL.to_vec(),
-        false => args.method.clone(),
+    let methods = if args.method.is_empty() {
+        Method::ALL.to_vec()
+    } else {
+        args.method.clone()
     };
     let started = Instant::now();
     let (mut rows, mut dense) = (Vec::new(), Vec::new());

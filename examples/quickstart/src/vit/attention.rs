@@ -8,7 +8,7 @@ use burn_peft::{LoraConfig, LoraLinear};
 
 use super::folded;
 
-/// A projection, plain or with an adapter beside it.
+/// A projection, plain or with an adapter.
 // A model has a handful of these: boxing would save nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]

@@ -1,5 +1,7 @@
 //! conv 3x3 (padding 1), ReLU, max pool 2x2, conv 3x3, ReLU, mean over the map, linear.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -59,14 +61,19 @@ impl Network for Cnn {
         let x = case.floats("input.x", &shape)?;
         let mut own = [0; 4];
         own.copy_from_slice(case.shape("input.x")?);
-        match own[2] >= SMALLEST && own[3] >= SMALLEST {
-            true => Ok(place.tensor(x, own)),
-            false => Err(Error::Shape {
+        if own[2] >= SMALLEST && own[3] >= SMALLEST {
+            Ok(place.tensor(x, own))
+        } else {
+            Err(Error::Shape {
                 tensor: "input.x".into(),
                 expected: format!("images of at least {SMALLEST} x {SMALLEST}"),
                 found: own.into(),
-            }),
+            })
         }
+    }
+
+    fn part(input: &Tensor<4>, samples: Range<usize>) -> Tensor<4> {
+        input.clone().narrow(0, samples.start, samples.len())
     }
 
     fn logits(&self, input: Tensor<4>) -> Tensor<2> {

@@ -1,5 +1,7 @@
 //! `fc_k(relu(… relu(fc1 x)))`, of any widths and depth.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -42,6 +44,10 @@ impl Network for Mlp {
         let [width, _] = self.layers[0].weight.dims();
         let x = case.floats("input.x", &[Some(samples), Some(width)])?;
         Ok(place.tensor(x, [samples, width]))
+    }
+
+    fn part(input: &Tensor<2>, samples: Range<usize>) -> Tensor<2> {
+        input.clone().narrow(0, samples.start, samples.len())
     }
 
     fn logits(&self, input: Tensor<2>) -> Tensor<2> {

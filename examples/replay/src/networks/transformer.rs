@@ -1,5 +1,7 @@
 //! A pre-norm transformer classifier: trained in full, by LoRA, or by a soft prompt.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::activation::softmax;
@@ -59,9 +61,10 @@ impl Network for Transformer {
     fn build(weights: &mut Weights<'_>, case: &Case) -> Result<Self, Error> {
         let emb = weights.embedding("emb")?;
         let [_, d] = emb.weight.dims();
-        let prompt = match weights.has("prompt") {
-            true => Some(weights.prompt("prompt", d)?),
-            false => None,
+        let prompt = if weights.has("prompt") {
+            Some(weights.prompt("prompt", d)?)
+        } else {
+            None
         };
         let mut blocks = vec![Block::build(weights, "blocks.0", d, case.heads)?];
         while weights.has(&format!("blocks.{}.ln1.weight", blocks.len())) {
@@ -105,6 +108,13 @@ impl Network for Transformer {
             ids: Tensor::from_data(ids, &place.device),
             mask: place.tensor(mask, [samples, length]),
         })
+    }
+
+    fn part(input: &Tokens, samples: Range<usize>) -> Tokens {
+        Tokens {
+            ids: input.ids.clone().narrow(0, samples.start, samples.len()),
+            mask: input.mask.clone().narrow(0, samples.start, samples.len()),
+        }
     }
 
     fn logits(&self, Tokens { ids, mask }: Tokens) -> Tensor<2> {

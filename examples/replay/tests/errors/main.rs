@@ -61,6 +61,22 @@ fn unreadable_files() {
 }
 
 #[test]
+fn shards_that_do_not_fit() {
+    let folder = Folder::new("shards");
+    let c = golden("c_mlp");
+    let refuses = |shards, message: &str| {
+        let arguments = ["--only", "gram", "--shards", shards];
+        folder.refuses(&c, &arguments, &["--shards", message]);
+    };
+    refuses("3,5", "sum to 8: expected");
+    refuses("3,0", "at least 1, found `0`");
+    refuses("3,x", "at least 1, found `x`");
+    refuses("", "at least 1, found ``");
+    let arguments = ["--only", "kfac", "--shards", "1,1"];
+    folder.refuses(&c, &arguments, &["--shards 1,1 sum to 2"]);
+}
+
+#[test]
 fn unknown_metadata() {
     let folder = Folder::new("metadata");
     let set = |key: &'static str, value: &'static str| {

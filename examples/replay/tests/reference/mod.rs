@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use replay::{Case, Place, Results, Selection};
+use replay::{Case, Place, Results, Selection, Shards};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -40,6 +40,27 @@ pub fn path(case: &str) -> PathBuf {
 }
 
 pub fn replay(case: &str, place: &Place) -> Replayed {
+    run(case, place, EVERYTHING, &Shards::default())
+}
+
+/// The joint results over shards, of names that start with one of `only`.
+#[allow(dead_code)] // f64 only
+pub fn replay_shards(case: &str, place: &Place, only: &str, shards: &Shards) -> Replayed {
+    let mut replayed = run(case, place, only, shards);
+    let selection = Selection::parse(only).unwrap();
+    replayed.expected.retain(|name, _| selection.wants(name));
+    replayed.check_names();
+    replayed
+}
+
+/// Samples of a case.
+#[allow(dead_code)] // f64 only
+pub fn samples(case: &str) -> usize {
+    let case = Case::read(&path(case)).unwrap();
+    case.shape("labels").unwrap()[0]
+}
+
+fn run(case: &str, place: &Place, only: &str, shards: &Shards) -> Replayed {
     let path = path(case);
     let is_input = |name: &str| {
         let whole = ["labels", "labels_sampled", "axis", "theta"];
@@ -48,8 +69,8 @@ pub fn replay(case: &str, place: &Place) -> Replayed {
     };
     let expected = tensors(&path, |name| !is_input(name));
     let case = Case::read(&path).unwrap();
-    let selection = Selection::parse(EVERYTHING).unwrap();
-    let found = replay::golden(&case, place, selection).unwrap();
+    let selection = Selection::parse(only).unwrap();
+    let found = replay::golden(&case, place, selection, shards).unwrap();
     Replayed {
         case,
         expected,
@@ -61,9 +82,10 @@ pub fn replay(case: &str, place: &Place) -> Replayed {
 #[allow(dead_code)] // f64 only
 pub fn exact(case: &str) -> BTreeMap<String, Tensor> {
     let path = path(&format!("{case}_exact"));
-    match path.exists() {
-        true => tensors(&path, |_| true),
-        false => BTreeMap::new(),
+    if path.exists() {
+        tensors(&path, |_| true)
+    } else {
+        BTreeMap::new()
     }
 }
 
@@ -91,17 +113,17 @@ pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let (mut difference, mut size) = (0.0f64, 0.0f64);
     for (a, b) in a.iter().zip(b) {
-        match b.is_finite() {
-            true => {
-                difference += (a - b).powi(2);
-                size += b.powi(2);
-            }
-            false => assert!(!a.is_finite(), "{a} in the place of {b}"),
+        if b.is_finite() {
+            difference += (a - b).powi(2);
+            size += b.powi(2);
+        } else {
+            assert!(!a.is_finite(), "{a} in the place of {b}")
         }
     }
-    match difference == 0.0 {
-        true => 0.0,
-        false => (difference / size).sqrt(),
+    if difference == 0.0 {
+        0.0
+    } else {
+        (difference / size).sqrt()
     }
 }
 
@@ -131,9 +153,10 @@ impl Replayed {
 
     /// Number of points of the grid; 1 for other cases.
     pub fn points(&self) -> usize {
-        match self.case.kind.is_grid() {
-            true => self.expected["losses"].shape[..2].iter().product(),
-            false => 1,
+        if self.case.kind.is_grid() {
+            self.expected["losses"].shape[..2].iter().product()
+        } else {
+            1
         }
     }
 }

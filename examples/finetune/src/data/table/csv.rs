@@ -15,9 +15,10 @@ pub(super) fn rows(
     left_out: &mut LeftOut,
 ) -> Result<Vec<Row>, Error> {
     let text = read(path, Encoding::Utf8, "a table")?;
-    let delimiter = match path.extension().is_some_and(|extension| extension == "tsv") {
-        true => b'\t',
-        false => b',',
+    let delimiter = if path.extension().is_some_and(|extension| extension == "tsv") {
+        b'\t'
+    } else {
+        b','
     };
     let mut reader = ReaderBuilder::new();
     let mut reader = reader.delimiter(delimiter).from_reader(text.as_bytes());

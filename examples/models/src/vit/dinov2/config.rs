@@ -1,17 +1,15 @@
 //! `config.json` of DINOv2.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::encoder::{
-    check_heads, check_model_type, check_positive, check_probability, check_size, count_labels,
-    number_labels,
+    check_heads, check_model_type, check_only, check_positive, check_probability, check_size,
+    classifier_config,
 };
 use crate::error::Error;
 use crate::vit::config::{check_patches, pair};
-use crate::weights::read_config;
 
 /// The fields of a DINOv2 `config.json`, with the names and defaults of `transformers`.
 ///
@@ -94,34 +92,12 @@ impl Default for Dinov2Config {
     }
 }
 
-impl Dinov2Config {
-    /// Read `config.json` of a folder.
-    ///
-    /// # Errors
-    ///
-    /// See [`read_config`]; [`Error::Config`] if a value is not supported.
-    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        let config: Self = read_config(folder)?;
-        config.check()?;
-        Ok(config)
-    }
+classifier_config!(Dinov2Config);
 
+impl Dinov2Config {
     /// Width of the hidden layer of a feed-forward network.
     pub fn mlp_size(&self) -> usize {
         (self.hidden_size as f64 * self.mlp_ratio) as usize
-    }
-
-    /// Classes of the classifier.
-    pub fn num_labels(&self) -> usize {
-        count_labels(self.id2label.as_ref())
-    }
-
-    /// A classifier of `count` classes, with the labels that `transformers` gives by default.
-    pub fn with_labels(self, count: usize) -> Self {
-        Self {
-            id2label: Some(number_labels(count)),
-            ..self
-        }
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -139,27 +115,17 @@ impl Dinov2Config {
         check_positive("initializer_range", self.initializer_range)?;
         check_positive("layer_norm_eps", self.layer_norm_eps)?;
         check_patches(self.image_size, self.patch_size, self.num_channels)?;
-        if self.drop_path_rate != 0.0 {
-            return Err(Error::Config {
-                field: "drop_path_rate",
-                value: self.drop_path_rate.to_string(),
-                expected: "stochastic depth is not supported, expected 0".into(),
-            });
-        }
-        if self.use_swiglu_ffn {
-            return Err(Error::Config {
-                field: "use_swiglu_ffn",
-                value: "true".into(),
-                expected: "gated networks are not supported, expected false".into(),
-            });
-        }
-        Ok(())
+        let why = "stochastic depth is not supported";
+        check_only("drop_path_rate", self.drop_path_rate, 0.0, why)?;
+        let why = "gated networks are not supported";
+        check_only("use_swiglu_ffn", self.use_swiglu_ffn, false, why)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::refused_field;
 
     #[test]
     fn unsupported_values_are_named() {
@@ -167,10 +133,7 @@ mod tests {
             let mut config = Dinov2Config::default();
             assert!(config.check().is_ok());
             change(&mut config);
-            match config.check().unwrap_err() {
-                Error::Config { field, .. } => field,
-                other => panic!("{other}"),
-            }
+            refused_field(config.check())
         };
         assert_eq!(refused(|c| c.model_type = Some("vit".into())), "model_type");
         assert_eq!(refused(|c| c.use_swiglu_ffn = true), "use_swiglu_ffn");

@@ -2,13 +2,13 @@
 
 use burn::module::{Module, Param};
 use burn::nn::activation::Activation;
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{Initializer, LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_peft::ForwardAdapted;
 
 use super::Dinov2Config;
-use crate::encoder::{activation, initial_linear};
+use crate::encoder::{activation, initial_linear, initial_norm};
 use crate::error::Error;
 use crate::vit::ViTAttention;
 use crate::vit::attention::Sizes;
@@ -20,7 +20,8 @@ pub struct Dinov2Encoder {
     pub layer: Vec<Dinov2Layer>,
 }
 
-/// Attention and a feed-forward network, each behind a layer norm, scaled and beside a residual.
+/// Attention and a feed-forward network, each after a layer norm, scaled, and with a residual
+/// connection.
 #[derive(Module, Debug)]
 pub struct Dinov2Layer {
     /// Before the attention.
@@ -80,11 +81,7 @@ impl Dinov2Layer {
             initializer_range: config.initializer_range,
         };
         let linear = |dims| initial_linear(dims, true, config.initializer_range, device);
-        let norm = || {
-            LayerNormConfig::new(d)
-                .with_epsilon(config.layer_norm_eps)
-                .init(device)
-        };
+        let norm = || initial_norm(d, config.layer_norm_eps, device);
         let scale = || {
             let value = config.layerscale_value;
             LayerScale {

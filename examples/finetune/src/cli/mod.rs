@@ -1,0 +1,386 @@
+//! The command line.
+
+mod method_flags;
+mod prune_flags;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use programs::DeviceKind;
+
+use crate::config::{AdapterKind, Architecture, BiasKind, Config, Pooling, layered, read};
+use crate::data::Task;
+use crate::error::Error;
+use crate::experiment::Flags;
+use crate::preset::Preset;
+use crate::tune;
+use method_flags::MethodFlags;
+use programs::optimizer::OptimizerName;
+
+pub use method_flags::PerMethod;
+pub use prune_flags::PruneArgs;
+
+/// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
+///
+/// Every run (a method and a seed) has a folder OUT/METHOD-seedSEED with its record `run.json`, its
+/// checkpoints while it is not finished, and in the end what was trained: a PEFT folder `adapter`,
+/// or `model`. Finished runs are left alone when the command is repeated.
+///
+/// Settings come from a preset, over it a file, over it flags; of a flag that is given twice the
+/// last counts. Exit codes: 0 for success, 1 if a run
+/// failed, was interrupted or could not be written, 2 if something was refused before a run began,
+/// 130 after a second Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
+pub struct Cli {
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a table and pictures of runs.
+    Report(ReportArgs),
+    /// Prune the models of finished runs that trained them in full.
+    Prune(PruneArgs),
+}
+
+/// Which runs to report.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run folders, or folders that hold some.
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Folder for the table, the pictures and their numbers [default: the first RUN_DIR].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Flags of a run; those that are not given leave the preset and the file as they are.
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// Settings by name.
+    #[arg(long, value_enum)]
+    pub preset: Option<Preset>,
+    /// A TOML or JSON file with settings (--write-config shows all of them).
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the settings in effect as TOML, and run nothing.
+    #[arg(long)]
+    pub write_config: bool,
+
+    /// What is learned.
+    #[arg(long, value_enum)]
+    task: Option<Task>,
+    /// Hugging Face folder of the pretrained model.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Folder (or file) of the data.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of the runs.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What reports call the setup.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where to compute.
+    #[arg(long, value_enum)]
+    device: Option<DeviceKind>,
+    /// Optimizers, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    method: Vec<OptimizerName>,
+    /// Seeds, separated by commas; one run for each method and seed.
+    #[arg(long, value_delimiter = ',')]
+    seed: Vec<u64>,
+
+    /// Go on with runs that were interrupted.
+    #[arg(long, help_heading = "Runs")]
+    resume: bool,
+    /// Start runs again that are there already.
+    #[arg(long, help_heading = "Runs", conflicts_with = "resume")]
+    force: bool,
+    /// Lines instead of the full screen, in a terminal too.
+    #[arg(long, help_heading = "Runs")]
+    plain: bool,
+    /// Keep the parameters after every epoch, in finished runs too.
+    #[arg(long, help_heading = "Runs")]
+    keep_checkpoints: bool,
+    /// Search step sizes on the validation rows instead, with as many runs for every method; writes
+    /// OUT/tuned.toml for --config.
+    #[arg(long, help_heading = "Runs")]
+    pub tune: bool,
+    /// Factors on the step size that --tune tries.
+    #[arg(long, help_heading = "Runs", value_delimiter = ',', default_values_t = tune::FACTORS)]
+    pub tune_factors: Vec<f64>,
+    /// Seed of --tune.
+    #[arg(long, help_heading = "Runs", default_value_t = tune::SEED)]
+    pub tune_seed: u64,
+
+    /// What is trained in addition to the head.
+    #[arg(long, help_heading = "Model", value_enum)]
+    adapter: Option<AdapterKind>,
+    /// Family of the model [default: by its config.json].
+    #[arg(long, help_heading = "Model", value_enum)]
+    architecture: Option<Architecture>,
+    /// Rank of LoRA.
+    #[arg(long, help_heading = "Model")]
+    rank: Option<usize>,
+    /// LoRA's update is scaled by alpha / rank.
+    #[arg(long, help_heading = "Model")]
+    alpha: Option<f64>,
+    /// Layers that LoRA adapts, by the ends of their names [default: query and value].
+    #[arg(long, help_heading = "Model", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// Biases that LoRA trains.
+    #[arg(long, help_heading = "Model", value_enum)]
+    bias: Option<BiasKind>,
+    /// Dropout before LoRA's factors.
+    #[arg(long, help_heading = "Model")]
+    lora_dropout: Option<f64>,
+    /// Virtual tokens of a prompt.
+    #[arg(long, help_heading = "Model")]
+    virtual_tokens: Option<usize>,
+    /// Vector of a text that BERT's head takes.
+    #[arg(long, help_heading = "Model", value_enum)]
+    pooling: Option<Pooling>,
+    /// The model's own dropout in training.
+    #[arg(long, help_heading = "Model", value_enum)]
+    dropout: Option<Switch>,
+    /// Widths of the MLP's hidden layers.
+    #[arg(long, help_heading = "Model", value_delimiter = ',')]
+    hidden: Vec<usize>,
+
+    /// Rows of a step.
+    #[arg(long, help_heading = "Training")]
+    batch: Option<usize>,
+    /// Rows of a batch in validation and test.
+    #[arg(long, help_heading = "Training")]
+    eval_batch: Option<usize>,
+    /// Passes over the training rows.
+    #[arg(long, help_heading = "Training")]
+    epochs: Option<usize>,
+    /// Stop after as many epochs without a better validation result, 0 for never.
+    #[arg(long, help_heading = "Training")]
+    patience: Option<usize>,
+
+    #[command(flatten)]
+    methods: MethodFlags,
+
+    /// Longest text in tokens.
+    #[arg(long, help_heading = "Data")]
+    max_length: Option<usize>,
+    /// Side of the pictures in pixels.
+    #[arg(long, help_heading = "Data")]
+    image_size: Option<usize>,
+    /// Rows for training [default: all that are left].
+    #[arg(long, help_heading = "Data")]
+    train_rows: Option<usize>,
+    /// Rows for validation.
+    #[arg(long, help_heading = "Data")]
+    valid_rows: Option<usize>,
+    /// Rows for the test.
+    #[arg(long, help_heading = "Data")]
+    test_rows: Option<usize>,
+    /// Share of the rows for validation.
+    #[arg(long, help_heading = "Data")]
+    valid_share: Option<f64>,
+    /// Share of the rows for the test.
+    #[arg(long, help_heading = "Data")]
+    test_share: Option<f64>,
+    /// Seed of the split.
+    #[arg(long, help_heading = "Data")]
+    split_seed: Option<u64>,
+    /// Column of the text (csv, jsonl).
+    #[arg(long, help_heading = "Data")]
+    text_column: Option<String>,
+    /// Column of the second text of a pair (csv, jsonl).
+    #[arg(long, help_heading = "Data")]
+    second_column: Option<String>,
+    /// Column of the label (csv, jsonl).
+    #[arg(long, help_heading = "Data")]
+    label_column: Option<String>,
+    /// The classes in their order (csv, jsonl, images).
+    #[arg(long, help_heading = "Data", value_delimiter = ',')]
+    labels: Vec<String>,
+}
+
+/// On or off.
+///
+/// ```
+/// use clap::ValueEnum;
+/// use finetune::cli::Switch;
+///
+/// assert_eq!(Switch::from_str("on", false), Ok(Switch::On));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+impl RunArgs {
+    /// The settings in effect: flags over the file over the preset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] and [`Error::ConfigFile`] for the file; [`Error::Config`] for a flag of a
+    /// method that does not have the option.
+    pub fn effective(&self) -> Result<Config, Error> {
+        let file = self.config.as_deref().map(read).transpose()?;
+        let mut config = layered(self.preset, file, self.task)?;
+        self.over(&mut config)?;
+        Ok(config)
+    }
+
+    /// What to do about runs that are there.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            resume: self.resume,
+            force: self.force,
+            plain: self.plain,
+        }
+    }
+
+    fn over(&self, config: &mut Config) -> Result<(), Error> {
+        fn set<T: Clone>(flag: &Option<T>, field: &mut T) {
+            if let Some(value) = flag {
+                *field = value.clone();
+            }
+        }
+        fn choose<T: Clone>(flag: &Option<T>, field: &mut Option<T>) {
+            if flag.is_some() {
+                field.clone_from(flag);
+            }
+        }
+        fn list<T: Clone>(flag: &[T], field: &mut Vec<T>) {
+            if !flag.is_empty() {
+                *field = flag.to_vec();
+            }
+        }
+        choose(&self.task, &mut config.task);
+        set(&self.out, &mut config.out);
+        set(&self.name, &mut config.name);
+        set(&self.device, &mut config.device);
+        list(&self.method, &mut config.methods);
+        list(&self.seed, &mut config.seeds);
+
+        let model = &mut config.model;
+        choose(&self.model, &mut model.folder);
+        choose(&self.architecture, &mut model.architecture);
+        set(&self.pooling, &mut model.pooling);
+        set(
+            &self.dropout.map(|switch| switch == Switch::On),
+            &mut model.dropout,
+        );
+        list(&self.hidden, &mut model.hidden);
+
+        let adapter = &mut config.adapter;
+        set(&self.adapter, &mut adapter.kind);
+        set(&self.rank, &mut adapter.rank);
+        set(&self.alpha, &mut adapter.alpha);
+        list(&self.targets, &mut adapter.targets);
+        set(&self.bias, &mut adapter.bias);
+        set(&self.lora_dropout, &mut adapter.lora_dropout);
+        set(&self.virtual_tokens, &mut adapter.virtual_tokens);
+
+        let training = &mut config.training;
+        set(&self.batch, &mut training.batch);
+        set(&self.eval_batch, &mut training.eval_batch);
+        set(&self.epochs, &mut training.epochs);
+        set(&self.patience, &mut training.patience);
+        training.keep_checkpoints |= self.keep_checkpoints;
+
+        let data = &mut config.data;
+        choose(&self.data, &mut data.folder);
+        set(&self.max_length, &mut data.max_length);
+        choose(&self.image_size, &mut data.image_size);
+        choose(&self.train_rows, &mut data.train_rows);
+        choose(&self.valid_rows, &mut data.valid_rows);
+        choose(&self.test_rows, &mut data.test_rows);
+        set(&self.valid_share, &mut data.valid_share);
+        set(&self.test_share, &mut data.test_share);
+        set(&self.split_seed, &mut data.split_seed);
+        set(&self.text_column, &mut data.text_column);
+        choose(&self.second_column, &mut data.second_column);
+        set(&self.label_column, &mut data.label_column);
+        list(&self.labels, &mut data.labels);
+
+        for &method in OptimizerName::all() {
+            let mut options = config.options(method);
+            self.methods.over(method, &mut options)?;
+            config.method.insert(method, options);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::schedule::Schedule;
+    use programs::optimizer::optimizer;
+
+    fn effective(flags: &[&str]) -> Config {
+        let words = std::iter::once("finetune").chain(flags.iter().copied());
+        Cli::try_parse_from(words).unwrap().run.effective().unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_go_before_the_preset() {
+        let preset = Preset::MlpCifar10.config();
+        assert_eq!(effective(&["--preset", "mlp-cifar10"]), preset);
+        let config = effective(&[
+            "--preset=mlp-cifar10",
+            "--method=sgd,ief",
+            "--seed=1,2",
+            "--step-size=0.5,sgd=0.25",
+            "--schedule=drop:3",
+            "--dropout=on",
+        ]);
+        assert_eq!(config.methods, [OptimizerName::SGD, optimizer("ief")]);
+        assert_eq!(config.seeds, [1, 2]);
+        assert_eq!(config.options(OptimizerName::SGD).step_size, 0.25);
+        assert_eq!(config.options(optimizer("ief")).step_size, 0.5);
+        assert_eq!(
+            config.options(optimizer("ef")).schedule,
+            Schedule::Drop { epoch: 3 }
+        );
+        assert!(config.model.dropout && !preset.model.dropout);
+        assert_eq!(config.training, preset.training);
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for flags in [
+            &["--step-size", "fast"][..],
+            &["--step-size", "iief=1"],
+            &["--schedule", "cosine"],
+            &["--resume", "--force"],
+            &["report"],
+            &["--task", "trek"],
+            &["--sharing", "iekfac=split"],
+        ] {
+            let words = std::iter::once("finetune").chain(flags.iter().copied());
+            assert!(Cli::try_parse_from(words).is_err(), "{flags:?}");
+        }
+    }
+}

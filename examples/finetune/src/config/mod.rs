@@ -1,0 +1,257 @@
+//! What a run is made of: the configuration file.
+
+mod layers;
+mod sections;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use programs::DeviceKind;
+use programs::optimizer::{OptimizerName, optimizer};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{DataSource, Task};
+use crate::error::Error;
+use crate::method_options::{MethodOptions, by_method};
+
+pub use layers::{layered, read};
+pub use sections::{
+    AdapterKind, AdapterOptions, Architecture, BiasKind, DataOptions, ModelOptions, Pooling,
+    TrainingOptions,
+};
+
+/// Everything that a run depends on.
+///
+/// ```
+/// use finetune::config::Config;
+///
+/// let config = Config::default();
+/// let text = config.to_toml()?;
+/// assert!(text.contains("[method.ief]"));
+/// # Ok::<(), finetune::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What reports call the setup.
+    pub name: String,
+    /// What is learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// Folder of the runs, a folder for each method and seed.
+    pub out: PathBuf,
+    /// Where to compute.
+    pub device: DeviceKind,
+    /// Optimizers, one run of each for every seed.
+    pub methods: Vec<OptimizerName>,
+    /// Seeds of new parameters, order, dropout and drawn labels.
+    pub seeds: Vec<u64>,
+    /// The pretrained model.
+    pub model: ModelOptions,
+    /// What is trained.
+    pub adapter: AdapterOptions,
+    /// The data.
+    pub data: DataOptions,
+    /// The run.
+    pub training: TrainingOptions,
+    /// Options of the methods.
+    #[serde(deserialize_with = "by_method")]
+    pub method: BTreeMap<OptimizerName, MethodOptions>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let options = |method| (method, MethodOptions::of(method));
+        Self {
+            name: "finetune".into(),
+            task: None,
+            out: "target/finetune".into(),
+            device: DeviceKind::default(),
+            methods: vec![optimizer("ief")],
+            seeds: vec![1],
+            model: ModelOptions::default(),
+            adapter: AdapterOptions::default(),
+            data: DataOptions::default(),
+            training: TrainingOptions::default(),
+            method: OptimizerName::all().iter().copied().map(options).collect(),
+        }
+    }
+}
+
+impl Config {
+    /// As a TOML file that [`read`] takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if a path is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        toml::to_string(self).map_err(|error| Error::config("config", error, "plain text"))
+    }
+
+    /// Options of a method; those it has by default if there are none.
+    pub fn options(&self, method: OptimizerName) -> MethodOptions {
+        let options = self.method.get(&method).cloned();
+        options.unwrap_or_else(|| MethodOptions::of(method))
+    }
+
+    /// The same with a method's options changed.
+    pub fn with_options(mut self, method: OptimizerName, options: MethodOptions) -> Self {
+        self.method.insert(method, options);
+        self
+    }
+
+    /// What one run depends on: the configuration with its method and seed alone.
+    pub fn of_run(&self, method: OptimizerName, seed: u64) -> Self {
+        Self {
+            methods: vec![method],
+            seeds: vec![seed],
+            method: [(method, self.options(method))].into(),
+            ..self.clone()
+        }
+    }
+
+    /// The task.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if there is none.
+    pub fn task(&self) -> Result<Task, Error> {
+        self.task
+            .ok_or_else(|| Error::config("task", "not set", "a task (`--task`, see `--help`)"))
+    }
+
+    /// Where the data is and how it is split, for pictures of this size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if no folder is set.
+    pub fn data_source(&self, image_size: usize) -> Result<DataSource, Error> {
+        let Some(folder) = &self.data.folder else {
+            return Err(Error::config(
+                "data.folder",
+                "not set",
+                "a folder (`--data DIR`)",
+            ));
+        };
+        let data = &self.data;
+        Ok(DataSource {
+            folder: folder.clone(),
+            seed: data.split_seed,
+            train_rows: data.train_rows,
+            valid_rows: data.valid_rows,
+            test_rows: data.test_rows,
+            valid_share: data.valid_share,
+            test_share: data.test_share,
+            text_column: data.text_column.clone(),
+            second_column: data.second_column.clone(),
+            label_column: data.label_column.clone(),
+            labels: (!data.labels.is_empty()).then(|| data.labels.clone()),
+            image_size,
+        })
+    }
+
+    /// Check what can be checked without the files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] and [`Error::Method`] naming the first field that does not fit.
+    pub fn validate(&self) -> Result<(), Error> {
+        let at_least_one = |field: &str, value: usize| match value {
+            0 => Err(Error::config(field, 0, "at least 1")),
+            _ => Ok(()),
+        };
+        self.task()?;
+        self.data_source(32)?.validate()?;
+        at_least_one("training.batch", self.training.batch)?;
+        at_least_one("training.eval_batch", self.training.eval_batch)?;
+        at_least_one("training.epochs", self.training.epochs)?;
+        at_least_one("adapter.rank", self.adapter.rank)?;
+        at_least_one("adapter.virtual_tokens", self.adapter.virtual_tokens)?;
+        at_least_one("methods", self.methods.len())?;
+        at_least_one("seeds", self.seeds.len())?;
+        if let Some(0) = self.model.hidden.iter().min() {
+            return Err(Error::config("model.hidden", 0, "widths of at least 1"));
+        }
+        if self.data.max_length < 4 {
+            let expected = "at least 4 tokens";
+            return Err(Error::config(
+                "data.max_length",
+                self.data.max_length,
+                expected,
+            ));
+        }
+        if !(0.0..1.0).contains(&self.adapter.lora_dropout) {
+            let expected = "at least 0 and below 1";
+            let found = self.adapter.lora_dropout;
+            return Err(Error::config("adapter.lora_dropout", found, expected));
+        }
+        if !(self.adapter.alpha.is_finite() && self.adapter.alpha > 0.0) {
+            let expected = "a finite number above 0";
+            return Err(Error::config("adapter.alpha", self.adapter.alpha, expected));
+        }
+        for method in &self.methods {
+            self.options(*method).check(*method)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete() -> Config {
+        let mut config = Config {
+            task: Some(Task::Trec),
+            ..Config::default()
+        };
+        config.data.folder = Some("data".into());
+        config
+    }
+
+    #[test]
+    fn the_toml_form_reads_back() {
+        let config = complete();
+        config.validate().unwrap();
+        let text = config.to_toml().unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn fields_out_of_range_are_named() {
+        let refused = |change: fn(&mut Config)| {
+            let mut config = complete();
+            change(&mut config);
+            match config.validate().unwrap_err() {
+                Error::Config { field, .. } => field,
+                other => other.to_string(),
+            }
+        };
+        assert_eq!(refused(|c| c.task = None), "task");
+        assert_eq!(refused(|c| c.data.folder = None), "data.folder");
+        assert_eq!(refused(|c| c.training.batch = 0), "training.batch");
+        assert_eq!(refused(|c| c.seeds.clear()), "seeds");
+        assert_eq!(refused(|c| c.data.max_length = 3), "data.max_length");
+        assert_eq!(refused(|c| c.adapter.alpha = f64::NAN), "adapter.alpha");
+        assert!(refused(|c| c.data.valid_share = 2.0).contains("valid_share"));
+        let step_size = refused(|c| {
+            let mut options = c.options(optimizer("ief"));
+            options.step_size = -1.0;
+            c.method.insert(optimizer("ief"), options);
+        });
+        assert_eq!(step_size, "method.ief.step_size");
+    }
+
+    #[test]
+    fn a_run_depends_on_its_own_method_alone() {
+        let config = complete();
+        let run = config.of_run(OptimizerName::SGD, 3);
+        assert_eq!(
+            (run.methods.as_slice(), run.seeds.as_slice()),
+            (&[OptimizerName::SGD][..], &[3][..])
+        );
+        assert_eq!(run.method.len(), 1);
+    }
+}

@@ -1,0 +1,270 @@
+//! The sections of a configuration.
+
+use std::path::PathBuf;
+
+use burn_peft::settings::Bias;
+use serde::{Deserialize, Serialize};
+
+use crate::data::DataSource;
+
+/// A family of models.
+///
+/// ```
+/// use finetune::config::Architecture;
+///
+/// let name = serde_json::to_string(&Architecture::Dinov2)?;
+/// assert_eq!(name, "\"dinov2\"");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// BERT and MiniLM, with a classification head.
+    Bert,
+    /// T5, text to text.
+    T5,
+    /// ViT, with a classification head.
+    Vit,
+    /// DINOv2, with a classification head.
+    Dinov2,
+    /// 3072-2048-2048-10 and the like, from scratch.
+    Mlp,
+}
+
+/// What becomes of BERT's token vectors.
+///
+/// ```
+/// use finetune::config::{ModelOptions, Pooling};
+///
+/// assert_eq!(ModelOptions::default().pooling, Pooling::Mean);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// The mean over the tokens of the text, without padding and virtual tokens.
+    Mean,
+    /// The first token through BERT's pooler, as `BertForSequenceClassification`.
+    Pooler,
+}
+
+/// The pretrained model.
+///
+/// ```
+/// let model = finetune::config::ModelOptions::default();
+/// assert!(model.folder.is_none() && !model.dropout);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelOptions {
+    /// A Hugging Face folder; without one, the MLP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Its family; by default that of `model_type` in its `config.json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
+    /// Sentence vectors of BERT.
+    pub pooling: Pooling,
+    /// Whether the model's own dropout is on in training. Off, as in the configurations that were
+    /// released with the paper.
+    pub dropout: bool,
+    /// Widths of the hidden layers of the MLP.
+    pub hidden: Vec<usize>,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            architecture: None,
+            pooling: Pooling::Mean,
+            dropout: false,
+            hidden: vec![2048, 2048],
+        }
+    }
+}
+
+/// What is trained in addition to the head.
+///
+/// ```
+/// use finetune::config::{AdapterKind, AdapterOptions};
+///
+/// assert_eq!(AdapterOptions::default().kind, AdapterKind::Lora);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdapterKind {
+    /// Low-rank factors, added to frozen weights.
+    Lora,
+    /// Virtual tokens before the text.
+    Prompt,
+    /// The whole model.
+    Full,
+}
+
+/// Which biases LoRA trains.
+///
+/// ```
+/// use burn_peft::settings::Bias;
+/// use finetune::config::BiasKind;
+///
+/// assert_eq!(Bias::from(BiasKind::LoraOnly), Bias::LoraOnly);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum BiasKind {
+    /// None.
+    None,
+    /// All of the model.
+    All,
+    /// Those of the adapted layers.
+    LoraOnly,
+}
+
+impl From<BiasKind> for Bias {
+    fn from(kind: BiasKind) -> Self {
+        match kind {
+            BiasKind::None => Self::None,
+            BiasKind::All => Self::All,
+            BiasKind::LoraOnly => Self::LoraOnly,
+        }
+    }
+}
+
+/// The adapter.
+///
+/// ```
+/// let adapter = finetune::config::AdapterOptions::default();
+/// assert_eq!((adapter.rank, adapter.alpha), (8, 8.0));
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdapterOptions {
+    /// Its kind.
+    pub kind: AdapterKind,
+    /// Rank r of LoRA.
+    pub rank: usize,
+    /// LoRA's update is scaled by alpha / rank.
+    pub alpha: f64,
+    /// Layers that LoRA adapts, by the ends of their names; otherwise query and value projections.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    /// Biases that LoRA trains.
+    pub bias: BiasKind,
+    /// Dropout before LoRA's factors.
+    pub lora_dropout: f64,
+    /// Virtual tokens of a prompt; they begin as words of the vocabulary.
+    pub virtual_tokens: usize,
+}
+
+impl Default for AdapterOptions {
+    fn default() -> Self {
+        Self {
+            kind: AdapterKind::Lora,
+            rank: 8,
+            alpha: 8.0,
+            targets: Vec::new(),
+            bias: BiasKind::None,
+            lora_dropout: 0.0,
+            virtual_tokens: 20,
+        }
+    }
+}
+
+/// The data.
+///
+/// ```
+/// let data = finetune::config::DataOptions::default();
+/// assert_eq!((data.valid_share, data.max_length), (0.1, 128));
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataOptions {
+    /// The folder, or the file of a table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Seed of the split; the same for all runs.
+    pub split_seed: u64,
+    /// Rows for training, otherwise all that are left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_rows: Option<usize>,
+    /// Rows for validation, otherwise the share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_rows: Option<usize>,
+    /// Rows for the test, otherwise the share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_rows: Option<usize>,
+    /// Share of the rows for validation, where the data has no part for it.
+    pub valid_share: f64,
+    /// Share of the rows for the test, where the data has no part for it.
+    pub test_share: f64,
+    /// Column of the text in a table.
+    pub text_column: String,
+    /// Column of the second text of a pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_column: Option<String>,
+    /// Column of the label.
+    pub label_column: String,
+    /// The classes in their order, otherwise sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Longest text in tokens; longer ones are cut.
+    pub max_length: usize,
+    /// Side of the pictures in pixels; otherwise the model's own (CIFAR for the MLP: 32).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+}
+
+impl Default for DataOptions {
+    fn default() -> Self {
+        let options = DataSource::new("");
+        Self {
+            folder: None,
+            split_seed: options.seed,
+            train_rows: None,
+            valid_rows: None,
+            test_rows: None,
+            valid_share: options.valid_share,
+            test_share: options.test_share,
+            text_column: options.text_column,
+            second_column: None,
+            label_column: options.label_column,
+            labels: Vec::new(),
+            max_length: 128,
+            image_size: None,
+        }
+    }
+}
+
+/// The run.
+///
+/// ```
+/// let training = finetune::config::TrainingOptions::default();
+/// assert_eq!(training.batch, 32);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingOptions {
+    /// Rows of a step, M.
+    pub batch: usize,
+    /// Rows of a batch in validation and test.
+    pub eval_batch: usize,
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// Stop after as many epochs without a better validation result; 0 for never.
+    pub patience: usize,
+    /// Keep the parameters after every epoch, in finished runs too.
+    pub keep_checkpoints: bool,
+}
+
+impl Default for TrainingOptions {
+    fn default() -> Self {
+        Self {
+            batch: 32,
+            eval_batch: 64,
+            epochs: 3,
+            patience: 0,
+            keep_checkpoints: false,
+        }
+    }
+}

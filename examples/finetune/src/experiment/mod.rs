@@ -1,0 +1,343 @@
+//! Runs of one configuration: data, model, method and seed.
+
+mod batches;
+mod compare;
+mod with_model;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::tensor::Device;
+use burn_peft::Peft;
+use programs::files;
+
+use crate::checkpoint::Checkpoints;
+use crate::config::{Architecture, Config};
+use crate::data::{Dataset, ImageBatcher, Splits};
+use crate::error::Error;
+use crate::history::{FILE, History, ModelFacts, Status, Versions};
+use crate::model::{FineTune, architecture, normalization};
+use crate::run::{Plan, run};
+use crate::stop::Stop;
+use batches::{Data, Parts, image_size, texts};
+use compare::differences;
+use programs::optimizer::OptimizerName;
+
+pub(crate) use batches::Source;
+pub(crate) use with_model::WithModel;
+
+/// What to do about runs that are there already, and how to show those in progress.
+///
+/// ```
+/// use finetune::experiment::Flags;
+///
+/// let flags = Flags { resume: true, ..Flags::default() };
+/// assert!(!flags.force);
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flags {
+    /// Go on with runs that are not finished.
+    pub resume: bool,
+    /// Start runs again, whatever is there.
+    pub force: bool,
+    /// Lines instead of the full screen.
+    pub plain: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// It was finished before and was left alone.
+    Before(History),
+    /// It is finished now.
+    Now(History),
+}
+
+impl Ended {
+    /// The record.
+    pub fn history(&self) -> &History {
+        match self {
+            Self::Before(history) | Self::Now(history) => history,
+        }
+    }
+}
+
+/// Data and device of all runs of a configuration.
+///
+/// ```no_run
+/// use finetune::experiment::{Experiment, Flags};
+/// use programs::optimizer::optimizer;
+/// use finetune::preset::Preset;
+/// use finetune::stop::Stop;
+///
+/// let experiment = Experiment::open(Preset::MinilmLoraTrec.config())?;
+/// let ended = experiment.run(optimizer("ief"), 1, Flags::default(), &Stop::default())?;
+/// println!("{:?}", ended.history().test);
+/// # Ok::<(), finetune::Error>(())
+/// ```
+pub struct Experiment {
+    config: Config,
+    architecture: Architecture,
+    device: Device,
+    data: Data,
+    rows: [usize; 3],
+    labels: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Experiment {
+    /// Read the data for the configured model, and open the device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], [`Error::Data`], [`Error::Model`] and the errors of
+    /// [`DeviceKind::open`](programs::DeviceKind::open).
+    pub fn open(config: Config) -> Result<Self, Error> {
+        config.validate()?;
+        let task = config.task()?;
+        let architecture = architecture(&config)?;
+        let pictures = matches!(
+            architecture,
+            Architecture::Vit | Architecture::Dinov2 | Architecture::Mlp
+        );
+        if pictures != task.is_image() {
+            let expected = if pictures {
+                "a task of pictures for this model"
+            } else {
+                "a task of texts for this model"
+            };
+            let found = serde_json::to_string(&task).unwrap_or_default();
+            return Err(Error::config("task", found, expected));
+        }
+        let device = config.device.open()?;
+        let size = image_size(&config, architecture)?;
+        let dataset = task.load(&config.data_source(size)?)?;
+        let rows = dataset.sizes();
+        for (part, rows) in ["train", "valid", "test"].into_iter().zip(rows) {
+            if rows == 0 {
+                let field = format!("data: rows for {part}");
+                return Err(Error::config(field, 0, "at least 1"));
+            }
+        }
+        let labels = dataset.labels().to_vec();
+        let mut notes = vec![format!(
+            "{} rows for training, {} for validation, {} for the test; {}",
+            rows[0],
+            rows[1],
+            rows[2],
+            dataset.left_out()
+        )];
+        let data = match dataset {
+            Dataset::Image(splits) => {
+                let (mean, std) = normalization(config.model.folder.as_deref(), architecture)?;
+                let batcher = ImageBatcher::new(size, mean, std)?;
+                let Splits {
+                    train, valid, test, ..
+                } = splits;
+                Data::Image(Parts([train, valid, test].map(Arc::new)), batcher, size)
+            }
+            Dataset::Text(splits) => texts(&config, architecture, &splits, &mut notes)?,
+        };
+        Ok(Self {
+            config,
+            architecture,
+            device,
+            data,
+            rows,
+            labels,
+            notes,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the user should know about the data.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Rows for training, validation and test.
+    pub(crate) fn rows(&self) -> [usize; 3] {
+        self.rows
+    }
+
+    /// Names of the classes.
+    pub(crate) fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// The configuration, to be changed in what data and model do not depend on.
+    pub(crate) fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// Where a run is kept.
+    pub fn folder(&self, method: OptimizerName, seed: u64) -> PathBuf {
+        self.config
+            .out
+            .join(format!("{}-seed{seed}", method.name()))
+    }
+
+    /// Train with one method and seed, test, and save.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RunFolder`] if another run or an unfinished one is there, [`Error::Stopped`] and
+    /// [`Error::Interrupted`] if this one breaks off, and the errors of models and adapters.
+    pub fn run(
+        &self,
+        method: OptimizerName,
+        seed: u64,
+        flags: Flags,
+        stop: &Stop,
+    ) -> Result<Ended, Error> {
+        let folder = self.folder(method, seed);
+        let history = match self.there(&folder, method, seed, flags)? {
+            There::Finished(history) => return Ok(Ended::Before(*history)),
+            There::Unfinished(history) => Some(*history),
+            There::Nothing => None,
+        };
+        let checkpoints = Checkpoints::of(&folder);
+        let resumed = history
+            .as_ref()
+            .map_or(0, |history| checkpoints.last(history.epochs.len()));
+        if resumed == 0 {
+            checkpoints.remove()?;
+        }
+        let start = Start {
+            experiment: self,
+            method,
+            seed,
+            history: history.filter(|_| resumed > 0),
+            plan: Plan {
+                folder: &folder,
+                metrics: self.config.task()?.metrics(),
+                resumed,
+                plain: flags.plain,
+                device: &self.device,
+                stop,
+            },
+        };
+        self.with_model(seed, start).map(Ended::Now)
+    }
+
+    /// What is in a run's folder.
+    fn there(
+        &self,
+        folder: &Path,
+        method: OptimizerName,
+        seed: u64,
+        flags: Flags,
+    ) -> Result<There, Error> {
+        if flags.force || !folder.join(FILE).exists() {
+            return Ok(There::Nothing);
+        }
+        let history = History::read(folder)?;
+        let refuse = |problem: String| {
+            Err(Error::RunFolder {
+                path: folder.into(),
+                problem,
+            })
+        };
+        let differences = differences(&history.config, &self.config.of_run(method, seed));
+        if !differences.is_empty() {
+            return refuse(format!(
+                "holds a run with other settings ({}); choose another --out, or --force to \
+                 replace it",
+                differences.join(", ")
+            ));
+        }
+        match history.status {
+            Status::Finished => Ok(There::Finished(Box::new(history))),
+            Status::Failed => Err(Error::Stopped {
+                run: folder.display().to_string(),
+                reason: format!(
+                    "{} (in an earlier call; --force starts it again)",
+                    history.reason.as_deref().unwrap_or("no reason noted")
+                ),
+            }),
+            _ if flags.resume => Ok(There::Unfinished(Box::new(history))),
+            _ => refuse(
+                "holds an unfinished run; --resume goes on with it, --force starts it again".into(),
+            ),
+        }
+    }
+}
+
+enum There {
+    Nothing,
+    Unfinished(Box<History>),
+    Finished(Box<History>),
+}
+
+/// A run that is about to begin.
+struct Start<'a> {
+    experiment: &'a Experiment,
+    method: OptimizerName,
+    seed: u64,
+    history: Option<History>,
+    plan: Plan<'a>,
+}
+
+impl WithModel for Start<'_> {
+    type Output = History;
+    type Error = Error;
+
+    fn apply<M, I, T>(self, model: M, data: Source<'_, I, T>) -> Result<History, Error>
+    where
+        M: FineTune,
+        I: Clone + Send + Sync + 'static,
+        T: Batcher<I, M::Batch> + Clone + 'static,
+    {
+        let Experiment { config, .. } = self.experiment;
+        let steps = self.experiment.rows[0].div_ceil(config.training.batch);
+        let loaders = data.loaders(&config.training, self.seed, self.plan.resumed);
+        let trainable = model.trainable();
+        let mut history = self.history.unwrap_or_else(|| History {
+            status: Status::Running,
+            reason: None,
+            method: self.method,
+            seed: self.seed,
+            config: config.of_run(self.method, self.seed),
+            model: ModelFacts {
+                architecture: self.experiment.architecture,
+                trainable: trainable.trainable,
+                parameters: trainable.all,
+            },
+            rows: self.experiment.rows,
+            labels: self.experiment.labels.clone(),
+            metrics: names(&self.plan),
+            versions: Versions::here(),
+            steps_per_epoch: steps,
+            losses: Vec::new(),
+            milliseconds: Vec::new(),
+            epochs: Vec::new(),
+            best_epoch: None,
+            stopped_early: false,
+            test: None,
+            peak_memory_mib: None,
+            plain_gradients: Vec::new(),
+        });
+        history.cut(self.plan.resumed);
+        history.status = Status::Running;
+        // A folder that cannot be written shows before the first step.
+        files::make_folder(self.plan.folder)?;
+        history.write(self.plan.folder)?;
+        run(model, loaders, history, &self.plan)
+    }
+}
+
+fn names(plan: &Plan<'_>) -> Vec<String> {
+    plan.metrics
+        .iter()
+        .map(|metric| metric.name().into())
+        .collect()
+}

@@ -1,0 +1,168 @@
+//! Models with what is trained of them, for `burn::train` learners.
+
+mod adapter;
+mod folder;
+mod head;
+mod image;
+mod judged;
+mod mlp;
+mod seq2seq;
+mod text;
+
+use std::path::Path;
+
+use burn::module::{Module, ModuleDisplay};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::tensor::{ExecutionError, Int, Tensor};
+use burn::train::metric::{AccuracyInput, Adaptor, LossInput};
+use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use burn_ief::train::train_output;
+use programs::learner::WithLoss;
+
+pub use adapter::Trained;
+pub use folder::{architecture, normalization};
+pub use image::{Backbone, ImageClassifier};
+pub use judged::Judged;
+pub use mlp::Mlp;
+pub use seq2seq::Seq2Seq;
+pub use text::TextClassifier;
+
+use crate::error::Error;
+
+/// A model that can be fine-tuned.
+pub trait FineTune:
+    Judged
+    + ModuleDisplay
+    + TrainStep<Input = Self::Batch, Output = Outcome>
+    + InferenceStep<Input = Self::Batch, Output = Outcome>
+{
+    /// Write what was trained: a PEFT folder `adapter`, or `model` with all parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Adapter`] and [`Error::Write`].
+    fn save(&self, folder: &Path) -> Result<(), Error>;
+
+    /// Take the parameters that [`save`](Self::save) wrote of a model that was trained in full.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] if they are not there, damaged, or those of another model.
+    fn load_full(self, folder: &Path) -> Result<Self, Error>;
+
+    /// Path of the layer that makes the logits; there is no such layer where embeddings make them.
+    fn head(&self) -> String;
+}
+
+/// What a model makes of a batch of M samples.
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use finetune::model::Outcome;
+///
+/// let logits = Tensor::<2>::from_data([[2.0, 0.0], [3.0, 1.0]], &Device::flex());
+/// let labels = Tensor::<1, Int>::from_data([0, 1], &Device::flex());
+/// let outcome = Outcome::classified(logits, labels);
+/// assert_eq!(outcome.pairs(), [(0, 0), (0, 1)]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Mean of the samples' losses, `[1]`.
+    pub loss: Tensor<1>,
+    /// Predicted classes, `[M]`; absent in the training of models that answer in words.
+    pub predicted: Option<Tensor<1, Int>>,
+    /// True classes, `[M]`.
+    pub labels: Tensor<1, Int>,
+}
+
+impl Outcome {
+    /// Cross-entropy and prediction of logits `[M, C]`, both marked for the natural-gradient
+    /// methods.
+    pub fn classified(logits: Tensor<2>, labels: Tensor<1, Int>) -> Self {
+        let logits = burn_ief::mark_output(logits);
+        let cross_entropy = CrossEntropyLossConfig::new().init(&logits.device());
+        let loss = cross_entropy.forward(logits.clone(), labels.clone());
+        let predicted = logits.without_autodiff().argmax(1).squeeze_dim(1);
+        Self {
+            loss: burn_ief::mark_loss(loss),
+            predicted: Some(predicted),
+            labels,
+        }
+    }
+
+    /// `(predicted, true)` of each sample; none where nothing was predicted.
+    pub fn pairs(&self) -> Vec<(usize, usize)> {
+        let Some(predicted) = &self.predicted else {
+            return Vec::new();
+        };
+        let [predicted, labels] = [predicted, &self.labels].map(|classes| {
+            let classes = classes.clone().into_data().try_into_vec_as::<i64>();
+            classes
+                .unwrap_or_default()
+                .into_iter()
+                .map(|class| class as usize)
+        });
+        predicted.zip(labels).collect()
+    }
+
+    /// Samples.
+    pub fn samples(&self) -> usize {
+        let [samples] = self.labels.dims();
+        samples
+    }
+
+    /// The end of a training step.
+    fn trained<M: Module>(self, module: &M) -> TrainOutput<Self> {
+        let grads = self.loss.backward();
+        train_output(module, grads, self)
+    }
+}
+
+impl WithLoss for Outcome {
+    fn loss(&self) -> Tensor<1> {
+        self.loss.clone()
+    }
+}
+
+impl ItemLazy for Outcome {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        self.loss.device().flush()?;
+        Ok(Self {
+            loss: self.loss.without_autodiff(),
+            predicted: self.predicted.map(Tensor::without_autodiff),
+            labels: self.labels.without_autodiff(),
+        })
+    }
+}
+
+impl Adaptor<LossInput> for Outcome {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.loss.clone())
+    }
+}
+
+impl Adaptor<AccuracyInput> for Outcome {
+    fn adapt(&self) -> AccuracyInput {
+        let predicted = self
+            .predicted
+            .clone()
+            .unwrap_or_else(|| self.labels.clone());
+        // The metric looks for the largest entry of each row.
+        let classes = predicted.clone().max().into_scalar::<i64>() as usize + 1;
+        let rows: Tensor<2, Int> = predicted.one_hot(classes.max(2));
+        AccuracyInput::new(rows.float(), self.labels.clone())
+    }
+}
+
+/// The result of a step whose input was made for the model: lengths, tokens and sizes of pictures
+/// are checked before a run begins.
+///
+/// # Panics
+///
+/// Panics with the model's own words if that went wrong.
+fn fits<T>(result: Result<T, burn_hf_models::Error>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("a batch does not fit the model: {error}"),
+    }
+}

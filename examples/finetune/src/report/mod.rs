@@ -1,0 +1,311 @@
+//! Tables, curves and their numbers.
+
+mod curve;
+mod group;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use programs::files;
+use programs::plot::Chart;
+use programs::statistics::{median, with_spread};
+use programs::table::{self, Style, Table};
+
+use crate::error::Error;
+use crate::history::{FILE, History};
+use curve::MeanCurve;
+use group::groups;
+
+/// How deep below a folder runs are looked for.
+const DEPTH: usize = 4;
+
+/// The records of all runs in and below folders, by setup, method and seed; those of searches for
+/// step sizes (`tune`) only if asked for by name.
+///
+/// # Errors
+///
+/// [`Error::RunFolder`] if there is none, or one that cannot be read.
+pub fn collect(folders: &[PathBuf]) -> Result<Vec<History>, Error> {
+    let runs = runs(folders)?;
+    Ok(runs.into_iter().map(|(_, history)| history).collect())
+}
+
+/// The same, each with its folder.
+///
+/// # Errors
+///
+/// As [`collect`].
+pub fn runs(folders: &[PathBuf]) -> Result<Vec<(PathBuf, History)>, Error> {
+    let mut paths = BTreeSet::new();
+    for folder in folders {
+        let before = paths.len();
+        find(folder, DEPTH, &mut paths);
+        if paths.len() == before && !folder.join(FILE).exists() {
+            return Err(Error::RunFolder {
+                path: folder.clone(),
+                problem: format!("no run here: expected a folder with {FILE} in or below it"),
+            });
+        }
+    }
+    let mut runs = paths
+        .into_iter()
+        .map(|path| History::read(&path).map(|history| (path, history)))
+        .collect::<Result<Vec<_>, _>>()?;
+    runs.sort_by_key(|(_, run)| (run.config.name.clone(), run.method, run.seed));
+    Ok(runs)
+}
+
+fn find(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) {
+    if folder.join(FILE).exists() {
+        found.insert(folder.into());
+        return;
+    }
+    if depth == 0 {
+        return;
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry.file_name() != "tune" && entry.path().is_dir() {
+            find(&entry.path(), depth - 1, found);
+        }
+    }
+}
+
+const HEADER: [&str; 9] = [
+    "setup",
+    "method",
+    "step size",
+    "runs",
+    "training loss",
+    "validation",
+    "test",
+    "ms / step",
+    "peak MiB",
+];
+
+/// One line for each setup, method and choice of settings: mean ± standard deviation over the seeds.
+/// Beside the step size it names the settings in which lines of a method differ; runs that are not
+/// finished have a line of their own. The training loss
+/// is the mean over the last epoch; validation and test are those of the best epoch, in the task's
+/// metrics; the time is the median over steps and seeds.
+///
+/// ```
+/// assert!(finetune::report::table(&[]).to_string().contains("training loss"));
+/// ```
+pub fn table(histories: &[History]) -> Table {
+    styled(histories, Style::Lines)
+}
+
+fn styled(histories: &[History], style: Style) -> Table {
+    let mut rows = Vec::new();
+    for group in groups(histories) {
+        let metrics = group.metrics();
+        let valid = group.values(|run| Some(run.best_valid()));
+        let test = metrics.iter().map(|metric| {
+            let of = |run: &History| run.test.as_ref()?.metrics.get(metric).copied();
+            format!("{metric} {}", with_spread(&group.values(of), 4))
+        });
+        let time = median(&group.values(|run| Some(run.ms_per_step())));
+        rows.push([
+            group.name.to_string(),
+            group.method.title().into(),
+            group.described(),
+            group.count(),
+            with_spread(&group.values(|run| Some(run.final_train_loss())), 4),
+            with_spread(&valid, 4),
+            test.collect::<Vec<_>>().join("\n"),
+            table::number(Some(time), 1),
+            with_spread(&group.values(|run| run.peak_memory_mib), 0),
+        ]);
+    }
+    table::table(style, HEADER, &[0, 1], rows)
+}
+
+/// Write `runs.csv` (a line for each run), `table.md`, and for every setup the curves of training
+/// loss and validation as SVG and CSV; returns the paths.
+///
+/// # Errors
+///
+/// [`Error::Write`].
+pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
+    files::make_folder(out)?;
+    let mut paths = Vec::new();
+    let mut put = |name: String, content: &[u8]| {
+        let path = out.join(name);
+        files::write(&path, content)?;
+        paths.push(path);
+        Ok::<(), Error>(())
+    };
+    put(
+        "runs.csv".into(),
+        &rows(histories).map_err(|error| Error::write(out, error))?,
+    )?;
+    let markdown = styled(histories, Style::Markdown).to_string();
+    put("table.md".into(), (markdown + "\n").as_bytes())?;
+    let groups = groups(histories);
+    let names: BTreeSet<&str> = groups.iter().map(|group| group.name).collect();
+    for name in names {
+        let of_setup = || groups.iter().filter(|group| group.name == name);
+        let curves: [(&str, Vec<MeanCurve>); 2] = [
+            (
+                "training-loss",
+                of_setup()
+                    .filter_map(|g| MeanCurve::training(g.title(&groups), g.method, &g.runs))
+                    .collect(),
+            ),
+            (
+                "validation",
+                of_setup()
+                    .filter_map(|g| MeanCurve::validation(g.title(&groups), g.method, &g.runs))
+                    .collect(),
+            ),
+        ];
+        let metric = of_setup().find_map(|group| group.metrics().first().cloned());
+        for (kind, curves) in curves {
+            let axis = match kind {
+                "validation" => format!("validation {}", metric.as_deref().unwrap_or("metric")),
+                _ => "training loss".into(),
+            };
+            let chart = Chart {
+                title: name.into(),
+                axis,
+                logarithmic: kind == "training-loss",
+            };
+            let drawn = curve::drawn(&curves);
+            let svg = chart
+                .svg(&drawn)
+                .map_err(|error| Error::write(out, error))?;
+            put(format!("{name}-{kind}.svg"), svg.as_bytes())?;
+            let csv = curve::csv(&curves).map_err(|error| Error::write(out, error))?;
+            put(format!("{name}-{kind}.csv"), &csv)?;
+        }
+    }
+    Ok(paths)
+}
+
+/// A line for each run.
+fn rows(histories: &[History]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([
+        "setup",
+        "method",
+        "seed",
+        "status",
+        "step_size",
+        "epochs",
+        "best_epoch",
+        "train_loss",
+        "valid",
+        "test",
+        "test_loss",
+        "ms_per_step",
+        "peak_mib",
+        "trainable",
+    ])?;
+    for run in histories {
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        let known = |value: f64| number(Some(value).filter(|value| !value.is_nan()));
+        let test = run.test.as_ref();
+        let metric = run.metrics.first();
+        let first = test
+            .zip(metric)
+            .and_then(|(test, name)| test.metrics.get(name).copied());
+        let status = serde_json::to_value(run.status).unwrap_or_default();
+        writer.write_record([
+            run.config.name.clone(),
+            run.method.name().into(),
+            run.seed.to_string(),
+            status.as_str().unwrap_or_default().into(),
+            run.config.options(run.method).step_size.to_string(),
+            run.epochs.len().to_string(),
+            number(run.best_epoch.map(|epoch| epoch as f64)),
+            known(run.final_train_loss()),
+            known(run.best_valid()),
+            number(first),
+            number(test.map(|test| test.loss)),
+            known(run.ms_per_step()),
+            number(run.peak_memory_mib),
+            run.model.trainable.to_string(),
+        ])?;
+    }
+    writer
+        .into_inner()
+        .map_err(|error| error.into_error().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Scores;
+    use crate::history::tests::history;
+    use programs::optimizer::{OptimizerName, optimizer};
+
+    fn run(method: OptimizerName, seed: u64, test: f64) -> History {
+        let mut run = history(method, seed, &[(0.5, 1.0), (0.8, 0.4)]);
+        run.config.name = "toy".into();
+        run.test = Some(Scores {
+            loss: 0.5,
+            metrics: [("accuracy".to_string(), test)].into(),
+        });
+        run
+    }
+
+    #[test]
+    fn the_table_has_means_and_deviations() {
+        let runs = [
+            run(optimizer("ief"), 1, 0.7),
+            run(optimizer("ief"), 2, 0.9),
+            run(OptimizerName::SGD, 1, 0.6),
+        ];
+        let text = table(&runs).to_string();
+        assert!(text.contains("accuracy 0.8000 ± 0.1414"), "{text}");
+        assert!(text.contains("accuracy 0.6000"), "{text}");
+        assert!(text.contains("0.2000 ± 0.0000"), "{text}");
+    }
+
+    #[test]
+    fn a_report_is_made_of_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        for run in [
+            run(optimizer("ief"), 1, 0.7),
+            run(OptimizerName::SGD, 1, 0.9),
+        ] {
+            let own = folder.path().join("toy").join(run.method.name());
+            fs::create_dir_all(&own).unwrap();
+            run.write(&own).unwrap();
+        }
+        let tuned = folder.path().join("toy/tune/ief");
+        fs::create_dir_all(&tuned).unwrap();
+        run(optimizer("ief"), 100, 0.1).write(&tuned).unwrap();
+        let histories = collect(&[folder.path().into()]).unwrap();
+        assert_eq!(histories.len(), 2);
+        let paths = write(folder.path(), &histories).unwrap();
+        let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap()).collect();
+        assert_eq!(
+            names,
+            [
+                "runs.csv",
+                "table.md",
+                "toy-training-loss.svg",
+                "toy-training-loss.csv",
+                "toy-validation.svg",
+                "toy-validation.csv"
+            ]
+        );
+        let rows = fs::read_to_string(&paths[0]).unwrap();
+        assert!(
+            rows.contains("toy,ief,1,finished,0.3,2,2,0.2,0.8,0.7,0.5,10,100,1"),
+            "{rows}"
+        );
+        let svg = fs::read_to_string(&paths[4]).unwrap();
+        assert!(svg.contains("validation accuracy") && svg.contains("iEF") && svg.contains("SGD"));
+    }
+
+    #[test]
+    fn a_folder_without_runs_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = collect(&[folder.path().into()]).unwrap_err();
+        assert!(error.to_string().contains("no run here"), "{error}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Optimizers by name: the natural-gradient methods of `burn-ief`, and those of Burn that they are
+//! compared with.
+
+mod any;
+mod config;
+mod name;
+
+pub use any::AnyOptimizer;
+pub use config::{DecayOptions, OptimizerConfig, SgdOptions, merge};
+pub use name::{OptimizerName, optimizer};
