@@ -101,8 +101,10 @@ fn unedited(net: &Net, x: Tensor<2>) -> Tensor<2> {
 
 #[test]
 fn one_backward_pass_per_sample_gives_the_recorded_step() {
-    let able = ["ief", "ef", "ggt"];
-    for config in able.map(|name| name.parse::<AnyConfig>().unwrap()) {
+    for config in without_draws() {
+        if ["iekfac", "ekfac"].contains(&config.name()) {
+            continue;
+        }
         let start = Net::new(3, &device());
         let (mut recorded, mut single) = (start.clone(), start);
         let mut with = config.init(&recorded);
@@ -116,7 +118,7 @@ fn one_backward_pass_per_sample_gives_the_recorded_step() {
             single = without
                 .step_by_sample(0.2, single, 7, |net, n| {
                     let (x, y) = part(&all, n, 1);
-                    cross_entropy(mark_output(unedited(net, x)), y)
+                    mark_loss(cross_entropy(mark_output(unedited(net, x)), y))
                 })
                 .unwrap();
             let error = distance(&moved(&before, &single), &moved(&before, &recorded));

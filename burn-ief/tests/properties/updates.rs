@@ -176,7 +176,7 @@ fn one_class_under_class_weights_is_not_a_wrong_scale() {
         .flatten()
         .for_each(|label| *label = 1);
     let net = case.net();
-    let method = AnyConfig::from(EfConfig::new());
+    let method = exact(EfConfig::new(), Damping::default(), 0.0);
     let burns = flat(
         &by_sample(&net, &batch),
         &step(&method, &net, &batch, Reduction::Burn),
