@@ -89,7 +89,7 @@ impl Split {
             })
             .collect();
         let each = self.accumulation.unwrap_or(1);
-        rounds.chunks(each).map(<[_]>::concat).collect()
+        rounds.chunks(each).map(|step| step.concat()).collect()
     }
 
     fn launch(&self, config: &AnyConfig, device: &Device) -> NaturalModel<Net> {

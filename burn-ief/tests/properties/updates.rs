@@ -3,7 +3,7 @@ use burn::tensor::{Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::methods::{AnyConfig, Ef, Ief, Method, Sf, System, UpdateRule};
 use burn_ief::optim::InitOptimizer;
-use burn_ief::prelude::{EfConfig, IefConfig, SfConfig};
+use burn_ief::prelude::{EfConfig, IefConfig, MethodConfig, SfConfig};
 use burn_ief::solve::{DampedMatrix, Damping, SolveRoute, Symmetric, solve_damped};
 use burn_ief::{mark_loss, mark_output};
 use proptest::prelude::*;
@@ -176,7 +176,7 @@ fn one_class_under_class_weights_is_not_a_wrong_scale() {
         .flatten()
         .for_each(|label| *label = 1);
     let net = case.net();
-    let method = AnyConfig::from(EfConfig::new());
+    let method = exact(EfConfig::new(), Damping::default(), 0.0);
     let burns = flat(
         &by_sample(&net, &batch),
         &step(&method, &net, &batch, Reduction::Burn),

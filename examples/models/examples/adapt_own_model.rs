@@ -1,4 +1,4 @@
-//! LoRA on a model of one's own: adapt it, train with AdamW or with iEF, merge, save.
+//! LoRA on a model of your own: adapt it, train with AdamW or with iEF, merge, save.
 
 use std::error::Error;
 
@@ -106,9 +106,11 @@ fn with_adamw(mut net: Net, data: &Data, steps: usize) -> Net {
 // ANCHOR: ief
 /// The same, along the natural gradient of what trains.
 fn with_ief(mut net: Net, data: &Data, steps: usize) -> Result<Net, burn_ief::Error> {
-    let mut optim = IefConfig::new().init(&net);
+    // Every step has the same batch: there are no other batches whose updates to remember.
+    let solve = SolveOptions::new().with_momentum(Some(0.0));
+    let mut optim = IefConfig::new().with_solve(solve).init(&net);
     for _ in 0..steps {
-        net = optim.step_closure(0.5, net, |net| {
+        net = optim.step_closure(1.0, net, |net| {
             let logits = mark_output(net.forward(data.x.clone()));
             data.loss(logits)
         })?;

@@ -53,7 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut model = base.clone().adapt("default", &settings, &names)?;
     println!("{}", model.trainable());
 
-    let mut optim = IefConfig::new().init(&model);
+    // Every step has the same batch: there are no other batches whose updates to remember.
+    let solve = SolveOptions::new().with_momentum(Some(0.0));
+    let mut optim = IefConfig::new().with_solve(solve).init(&model);
     for step in 1..=10 {
         let tape = optim.start();
         let logits = mark_output(model.forward(BertInput::new(ids.clone()))?.logits);
@@ -63,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "step {step:2}  loss {:.4}",
             loss.clone().into_scalar::<f32>()
         );
-        model = optim.step(0.5, model, tape, loss.backward())?;
+        model = optim.step(1.0, model, tape, loss.backward())?;
     }
     // ANCHOR_END: train
 
