@@ -170,7 +170,7 @@ fn what_cannot_be_pruned_is_refused() {
     refused(
         2,
         &["runs", "--sparsity=1.5"],
-        "a share of the weights, 0 to 1",
+        "expected a share from 0 to 1",
     );
     refused(2, &["runs", "--gradients=0"], "`gradients`");
     refused(2, &["runs", "--block-size=0"], "`block_size`");
