@@ -29,8 +29,8 @@ const REFRESH: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
     /// An optimizer. The natural-gradient methods record; those of Burn use plain layers, with
-    /// sequences folded to 2-D. iEF is without momentum in the solve; the K-FAC family measures and
-    /// inverts its factors every ten steps.
+    /// sequences folded to 2-D. Exact methods have no momentum in the
+    /// solve and no normalisation; the K-FAC family measures and inverts its factors every ten steps.
     Optimizer(OptimizerName),
     /// iEF with momentum in the solve, recorded.
     IefMomentum,
@@ -152,8 +152,12 @@ impl<N: Net> Training<N> {
         let (optimizer, direction) = match method {
             Method::Optimizer(name) => {
                 let mut config = OptimizerConfig::new(name).with_classes(N::CLASSES);
+                // The update alone: no momentum in the solve, and the length that it comes with.
                 if let Some(solve) = config.solve_mut() {
                     solve.momentum = Some(0.0);
+                }
+                if let Some(step) = config.step_mut() {
+                    step.normalize = Some(0.0);
                 }
                 optimizer_of(config, &model)
             }

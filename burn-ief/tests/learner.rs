@@ -154,7 +154,10 @@ fn methods() -> Vec<(String, AnyMethod, f64)> {
                 sf.solve.damping = Damping::relative(1.0);
                 lr = 0.1;
             }
-            AnyConfig::Ngd(ngd) => ngd.classes = 3,
+            AnyConfig::Ngd(ngd) => {
+                ngd.classes = 3;
+                ngd.solve.damping = Damping::relative(1.0);
+            }
             AnyConfig::Ggt(ggt) => {
                 ggt.step.normalize = Some(1.0);
                 lr = 0.1;
@@ -192,7 +195,11 @@ fn every_method_trains_in_a_learner_and_resumes_bit_for_bit() {
         let path = directory(&format!("learner-{name}"));
         let unbroken = Run::new(&path, 6).launch(&method, lr);
         std::fs::remove_dir_all(path).unwrap();
-        assert!(unbroken.error.is_none() && unbroken.interrupted.is_none());
+        let reason = unbroken.interrupted.as_ref().map(|stop| &stop.reason);
+        assert!(
+            unbroken.error.is_none() && reason.is_none(),
+            "{name}: {reason:?}"
+        );
         assert_eq!(unbroken.model.steps(), 36);
         assert!(unbroken.model.last_report().is_some());
         let reached = accuracy(&unbroken.model);

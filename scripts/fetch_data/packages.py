@@ -11,13 +11,10 @@ import textwrap
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from errors import FetchError
 from folders import sha256, temporary
-
-if TYPE_CHECKING:
-    from catalogue import Package
+from package import Package
 
 DOWNLOADS = "downloads"
 NETWORK = "Is the network there, and does the registry have this version?"

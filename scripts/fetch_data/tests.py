@@ -17,9 +17,10 @@ from unittest import mock
 
 import packages
 from archives import extract
-from catalogue import DATA_SETS, DataSet, Package
+from catalogue import DATA_SETS, DataSet
 from errors import FetchError
 from folders import State, check_folder, sha256, temporary
+from package import Package
 from png import SIGNATURE, read_rows
 from steps import fetch
 

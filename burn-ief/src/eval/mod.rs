@@ -18,8 +18,7 @@
 //! use burn::nn::loss::CrossEntropyLossConfig;
 //! use burn::tensor::{Device, Distribution, Int, Tensor};
 //! use burn_ief::eval::{Fisher, LossKind, summed_gradient};
-//! use burn_ief::nn::ForwardRecorded;
-//! use burn_ief::{LossScale, NgdConfig, mark_loss, mark_output};
+//! use burn_ief::prelude::*;
 //!
 //! let device = Device::flex().autodiff();
 //! device.seed(1);
@@ -34,11 +33,12 @@
 //! // Two directions for the same batch. SGD's direction is the gradient itself.
 //! let sgd = mean_loss(model.forward(x.clone())).backward();
 //! let sgd = summed_gradient(sgd, &model, LossScale::Mean.factor(8));
-//! let method = NgdConfig::new(3).build(); // or EF, iEF, SF, or any optimizer's step
-//! let tape = method.start();
+//! // The exact natural gradient; it could be any method's update, or any optimizer's step.
+//! let mut optim = NgdConfig::new().with_classes(3).init(&model);
+//! let tape = optim.start();
 //! let loss = mean_loss(mark_output(model.forward_recorded(x.clone())));
 //! let grads = mark_loss(loss).backward();
-//! let natural = method.gradients(tape, grads, &model)?;
+//! let natural = optim.gradients(tape, grads, &model)?;
 //!
 //! let at = Fisher::new(LossKind::CrossEntropy).at(&model, |m| m.forward_recorded(x.clone()))?;
 //! let baseline = at.quality(&sgd, &sgd)?;

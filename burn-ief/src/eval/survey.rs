@@ -14,7 +14,7 @@ use crate::solve::DampingAmount;
 /// use burn_ief::eval::{Fisher, LossKind, Survey, Sweep, SweepRule};
 /// use burn_ief::jacobian::RecordedBatch;
 /// use burn_ief::nn::ForwardRecorded;
-/// use burn_ief::solve::DampingAmount;
+/// use burn_ief::solve::{DampedMatrix, DampingAmount};
 /// use burn_ief::{Likelihood, Tape, mark_mean_loss, mark_output_as};
 ///
 /// let device = Device::flex().autodiff();
@@ -31,7 +31,7 @@ use crate::solve::DampingAmount;
 ///         let at = Fisher::new(LossKind::LeastSquares).at(&model, |m| m.forward_recorded(x.clone()))?;
 ///         let sweep = Sweep::new(&recorded)?;
 ///         let sgd = at.quality(sweep.gradient(), sweep.gradient())?;
-///         let rules = [SweepRule::Ef, SweepRule::Ief(burn_ief::update::On::Fisher)];
+///         let rules = [SweepRule::ef(), SweepRule::ief(DampedMatrix::Fisher)];
 ///         let points = sweep.qualities(&at, &rules, &[DampingAmount::Relative(1e-3)])?;
 ///         survey.push(epoch, "sgd", &sgd, &sgd);
 ///         survey.push_sweep(epoch, &points, &sgd);

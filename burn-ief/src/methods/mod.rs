@@ -7,9 +7,9 @@
 //! | `sf` | [`SfConfig`] | `(ĴᵀĴ + λI)⁻¹ g`, labels drawn from the model | its output and loss |
 //! | `ngd` | [`NgdConfig`] | `(F + λI)⁻¹ g`, a copy of the batch for each class | its output and loss |
 //! | `ggt` | [`GgtConfig`] | `Jᵀ (K^{1/2} + εI)⁻¹ 1` | nothing |
-//! | `iekfac` | [`IekfacConfig`](kfac::IekfacConfig) | Kronecker factors of the iEF matrix | its output |
-//! | `ekfac` | [`EkfacConfig`](kfac::EkfacConfig) | Kronecker factors of the EF matrix | nothing |
-//! | `kfac` | [`KfacConfig`](kfac::KfacConfig) | Kronecker factors, labels drawn from the model | its output and loss |
+//! | `iekfac` | [`IekfacConfig`] | Kronecker factors of the iEF matrix | its output |
+//! | `ekfac` | [`EkfacConfig`] | Kronecker factors of the EF matrix | nothing |
+//! | `kfac` | [`KfacConfig`] | Kronecker factors, labels drawn from the model | its output and loss |
 //!
 //! J holds the gradient of each sample's loss, `K = J Jᵀ` their inner products, `g = Jᵀ1`, and
 //! `s_n = ‖∂l_n/∂z_n‖²` at the model's output z. Everything is in sum form (not divided by the batch

@@ -1,8 +1,8 @@
 //! A module's parameters: where they are, what is known of them without their values, the one visitor
 //! over them, and vectors over them.
 //!
-//! [`ParamInfo`] describes one parameter, [`visit`] is the one visitor over a module, [`Direction`]
-//! is a vector over parameters, and [`gradients`] maps Burn's gradients.
+//! [`ParamInfo`] describes one parameter, `visit` is the one visitor over a module, `Direction`
+//! is a vector over parameters, and `gradients` maps Burn's gradients (inside this crate).
 
 pub(crate) mod gradients;
 

@@ -61,10 +61,11 @@ impl Mailbox {
             return Err(Error::SeparateReplicas);
         }
         content.taken = Some((thread, step));
+        // Shards that came after a failed one go with it.
+        let mut shards = std::mem::take(&mut content.shards);
         if std::mem::take(&mut content.failed) {
             return Ok(None);
         }
-        let mut shards = std::mem::take(&mut content.shards);
         shards.retain(|posted| posted.step == step);
         shards.sort_by(|a, b| a.device.cmp(&b.device));
         Ok(Some(

@@ -3,7 +3,7 @@ use burn::tensor::{Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::methods::{AnyConfig, Ef, Ief, Method, Sf, System, UpdateRule};
 use burn_ief::optim::InitOptimizer;
-use burn_ief::prelude::{EfConfig, IefConfig, SfConfig};
+use burn_ief::prelude::{EfConfig, IefConfig, MethodConfig, SfConfig};
 use burn_ief::solve::{DampedMatrix, Damping, SolveRoute, Symmetric, solve_damped};
 use burn_ief::{mark_loss, mark_output};
 use proptest::prelude::*;

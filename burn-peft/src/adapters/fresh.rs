@@ -5,7 +5,8 @@ use std::any::Any;
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use super::{Adapters, LayerAdapter};
+use super::layer_adapter::LayerAdapter;
+use super::stack::Adapters;
 
 /// An adapter of any method at any rank.
 pub(crate) trait NewAdapter {

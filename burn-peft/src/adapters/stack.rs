@@ -7,9 +7,10 @@ use burn::module::{
 };
 use burn::tensor::{Device, Tensor};
 
-use super::LayerAdapter;
 use super::edit::{self, AnyAdapters, Folded};
-use super::parameter::{at, bare, replace};
+use super::layer_adapter::LayerAdapter;
+use super::merged::{Change, Merged};
+use super::parameter::{bare, replace};
 
 /// Named adapters of one method on one weight of rank `D`.
 ///
@@ -54,63 +55,6 @@ struct Entry<A> {
     /// What the adapter's update is multiplied with; `None` is inactive.
     factor: Option<f64>,
     adapter: A,
-}
-
-/// What is needed to take merged adapters out again. A difference would lose the weight where
-/// DoRA's ratios or the entries of IA³'s vectors are small.
-#[derive(Debug, Clone)]
-struct Merged<const D: usize> {
-    weight: Change<D>,
-    bias: Option<Change<1>>,
-}
-
-/// A parameter's value before and after merging.
-#[derive(Debug, Clone)]
-struct Change<const D: usize> {
-    base: Tensor<D>,
-    /// The same memory as the parameter's value, unless that has changed.
-    merged: Tensor<D>,
-}
-
-impl<const D: usize> Change<D> {
-    /// From `base` to `merged`, in the type of the base if that is a float.
-    fn new(base: Tensor<D>, merged: Tensor<D>) -> Self {
-        let own = match base.dtype() {
-            own if own.is_float() => own,
-            _ => merged.dtype(),
-        };
-        Self {
-            base: at(base, own),
-            merged: at(merged, own),
-        }
-    }
-
-    /// The value before merging, with what has been added to the parameter since.
-    fn undo(self, value: Tensor<D>) -> Tensor<D> {
-        // Where the merged value was too large for its type, it minus itself is not zero.
-        let same = value.clone().equal(self.merged.clone());
-        self.base + (value - self.merged).mask_fill(same, 0.0)
-    }
-
-    /// On another device.
-    fn moved(&self, device: &Device) -> Self {
-        // Plain tensors stay plain, whatever the device's autodiff.
-        let device = device.clone().inner();
-        let moved = |tensor: &Tensor<D>| tensor.clone().to_device(&device);
-        Self {
-            base: moved(&self.base),
-            merged: moved(&self.merged),
-        }
-    }
-}
-
-impl<const D: usize> Merged<D> {
-    fn moved(&self, device: &Device) -> Self {
-        Self {
-            weight: self.weight.moved(device),
-            bias: self.bias.as_ref().map(|bias| bias.moved(device)),
-        }
-    }
 }
 
 impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {

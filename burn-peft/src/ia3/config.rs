@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::settings::ranges::refuse;
 use crate::settings::{
-    Fields, Json, Modules, TaskType, WRITTEN_AS, sorted, typed_fields, unsupported,
+    Fields, Json, Modules, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
 };
 
 /// The configuration of IA³, with the field names and defaults of PEFT.
@@ -179,32 +179,6 @@ impl Ia3Config {
             ..self
         }
     }
-
-    /// Set the modules that are trained in full.
-    pub fn with_modules_to_save<N: Into<String>>(
-        self,
-        modules: impl IntoIterator<Item = N>,
-    ) -> Self {
-        Self {
-            modules_to_save: Some(modules.into_iter().map(Into::into).collect()),
-            ..self
-        }
-    }
-
-    /// Set the task, and put its [`heads`](TaskType::heads) into `modules_to_save` as PEFT does.
-    pub fn with_task_type(mut self, task: TaskType) -> Self {
-        self.task_type = Some(task);
-        task.add_heads(&mut self.modules_to_save);
-        self
-    }
-
-    /// Set the name of the base model.
-    pub fn with_base_model(self, name_or_path: impl Into<String>) -> Self {
-        Self {
-            base_model_name_or_path: Some(name_or_path.into()),
-            ..self
-        }
-    }
 }
 
 /// The `target_modules` that PEFT takes for IA³ on a kind of model (`model_type` in the base model's
@@ -247,6 +221,8 @@ pub fn default_feedforward_modules(model_type: &str) -> Option<&'static [&'stati
         }
     }
 }
+
+shared_setters!(Ia3Config);
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,8 @@ use burn::tensor::Tensor;
 use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_ief::recorder;
 
-use super::Ia3Adapters;
 use super::config::Ia3Config;
-use super::vector::{Ia3Side, Ia3Vector};
+use super::vector::{Ia3Adapters, Ia3Side, Ia3Vector};
 use crate::adapters::{at, bare};
 use crate::tuner::ForwardLayers;
 

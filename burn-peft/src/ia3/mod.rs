@@ -9,7 +9,4 @@ mod tuner;
 mod vector;
 
 pub use config::{Ia3Config, default_feedforward_modules, default_ia3_targets};
-pub use vector::{Ia3Side, Ia3Vector};
-
-/// The IA³ adapters on a weight of rank `D`.
-pub type Ia3Adapters<const D: usize> = crate::adapters::Adapters<Ia3Vector, D>;
+pub use vector::{Ia3Adapters, Ia3Side, Ia3Vector};

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::config::Ia3Config;
-use crate::adapters::{LayerAdapter, at};
+use crate::adapters::{Adapters, LayerAdapter, at};
 
 /// Which side of a layer is scaled.
 ///
@@ -57,6 +57,9 @@ pub struct Ia3Vector {
     /// Whether the layer has a bias, which is scaled with the output.
     pub bias: bool,
 }
+
+/// The IA³ adapters on a weight of rank `D`.
+pub type Ia3Adapters<const D: usize> = Adapters<Ia3Vector, D>;
 
 impl Ia3Vector {
     /// A trainable vector with these scales, for a layer with or without a bias.

@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::settings::ranges::{above_zero, at_least_one, below_one, refuse};
 use crate::settings::unsupported::{self, Used};
 use crate::settings::{
-    Bias, FieldValue, Fields, Json, Modules, OneOrMany, TaskType, WRITTEN_AS, sorted, typed_fields,
+    Bias, FieldValue, Fields, Json, Modules, OneOrMany, TaskType, WRITTEN_AS, shared_setters,
+    sorted, typed_fields,
 };
 
 /// The configuration of LoRA, with the field names and defaults of PEFT: for the adapters of a
@@ -393,17 +394,6 @@ impl LoraConfig {
         }
     }
 
-    /// Set the modules that are trained in full.
-    pub fn with_modules_to_save<N: Into<String>>(
-        self,
-        modules: impl IntoIterator<Item = N>,
-    ) -> Self {
-        Self {
-            modules_to_save: Some(modules.into_iter().map(Into::into).collect()),
-            ..self
-        }
-    }
-
     /// Set the first values of new factors.
     pub fn with_init_lora_weights(self, init_lora_weights: InitLoraWeights) -> Self {
         Self {
@@ -411,19 +401,6 @@ impl LoraConfig {
             ..self
         }
     }
-
-    /// Set the task, and put its [`heads`](TaskType::heads) into `modules_to_save` as PEFT does.
-    pub fn with_task_type(mut self, task: TaskType) -> Self {
-        self.task_type = Some(task);
-        task.add_heads(&mut self.modules_to_save);
-        self
-    }
-
-    /// Set the name of the base model.
-    pub fn with_base_model(self, name_or_path: impl Into<String>) -> Self {
-        Self {
-            base_model_name_or_path: Some(name_or_path.into()),
-            ..self
-        }
-    }
 }
+
+shared_setters!(LoraConfig);

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use burn_ief::nn::expand_param;
 
 use super::config::LoraConfig;
-use crate::adapters::{LayerAdapter, at, like};
+use crate::adapters::{Adapters, LayerAdapter, at, like};
 
 /// A low-rank adapter of a weight of rank `D`.
 ///
@@ -45,6 +45,9 @@ pub struct LoraFactors<const D: usize> {
     /// Dropout on the adapter's input (not on the base layer's).
     pub dropout: Dropout,
 }
+
+/// The LoRA adapters on a weight of rank `D`.
+pub type LoraAdapters<const D: usize> = Adapters<LoraFactors<D>, D>;
 
 impl<const D: usize> LoraFactors<D> {
     /// Rank r of the factors.

@@ -8,7 +8,8 @@ use burn::tensor::{Int, Tensor};
 use burn_ief::nn::ForwardRecorded;
 
 use super::config::LoraConfig;
-use super::{LoraAdapters, conv, embedding, linear};
+use super::factors::LoraAdapters;
+use super::{conv, embedding, linear};
 use crate::adapters::bare;
 use crate::tuner::ForwardLayers;
 

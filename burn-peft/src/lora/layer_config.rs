@@ -5,9 +5,8 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{DropoutConfig, Embedding, Linear};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
-use super::LoraAdapters;
 use super::config::LoraConfig;
-use super::factors::{LoraFactors, column_norms};
+use super::factors::{LoraAdapters, LoraFactors, column_norms};
 use super::init_weights::InitLoraWeights;
 use super::initial_values::{self, Sizes};
 use super::lora_linear::LoraLinear;

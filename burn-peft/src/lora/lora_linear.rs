@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
-use super::factors::LoraFactors;
-use super::{LoraAdapters, linear};
+use super::factors::{LoraAdapters, LoraFactors};
+use super::linear;
 use crate::adapters::replace;
 
 /// A frozen [`Linear`] and a trainable low-rank adapter as one module, for models whose struct

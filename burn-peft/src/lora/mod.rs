@@ -20,10 +20,7 @@ mod tensors;
 mod tuner;
 
 pub use config::LoraConfig;
-pub use factors::LoraFactors;
+pub use factors::{LoraAdapters, LoraFactors};
 pub use init_weights::InitLoraWeights;
 pub use lora_linear::LoraLinear;
 pub use rank_pattern::Scales;
-
-/// The LoRA adapters on a weight of rank `D`.
-pub type LoraAdapters<const D: usize> = crate::adapters::Adapters<LoraFactors<D>, D>;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Shape, Tensor};
 
-use super::own_layers;
+use super::own_layers::{self, Held};
 use super::walk::{self, Look, Place, joined};
 use crate::adapters::{Layer, Weight};
 use crate::error::Error;
@@ -99,14 +99,9 @@ impl Census {
     }
 }
 
-/// The parameters that a module holds itself.
-pub(super) struct Held {
-    /// Name of its struct.
-    pub holder: String,
-    /// Names and shapes of its own parameters.
-    pub parameters: Vec<(String, Shape)>,
-    /// Whether it has parameters that are not floats.
-    pub others: bool,
+/// A module that the walk met.
+struct Met {
+    held: Held,
     weight: Option<Weight>,
 }
 
@@ -115,7 +110,7 @@ pub(super) struct Held {
 struct Count {
     /// Paths in the order of the walk.
     paths: Vec<String>,
-    modules: BTreeMap<String, Held>,
+    modules: BTreeMap<String, Met>,
     /// Path of the module, name of the field, device.
     parameters: Vec<(String, String, Shape, Device)>,
     /// Paths of modules whose weight carries adapters.
@@ -124,15 +119,17 @@ struct Count {
 }
 
 impl Count {
-    fn held(&mut self, place: &Place<'_>) -> &mut Held {
+    fn met(&mut self, place: &Place<'_>) -> &mut Met {
         let path = place.module();
         if !self.modules.contains_key(&path) {
             self.paths.push(path.clone());
         }
-        self.modules.entry(path).or_insert_with(|| Held {
-            holder: place.holder().into(),
-            parameters: Vec::new(),
-            others: false,
+        self.modules.entry(path).or_insert_with(|| Met {
+            held: Held {
+                holder: place.holder().into(),
+                parameters: Vec::new(),
+                others: false,
+            },
             weight: None,
         })
     }
@@ -153,7 +150,7 @@ impl Count {
         };
         let mut kinds = HashMap::new();
         for path in &self.paths {
-            let held = &self.modules[path];
+            let Met { held, weight } = &self.modules[path];
             let below = format!("{path}.");
             let parent = self.paths.iter().any(|path| path.starts_with(&below));
             let module = names.name(path);
@@ -174,7 +171,7 @@ impl Count {
             }
             list(&module, kind);
             if kind.is_adaptable()
-                && let Some(weight) = &held.weight
+                && let Some(weight) = weight
             {
                 let layer = Layer {
                     path: path.clone(),
@@ -213,17 +210,17 @@ impl Look for Count {
         }
         let (leaf, shape) = (place.leaf().to_string(), param.lazy_shape());
         let device = param.lazy_device();
-        let held = self.held(&place);
-        held.parameters.push((leaf.clone(), shape.clone()));
+        let met = self.met(&place);
+        met.held.parameters.push((leaf.clone(), shape.clone()));
         if leaf == "weight" {
-            held.weight = weight(param);
+            met.weight = weight(param);
         }
         self.parameters.push((place.module(), leaf, shape, device));
     }
 
     fn look_other(&mut self, place: Place<'_>) {
         if !place.is_nested() {
-            self.held(&place).others = true;
+            self.met(&place).held.others = true;
         }
     }
 }

@@ -3,8 +3,19 @@
 //! A walk over a module shows the name of a struct, but not where it comes from. What can be
 //! checked are the names and shapes of its parameters.
 
-use super::census::Held;
+use burn::tensor::Shape;
+
 use crate::targets::ModuleKind;
+
+/// The parameters that a module holds itself.
+pub(super) struct Held {
+    /// Name of its struct.
+    pub holder: String,
+    /// Names and shapes of its own parameters.
+    pub parameters: Vec<(String, Shape)>,
+    /// Whether it has parameters that are not floats.
+    pub others: bool,
+}
 
 /// What a module is: as declared, or by its struct's name if its parameters are those of Burn's
 /// layer of that name. `parent` says whether there are modules inside it. An error says what is

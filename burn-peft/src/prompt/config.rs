@@ -3,7 +3,9 @@
 use super::initial_tokens::PromptInit;
 use crate::error::Error;
 use crate::settings::ranges::{at_least_one, refuse};
-use crate::settings::{Fields, Json, TaskType, WRITTEN_AS, sorted, typed_fields, unsupported};
+use crate::settings::{
+    Fields, Json, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
+};
 
 /// The configuration of a tuned prompt, with the field names of PEFT.
 ///
@@ -236,30 +238,6 @@ impl PromptConfig {
             ..self
         }
     }
-
-    /// Set the modules that are trained in full.
-    pub fn with_modules_to_save<N: Into<String>>(
-        self,
-        modules: impl IntoIterator<Item = N>,
-    ) -> Self {
-        Self {
-            modules_to_save: Some(modules.into_iter().map(Into::into).collect()),
-            ..self
-        }
-    }
-
-    /// Set the task, and put its [`heads`](TaskType::heads) into `modules_to_save` as PEFT does.
-    pub fn with_task_type(mut self, task: TaskType) -> Self {
-        self.task_type = Some(task);
-        task.add_heads(&mut self.modules_to_save);
-        self
-    }
-
-    /// Set the name of the base model.
-    pub fn with_base_model(self, name_or_path: impl Into<String>) -> Self {
-        Self {
-            base_model_name_or_path: Some(name_or_path.into()),
-            ..self
-        }
-    }
 }
+
+shared_setters!(PromptConfig);

@@ -9,6 +9,7 @@ mod module_names;
 mod one_or_many;
 mod pattern;
 pub(crate) mod ranges;
+mod shared_setters;
 mod task_type;
 pub(crate) mod unsupported;
 
@@ -21,6 +22,7 @@ pub(crate) use field::{FieldValue, named_values, read_field, sorted, typed_field
 pub(crate) use json::{Fields, Json};
 pub(crate) use layer_rule::LayerRule;
 pub(crate) use pattern::Pattern;
+pub(crate) use shared_setters::shared_setters;
 
 /// The version of PEFT whose fields a new configuration has.
 pub(crate) const WRITTEN_AS: &str = "0.18.1";

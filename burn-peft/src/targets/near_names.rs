@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ModuleKind;
+use super::target::ModuleKind;
 use crate::settings::Modules;
 
 /// The longest list that helps.

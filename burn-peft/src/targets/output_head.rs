@@ -1,6 +1,6 @@
 //! What PEFT knows about kinds of model: their output head and their usual targets.
 
-use super::ModuleKind;
+use super::target::ModuleKind;
 use crate::settings::TaskType;
 
 /// Where `transformers` keeps the layer that turns hidden vectors into logits over the vocabulary.

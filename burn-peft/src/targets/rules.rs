@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Selection;
+use super::selection::Selection;
 use crate::error::Error;
 use crate::settings::{LayerRule, Modules, OneOrMany, Pattern};
 

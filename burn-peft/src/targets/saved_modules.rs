@@ -1,6 +1,6 @@
 //! Which modules are trained in full.
 
-use super::ModuleKind;
+use super::target::ModuleKind;
 
 /// The modules that `modules_to_save` names: those whose name ends in one of its entries, with or
 /// without a dot before it, as in PEFT (`classifier` also names a `pre_classifier`).

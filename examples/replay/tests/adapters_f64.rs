@@ -4,7 +4,7 @@
 mod models_reference;
 
 use ::replay::{DeviceKind, Place, Precision};
-use models_reference::{CASES, check};
+use models_reference::{CASES, check, check_ia3};
 
 #[test]
 fn outputs_match_transformers_and_peft() {
@@ -13,4 +13,5 @@ fn outputs_match_transformers_and_peft() {
         // Relative to the largest value; the references are f64 throughout.
         check(case, "f64", 1e-9, &place);
     }
+    check_ia3(1e-9, &place);
 }

@@ -18,7 +18,7 @@ const FACTORS: &str = "K-FAC family (VALUE, or METHOD=VALUE,…)";
 ///
 /// ```
 /// use finetune::cli::PerMethod;
-/// use programs::optimizer::optimizer;
+/// use programs::optimizer::OptimizerName;
 ///
 /// let value: PerMethod<f64> = "sgd=0.5".parse()?;
 /// assert_eq!((value.method, value.value), (Some(OptimizerName::SGD), 0.5));

@@ -145,8 +145,8 @@ mod tests {
         assert!(refused("a.toml", "preset = \"nothing\"").contains("nothing"));
         let text = refused("a.toml", "[training\n");
         assert!(text.contains("line 1"), "{text}");
-        let text = refused("a.toml", "[method.ief]\nstep = 1.0\n");
-        assert!(text.contains("unknown field `step`"), "{text}");
+        let text = refused("a.toml", "[method.ief]\npace = 1.0\n");
+        assert!(text.contains("unknown field `pace`"), "{text}");
     }
 
     #[test]

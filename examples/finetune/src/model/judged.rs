@@ -9,11 +9,11 @@ use burn::tensor::{Bool, Int, Tensor};
 ///
 /// ```
 /// use burn_ief::eval::{Fisher, LossKind, Quality, summed_gradient};
-/// use burn_ief::{IefConfig, LossScale};
+/// use burn_ief::prelude::*;
 /// use finetune::model::Judged;
 ///
 /// fn quality<M: Judged>(model: &M, batch: &M::Batch) -> Result<Quality, burn_ief::Error> {
-///     let ief = IefConfig::new().build();
+///     let mut ief = IefConfig::new().init(model);
 ///     let tape = ief.start();
 ///     let update = ief.gradients(tape, model.loss(batch).backward(), model)?;
 ///

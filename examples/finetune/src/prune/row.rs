@@ -12,7 +12,7 @@ use super::{PruneOptions, Pruning};
 /// One pruned model.
 ///
 /// ```
-/// use programs::optimizer::optimizer;
+/// use programs::optimizer::OptimizerName;
 /// use finetune::prune::{Pruning, Row};
 ///
 /// let row = Row {

@@ -95,6 +95,27 @@ pub fn check(case: &Case, dtype: &str, tolerance: f64, place: &Place) {
     }
 }
 
+/// Folders of IA³, with the logits in a file of their own.
+const IA3: [(&str, &str); 3] = [("bert", "ia3"), ("vit", "ia3"), ("vit", "ia3_inputs")];
+
+/// Compare the logits with IA³, adapted and merged, in f64, and write the folders again.
+pub fn check_ia3(tolerance: f64, place: &Place) {
+    for (model, name) in IA3 {
+        let model = folder(model);
+        let inputs = Inputs::read(&model.join("golden.safetensors")).unwrap();
+        let case = AdapterCase::new(&model, model.join(name));
+        let golden = model.join(format!("{name}.safetensors"));
+        for (prefix, merged) in [(name.to_string(), false), (format!("{name}.merged"), true)] {
+            let mut outputs = adapter(&case, &inputs, merged, place).unwrap();
+            outputs.retain(|output, _| output == "logits");
+            compare(&golden, &prefix, "f64", &outputs, tolerance);
+        }
+        let again = roundtrip(&case, place).unwrap();
+        let read = AdapterFolder::read(&case.adapter).unwrap();
+        assert_eq!(again, read, "{}", case.adapter.display());
+    }
+}
+
 fn compare(
     golden: &Path,
     prefix: &str,

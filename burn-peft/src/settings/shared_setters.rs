@@ -1,0 +1,38 @@
+//! Setters of the fields that the configurations of all methods share.
+
+/// Define the setters for a configuration with PEFT's fields `modules_to_save`, `task_type` and
+/// `base_model_name_or_path`.
+macro_rules! shared_setters {
+    ($config:ident) => {
+        impl $config {
+            /// Set the modules that are trained in full.
+            pub fn with_modules_to_save<N: Into<String>>(
+                self,
+                modules: impl IntoIterator<Item = N>,
+            ) -> Self {
+                Self {
+                    modules_to_save: Some(modules.into_iter().map(Into::into).collect()),
+                    ..self
+                }
+            }
+
+            /// Set the task, and put its [`heads`](TaskType::heads) into `modules_to_save` as PEFT
+            /// does.
+            pub fn with_task_type(mut self, task: TaskType) -> Self {
+                self.task_type = Some(task);
+                task.add_heads(&mut self.modules_to_save);
+                self
+            }
+
+            /// Set the name of the base model.
+            pub fn with_base_model(self, name_or_path: impl Into<String>) -> Self {
+                Self {
+                    base_model_name_or_path: Some(name_or_path.into()),
+                    ..self
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use shared_setters;
