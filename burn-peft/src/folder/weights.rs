@@ -7,7 +7,7 @@ use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::error::{Cause, Error};
-use crate::settings::{Fields, Json};
+use crate::settings::{Fields, Json, json};
 
 /// Bytes before the header: its length.
 const LENGTH: usize = 8;
@@ -37,7 +37,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, Error> 
 /// and ends of tensors beyond the file (it adds them up without a check).
 fn check_header(bytes: &[u8]) -> Result<(), Error> {
     let header = header(bytes).ok_or_else(|| damaged("the header is cut off"))?;
-    let Json::Object(header) = Json::parse(super::WEIGHTS, header)? else {
+    let Json::Object(header) = json::parse(super::WEIGHTS, header)? else {
         return Err(damaged("the header is not an object"));
     };
     let tensors = header.iter().filter(|(key, _)| *key != METADATA);

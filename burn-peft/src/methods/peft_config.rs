@@ -2,7 +2,7 @@
 
 use super::PeftConfig;
 use crate::error::Error;
-use crate::settings::{Fields, Json};
+use crate::settings::{Fields, Json, json};
 use crate::targets::{ModuleKind, Selection, Target};
 use crate::tuner::LayerTuner;
 
@@ -17,7 +17,7 @@ impl PeftConfig {
     /// another method, [`Error::Config`] for a value of the wrong type or out of range,
     /// [`Error::Unsupported`] for a field of PEFT that is in use and not supported.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
-        let Json::Object(fields) = Json::parse(FILE, text)? else {
+        let Json::Object(fields) = json::parse(FILE, text)? else {
             return Err(Error::Json {
                 file: FILE,
                 message: "expected an object".into(),
@@ -31,7 +31,7 @@ impl PeftConfig {
             return config;
         }
         Err(Error::PeftType {
-            peft_type: peft_type.map_or("missing".into(), |json| json.shown()),
+            peft_type: peft_type.map_or("missing".into(), |json| json::shown(&json)),
             expected: format!("one of {}", Self::METHODS.join(", ")),
         })
     }
@@ -44,7 +44,7 @@ impl PeftConfig {
     /// What [`validate`](Self::validate) finds.
     pub fn to_json(&self) -> Result<String, Error> {
         self.validate()?;
-        self.fields().to_text()
+        json::to_text(&self.fields())
     }
 
     /// The method, as `peft_type` names it.
@@ -70,7 +70,7 @@ impl PeftConfig {
 
     /// A field as it would be written, as JSON on one line, typed or not.
     pub fn field(&self, name: &str) -> Option<String> {
-        self.fields().get(name).map(Json::to_line)
+        self.fields().get(name).map(Json::to_string)
     }
 
     /// The ends of the names of modules that are trained in full.

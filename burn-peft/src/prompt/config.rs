@@ -2,6 +2,7 @@
 
 use super::initial_tokens::PromptInit;
 use crate::error::Error;
+use crate::settings::json::{is_unset, shown};
 use crate::settings::ranges::{at_least_one, refuse};
 use crate::settings::{
     Fields, Json, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
@@ -149,11 +150,11 @@ impl PromptConfig {
         self.rows()?;
         if self.prompt_tuning_init != PromptInit::Text {
             let kwargs = self.fields.get("tokenizer_kwargs");
-            return match kwargs.filter(|kwargs| !kwargs.is_unset()) {
+            return match kwargs.filter(|kwargs| !is_unset(kwargs)) {
                 None => Ok(()),
                 Some(kwargs) => refuse(
                     "tokenizer_kwargs",
-                    kwargs.shown(),
+                    shown(kwargs),
                     "expected null where prompt_tuning_init is not TEXT",
                 ),
             };

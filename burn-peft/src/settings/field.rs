@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use super::json::{Fields, Json};
+use super::json::{Fields, Json, shown};
 use crate::error::Error;
 
 /// A type that a configuration field can have.
@@ -126,7 +126,7 @@ impl<T: FieldValue> FieldValue for Vec<(String, T)> {
             Json::Null => Some(Vec::new()),
             Json::Object(fields) => {
                 let members = fields.iter();
-                let read = |(name, value): (&str, &Json)| Some((name.into(), T::read(value)?));
+                let read = |(name, value): (&String, &Json)| Some((name.clone(), T::read(value)?));
                 members.map(read).collect()
             }
             _ => None,
@@ -146,7 +146,7 @@ impl<T: FieldValue> FieldValue for Vec<(String, T)> {
 pub(crate) fn read_field<T: FieldValue>(name: &'static str, json: &Json) -> Result<T, Error> {
     T::read(json).ok_or_else(|| Error::Config {
         field: name,
-        value: json.shown(),
+        value: shown(json),
         expected: T::EXPECTED,
     })
 }
@@ -216,7 +216,7 @@ macro_rules! typed_fields {
                 let mut fields = self.fields.clone();
                 let read = Self::read(self.fields.clone()).ok();
                 $(if read.as_ref().is_none_or(|read| read.$name != self.$name) {
-                    fields.set(stringify!($name), $crate::settings::FieldValue::write(&self.$name));
+                    fields.insert(stringify!($name).into(), $crate::settings::FieldValue::write(&self.$name));
                 })+
                 fields
             }
@@ -225,7 +225,8 @@ macro_rules! typed_fields {
         /// Equal in what would be written.
         impl PartialEq for $settings {
             fn eq(&self, other: &Self) -> bool {
-                self.to_fields() == other.to_fields()
+                // The order of patterns counts, which equality of JSON objects leaves out.
+                $(self.$name == other.$name &&)+ self.to_fields() == other.to_fields()
             }
         }
     };
@@ -245,7 +246,7 @@ mod tests {
             (-2.0, "-2"),
             (1e300, "1e+300"),
         ] {
-            assert_eq!(value.write().shown(), text);
+            assert_eq!(shown(&value.write()), text);
             assert_eq!(f64::read(&value.write()), Some(value));
         }
         assert_eq!(f64::NAN.write(), Json::Null);

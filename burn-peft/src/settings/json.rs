@@ -1,237 +1,82 @@
 //! JSON that keeps the order of its keys and accepts each key once.
+//!
+//! Two features of `serde_json` do most of it: `preserve_order` keeps the order of keys, in which PEFT
+//! tries its patterns, and `float_roundtrip` reads fractions to the last bit. What is left is the
+//! check for keys that are there twice: `serde_json` keeps the last of them without a message.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Number, Value};
+use serde_json::{Map, Value};
 
 use crate::error::{Cause, Error};
 
-/// A JSON value. PEFT matches patterns in the order of the file, which `serde_json`'s map loses;
-/// its map also keeps the last of two equal keys without a word.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Json {
-    Null,
-    Bool(bool),
-    Number(Number),
-    String(String),
-    Array(Vec<Json>),
-    Object(Fields),
-}
-
-/// The numbers in a JSON text that has been read before.
-struct Numbers<'a>(&'a [u8]);
-
-impl<'a> Iterator for Numbers<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        while let Some(first) = self.0.first() {
-            let is_number =
-                |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-            match first {
-                b'"' => self.0 = after_text(&self.0[1..]),
-                b'-' | b'0'..=b'9' => {
-                    let end = self.0.iter().position(|byte| !is_number(byte));
-                    let (number, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
-                    self.0 = rest;
-                    return std::str::from_utf8(number).ok();
-                }
-                _ => self.0 = &self.0[1..],
-            }
-        }
-        None
-    }
-}
-
-/// What follows the quotation mark that ends a text.
-fn after_text(mut bytes: &[u8]) -> &[u8] {
-    loop {
-        match bytes {
-            [b'\\', _, rest @ ..] => bytes = rest,
-            [b'"', rest @ ..] => return rest,
-            [_, rest @ ..] => bytes = rest,
-            [] => return bytes,
-        }
-    }
-}
+/// A JSON value.
+pub(crate) type Json = Value;
 
 /// The members of a JSON object, in order.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Fields(Vec<(String, Json)>);
+pub(crate) type Fields = Map<String, Value>;
 
-impl Json {
-    /// Read a text, which `file` names in errors.
-    pub(crate) fn parse(file: &'static str, text: &[u8]) -> Result<Self, Error> {
-        let mut json: Self = serde_json::from_slice(text).map_err(|error| Error::Json {
-            file,
-            message: error.to_string(),
-            source: Some(Cause::new(error)),
-        })?;
-        json.round(&mut Numbers(text));
-        Ok(json)
+/// Read a text, which `file` names in errors.
+pub(crate) fn parse(file: &'static str, text: &[u8]) -> Result<Json, Error> {
+    let strict: Strict = serde_json::from_slice(text).map_err(|error| failed(file, error))?;
+    Ok(strict.0)
+}
+
+/// The text of a configuration file, laid out as Python's `json.dumps(indent=2)`; letters other than
+/// ASCII are escaped, because PEFT opens the file with the encoding of the system.
+pub(crate) fn to_text(fields: &Fields) -> Result<String, Error> {
+    let text = serde_json::to_string_pretty(fields);
+    let text = text.map_err(|error| failed("adapter_config.json", error))?;
+    if text.is_ascii() {
+        return Ok(text);
     }
-
-    /// Give fractions the nearest value: `serde_json` reads some of them a unit in the last place
-    /// off, unless its feature `float_roundtrip` is on. `numbers` are those of the text, in order.
-    fn round(&mut self, numbers: &mut Numbers<'_>) {
-        match self {
-            Self::Number(number) => {
-                let Some(text) = numbers.next() else {
-                    return;
-                };
-                let exact = text.parse().ok().and_then(Number::from_f64);
-                if let (true, Some(exact)) = (number.is_f64(), exact) {
-                    *number = exact;
-                }
-            }
-            Self::Array(items) => items.iter_mut().for_each(|item| item.round(numbers)),
-            Self::Object(Fields(members)) => {
-                let values = members.iter_mut().map(|(_, value)| value);
-                values.for_each(|value| value.round(numbers));
-            }
-            Self::Null | Self::Bool(_) | Self::String(_) => {}
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if letter.is_ascii() {
+            escaped.push(letter);
+            continue;
         }
+        let units = letter.encode_utf16(&mut [0; 2]).to_vec();
+        escaped.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
     }
+    Ok(escaped)
+}
 
-    /// Null, false, or empty: what PEFT writes for a field that is not in use.
-    pub(crate) fn is_unset(&self) -> bool {
-        match self {
-            Self::Null => true,
-            Self::Bool(value) => !value,
-            Self::Number(_) => false,
-            Self::String(text) => text.is_empty(),
-            Self::Array(items) => items.is_empty(),
-            Self::Object(fields) => fields.0.is_empty(),
-        }
-    }
-
-    /// The value on one line.
-    pub(crate) fn to_line(&self) -> String {
-        Value::from(self).to_string()
-    }
-
-    /// The value on one line, cut to a length that fits into an error message.
-    pub(crate) fn shown(&self) -> String {
-        const LONGEST: usize = 200;
-        let text = self.to_line();
-        match text.char_indices().nth(LONGEST) {
-            None => text,
-            Some((end, _)) => format!("{}…", &text[..end]),
-        }
+fn failed(file: &'static str, error: serde_json::Error) -> Error {
+    Error::Json {
+        file,
+        message: error.to_string(),
+        source: Some(Cause::new(error)),
     }
 }
 
-impl Fields {
-    /// The value of a member.
-    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
-        let found = self.0.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value)
-    }
-
-    /// Replace a member where it stands, or add it at the end.
-    pub(crate) fn set(&mut self, name: &str, value: Json) {
-        match self.0.iter_mut().find(|(key, _)| key == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.into(), value)),
-        }
-    }
-
-    /// The members in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
-    }
-
-    /// The text of a file, laid out as Python's `json.dumps(indent=2)`; other than ASCII letters are
-    /// escaped, because PEFT opens the file with the encoding of the system.
-    pub(crate) fn to_text(&self) -> Result<String, Error> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| Error::Json {
-            file: "adapter_config.json",
-            message: error.to_string(),
-            source: Some(Cause::new(error)),
-        })?;
-        if text.is_ascii() {
-            return Ok(text);
-        }
-        let mut escaped = String::with_capacity(text.len() + 16);
-        for letter in text.chars() {
-            if letter.is_ascii() {
-                escaped.push(letter);
-                continue;
-            }
-            let units = letter.encode_utf16(&mut [0; 2]).to_vec();
-            escaped.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-        Ok(escaped)
+/// Null, false, or empty: what PEFT writes for a field that is not in use.
+pub(crate) fn is_unset(json: &Json) -> bool {
+    match json {
+        Json::Null => true,
+        Json::Bool(value) => !value,
+        Json::Number(_) => false,
+        Json::String(text) => text.is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Object(fields) => fields.is_empty(),
     }
 }
 
-impl FromIterator<(String, Json)> for Fields {
-    fn from_iter<I: IntoIterator<Item = (String, Json)>>(members: I) -> Self {
-        Self(members.into_iter().collect())
+/// The value on one line, cut to a length that fits into an error message.
+pub(crate) fn shown(json: &Json) -> String {
+    const LONGEST: usize = 200;
+    let text = json.to_string();
+    match text.char_indices().nth(LONGEST) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
-impl From<&Json> for Value {
-    fn from(json: &Json) -> Self {
-        match json {
-            Json::Null => Self::Null,
-            Json::Bool(value) => Self::Bool(*value),
-            Json::Number(number) => Self::Number(number.clone()),
-            Json::String(text) => Self::String(text.clone()),
-            Json::Array(items) => items.iter().map(Self::from).collect(),
-            Json::Object(fields) => {
-                let members = fields.iter();
-                let members = members.map(|(name, value)| (name.to_string(), Self::from(value)));
-                Self::Object(members.collect())
-            }
-        }
-    }
-}
+/// A value whose objects have each key once.
+struct Strict(Value);
 
-impl From<&Value> for Json {
-    fn from(value: &Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Bool(value) => Self::Bool(*value),
-            Value::Number(number) => Self::Number(number.clone()),
-            Value::String(text) => Self::String(text.clone()),
-            Value::Array(items) => Self::Array(items.iter().map(Self::from).collect()),
-            Value::Object(members) => {
-                let members = members.iter();
-                let members = members.map(|(name, value)| (name.clone(), Self::from(value)));
-                Self::Object(members.collect())
-            }
-        }
-    }
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Null => serializer.serialize_unit(),
-            Self::Bool(value) => serializer.serialize_bool(*value),
-            Self::Number(number) => number.serialize(serializer),
-            Self::String(text) => serializer.serialize_str(text),
-            Self::Array(items) => serializer.collect_seq(items),
-            Self::Object(fields) => fields.serialize(serializer),
-        }
-    }
-}
-
-impl Serialize for Fields {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
+impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader)
     }
@@ -240,55 +85,53 @@ impl<'de> Deserialize<'de> for Json {
 struct Reader;
 
 impl<'de> Visitor<'de> for Reader {
-    type Value = Json;
+    type Value = Strict;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
+    fn visit_unit<E>(self) -> Result<Strict, E> {
+        Ok(Strict(Value::Null))
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(Json::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number is not finite"))?;
-        Ok(Json::Number(number))
+    fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.into()))
+    fn visit_str<E>(self, text: &str) -> Result<Strict, E> {
+        Ok(Strict(text.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Strict, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
+        while let Some(Strict(item)) = access.next_element()? {
             items.push(item);
         }
-        Ok(Json::Array(items))
+        Ok(Strict(Value::Array(items)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
-        let mut seen = HashSet::new();
-        let mut members = Vec::new();
-        while let Some((name, value)) = access.next_entry::<String, Json>()? {
-            if !seen.insert(name.clone()) {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Strict, A::Error> {
+        let mut fields = Fields::new();
+        while let Some((name, Strict(value))) = access.next_entry::<String, Strict>()? {
+            if fields.contains_key(&name) {
                 return Err(A::Error::custom(format!("key `{name}` is there twice")));
             }
-            members.push((name, value));
+            fields.insert(name, value);
         }
-        Ok(Json::Object(Fields(members)))
+        Ok(Strict(Value::Object(fields)))
     }
 }
 
@@ -296,8 +139,10 @@ impl<'de> Visitor<'de> for Reader {
 mod tests {
     use super::*;
 
+    use serde_json::Number;
+
     fn parse(text: &str) -> Result<Json, Error> {
-        Json::parse("test", text.as_bytes())
+        super::parse("test", text.as_bytes())
     }
 
     #[test]
@@ -318,7 +163,7 @@ mod tests {
         let Ok(Json::Object(fields)) = parse(text) else {
             panic!("not read");
         };
-        let written = fields.to_text().unwrap();
+        let written = to_text(&fields).unwrap();
         assert_eq!(parse(&written), parse(text));
         let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["z", "a", "m"]);
@@ -361,8 +206,8 @@ mod tests {
     fn letters_beyond_ascii_are_escaped() {
         let name = "prompt_tuning_init_text";
         let mut fields = Fields::default();
-        fields.set(name, Json::String("größer 🦀".into()));
-        let text = fields.to_text().unwrap();
+        fields.insert(name.into(), "größer 🦀".into());
+        let text = to_text(&fields).unwrap();
         assert!(text.is_ascii());
         assert!(text.contains("gr\\u00f6\\u00dfer \\ud83e\\udd80"), "{text}");
         assert_eq!(parse(&text), Ok(Json::Object(fields)));
@@ -371,10 +216,10 @@ mod tests {
     #[test]
     fn unset_is_null_false_or_empty() {
         for text in ["null", "false", "\"\"", "[]", "{}"] {
-            assert!(parse(text).unwrap().is_unset(), "{text}");
+            assert!(is_unset(&parse(text).unwrap()), "{text}");
         }
         for text in ["true", "0", "\"a\"", "[null]", "{\"a\": null}"] {
-            assert!(!parse(text).unwrap().is_unset(), "{text}");
+            assert!(!is_unset(&parse(text).unwrap()), "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::field::FieldValue;
-use super::json::Json;
+use super::json::{Json, shown};
 
 /// `target_modules` or `exclude_modules`: names, or one regular expression.
 ///
@@ -59,7 +59,7 @@ impl<I: IntoIterator<Item: Into<String>>> From<I> for Modules {
 /// As in the configuration file.
 impl fmt::Display for Modules {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.write().shown())
+        formatter.write_str(&shown(&self.write()))
     }
 }
 

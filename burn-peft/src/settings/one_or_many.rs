@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn one_value_reads_as_a_list_of_one() {
         let read = |text: &str| {
-            let json = Json::parse("test", text.as_bytes()).unwrap();
+            let json = crate::settings::json::parse("test", text.as_bytes()).unwrap();
             OneOrMany::<usize>::read(&json).map(|OneOrMany(items)| items)
         };
         assert_eq!(read("3"), Some(vec![3]));

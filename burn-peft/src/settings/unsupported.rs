@@ -1,6 +1,6 @@
 //! Fields of PEFT's configurations that are not typed here, and what becomes of them.
 
-use super::json::{Fields, Json};
+use super::json::{Fields, Json, is_unset, shown};
 use crate::error::Error;
 
 /// When a field that is not supported is in use.
@@ -22,11 +22,11 @@ pub(crate) fn check(fields: &Fields, unsupported: &[(&'static str, Used)]) -> Re
             continue;
         };
         let off = match used {
-            Used::NotEmpty => value.is_unset(),
+            Used::NotEmpty => is_unset(value),
             Used::NotNull => matches!(value, Json::Null | Json::Bool(false)),
         };
         if !off {
-            let value = value.shown();
+            let value = shown(value);
             return Err(Error::Unsupported { field, value });
         }
     }
@@ -36,7 +36,8 @@ pub(crate) fn check(fields: &Fields, unsupported: &[(&'static str, Used)]) -> Re
 /// Fields that are set, and that are neither `known` nor of every method.
 pub(crate) fn unknown(fields: &Fields, known: impl Fn(&str) -> bool) -> Vec<String> {
     let members = fields.iter();
-    let unknown =
-        members.filter(|(name, value)| !(known(name) || COMMON.contains(name) || value.is_unset()));
+    let unknown = members.filter(|(name, value)| {
+        !(known(name) || COMMON.contains(&name.as_str()) || is_unset(value))
+    });
     unknown.map(|(name, _)| name.to_string()).collect()
 }
