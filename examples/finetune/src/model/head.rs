@@ -14,8 +14,12 @@ pub(super) fn new(width: usize, classes: usize, device: &Device) -> Linear {
         std: DEVIATION,
     };
     let config = LinearConfig::new(width, classes).with_initializer(initializer);
+    let linear: Linear = config.with_bias(false).init(device);
+    // Burn draws the values of a parameter when it is first used. Draw them here, so that they do not
+    // depend on how many draws adapters make before.
+    linear.weight.val();
     Linear {
         bias: Some(Param::from_tensor(Tensor::zeros([classes], device))),
-        ..config.with_bias(false).init(device)
+        ..linear
     }
 }
