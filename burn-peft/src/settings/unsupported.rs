@@ -18,7 +18,7 @@ const COMMON: [&str; 3] = ["auto_mapping", "peft_type", "runtime_config"];
 /// Fail at the first of these fields that is in use.
 pub(crate) fn check(fields: &Fields, unsupported: &[(&'static str, Used)]) -> Result<(), Error> {
     for (field, used) in unsupported {
-        let Some(value) = fields.get(field) else {
+        let Some(value) = fields.get(*field) else {
             continue;
         };
         let off = match used {
