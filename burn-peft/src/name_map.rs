@@ -98,7 +98,10 @@ impl NameMap {
     }
 }
 
-/// The rules of a remapper of Burn's, such as those with which the model's weights were loaded.
+/// The rules of a remapper of Burn's.
+///
+/// The rules have to turn paths of the Burn model into names in files. The rules with which a store
+/// loads a file go the other way, from names in files to paths, and do not fit.
 impl From<KeyRemapper> for NameMap {
     fn from(names: KeyRemapper) -> Self {
         Self {

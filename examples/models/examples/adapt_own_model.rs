@@ -1,5 +1,6 @@
 //! LoRA on a model of your own: adapt it, train with AdamW or with iEF, merge, save.
 
+// ANCHOR: imports
 use std::error::Error;
 
 use burn::module::Module;
@@ -11,6 +12,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::prelude::*;
 use burn_peft::{AdapterFolder, ForwardAdapted, LoraConfig, Peft};
+// ANCHOR_END: imports
 
 const WIDTH: usize = 16;
 const CLASSES: usize = 4;

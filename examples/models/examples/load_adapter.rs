@@ -1,5 +1,6 @@
 //! Adapters that were trained in Python: load, compare, merge, switch and mix.
 
+// ANCHOR: imports
 use std::error::Error;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_peft::{AdapterFolder, Peft};
 use safetensors::SafeTensors;
+// ANCHOR_END: imports
 
 /// Inputs, and outputs of `transformers` and PEFT.
 struct Golden(Vec<u8>);

@@ -1,5 +1,6 @@
 //! A soft prompt of PEFT: load it, compare, train it on, write it back.
 
+// ANCHOR: imports
 use std::error::Error;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_ief::prelude::*;
 use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 use safetensors::SafeTensors;
+// ANCHOR_END: imports
 
 // ANCHOR: model
 /// A model and the virtual tokens that it reads first.

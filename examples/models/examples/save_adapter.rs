@@ -1,5 +1,6 @@
 //! An adapter that is trained here and loaded by PEFT: the folder is the first argument.
 
+// ANCHOR: imports
 use std::env;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
 use burn_ief::prelude::*;
 use burn_peft::settings::TaskType;
 use burn_peft::{AdapterFolder, LoraConfig, Peft};
+// ANCHOR_END: imports
 
 /// Sequences whose class depends on their second token.
 fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
