@@ -100,8 +100,8 @@ impl NameMap {
 
 /// The rules of a remapper of Burn's.
 ///
-/// The rules have to turn paths of the Burn model into names in files. The rules with which a store
-/// loads a file go the other way, from names in files to paths, and do not fit.
+/// The rules have to turn paths of the Burn model into names in files, as those of a store that saves
+/// the model do. The rules with which a store loads a file go the other way and do not fit.
 impl From<KeyRemapper> for NameMap {
     fn from(names: KeyRemapper) -> Self {
         Self {
