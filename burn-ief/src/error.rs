@@ -229,6 +229,16 @@ pub enum Error {
     )]
     BySample,
 
+    /// A step was asked for while accumulated batches wait for theirs.
+    #[error(
+        "{count} accumulated batch(es) wait for `step_accumulated`: call it first; they were measured \
+         at the weights before this step"
+    )]
+    PendingBatches {
+        /// Number of accumulated batches.
+        count: usize,
+    },
+
     /// A step was asked for before any batch was accumulated.
     #[error(
         "there is nothing to step with: call `accumulate` for each batch before `step_accumulated`"

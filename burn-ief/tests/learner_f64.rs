@@ -179,7 +179,7 @@ fn reductions_are_what_they_say() {
         // The clip and the norm of an update are not linear in it.
         config.step_mut().normalize = Some(0.0);
         if let Some(factors) = config.factors_mut() {
-            factors.kl_clip = None;
+            factors.kl_clip = Some(0.0);
         }
         let start = net(&device);
         let moved = |items: &[Item]| {

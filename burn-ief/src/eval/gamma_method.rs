@@ -24,6 +24,7 @@
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum GammaMethod {
     /// [`Exact`](Self::Exact) for at most ten outputs per sample, [`Differences`](Self::Differences)
     /// for more. In half precision, where rounding swallows small steps, it uses

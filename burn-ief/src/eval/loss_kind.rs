@@ -27,6 +27,7 @@ use crate::record::{LabelDraw, Likelihood};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum LossKind {
     /// Softmax cross-entropy over the last axis of the logits.
     ///

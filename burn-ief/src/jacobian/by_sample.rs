@@ -36,14 +36,14 @@ impl Jacobian {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingTrainable`] if no parameter of the module requires a gradient.
+    /// [`Error::Size`] without samples; [`Error::NothingTrainable`] if no parameter of the module requires a gradient.
     pub fn by_sample<M: Module>(
         module: &M,
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<Self, Error> {
         let params = params::trainable(module);
-        let mut rows = RowsBySample::new(&params)?;
+        let mut rows = RowsBySample::new(&params, samples)?;
         for n in 0..samples {
             let grads = GradientsParams::from_grads(loss(module, n).backward(), module);
             rows.push(&Direction::from_gradients(&params, &grads)?);
@@ -74,7 +74,7 @@ impl RecordedBatch {
             .cloned()
             .collect();
         let copies = labels.as_ref().map_or(0, LabelDraw::copies);
-        let mut rows = RowsBySample::new(&params)?;
+        let mut rows = RowsBySample::new(&params, samples)?;
         let mut rest = Direction::default();
         let mut norms = Vec::with_capacity(samples);
         let mut matches = vec![false; copies * samples];
@@ -84,7 +84,7 @@ impl RecordedBatch {
                 let grads = loss(module, n).backward();
                 let recording = tape.finish_sample(&grads)?;
                 let grads = GradientsParams::from_grads(grads, module);
-                let mut direction = Direction::from_gradients(&all, &grads)?;
+                let mut direction = Direction::from_gradients(&all, &grads)?.widened();
                 // Calls that are recorded all the same keep their gradients in the recording.
                 let recorded = rows.part(1, assemble(recording.uses));
                 recorded.add_t_matvec(&[1.0], &mut direction);
@@ -147,13 +147,20 @@ struct RowsBySample<'a> {
 }
 
 impl<'a> RowsBySample<'a> {
-    fn new(params: &'a [ParamInfo]) -> Result<Self, Error> {
+    fn new(params: &'a [ParamInfo], samples: usize) -> Result<Self, Error> {
+        if samples == 0 {
+            return Err(Error::Size {
+                what: "samples",
+                expected: 1,
+                found: 0,
+            });
+        }
         let first = params.first().ok_or(Error::NothingTrainable)?;
         Ok(Self {
             params,
             rows: vec![Vec::new(); params.len()],
             device: first.device.clone(),
-            dtype: first.dtype,
+            dtype: first.update_dtype(),
         })
     }
 
@@ -161,7 +168,10 @@ impl<'a> RowsBySample<'a> {
         for (param, rows) in self.params.iter().zip(&mut self.rows) {
             let size = [1, param.len()];
             rows.push(match row.get(param.id) {
-                Some(row) => row.reshape(size),
+                Some(row) => {
+                    let row = row.to_device(&self.device).cast(self.dtype);
+                    row.reshape(size)
+                }
                 None => Tensor::zeros(size, (&self.device, self.dtype)),
             });
         }

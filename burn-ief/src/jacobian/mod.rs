@@ -257,7 +257,7 @@ impl Jacobian {
         Ok(direction)
     }
 
-    fn same_params(&self, other: &Self) -> Result<(), Error> {
+    pub(crate) fn same_params(&self, other: &Self) -> Result<(), Error> {
         let same = self.params.len() == other.params.len()
             && self
                 .params

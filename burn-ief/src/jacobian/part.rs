@@ -13,6 +13,7 @@ use crate::rows::Rows;
 /// too much for a very small damping. In f64 they have only the rounding error of the factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum GramPrecision {
     /// f64 if the device supports it and the batch has at most 128 rows, f32 otherwise.
     ///

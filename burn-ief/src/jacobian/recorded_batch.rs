@@ -162,7 +162,7 @@ impl RecordedBatch {
         // Parameters outside the group: what `backward` gave, and the recorded rows of the samples
         // (without the copies).
         let mut rest = Rest {
-            gradients: Direction::from_gradients(&walk.others, &walk.rest)?,
+            gradients: Direction::from_gradients(&walk.others, &walk.rest)?.widened(),
             params: walk.others,
             scale: recording.scale,
             samples: recording.samples,

@@ -236,9 +236,9 @@ macro_rules! methods {
                 }
             }
 
-            fn start(&self, step: u64) -> crate::record::Tape {
+            fn start_shard(&self, step: u64, shard: u64) -> crate::record::Tape {
                 match self {
-                    $(Self::$variant(method) => method.start(step),)+
+                    $(Self::$variant(method) => method.start_shard(step, shard),)+
                 }
             }
 

@@ -24,6 +24,7 @@ use crate::solve::{RowSelection, solve_damped};
 /// assert!(config.with_cosine_filter(Some(0.0)).validate().is_err());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct EfConfig {
     /// Leave out, of any two rows with |cos| above this, the shorter one.
     pub cosine_filter: Option<f64>,
@@ -72,8 +73,9 @@ pub struct Ef {
 impl UpdateRule for Ef {
     fn solve(&self, system: &System<'_>) -> Result<Solution, Error> {
         let damping = system.damping()?;
-        let start = system.start()?;
-        let gram = system.gram()?;
+        let mut start = system.start()?;
+        start.truncate(system.samples());
+        let gram = &*system.sample_gram()?;
         let rows = RowSelection::new(gram, |_| true, self.cosine_filter);
         let k = gram.principal(&rows.kept);
         let (lambda, floor) = damping.resolve(k.mean_diagonal(), k.size(), system.epsilon());

@@ -62,9 +62,17 @@ impl<R: UpdateRule> Exact<R> {
     ) -> Result<Self, Error> {
         solve.validate()?;
         step.validate()?;
+        let momentum = solve.momentum.unwrap_or(momentum);
+        if momentum > 0.0 && !rule.supports_start() {
+            return Err(Error::config(
+                "solve.momentum",
+                momentum,
+                "0: this rule does not start from a previous update",
+            ));
+        }
         Ok(Self {
             rule,
-            momentum: solve.momentum.unwrap_or(momentum),
+            momentum,
             solve: solve.clone(),
             step: step.resolved(norm),
         })
@@ -106,6 +114,16 @@ impl<R: UpdateRule> Exact<R> {
                 }
                 drop(system);
                 let values = unscaled.unwrap_or(update.values);
+                if !values.iter().all(|value| value.is_finite()) {
+                    return Err(Error::NonFiniteUpdate);
+                }
+                if values.len() != jacobian.samples() {
+                    return Err(Error::Size {
+                        what: "coefficients of the rule",
+                        expected: jacobian.samples(),
+                        found: values.len(),
+                    });
+                }
                 let mut report = update.report;
                 report.decrease = update.decrease;
                 report.decrease.truncate(samples);
@@ -118,6 +136,9 @@ impl<R: UpdateRule> Exact<R> {
                 mut update,
                 mut report,
             } => {
+                if !update.iter().all(|value| value.is_finite()) {
+                    return Err(Error::NonFiniteUpdate);
+                }
                 let start = system.start()?;
                 let rows = system.dense_rows().unwrap_or_default();
                 let image = rows.iter().zip(start);
@@ -198,9 +219,9 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         }
     }
 
-    fn start(&self, step: u64) -> Tape {
+    fn start_shard(&self, step: u64, shard: u64) -> Tape {
         match self.rule.labels(step) {
-            Some(draw) => Tape::with_drawn_labels(draw),
+            Some(draw) => Tape::with_drawn_labels(draw.of_shard(shard)),
             None => Tape::start(),
         }
     }
@@ -249,16 +270,17 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
             .map(|shard| (shard.rows, shard.rest))
             .unzip();
         let count = rows.len();
-        let params = match rows.first() {
-            Some(first) => first.jacobian.params().to_vec(),
-            None => {
-                return Err(Error::Size {
-                    what: "shards of a step",
-                    expected: 1,
-                    found: 0,
-                });
-            }
+        let Some(first) = rows.first() else {
+            return Err(Error::Size {
+                what: "shards of a step",
+                expected: 1,
+                found: 0,
+            });
         };
+        for other in &rows[1..] {
+            first.jacobian.same_params(&other.jacobian)?;
+        }
+        let params = first.jacobian.params().to_vec();
         let (systems, factor, rest) = match reduction {
             Reduction::Joint => (vec![stack(rows)?], 1.0, Rest::join(rests)),
             Reduction::Mean => (rows, 1.0 / count as f64, Rest::sum(rests)),
@@ -333,7 +355,8 @@ fn stack(mut shards: Vec<ShardRows>) -> Result<ShardRows, Error> {
     let jacobian = Jacobian::stack(shards.into_iter().map(|shard| shard.jacobian))?;
 
     // Copy k of shard i starts at row `offset_i + k * samples_i`; copy 0 are the samples.
-    let copies = rows[0] / counts[0].max(1);
+    let shards = rows.iter().zip(&counts).find(|(_, count)| **count > 0);
+    let copies = shards.map_or(1, |(rows, count)| rows / count);
     let mut order = Vec::with_capacity(jacobian.samples());
     for copy in 0..copies {
         let mut offset = 0;

@@ -28,6 +28,7 @@ use crate::solve::{Coefficients, RowSelection, SolveReport, SolveRoute};
 /// assert!(GgtConfig::new().with_solve(solve).validate().is_ok());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct GgtConfig {
     /// How the system is solved.
     #[config(default = "SolveOptions::new()")]
@@ -41,13 +42,6 @@ impl MethodConfig for GgtConfig {
     type Method = Exact<Ggt>;
 
     fn try_build(&self) -> Result<Exact<Ggt>, Error> {
-        if self.solve.momentum.is_some_and(|momentum| momentum > 0.0) {
-            return Err(Error::Config {
-                field: "solve.momentum",
-                value: format!("{:?}", self.solve.momentum),
-                expected: "0: the paper defines no start for the square root",
-            });
-        }
         Exact::new(Ggt, &self.solve, &self.step, 0.0, None)
     }
 }
@@ -69,9 +63,14 @@ impl MethodConfig for GgtConfig {
 pub struct Ggt;
 
 impl UpdateRule for Ggt {
+    /// The paper defines no start for the square root.
+    fn supports_start(&self) -> bool {
+        false
+    }
+
     fn solve(&self, system: &System<'_>) -> Result<Solution, Error> {
         let damping = system.damping()?;
-        let gram = system.gram()?;
+        let gram = &*system.sample_gram()?;
         let rows = RowSelection::new(gram, |_| true, None);
         let k = gram.principal(&rows.kept);
         let eigen = Eigen::new(&k)?;
@@ -96,7 +95,7 @@ impl UpdateRule for Ggt {
         };
         let route = SolveRoute::Eigen;
         let report = SolveReport::new(epsilon, floor, route, condition, kept.len(), 0.0);
-        let start = vec![0.0; system.size()];
+        let start = vec![0.0; system.samples()];
         let mut update: Coefficients = rows.coefficients(gram, &c, &start, report);
         update.curvature = update.decrease.iter().map(|d| d * d).sum();
         Ok(update.into())

@@ -29,6 +29,7 @@ use crate::solve::{DampedMatrix, RowSelection, solve_damped};
 /// assert!(config.with_cosine_filter(Some(2.0)).validate().is_err());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct IefConfig {
     /// Leave out, of any two rows with |cos| above this, the shorter one (the original code: 0.99).
     pub cosine_filter: Option<f64>,
@@ -90,8 +91,9 @@ impl UpdateRule for Ief {
     fn solve(&self, system: &System<'_>) -> Result<Solution, Error> {
         let damping = system.damping()?;
         let s = system.output_norms()?;
-        let start = system.start()?;
-        let gram = system.gram()?;
+        let mut start = system.start()?;
+        start.truncate(system.samples());
+        let gram = &*system.sample_gram()?;
         let rows = RowSelection::new(gram, |n| s[n] > 0.0, self.cosine_filter);
         let s = rows.pick(s);
         let ahead = rows.pick(&start);

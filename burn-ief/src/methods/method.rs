@@ -6,7 +6,6 @@ use std::fmt::Debug;
 use burn::module::{Module, ModuleDisplay};
 use burn::optim::GradientsParams;
 
-use super::kfac::FactorReport;
 use super::options::StepOptions;
 use crate::error::Error;
 use crate::jacobian::{RecordedBatch, Rest};
@@ -34,7 +33,8 @@ use crate::solve::SolveReport;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct StepReport {
-    /// Paths of trainable parameters that no recorded call used: their update is zero.
+    /// Paths of trainable parameters that no recorded call used. Their update is zero; with momentum
+    /// in the solve it is what momentum leaves of the previous one.
     pub unused: Vec<String>,
     /// Factor by which the trust region (exact methods) or the KL clip (K-FAC family) and then the
     /// normalisation scaled the update; 1 without them.
@@ -92,6 +92,22 @@ impl fmt::Display for StepReport {
     }
 }
 
+/// What a step of the K-FAC family did.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct FactorReport {
+    /// Whether all inverses were made anew.
+    pub refreshed: bool,
+    /// `Δᵀg` with the mean gradient: to first order, the fall of the mean loss for a step size of 1
+    /// (before normalisation).
+    pub decrease: f64,
+    /// Factor of the KL clip; 1 inside the bound.
+    pub scale: f64,
+    /// Paths of covered parameters that took their plain gradient: asked for, or not of the form
+    /// that their layer suggests (a convolution with groups, a weight that is also looked up).
+    pub plain: Vec<String>,
+}
+
 /// How the shards of a step (accumulated batches, devices) become one update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,7 +117,8 @@ pub enum Reduction {
     /// (exact methods), or one average over all samples (the K-FAC family).
     #[default]
     Joint,
-    /// The mean of the updates of the shards, each solved on its own. For exact methods this is
+    /// The mean of the updates of the shards, each solved on its own. Gradients of parameters outside
+    /// the group are added up, as Burn does. For exact methods this is
     /// another, usually worse, optimizer than [`Joint`](Self::Joint), with less memory and work.
     Mean,
     /// The sum of the updates of the shards, each solved on its own.
@@ -144,8 +161,13 @@ pub trait Method: Clone + Debug + Send + Sync + 'static {
     /// The state before the first step, for the parameters that the method trains.
     fn new_state(&self, params: &[ParamInfo]) -> Self::State;
 
-    /// Start the recording of a shard of this step.
-    fn start(&self, step: u64) -> Tape;
+    /// Start the recording of this step's only (or first) shard.
+    fn start(&self, step: u64) -> Tape {
+        self.start_shard(step, 0)
+    }
+
+    /// Start the recording of one of several shards of this step, which draw different labels.
+    fn start_shard(&self, step: u64, shard: u64) -> Tape;
 
     /// The labels of a step that is recorded sample by sample, without recorded calls.
     ///

@@ -70,7 +70,7 @@ pub use ef::{Ef, EfConfig};
 pub use exact::{Exact, ExactShard, ExactSystems};
 pub use ggt::{Ggt, GgtConfig};
 pub use ief::{Ief, IefConfig};
-pub use method::{Method, MethodUpdate, Reduction, StepReport};
+pub use method::{FactorReport, Method, MethodUpdate, Reduction, StepReport};
 pub use ngd::{Ngd, NgdConfig};
 pub use options::{SolveOptions, StepOptions};
 pub use previous::PreviousUpdate;

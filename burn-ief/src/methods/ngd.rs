@@ -24,6 +24,7 @@ use crate::record::LabelDraw;
 /// assert!(NgdConfig::new().validate().is_err());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct NgdConfig {
     /// Number of classes (or output dimensions of a Gaussian) of the marked output; has to be set.
     #[config(default = 0)]

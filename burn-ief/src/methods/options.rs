@@ -19,6 +19,7 @@ use crate::solve::Damping;
 /// assert!(step.with_weight_decay(-1.0).validate().is_err());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct StepOptions {
     /// The parameters that the method trains; all others keep their plain gradient. All trainable
     /// parameters if `None`.
@@ -72,6 +73,7 @@ impl StepOptions {
 /// assert!(solve.with_momentum(Some(1.0)).validate().is_err());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct SolveOptions {
     /// Damping, in sum form.
     #[config(default = "Damping::default()")]
@@ -141,7 +143,8 @@ pub(super) fn above_zero(field: &'static str, value: f64) -> Result<(), Error> {
     Err(Error::config(field, value, "a finite number above 0"))
 }
 
-fn at_least_zero(field: &'static str, value: f64) -> Result<(), Error> {
+/// Refuse a value that is not finite, or negative.
+pub(super) fn at_least_zero(field: &'static str, value: f64) -> Result<(), Error> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! The trait of an update rule, the system of a batch that a rule solves, and what it returns.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt::Debug;
 
@@ -55,6 +56,11 @@ pub trait UpdateRule: Debug + Send + Sync + 'static {
     /// Whether the rule uses [`System::output_norms`]; the model then has to mark its output.
     fn needs_output_norms(&self) -> bool {
         false
+    }
+
+    /// Whether the rule uses [`System::start`], which momentum in the solve needs.
+    fn supports_start(&self) -> bool {
+        true
     }
 
     /// Solve the system of a batch.
@@ -152,8 +158,17 @@ impl<'a> System<'a> {
     }
 
     /// A system of dense rows, the first `samples` of them with true labels.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the rows differ in length.
     pub fn from_rows(rows: Vec<Vec<f64>>, samples: usize) -> Self {
         let size = rows.len();
+        let width = rows.first().map_or(0, Vec::len);
+        assert!(
+            rows.iter().all(|row| row.len() == width),
+            "rows of one length"
+        );
         Self::new(Rows::Dense(rows), size, samples)
     }
 
@@ -288,6 +303,23 @@ impl<'a> System<'a> {
             },
         };
         Ok(self.gram.get_or_init(|| gram))
+    }
+
+    /// Inner products of the samples' rows, without copies: K.
+    ///
+    /// # Errors
+    ///
+    /// As [`gram`](Self::gram); [`Error::Size`] if there are fewer rows than samples.
+    pub fn sample_gram(&self) -> Result<Cow<'_, Symmetric>, Error> {
+        if self.size < self.samples {
+            return Err(Error::Size {
+                what: "rows of the system",
+                expected: self.samples,
+                found: self.size,
+            });
+        }
+        let rows: Vec<usize> = (0..self.samples).collect();
+        Ok(self.gram()?.principal(&rows))
     }
 
     /// All rows, dense; `None` if only the Gram matrix is known.

@@ -93,7 +93,8 @@ impl<X: Method> NaturalOptimizer<X> {
     /// The loss is taken to be a mean over the batch; declare another scale with
     /// [`Tape::with_loss_scale`].
     pub fn start(&self) -> Tape {
-        self.method.start(self.steps)
+        self.method
+            .start_shard(self.steps, self.pending.len() as u64)
     }
 
     /// Update the model from a recorded batch.
@@ -104,8 +105,9 @@ impl<X: Method> NaturalOptimizer<X> {
     ///
     /// Those of [`RecordedBatch::collect`] (an unrecorded use, BatchNorm, a wrong loss scale, …);
     /// [`Error::NoOutput`] and [`Error::NoLoss`] if a mark is missing that the method needs;
-    /// [`Error::NonFinite`] and [`Error::NonFiniteUpdate`]; [`Error::Eigen`]. The optimizer is as
-    /// before then.
+    /// [`Error::NonFinite`] and [`Error::NonFiniteUpdate`]; [`Error::Eigen`];
+    /// [`Error::PendingBatches`] after [`accumulate`](Self::accumulate). The optimizer is as before
+    /// then. The model is dropped: pass a clone (which copies no tensor) to skip a bad batch.
     pub fn step<M: Module>(
         &mut self,
         lr: impl Into<ModuleLearningRate>,
@@ -129,6 +131,7 @@ impl<X: Method> NaturalOptimizer<X> {
         tape: Tape,
         grads: Gradients,
     ) -> Result<(M, StepReport), Error> {
+        self.check_pending()?;
         let shard = self.measure(&model, tape, grads)?;
         let (grads, report) = self.advance(vec![shard])?;
         Ok((self.optim.step(lr, model, grads), report))
@@ -189,6 +192,7 @@ impl<X: Method> NaturalOptimizer<X> {
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<M, Error> {
+        self.check_pending()?;
         let labels = self.method.labels_by_sample(self.steps)?;
         let group = self.method.step_options().group.as_ref();
         let batch = RecordedBatch::by_sample(&model, group, labels, samples, loss)?;
@@ -211,6 +215,7 @@ impl<X: Method> NaturalOptimizer<X> {
         grads: Gradients,
         model: &M,
     ) -> Result<GradientsParams, Error> {
+        self.check_pending()?;
         let shard = self.measure(model, tape, grads)?;
         Ok(self.advance(vec![shard])?.0)
     }
@@ -218,7 +223,7 @@ impl<X: Method> NaturalOptimizer<X> {
     /// Keep what one recorded batch gives, for a joint step over several.
     ///
     /// The step is exactly that of one batch that holds all samples, also if the batches differ in
-    /// size. Start each recording with [`start`](Self::start). Exact methods keep the recorded inputs
+    /// size. (Methods that draw labels draw other ones than in one batch.) Start each recording with [`start`](Self::start). Exact methods keep the recorded inputs
     /// and errors of every layer until the step.
     ///
     /// ```
@@ -283,6 +288,17 @@ impl<X: Method> NaturalOptimizer<X> {
         let group = self.method.step_options().group.as_ref();
         let batch = RecordedBatch::collect(tape, grads, model, group)?;
         self.method.measure(batch, &self.state, self.steps)
+    }
+
+    /// Refuse a step that would leave accumulated batches for a later one.
+    fn check_pending(&self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::PendingBatches {
+                count: self.pending.len(),
+            })
+        }
     }
 
     fn advance(&mut self, shards: Vec<X::Shard>) -> Result<(GradientsParams, StepReport), Error> {

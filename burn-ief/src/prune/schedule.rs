@@ -17,6 +17,7 @@ use crate::error::Error;
 /// assert_eq!(schedule.due(550), None);
 /// ```
 #[derive(Config, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct CubicScheduleConfig {
     /// Share of the weights that are pruned at the end, 0 to 1.
     pub target: f64,

@@ -9,6 +9,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 /// The distribution whose parameters are the model's output. Its negative log-likelihood is the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum Likelihood {
     /// Categorical over the last axis, with the logits as output: cross-entropy.
     #[default]
@@ -57,12 +58,22 @@ impl LabelDraw {
 
     /// The draw of one sample of a batch that is recorded sample by sample.
     pub(crate) fn of_sample(&self, sample: usize) -> Self {
+        self.apart((sample as u64).wrapping_add(1).rotate_left(32))
+    }
+
+    /// The draw of one of several shards of a step; that of shard 0 is the draw itself.
+    pub(crate) fn of_shard(&self, shard: u64) -> Self {
+        self.apart(shard)
+    }
+
+    /// The same draw from another stream of random numbers.
+    fn apart(&self, stream: u64) -> Self {
         // The golden ratio spreads consecutive numbers over all seeds.
         const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
         match self {
             Self::Sample { count, seed, step } => Self::Sample {
                 count: *count,
-                seed: seed.wrapping_add((sample as u64 + 1).wrapping_mul(SPREAD)),
+                seed: seed.wrapping_add(stream.wrapping_mul(SPREAD)),
                 step: *step,
             },
             Self::Enumerate { classes } => Self::Enumerate { classes: *classes },

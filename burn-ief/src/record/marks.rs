@@ -18,7 +18,7 @@ use crate::params::widen;
 ///
 /// # Shapes
 ///
-/// - z: `[M, C]`, or `[M, …, C]` with positions in between
+/// - z: `[M, C]`, `[M, …, C]` with positions in between, or `[M]` with one output per sample
 /// - output: the same, without copies
 pub fn mark_output<const D: usize>(z: Tensor<D>) -> Tensor<D> {
     mark_output_as(z, Likelihood::Categorical)
@@ -41,7 +41,16 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
         });
         return z;
     }
-    let classes = dims[D - 1];
+    // A tensor of one axis has one output per sample.
+    let classes = if D == 1 { 1 } else { dims[D - 1] };
+    if classes == 0 {
+        state.poison(Error::Size {
+            what: "entries of the marked output on its last axis",
+            expected: 1,
+            found: 0,
+        });
+        return z;
+    }
     let width: usize = dims[1..].iter().product();
     let pass = state.sample_pass.as_ref();
     let draw = state.labels.clone().or(pass.map(|pass| pass.draw.clone()));

@@ -27,6 +27,7 @@ use crate::rows::Rows;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum LossScale {
     /// The mean over the samples of the batch, α = 1/M.
     #[default]

@@ -40,6 +40,7 @@ impl DampingAmount {
 /// Which matrix λ is added to, for iEF. The two differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DampedMatrix {
     /// The improved empirical Fisher matrix `F̃ = Jᵀ diag(s)⁻¹ J`:
     /// `Δ = (F̃ + λI)⁻¹ g = Jᵀ (K + λ diag(s))⁻¹ s` (eqs. 14, 21).
@@ -68,6 +69,7 @@ pub enum DampedMatrix {
 /// assert!(Damping::relative(-1.0).validate().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Damping {
     /// How much.
     pub amount: DampingAmount,

@@ -13,6 +13,8 @@ pub(super) struct Mailbox(Arc<Mutex<Content>>);
 #[derive(Debug, Default)]
 struct Content {
     shards: Vec<Posted>,
+    /// The step that is in progress, and its shards that have begun.
+    begun: (u64, u64),
     /// Whether a shard of the next step failed.
     failed: bool,
     /// The thread and the number of the step that was taken last.
@@ -28,6 +30,17 @@ struct Posted {
 }
 
 impl Mailbox {
+    /// The number of a shard that begins, 0 for the first of a step.
+    pub fn begin(&self, step: u64) -> u64 {
+        let mut content = self.content();
+        if content.begun.0 != step {
+            content.begun = (step, 0);
+        }
+        let shard = content.begun.1;
+        content.begun.1 += 1;
+        shard
+    }
+
     /// Put a shard of a step in.
     pub fn post(&self, step: u64, device: String, shard: AnyShard) {
         self.content().shards.push(Posted {
@@ -50,17 +63,18 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// [`Error::SeparateReplicas`] if another thread has taken the same step.
+    /// [`Error::SeparateReplicas`] if another thread has taken this step or a later one.
     pub fn take(&self, step: u64) -> Result<Option<Vec<AnyShard>>, Error> {
         let mut content = self.content();
         let thread = thread::current().id();
         if content
             .taken
-            .is_some_and(|(other, last)| other != thread && last == step)
+            .is_some_and(|(other, last)| other != thread && last >= step)
         {
             return Err(Error::SeparateReplicas);
         }
         content.taken = Some((thread, step));
+        content.begun = (step + 1, 0);
         // Shards that came after a failed one go with it.
         let mut shards = std::mem::take(&mut content.shards);
         if std::mem::take(&mut content.failed) {

@@ -182,7 +182,9 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for NaturalModel<M> {
 
     fn step(&self, item: Self::Input) -> TrainOutput<Self::Output> {
         let step = self.steps();
-        let tape = self.glue.method.start(step);
+        let device = format!("{:?}", self.steps.lazy_device());
+        let shard = self.glue.mailbox.begin(step);
+        let tape = self.glue.method.start_shard(step, shard);
         let job = Job {
             method: self.glue.method.clone(),
             state: self.state.clone(),
@@ -191,7 +193,6 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for NaturalModel<M> {
         let (mut output, shard) = scope::run(job, tape, || self.model.step(item));
         match shard {
             Ok(shard) => {
-                let device = format!("{:?}", self.steps.lazy_device());
                 self.glue.mailbox.post(step, device, shard);
             }
             Err(error) => {

@@ -113,7 +113,7 @@ impl<M: Module> Sparse<M> {
     /// Stop the training through this handle when a step fails (its weights became NaN, say), with
     /// the error as the reason.
     ///
-    /// Without it a failing step panics with the error.
+    /// Without it a failing step prints the error and unwinds.
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.glue.stop = Stop::through(interrupter);
         self

@@ -50,6 +50,7 @@ impl Layer {
                     add_outer(&mut a, &total(inputs), weight);
                     add_outer(&mut b, &total(&errors), 1.0 / samples);
                 }
+                other => panic!("no dense form of {other:?}"),
             }
         }
         [a, b].into_iter()
@@ -76,6 +77,7 @@ impl Layer {
         let pi = match damping.split {
             DampingSplit::Even => 1.0,
             DampingSplit::Pi => (mean_a / mean_b).sqrt(),
+            other => panic!("no dense form of {other:?}"),
         };
         let (shift_a, shift_b) = (pi * lambda.sqrt(), lambda.sqrt() / pi);
         let product = Symmetric::from_fn(i * o, |row, column| {

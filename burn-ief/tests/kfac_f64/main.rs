@@ -39,7 +39,7 @@ fn method(
         .with_decay(decay)
         .with_factor_interval(1)
         .with_inverse_interval(1)
-        .with_kl_clip(None);
+        .with_kl_clip(Some(0.0));
     let config: AnyConfig = if member == FactorLabels::Improved {
         IekfacConfig::new().with_factors(factors).into()
     } else {
@@ -97,7 +97,7 @@ fn the_second_step_of_a_batch_is_the_first() {
         // The first step warms up, the second keeps the inverses.
         let factors = FactorOptions::new()
             .with_damping(FactorDamping::relative(1e-3))
-            .with_kl_clip(None)
+            .with_kl_clip(Some(0.0))
             .with_decay(0.0)
             .with_warm_up(1);
         let method = IekfacConfig::new().with_factors(factors).build();

@@ -88,7 +88,7 @@ fn configurations_survive_their_text() {
             solve.damping = Damping::absolute(0.125).on(DampedMatrix::Gram);
         }
         if let Some(factors) = config.factors_mut() {
-            factors.kl_clip = None;
+            factors.kl_clip = Some(0.0);
         }
         let text = serde_json::to_string(&config).unwrap();
         let tag = format!("\"method\":\"{}\"", config.name());

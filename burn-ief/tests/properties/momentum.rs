@@ -65,6 +65,7 @@ impl Rule {
                 (scaled.collect(), combine(rows, &ones))
             }
             Self::Ef => (rows.to_vec(), combine(rows, &ones)),
+            Self::Ief(other) => panic!("no dense form of {other:?}"),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::solve::DampingAmount;
 /// How the damping is shared between the two factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DampingSplit {
     /// √λ on both, as in the reference vectors of the paper's authors.
     Even,
@@ -31,6 +32,7 @@ pub enum DampingSplit {
 /// assert!(FactorDamping::relative(f64::NAN).validate().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct FactorDamping {
     /// λ, absolute or relative to the mean diagonal of A ⊗ B (of a diagonal block: its mean).
     pub amount: DampingAmount,

@@ -25,6 +25,7 @@ use crate::methods::options::StepOptions;
 /// assert!(EkfacConfig::new().with_step(step).validate().is_ok());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct EkfacConfig {
     /// How the factors are measured, averaged and inverted.
     #[config(default = "FactorOptions::new()")]

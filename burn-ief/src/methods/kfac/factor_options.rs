@@ -5,7 +5,10 @@ use burn::config::Config;
 use super::damping::FactorDamping;
 use super::options::{FallbackCurvature, WeightSharing};
 use crate::error::Error;
-use crate::methods::options::{above_zero, at_least_one, fraction};
+use crate::methods::options::{at_least_one, at_least_zero, fraction};
+
+/// The recommended bound of the KL clip.
+const KL_CLIP: f64 = 0.01;
 
 /// How K-FAC, eKFAC and ieKFAC measure, average and invert their factors.
 ///
@@ -18,6 +21,7 @@ use crate::methods::options::{above_zero, at_least_one, fraction};
 /// assert!(options.with_decay(1.0).validate().is_err());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct FactorOptions {
     /// Damping of the factors, in mean form. The default, 1 times the mean diagonal, is for factors
     /// that are measured every ten steps; wide layers may need up to 10.
@@ -48,8 +52,7 @@ pub struct FactorOptions {
     /// Bound on `½ ΔᵀFΔ` (mean form, for a step size of 1): to second order the mean KL divergence
     /// per sample between the model before and after the step, with Δᵀg in the place of ΔᵀFΔ. Each
     /// block is sized as if it were the only one, so without the bound the combined step is too
-    /// long.
-    #[config(default = "Some(0.01)")]
+    /// long. `None` takes the recommended bound, 0.01; 0 switches it off.
     pub kl_clip: Option<f64>,
 }
 
@@ -66,9 +69,15 @@ impl FactorOptions {
         at_least_one("max_dimension", self.max_dimension)?;
         fraction("decay", self.decay)?;
         match self.kl_clip {
-            Some(bound) => above_zero("kl_clip", bound),
+            Some(bound) => at_least_zero("kl_clip", bound),
             None => Ok(()),
         }
+    }
+
+    /// The bound on `½ ΔᵀFΔ`, if there is one.
+    pub(super) fn bound(&self) -> Option<f64> {
+        let bound = self.kl_clip.unwrap_or(KL_CLIP);
+        (bound > 0.0).then_some(bound)
     }
 
     /// Whether the factors are measured in this step.

@@ -58,6 +58,7 @@ pub struct LayerFactors {
 ///
 /// Made by [`LayerFactors::invert`], see there for an example.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LayerInverses {
     /// `(A + d_A I)⁻¹`.
     pub input: Tensor<2>,

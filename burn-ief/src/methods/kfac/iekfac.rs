@@ -25,6 +25,7 @@ use crate::methods::options::StepOptions;
 /// assert!(IekfacConfig::new().with_factors(factors).validate().is_ok());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct IekfacConfig {
     /// How the factors are measured, averaged and inverted.
     #[config(default = "FactorOptions::new()")]

@@ -131,12 +131,12 @@ impl<R: FactorRule> Method for Kronecker<R> {
         KroneckerState::new(&Layout::new(params, &self.factors))
     }
 
-    fn start(&self, step: u64) -> Tape {
+    fn start_shard(&self, step: u64, shard: u64) -> Tape {
         if !self.factors.measures(step) {
             return Tape::start();
         }
         let tape = match self.rule.labels(step) {
-            Some(draw) => Tape::with_drawn_labels(draw),
+            Some(draw) => Tape::with_drawn_labels(draw.of_shard(shard)),
             None => Tape::start(),
         };
         tape.with_factored_rows()

@@ -5,6 +5,7 @@ use crate::names::named_variants;
 /// Which errors the second factor is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FactorLabels {
     /// Labels drawn from the model: K-FAC, an estimate of the Fisher matrix.
     Sampled,
@@ -18,6 +19,7 @@ pub enum FactorLabels {
 /// How a layer that is applied at T positions of a sample (or used several times) is approximated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WeightSharing {
     /// Every position counts as an example of its own, `A = mean over n, t of aᵀa` and
     /// `B = mean over n of Σ_t eᵀe`: the usual choice for sequences and convolutions. Padded
@@ -33,6 +35,7 @@ pub enum WeightSharing {
 /// broadcast over the batch, layers wider than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FallbackCurvature {
     /// `Δ = g / (d + λ)` with d the diagonal of the same curvature matrix (mean squares of
     /// per-sample gradients; of per-position ones for look-ups and wide layers).

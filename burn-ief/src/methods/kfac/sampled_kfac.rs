@@ -26,6 +26,7 @@ use crate::record::LabelDraw;
 /// assert!(KfacConfig::new().with_draws(0).validate().is_err());
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct KfacConfig {
     /// Labels drawn per sample.
     #[config(default = 1)]

@@ -8,9 +8,9 @@ use super::damping::FactorDamping;
 use super::factor_options::FactorOptions;
 use super::factors::invert;
 use super::layout::{Form, Layout, Slot};
-use super::report::FactorReport;
 use crate::error::Error;
 use crate::jacobian::to_host;
+use crate::methods::method::FactorReport;
 use crate::params::Direction;
 use crate::solve::{DampingAmount, trust_region_factor};
 
@@ -155,7 +155,8 @@ impl KroneckerState {
             };
             let known = count > 0.0 && slot.form != Form::Plain;
             let product = || Some(entry.apply(slot.matrix(gradient)?));
-            let parts = match formed.or_else(product).filter(|_| known) {
+            let matrix = if known { formed.or_else(product) } else { None };
+            let parts = match matrix {
                 Some(matrix) => slot.entries(matrix),
                 None if known => slot.split(entry.divide(own.clone(), &options.damping)),
                 None => {
@@ -176,7 +177,7 @@ impl KroneckerState {
                 update.add(id, part);
             }
         }
-        let bound = options.kl_clip;
+        let bound = options.bound();
         let scale = bound.map_or(1.0, |bound| trust_region_factor(decrease, bound));
         update.scale(scale);
         let report = FactorReport {

@@ -100,6 +100,7 @@ pub enum Compensation {
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub struct WoodFisherConfig {
     /// Number of per-sample gradients in the matrix, N. At least 1.
     pub gradients: usize,

@@ -121,7 +121,7 @@ fn member(name: &str, damping: f64, seed: u64) -> Result<AnyConfig, Error> {
     if let Some(factors) = config.factors_mut() {
         factors.damping = FactorDamping::relative(damping);
         factors.decay = 0.0;
-        factors.kl_clip = None;
+        factors.kl_clip = Some(0.0);
     }
     Ok(config)
 }

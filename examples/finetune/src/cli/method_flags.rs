@@ -194,7 +194,7 @@ impl MethodFlags {
         })?;
         set.value("kl-clip", &self.kl_clip, |value| {
             put(optimizer.factors_mut(), |factors| {
-                factors.kl_clip = (value != 0.0).then_some(value);
+                factors.kl_clip = Some(value);
             })
         })?;
         set.value("max-dimension", &self.max_dimension, |value| {
@@ -286,7 +286,7 @@ mod tests {
         };
         assert_eq!(factors("iekfac").factor_interval, 5);
         assert_eq!(factors("kfac").factor_interval, 20);
-        assert_eq!(factors("ekfac").kl_clip, None);
+        assert_eq!(factors("ekfac").kl_clip, Some(0.0));
         assert_eq!(factors("ekfac").sharing, WeightSharing::Reduce);
     }
 
