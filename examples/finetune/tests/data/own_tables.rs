@@ -123,7 +123,7 @@ fn damaged_json_is_refused_by_line() {
     );
     assert_eq!(
         json(&format!("{good}{{\"texts\": \"b\", \"label\": 1}}\n")),
-        "FILE, line 2: no key `text`; the object has `label`, `texts`"
+        "FILE, line 2: no key `text`; the object has `texts`, `label`"
     );
     assert_eq!(
         json(&format!("{good}{{\"text\": 7, \"label\": 1}}\n")),
