@@ -20,7 +20,8 @@ macro_rules! methods {
         /// The configuration of any method, by name.
         ///
         /// It parses from and prints as the names of the [table](self), and serialises with the name
-        /// in the field `method`.
+        /// in the field `method`. A serialised configuration has to hold every field: start from one
+        /// that was written.
         ///
         /// ```
         /// use burn_ief::methods::AnyConfig;

@@ -327,6 +327,10 @@ impl<X: Method> NaturalOptimizer<X> {
     }
 
     /// Everything that a resumed run needs: moments, the state of the method, and the steps taken.
+    ///
+    /// Accumulated batches are not part of it. Load it into an optimizer of the same configuration
+    /// type: one of `IefConfig` and one of [`AnyConfig`](crate::methods::AnyConfig) keep their states
+    /// under different names.
     pub fn to_record(&self) -> NaturalRecord {
         NaturalRecord {
             owner: self.owner.clone(),
