@@ -110,7 +110,6 @@ mod tests {
             losses: vec![1.0, 0.5],
             milliseconds: vec![ms; 2],
             accuracies: vec![0.5, 0.9 + seed as f64 / 100.0],
-            ..History::default()
         };
         Run {
             method,
