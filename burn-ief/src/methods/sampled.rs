@@ -46,7 +46,7 @@ struct Batch<'a> {
 /// The system of the rows.
 ///
 /// Woodbury's form, `(1/λ)[g − Ĵᵀ(ĴĴᵀ + λI)⁻¹Ĵg]`, subtracts two nearly equal vectors. Here the
-/// gradient is split into what matching rows carry, what else lies in the range of Ĵᵀ, and what is
+/// gradient is split into what matching rows carry, what else is in the range of Ĵᵀ, and what is
 /// orthogonal to it. With a start, `Δ = Δ₀ + (ĴᵀĴ + λI)⁻¹ (g − ĴᵀĴΔ₀)`.
 fn solve_rows(
     gram: &Symmetric,

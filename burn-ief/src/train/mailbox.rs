@@ -92,3 +92,28 @@ impl Mailbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_lags_behind_is_refused() {
+        let mailbox = Mailbox::default();
+        for step in 0..2 {
+            assert!(matches!(mailbox.take(step), Ok(Some(shards)) if shards.is_empty()));
+        }
+        let replica = mailbox.clone();
+        let late = thread::spawn(move || replica.take(0).map(|_| ()));
+        assert_eq!(late.join().unwrap(), Err(Error::SeparateReplicas));
+        assert!(mailbox.take(2).is_ok());
+    }
+
+    #[test]
+    fn shards_are_numbered_anew_in_each_step() {
+        let mailbox = Mailbox::default();
+        assert_eq!([mailbox.begin(0), mailbox.begin(0)], [0, 1]);
+        mailbox.take(0).unwrap();
+        assert_eq!([mailbox.begin(1), mailbox.begin(1)], [0, 1]);
+    }
+}
