@@ -224,6 +224,10 @@ impl Cause {
         Self(Arc::new(error))
     }
 
+    pub(crate) fn text(text: String) -> Self {
+        Self(Box::<dyn StdError + Send + Sync>::from(text).into())
+    }
+
     /// The error as its own type.
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.0.downcast_ref()

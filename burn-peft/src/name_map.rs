@@ -53,7 +53,8 @@ impl NameMap {
         self.names = added.map_err(|error| Error::Pattern {
             field: "names",
             pattern: pattern.into(),
-            source: Cause::new(error),
+            // `regex` has errors of the standard kind only with its feature `std`, which Burn does not ask for.
+            source: Cause::text(error.to_string()),
         })?;
         Ok(self)
     }
