@@ -123,7 +123,7 @@ impl Outputs {
             // Gradients for different labels differ by √2 or more. The rounding error is relative, or
             // absolute where p − onehot(y) cancels; it is that of the type in which the model computes.
             let rounding = machine_epsilon(drawn.dtype());
-            let (relative, absolute) = (1e-4f64.max(16.0 * rounding), 8.0 * rounding);
+            let (relative, absolute) = (1e-4f64.max(16.0 * rounding), 1e-6f64.max(8.0 * rounding));
             let drawn = widen(drawn) * (count as f64).sqrt();
             let truth = mark.error.clone().repeat_dim(0, self.copies);
             let size = to_host(row_squares(drawn.clone()));

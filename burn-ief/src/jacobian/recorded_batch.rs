@@ -411,10 +411,20 @@ impl Found {
     /// What is in front is taken from the order of the module. That order is only trusted if the
     /// recorded calls came in the same order.
     fn coupling_batch_norm(&self, uses: &[RecordedUse]) -> Option<String> {
-        if self.batch_norm.is_some() {
+        if self.batch_norm.is_some() || self.leading_batch_norm.is_none() {
             return self.batch_norm.clone();
         }
-        let place = |use_: &RecordedUse| self.natural.iter().position(|p| p.id == use_.parameter);
+        // The place of the layer: its weight and bias are recorded in any order.
+        let layer = |param: &ParamInfo| {
+            param
+                .path
+                .rsplit_once('.')
+                .map(|(layer, _)| layer.to_string())
+        };
+        let place = |use_: &RecordedUse| {
+            let own = self.natural.iter().find(|p| p.id == use_.parameter)?;
+            self.natural.iter().position(|p| layer(p) == layer(own))
+        };
         let in_order = uses.iter().filter_map(place).is_sorted();
         if in_order {
             None
