@@ -1,6 +1,7 @@
 //! Batches with more samples than J has rank, at every damping: against the system of the parameters in
 //! f64.
 
+use burn_ief::jacobian::RecordedBatch;
 use burn_ief::methods::SolveOptions;
 use burn_ief::solve::{Eigen, Symmetric};
 
@@ -113,6 +114,65 @@ fn more_samples_than_parameters() {
                     rows[0].len()
                 );
             }
+        }
+    }
+}
+
+/// SF on a Gaussian output, against the system of the parameters from the recorded rows in f64: with more
+/// drawn rows than parameters, and with fewer of which half are copies.
+#[test]
+fn sf_agrees_with_the_system_of_the_parameters() {
+    let device = device();
+    for (samples, inputs, outputs, copies) in [(48, 4, 2, 1), (20, 30, 3, 2), (12, 20, 1, 4)] {
+        device.seed(samples as u64);
+        let model = layer(inputs, outputs, &device);
+        let x = normal(samples / copies, inputs, &device).repeat_dim(0, copies);
+        let y = normal(samples / copies, outputs, &device).repeat_dim(0, copies);
+        let record = |optim: &NaturalOptimizer| {
+            let tape = optim.start();
+            let z = mark_output_as(model.forward_recorded(x.clone()), Likelihood::Gaussian);
+            let losses = (z - y.clone()).square().sum_dim(1) * 0.5;
+            (tape, mark_mean_loss(losses.squeeze_dim(1)).backward())
+        };
+        for exponent in [0, -3, -6, -9, -12] {
+            let damping = Damping::relative(10f64.powi(exponent));
+            let config: AnyConfig = SfConfig::new()
+                .with_solve(SolveOptions::new().with_damping(damping))
+                .with_step(StepOptions::new().with_normalize(Some(0.0)))
+                .into();
+            let mut optim = config.init(&model);
+            let (tape, grads) = record(&optim);
+            let recorded = RecordedBatch::collect(tape, grads, &model, None).unwrap();
+            // The columns of the bias are the output errors. Products with the inputs are formed in f64.
+            let inputs_f64 = read(Some(x.clone()));
+            let rows = recorded.all_rows().to_dense().into_iter().enumerate();
+            let rows: Vec<Vec<f64>> = rows
+                .map(|(row, dense)| {
+                    let error = &dense[inputs * outputs..];
+                    let x = &inputs_f64[(row % samples) * inputs..][..inputs];
+                    let products = x.iter().flat_map(|x| error.iter().map(move |e| x * e));
+                    products.chain(error.iter().copied()).collect()
+                })
+                .collect();
+            let (truth, drawn) = rows.split_at(samples);
+            let width = rows[0].len();
+            let matrix = Symmetric::from_fn(width, |p, q| drawn.iter().map(|r| r[p] * r[q]).sum());
+            let gradient: Vec<f64> = (0..width)
+                .map(|p| truth.iter().map(|r| r[p]).sum())
+                .collect();
+            let mean = matrix.diagonal().iter().sum::<f64>() / drawn.len() as f64;
+            let lambda = 10f64.powi(exponent) * mean;
+            let exact = Eigen::new(&matrix).unwrap();
+            let exact = exact.apply(&gradient, |v| 1.0 / (v.max(0.0) + lambda));
+
+            let (tape, grads) = record(&optim);
+            let update = entries(&model, &optim.gradients(tape, grads, &model).unwrap());
+            let error: Vec<f64> = update.iter().zip(&exact).map(|(a, b)| a - b).collect();
+            let error = norm(&error) / norm(&exact);
+            assert!(
+                error < 1e-2,
+                "{samples} x {width}, 1e{exponent}: {error:.1e}"
+            );
         }
     }
 }
