@@ -234,7 +234,12 @@ impl Entry {
                 words(&["finetune", "report", "runs"]),
             ),
             _ => {
-                let own = ["--run=runs/adamw-seed1", "--out=figures", "--batches=2"];
+                let own = [
+                    "--run=runs/adamw-seed1",
+                    "--out=figures",
+                    "--batches=2",
+                    "--batch-size=8",
+                ];
                 let command = [words(&["figures", "--lambdas=2"]), words(&own)].concat();
                 (finished_run(programs)?, command)
             }
