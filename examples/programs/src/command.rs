@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use crate::err_line;
+use crate::printing::message;
+
 /// Parse a whole number of at least `MIN`.
 ///
 /// ```
@@ -45,7 +48,8 @@ pub fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// End a program: print an error to standard error, and turn it into this exit code.
+/// End a program: print an error to standard error, shortened to a readable length, and turn it into this exit
+/// code.
 ///
 /// ```
 /// use std::process::ExitCode;
@@ -58,7 +62,7 @@ pub fn end<E: Display>(outcome: Result<(), E>, code: u8) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            err_line!("error: {}", message(&error));
             ExitCode::from(code)
         }
     }
