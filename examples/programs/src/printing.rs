@@ -48,6 +48,51 @@ fn put(to: &mut impl Write, text: Arguments<'_>) {
     let _ = to.write_fmt(text).and_then(|()| to.flush());
 }
 
+/// A value for a message, on one line: what cannot be printed is escaped, and the end of a long value is left out.
+///
+/// ```
+/// use programs::printing::short;
+///
+/// assert_eq!(short("a\tb"), "a\\tb");
+/// assert!(short(&"x".repeat(5000)).ends_with("… (5000 characters)"));
+/// ```
+pub fn short(value: &str) -> String {
+    const SHOWN: usize = 120;
+    let mut shown = String::new();
+    for letter in value.chars().take(SHOWN) {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    match value.chars().count() {
+        count if count > SHOWN => format!("{shown}… ({count} characters)"),
+        _ => shown,
+    }
+}
+
+/// The first names of a list for a message, and how many there are in addition.
+///
+/// ```
+/// use programs::printing::list;
+///
+/// assert_eq!(list(&["a", "b"]), "a, b");
+/// assert!(list(&["a"; 100]).ends_with(", a and 92 more"));
+/// ```
+pub fn list<S: AsRef<str>>(names: &[S]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| short(name.as_ref()))
+        .collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// An error as a message of at most [`LONGEST_MESSAGE`] characters. The middle of a longer one is left out: its
 /// beginning says where the error is, its end often how to fix it.
 ///
