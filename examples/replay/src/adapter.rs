@@ -165,8 +165,8 @@ impl Job for Run<'_> {
             }
             _ => None,
         };
-        room::check(&self.case.model, self.inputs)?;
         let model: F = load(self.case, &folder, self.place)?;
+        room::check(&self.case.model, self.inputs)?;
         let model = if self.merged {
             model.merge_and_unload()
         } else {

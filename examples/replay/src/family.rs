@@ -46,6 +46,21 @@ fn brought(options: LoadOptions, adapter: &AdapterFolder) -> Result<LoadOptions,
     }))
 }
 
+/// The number of classes of a head that the adapter brings: the configuration of a pretrained encoder does not know
+/// it.
+fn classes(adapter: &AdapterFolder) -> Result<Option<usize>, Error> {
+    let entries = adapter.entries()?.into_iter();
+    let mut counts = entries.filter_map(|(key, data)| match key {
+        AdapterKey::Saved { module, parameter }
+            if module == "classifier" && parameter == "weight" =>
+        {
+            data.shape().first().copied()
+        }
+        _ => None,
+    });
+    Ok(counts.next())
+}
+
 /// What a model is run on.
 pub(crate) struct Call<'a> {
     pub inputs: &'a Inputs,
@@ -81,7 +96,12 @@ impl Family for BertForSequenceClassification {
     const ARGUMENTS: &'static [&'static str] = &["input_ids", "attention_mask", "token_type_ids"];
 
     fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
-        let model = BertConfig::from_folder(folder)?.init_classifier(device)?;
+        let config = BertConfig::from_folder(folder)?;
+        let config = match classes(adapter)? {
+            Some(count) => config.with_labels(count),
+            None => config,
+        };
+        let model = config.init_classifier(device)?;
         let options = brought(Self::load_options(), adapter)?;
         Ok(load_named(model, &Self::names(), folder, &options)?)
     }
@@ -105,7 +125,12 @@ impl Family for BertForTokenClassification {
     const ARGUMENTS: &'static [&'static str] = BertForSequenceClassification::ARGUMENTS;
 
     fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
-        let model = BertConfig::from_folder(folder)?.init_token_classifier(device)?;
+        let config = BertConfig::from_folder(folder)?;
+        let config = match classes(adapter)? {
+            Some(count) => config.with_labels(count),
+            None => config,
+        };
+        let model = config.init_token_classifier(device)?;
         let options = brought(Self::load_options(), adapter)?;
         Ok(load_named(model, &Self::names(), folder, &options)?)
     }
@@ -161,7 +186,12 @@ impl Family for ViTForImageClassification {
     const ARGUMENTS: &'static [&'static str] = &["pixel_values"];
 
     fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
-        let model = ViTConfig::from_folder(folder)?.init_classifier(device)?;
+        let config = ViTConfig::from_folder(folder)?;
+        let config = match classes(adapter)? {
+            Some(count) => config.with_labels(count),
+            None => config,
+        };
+        let model = config.init_classifier(device)?;
         let options = brought(Self::load_options(), adapter)?;
         Ok(load_named(model, &Self::names(), folder, &options)?)
     }

@@ -79,7 +79,7 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] and [`Error::Dtype`].
+    /// [`Error::Shape`], [`Error::Dtype`] and [`Error::Value`].
     pub fn integers(
         &self,
         argument: &str,
@@ -96,6 +96,13 @@ impl Inputs {
                 found: "a float".into(),
             });
         };
+        // Devices hold integers of 32 bits.
+        if let Some(value) = values.iter().find(|value| i32::try_from(**value).is_err()) {
+            return Err(Error::Value {
+                tensor: format!("{PREFIX}{argument}"),
+                problem: format!("holds {value}: expected {} to {}", i32::MIN, i32::MAX),
+            });
+        }
         let data = TensorData::new(values.clone(), shape);
         Ok(Some(Tensor::from_data(data, device)))
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use ::replay::{AdapterCase, DeviceKind, Inputs, Place, Precision, Task, adapter};
 use changed_folders::{empty, fixture};
 use models_reference::{CASES, check, check_ia3, compare};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn outputs_match_transformers_and_peft() {
@@ -41,7 +41,8 @@ fn below<'a>(prefix: &'a str) -> impl Fn(&str) -> Option<String> + 'a {
 fn an_adapter_brings_the_head_to_a_pretrained_encoder() {
     let folder = empty("class-seqcls");
     // As every encoder is published: without a head, and under the names of a class without one.
-    let encoder = json!({"architectures": ["BertModel"]});
+    // Its configuration does not know how many classes the adapter tells apart.
+    let encoder = json!({"architectures": ["BertModel"], "id2label": null});
     let model = changed_folders::model("bert", &folder.join("model"), encoder, below("bert."));
     let case = AdapterCase::new(model, fixture("bert/lora_seqcls"));
     let golden = fixture("bert/golden.safetensors");
@@ -58,7 +59,6 @@ fn an_adapter_brings_the_head_to_a_pretrained_encoder() {
 #[test]
 fn an_adapter_for_hidden_states_runs_on_a_folder_with_another_head() {
     let folder = empty("class-base");
-    let features = || json!({"task_type": "FEATURE_EXTRACTION"});
     for (model, adapter, below, with, outputs) in [
         (
             "bert",
@@ -102,7 +102,15 @@ fn an_adapter_for_hidden_states_runs_on_a_folder_with_another_head() {
         let base = changed_folders::model(model, &to.join("model"), trained, keep);
         let without = |name: &str| Some(name.replace(&format!(".model.{below}"), ".model."));
         let from = format!("{model}/{adapter}");
-        let changed = changed_folders::adapter(&from, &to.join("adapter"), features(), without);
+        let mut fields = json!({"task_type": "FEATURE_EXTRACTION"});
+        let config = std::fs::read_to_string(fixture(&from).join("adapter_config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        if let Some(targets) = config["target_modules"].as_array() {
+            let targets = targets.iter().filter_map(Value::as_str);
+            let targets = targets.map(|target| target.strip_prefix(below).unwrap_or(target));
+            fields["target_modules"] = targets.collect();
+        }
+        let changed = changed_folders::adapter(&from, &to.join("adapter"), fields, without);
         let golden = fixture(&format!("{model}/golden.safetensors"));
         let inputs = format!("{model}/golden.safetensors");
         compare_case(

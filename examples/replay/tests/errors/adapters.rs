@@ -154,7 +154,6 @@ fn damaged_model_folders_are_named_before_anything_is_allocated() {
         ("t5_relu", "d_kv", json!((1u64 << 62) + 8)),
         ("t5_relu", "vocab_size", json!(1u64 << 40)),
         ("llama", "head_dim", json!(u64::MAX)),
-        ("bert", "hidden_size", json!(1 << 23)),
         ("bert", "hidden_act", json!("x".repeat(1 << 20))),
         (
             "llama",
@@ -172,7 +171,19 @@ fn damaged_model_folders_are_named_before_anything_is_allocated() {
         let golden = fixture(&format!("{model}/golden.safetensors"));
         folder.refuses_adapter([changed, adapter, golden], false, &["config.json", field]);
     }
-    // Fits its range and not the file.
+    // These fit their ranges and not the file.
+    let wide = json!({"hidden_size": 1 << 23});
+    let wide = changed_folders::model("bert", &at("hidden"), wide, keep);
+    let folders = [
+        wide,
+        fixture("bert/lora"),
+        fixture("bert/golden.safetensors"),
+    ];
+    folder.refuses_adapter(
+        folders,
+        false,
+        &["model.safetensors", "word_embeddings", "8388608"],
+    );
     let wide = json!({"vocab_size": 1 << 20});
     let wide = changed_folders::model("bert", &at("wide"), wide, keep);
     let folders = [

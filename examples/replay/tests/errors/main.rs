@@ -185,7 +185,11 @@ fn wrong_shapes() {
         let path = folder.edited(case, |contents| {
             contents.tensors.get_mut(tensor).unwrap().1 = shape.clone();
         });
-        let message = [&format!("`{tensor}` has shape {shape:?}"), expected];
+        let message = [
+            &format!("`{tensor}`: expected"),
+            &format!("found {shape:?}"),
+            expected,
+        ];
         folder.refuses(&path, &SUPPORTED, &message);
     }
 }
