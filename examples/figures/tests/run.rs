@@ -117,5 +117,5 @@ fn the_stages_of_a_run_are_drawn() {
         assert!(said.contains("cannot be used with"), "{said}");
     }
     let said = refused(place, &["--lambdas=1"]);
-    assert!(said.contains("at least 2"), "{said}");
+    assert!(said.contains("expected 2 to 10000"), "{said}");
 }

@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use crate::err_line;
+use crate::printing::message;
+
 /// Parse a whole number of at least `MIN`.
 ///
 /// ```
@@ -21,6 +24,28 @@ pub fn at_least<const MIN: usize>(text: &str) -> Result<usize, String> {
         Ok(number) => Err(format!("expected at least {MIN}, found {number}")),
         Err(error) => Err(format!(
             "expected a whole number of at least {MIN}: {error}"
+        )),
+    }
+}
+
+/// Parse a whole number of at least `MIN` and at most `MAX`, for what is kept in memory.
+///
+/// ```
+/// use programs::command::between;
+///
+/// assert_eq!(between::<1, 10>("3"), Ok(3));
+/// assert_eq!(between::<1, 10>("11"), Err("expected 1 to 10, found 11".to_string()));
+/// ```
+///
+/// # Errors
+///
+/// Says what was found and what is expected.
+pub fn between<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+        Ok(number) => Err(format!("expected {MIN} to {MAX}, found {number}")),
+        Err(error) => Err(format!(
+            "expected a whole number from {MIN} to {MAX}: {error}"
         )),
     }
 }
@@ -45,7 +70,8 @@ pub fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// End a program: print an error to standard error, and turn it into this exit code.
+/// End a program: print an error to standard error, shortened to a readable length, and turn it into this exit
+/// code.
 ///
 /// ```
 /// use std::process::ExitCode;
@@ -58,7 +84,7 @@ pub fn end<E: Display>(outcome: Result<(), E>, code: u8) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            err_line!("error: {}", message(&error));
             ExitCode::from(code)
         }
     }

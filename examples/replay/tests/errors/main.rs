@@ -1,6 +1,10 @@
 //! Every error of the program: exit code 2, a message that says what and where, no output file.
 
 mod adapters;
+#[path = "../changed_folders/mod.rs"]
+mod changed_folders;
+mod inputs;
+mod outputs;
 mod program;
 
 use std::fs;
@@ -181,7 +185,11 @@ fn wrong_shapes() {
         let path = folder.edited(case, |contents| {
             contents.tensors.get_mut(tensor).unwrap().1 = shape.clone();
         });
-        let message = [&format!("`{tensor}` has shape {shape:?}"), expected];
+        let message = [
+            &format!("`{tensor}`: expected"),
+            &format!("found {shape:?}"),
+            expected,
+        ];
         folder.refuses(&path, &SUPPORTED, &message);
     }
 }
@@ -192,11 +200,15 @@ fn wrong_dtypes_and_values() {
     let path = folder.edited("c_mlp", |contents| {
         contents.tensors.get_mut("labels").unwrap().0 = Dtype::F64;
     });
-    folder.refuses(&path, &SUPPORTED, &["`labels` has dtype a float", "I64"]);
+    folder.refuses(
+        &path,
+        &SUPPORTED,
+        &["`labels`: expected", "found a float", "I64"],
+    );
     let path = folder.edited("c_mlp", |contents| {
         contents.tensors.get_mut("input.x").unwrap().0 = Dtype::U64;
     });
-    folder.refuses(&path, &SUPPORTED, &["`input.x` has dtype U64"]);
+    folder.refuses(&path, &SUPPORTED, &["`input.x`: expected", "found U64"]);
     let path = folder.edited("c_mlp", |contents| contents.set_integer("labels", 3, 5));
     folder.refuses(&path, &SUPPORTED, &["`labels` has the label 5", "0 to 4"]);
     let path = folder.edited("e_transformer_prompt", |contents| {
@@ -220,6 +232,17 @@ fn wrong_dtypes_and_values() {
         contents.set_float("labels", 0, 2.0);
     });
     folder.refuses(&path, &SUPPORTED, &["`labels` has the label 2"]);
+    // A file of some KB that asks for ten billion points.
+    let path = folder.edited("b_logistic_regression", |contents| {
+        contents.tensors.remove("theta");
+        let axis = (Dtype::F32, vec![100_000], vec![0; 400_000]);
+        contents.tensors.insert("axis".into(), axis);
+    });
+    folder.refuses(
+        &path,
+        &SUPPORTED,
+        &["`axis` has 100000 values", "at most 1000"],
+    );
     let path = folder.edited("c_mlp", |contents| {
         contents.set_float("input.x", 25, f64::NAN)
     });
@@ -328,6 +351,6 @@ fn files_that_cannot_be_written() {
     let case = folder.edited("c_mlp", |_| {});
     let before = fs::read(&case).unwrap();
     let message = said(&run(&case, &case));
-    assert!(message.contains("is the case file itself"), "{message}");
+    assert!(message.contains("is a file that is read"), "{message}");
     assert_eq!(fs::read(&case).unwrap(), before);
 }
