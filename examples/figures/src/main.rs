@@ -12,8 +12,10 @@ use figures::survey::{self, Stage};
 use figures::toy::{self, Problem, Toy};
 use finetune::model::Judged;
 use finetune::stages::{KeptRun, Stages, Visit};
-use programs::DeviceKind;
-use programs::command::at_least;
+use programs::command::end;
+use programs::command_line::{between, parse};
+use programs::files::check_output_folder;
+use programs::{DeviceKind, guard, out_line};
 use quickstart::experiment::EPOCHS;
 use quickstart::fit::BATCH;
 use quickstart::tuned::Tuned;
@@ -53,13 +55,13 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Batches that updates are judged on, at every stage.
-    #[arg(long, default_value_t = 30, value_parser = at_least::<2>)]
+    #[arg(long, default_value_t = 30, value_parser = between::<2, 100_000>)]
     batches: usize,
     /// Samples in each of these.
     #[arg(long, default_value_t = BATCH)]
     batch_size: usize,
     /// λ from 1e-12 to 1e3 in the sweep.
-    #[arg(long, default_value_t = 31, value_parser = at_least::<2>)]
+    #[arg(long, default_value_t = 31, value_parser = between::<2, 10_000>)]
     lambdas: usize,
     /// Where to compute; the toy problems need f64 [default: flex, or what the run was trained on].
     #[arg(long, value_enum)]
@@ -82,11 +84,17 @@ enum Name {
 const SURVEYS: [Name; 3] = [Name::Stages, Name::Sweep, Name::Kfac];
 
 fn main() -> ExitCode {
-    programs::command::end(start(&Args::parse()), 1)
+    let args: Args = parse();
+    guard::keep_messages();
+    match guard::catch(|| start(&args)) {
+        Ok(outcome) => end(outcome, 1),
+        Err(panic) => end(Err::<(), _>(panic), 1),
+    }
 }
 
 fn start(args: &Args) -> Result<(), Error> {
     let started = Instant::now();
+    check_output_folder(&args.out)?;
     let names = match (&args.only[..], &args.run) {
         ([], None) => Name::value_variants(),
         ([], Some(_)) => &SURVEYS,
@@ -96,7 +104,7 @@ fn start(args: &Args) -> Result<(), Error> {
         let device = args.device.unwrap_or_default().open()?;
         for problem in Problem::ALL {
             let path = toy::draw(&args.out, &Toy::new(problem, &device)?)?;
-            println!("{}", path.display());
+            out_line!("{}", path.display());
         }
     }
     if SURVEYS.iter().any(|name| names.contains(name)) {
@@ -105,7 +113,7 @@ fn start(args: &Args) -> Result<(), Error> {
             Some(folder) => of_run(args, names, folder)?,
         }
     }
-    println!("took {:.0} s", started.elapsed().as_secs_f64());
+    out_line!("took {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -170,7 +178,7 @@ fn draw<M: Judged>(
             Name::Kfac => survey::kfac(out, name, stages, batches)?,
             _ => survey::stages(out, name, stages, batches)?,
         };
-        println!("{}", path.display());
+        out_line!("{}", path.display());
     }
     Ok(())
 }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use programs::DeviceKind;
 use programs::command::at_least;
+use programs::command_line::parse;
+use programs::files::{check_output, check_output_folder};
+use programs::{DeviceKind, out_line};
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::{EPOCHS, Experiment, Run};
@@ -49,7 +51,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    programs::command::end(start(Args::parse()), 1)
+    programs::command::end(start(parse()), 1)
 }
 
 /// What to try next, printed at the end.
@@ -63,12 +65,22 @@ next:
 
 fn start(args: Args) -> Result<(), Error> {
     let started = Instant::now();
+    if !args.tune {
+        // What cannot be written shows before the training.
+        check_output_folder(&args.out)?;
+        if args.out.exists() {
+            check_output(&args.out.join("quickstart.svg"))?;
+        }
+        if let Some(path) = &args.json {
+            check_output(path)?;
+        }
+    }
     let methods = if args.method.is_empty() {
         Tuned::all().to_vec()
     } else {
         args.method
     };
-    println!("Fine-tune a small vision transformer on the UCI digits, by LoRA and a new head");
+    out_line!("Fine-tune a small vision transformer on the UCI digits, by LoRA and a new head");
     let experiment = Experiment {
         split: Split::load()?,
         device: args.device.open()?,
@@ -78,7 +90,7 @@ fn start(args: Args) -> Result<(), Error> {
         return search(&experiment, &methods);
     }
     let (seeds, count) = (args.seed.len(), args.seed.len() * methods.len());
-    println!(
+    out_line!(
         "{count} runs ({} method(s), {seeds} seed(s)) of {} epochs on {}",
         methods.len(),
         args.epochs,
@@ -90,24 +102,24 @@ fn start(args: Args) -> Result<(), Error> {
         for tuned in &methods {
             let run = experiment.run(tuned, seed, tuned.step_size)?;
             let number = runs.len() + 1;
-            println!("{number:>2}/{count} {}", line(&run));
+            out_line!("{number:>2}/{count} {}", line(&run));
             runs.push(run);
         }
     }
-    println!("\n{}", report::table(&runs));
-    println!(
+    out_line!("\n{}", report::table(&runs));
+    out_line!(
         "mean ± standard deviation over {seeds} seed(s), {} epochs, {} training and {} test images",
         experiment.epochs,
         experiment.split.train.len(),
         experiment.split.test.len(),
     );
     let picture = picture::draw(&args.out, &runs, experiment.epochs)?;
-    println!("curves: {}", picture.display());
+    out_line!("curves: {}", picture.display());
     if let Some(path) = &args.json {
         report::write_json(path, &runs)?;
-        println!("rows: {}", path.display());
+        out_line!("rows: {}", path.display());
     }
-    println!("took {:.0} s\n\n{NEXT}", started.elapsed().as_secs_f64());
+    out_line!("took {:.0} s\n\n{NEXT}", started.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -126,13 +138,14 @@ fn search(experiment: &Experiment, methods: &[Tuned]) -> Result<(), Error> {
     for tuned in methods {
         let title = tuned.method.title();
         let trials = tune::tune(experiment, tuned, |trial| {
-            println!(
+            out_line!(
                 "{title:<5} step size {:<7} final training loss {:.4}",
-                trial.step_size, trial.final_train_loss
+                trial.step_size,
+                trial.final_train_loss
             );
         })?;
         if let Some(best) = tune::best(&trials) {
-            println!("{title:<5} best: {}\n", best.step_size);
+            out_line!("{title:<5} best: {}\n", best.step_size);
         }
     }
     Ok(())

@@ -38,8 +38,11 @@ pub struct DataSource {
     pub second_column: Option<String>,
     /// Column of the label (`csv`, `jsonl`).
     pub label_column: String,
+    /// Whether quotation marks quote fields (`csv`); otherwise they do so between commas and not between
+    /// tabs.
+    pub quotes: Option<bool>,
     /// The classes in their order (`csv`, `jsonl`, `images`); otherwise all labels of the training
-    /// rows in numerical or alphabetical order.
+    /// rows in alphabetical order. Classes that are numbers must be named here.
     pub labels: Option<Vec<String>>,
     /// Side to which the pictures of `images` are scaled, in pixels.
     pub image_size: usize,
@@ -60,6 +63,7 @@ impl DataSource {
             text_column: "text".into(),
             second_column: None,
             label_column: "label".into(),
+            quotes: None,
             labels: None,
             image_size: 224,
         }

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use burn::module::Module;
 use burn::optim::AdamWConfig;
 use clap::Parser;
-use programs::DeviceKind;
+use programs::command_line::parse;
+use programs::files::check_output;
+use programs::{DeviceKind, out_line};
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::fit::{Plan, fit};
@@ -41,10 +43,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    programs::command::end(start(&Args::parse()), 1)
+    programs::command::end(start(&parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {
+    check_output(&args.out)?;
     let split = Split::load()?.below(PRETRAINED_CLASSES).with_moved_copies();
     let device = args.device.open()?;
     device.seed(args.seed);
@@ -58,7 +61,7 @@ fn start(args: &Args) -> Result<(), Error> {
     let optim = AdamWConfig::new().with_weight_decay(0.05).init().into();
     let (vit, history) = fit(vit, optim, &split, &plan, &device)?;
     vit.save_file(&args.out)?;
-    println!(
+    out_line!(
         "{} images, {} epochs: training loss {:.4}, test accuracy {:.1} %; written to {}",
         split.train.len(),
         args.epochs,

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use programs::DeviceKind;
+use programs::command_line::parse;
 use programs::statistics::with_spread;
+use programs::{DeviceKind, out_line};
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::Experiment;
@@ -50,7 +51,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    programs::command::end(start(&Args::parse()), 1)
+    programs::command::end(start(&parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {
@@ -73,7 +74,7 @@ fn start(args: &Args) -> Result<(), Error> {
     for &seed in &args.seed {
         let mlp = experiment.dense(seed)?;
         let row = experiment.row(&mlp, None, seed, 0.0);
-        println!(
+        out_line!(
             "seed {seed}, dense: {:.1} % of the test images",
             100.0 * row.test_accuracy
         );
@@ -86,7 +87,7 @@ fn start(args: &Args) -> Result<(), Error> {
                     epochs => experiment.train_on(pruned, seed, epochs)?,
                 };
                 let row = experiment.row(&pruned, Some(method), seed, sparsity);
-                println!(
+                out_line!(
                     "seed {seed}, {}, {:.0} %: {:.1} % of the test images",
                     method.title(),
                     100.0 * sparsity,
@@ -96,15 +97,15 @@ fn start(args: &Args) -> Result<(), Error> {
             }
         }
     }
-    println!("\n{}", table(&rows, &args.sparsity));
-    println!(
+    out_line!("\n{}", table(&rows, &args.sparsity));
+    out_line!(
         "test accuracy in %, mean ± standard deviation over {} seed(s); dense: {}; {} epochs after \
          pruning",
         args.seed.len(),
         with_spread(&dense, 1),
         args.train_on,
     );
-    println!("took {:.0} s", started.elapsed().as_secs_f64());
+    out_line!("took {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -123,7 +124,7 @@ fn search(experiment: &Experiment, args: &Args) -> Result<(), Error> {
                 accuracies.push(100.0 * row.train_accuracy);
             }
             let each: Vec<String> = accuracies.iter().map(|a| format!("{a:.1}")).collect();
-            println!(
+            out_line!(
                 "{:<16} damping {damping:<6} training images: mean {:.1} % ({})",
                 method.title(),
                 accuracies.iter().sum::<f64>() / accuracies.len() as f64,
