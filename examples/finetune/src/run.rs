@@ -153,7 +153,7 @@ impl<B: Send + 'static> Run<'_, B> {
         };
         save(&model.model, self.plan.folder)?;
         if !test.loss.is_finite() {
-            let reason = not_finite(best, &test);
+            let reason = format!("{}; the model is saved", not_finite(best, &test));
             self.close(Status::Failed, &reason);
             let run = history.label();
             return Err(Error::Stopped { run, reason });

@@ -79,11 +79,10 @@ mod tests {
     #[test]
     fn panics_of_all_threads_are_caught_with_their_words() {
         assert_eq!(catch(|| 3), Ok(3));
-        let panic = catch(|| {
+        let panic = catch(|| -> () {
             let work = std::thread::spawn(|| panic!("row {} is not there", 7));
-            if let Err(payload) = work.join() {
-                panic::resume_unwind(payload);
-            }
+            let Err(payload) = work.join();
+            panic::resume_unwind(payload);
         });
         let text = panic.unwrap_err().to_string();
         assert!(text.contains("row 7 is not there"), "{text}");

@@ -9,48 +9,77 @@ use finetune::history::Status;
 use crate::on_texts;
 use crate::place::{Place, text, wait_for};
 
-/// The loss becomes NaN in the first step behind an epoch: the step size rises there.
-fn diverging(place: &Place) -> Vec<&'static str> {
-    place.model("bert");
-    place.texts();
-    // Two epochs of tiny steps would end well: the record of the first is edited to go on with huge ones.
-    on_texts(
-        "bert",
-        &[
-            "--epochs=3",
-            "--method=sgd",
-            "--step-size=0.01",
-            "--keep-checkpoints",
-        ],
-    )
-}
-
 #[test]
 fn a_run_that_becomes_nan_keeps_the_model_of_its_best_epoch() {
     let place = Place::new();
-    let flags = diverging(&place);
-    place.succeed(&flags);
-    let run = place.path("runs/sgd-seed1");
-    let mut history = place.history("runs/sgd-seed1");
-    // As if it had been interrupted after its first epoch, with a step size that ruins it.
-    history.epochs.truncate(1);
-    history.status = Status::Interrupted;
-    history.test = None;
-    let method = history.method;
-    let mut options = history.config.options(method);
-    options.step_size = 1e30;
-    history.config.method.insert(method, options);
-    history.write(&run).unwrap();
-    fs::remove_file(run.join("checkpoint/scheduler-1.bpk")).unwrap();
-    fs::remove_dir_all(run.join("adapter")).unwrap();
-    // Its scheduler is that of a run with this step size.
-    let other = [
-        &flags[..],
-        &["--step-size=1e30", "--epochs=3", "--out=other"],
-    ]
-    .concat();
-    place.fail(1, &other);
-    assert_eq!(place.history("other/sgd-seed1").status, Status::Failed);
+    place.model("bert");
+    place.texts();
+    // One step an epoch: the first has a finite loss, and its update leads to an infinite one in the third.
+    let own = [
+        "--batch=200",
+        "--epochs=12",
+        "--method=sgd",
+        "--step-size=1e36",
+        "--schedule=constant",
+    ];
+    let flags = on_texts("bert", &own);
+    let said = place.fail(1, &flags);
+    let cause = "the training loss of step 3 is inf";
+    let expected = format!("{cause}; the model of epoch 1, the best one, is tested and saved");
+    assert!(said.contains(&expected), "{said}");
+    let history = place.history("runs/sgd-seed1");
+    assert_eq!(history.status, Status::Failed);
+    assert_eq!(history.reason.as_deref(), Some(cause));
+    assert_eq!(history.best_epoch, Some(1));
+    assert!(history.test.unwrap().loss.is_finite());
+    let folder = AdapterFolder::read(place.path("runs/sgd-seed1/adapter")).unwrap();
+    assert!(!folder.tensors.is_empty());
+    assert!(place.path("runs/sgd-seed1/checkpoint/model-1.bpk").exists());
+    // It does not go on, and does not begin again by itself.
+    let said = place.fail(1, &[&flags[..], &["--resume"]].concat());
+    assert!(
+        said.contains(cause) && said.contains("--force starts it again"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_test_loss_that_is_not_finite_is_a_failure() {
+    let place = Place::new();
+    place.model("bert");
+    fs::create_dir(place.path("parts")).unwrap();
+    // After one step all texts are of the class that most of them have.
+    let rows = |name: &str, rows: &[(usize, &str)]| {
+        let rows = rows
+            .iter()
+            .map(|(row, class)| format!("w{} w{row},{class}\n", 10 + row % 40));
+        let header = std::iter::once("text,label\n".to_string());
+        let path = place.path("parts").join(name);
+        fs::write(path, header.chain(rows).collect::<String>()).unwrap();
+    };
+    let class = |row| if row % 10 == 0 { "beta" } else { "alpha" };
+    rows(
+        "train.csv",
+        &(0..50).map(|row| (row, class(row))).collect::<Vec<_>>(),
+    );
+    rows("valid.csv", &[(51, "alpha"), (52, "alpha")]);
+    rows("test.csv", &[(53, "beta"), (54, "beta")]);
+    let own = [
+        "--data=parts",
+        "--batch=200",
+        "--epochs=1",
+        "--method=sgd,ief",
+        "--step-size=sgd=2e38",
+    ];
+    let said = place.fail(1, &on_texts("bert", &own));
+    let cause = "the test loss of the model of epoch 1 is inf";
+    assert!(said.contains(cause), "{said}");
+    let history = place.history("runs/sgd-seed1");
+    assert_eq!((history.status, history.test), (Status::Failed, None));
+    assert!(place.path("runs/sgd-seed1/adapter").exists());
+    assert_eq!(place.history("runs/ief-seed1").status, Status::Finished);
+    let said = place.succeed(&["report", "runs"]);
+    assert!(said.contains("iEF") && said.contains(cause), "{said}");
 }
 
 #[test]
