@@ -3,8 +3,8 @@
 //! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
 //! reads the [`data`], puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
-//! with fingerprints of its [`inputs`], and [`report`] makes tables and pictures of them, [`stages`] opens it again, and [`mod@prune`] prunes the
-//! trained model.
+//! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
+//! again, and [`mod@prune`] prunes trained models.
 
 pub mod cli;
 pub mod config;

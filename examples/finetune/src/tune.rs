@@ -109,7 +109,7 @@ pub fn best(trials: &[Trial]) -> Option<&Trial> {
 ///
 /// # Errors
 ///
-/// Those of [`Experiment::run`]; a run that fails is a trial without a result.
+/// [`Error::Config`] for a factor that makes no step size, and those of [`Experiment::run`]; a run that fails is a trial without a result.
 pub fn tune(
     mut experiment: Experiment,
     factors: &[f64],
@@ -119,6 +119,13 @@ pub fn tune(
     mut each: impl FnMut(&Trial),
 ) -> Result<Found, Error> {
     let config = experiment.config().clone();
+    for &method in &config.methods {
+        for factor in factors {
+            let mut options = config.options(method);
+            options.step_size = rounded(options.step_size * factor);
+            options.check(method)?;
+        }
+    }
     let [trials_file, tuned_file] = ["tune.json", "tuned.toml"].map(|name| config.out.join(name));
     experiment.lock(&config.out)?;
     for file in [&trials_file, &tuned_file] {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use programs::excerpt::{excerpt, listed};
+
 use super::error::Error;
 
 /// Where the files of a task are, and how they are split.
@@ -88,6 +90,18 @@ impl DataSource {
             let expected = "less than 1 with `test_share`";
             return Err(Error::option("valid_share", expected, shares));
         }
+        let labels = self.labels.as_deref().unwrap_or_default();
+        if labels.len() == 1 {
+            let expected = "the names of two or more classes";
+            return Err(Error::option("labels", expected, listed(labels)));
+        }
+        for (place, label) in labels.iter().enumerate() {
+            if label.trim() != label || label.is_empty() || labels[..place].contains(label) {
+                let expected = "names without spaces around them, each of them once";
+                let found = format!("`{}`", excerpt(label));
+                return Err(Error::option("labels", expected, found));
+            }
+        }
         if self.train_rows == Some(0) {
             return Err(Error::option("train_rows", "at least 1", 0));
         }
@@ -126,6 +140,14 @@ mod tests {
             }),
             "valid_share"
         );
+        for labels in [&["a"][..], &["a", "b", "a"], &["a", ""], &["a", " b"]] {
+            let labels = labels.iter().map(ToString::to_string).collect();
+            let options = DataSource {
+                labels: Some(labels),
+                ..options()
+            };
+            assert_eq!(refused(options), "labels");
+        }
         assert_eq!(
             refused(DataSource {
                 train_rows: Some(0),

@@ -128,6 +128,13 @@ fn a_search_without_a_result_says_why() {
     );
     assert!(place.path("runs/tune.json").exists());
     assert!(!place.path("runs/tuned.toml").exists());
+    for factor in ["0", "-1", "nan", "inf", "1e309"] {
+        let flag = format!("--tune-factors=1,{factor}");
+        let own = ["--method=sgd", "--tune", "--out=none", &flag];
+        let said = place.fail(2, &on_texts("bert", &own));
+        assert!(said.contains("`method.sgd.step_size` is "), "{said}");
+        assert!(!place.path("none").exists());
+    }
     // A method that has a result keeps it.
     let own = [
         "--epochs=1",
