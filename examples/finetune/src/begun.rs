@@ -62,7 +62,7 @@ fn note(folder: &Path, status: Status, reason: &str) {
             return Ok(());
         }
         history.status = status;
-        history.reason = Some(reason.into());
+        history.reason = Some(message(&reason));
         history.write(folder)
     });
     if let Err(error) = noted {

@@ -325,7 +325,7 @@ impl<B: Send + 'static> Run<'_, B> {
     fn close(&self, status: Status, reason: &str) {
         self.log.change(|history| {
             history.status = status;
-            history.reason = Some(reason.into());
+            history.reason = Some(message(&reason));
         });
         if let Err(error) = self.log.write() {
             err_line!("warning: {}", message(&error));

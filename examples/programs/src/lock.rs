@@ -93,8 +93,8 @@ impl FolderLock {
                         },
                     });
                 }
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-                Err(TryLockError::Error(error)) => return Err(refuse(error)),
+                // Not every file system has locks.
+                Err(TryLockError::Error(_)) => {}
             }
             return Ok(Self {
                 folder: folder.into(),

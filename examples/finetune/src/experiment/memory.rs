@@ -23,6 +23,8 @@ struct Sizes {
     heads: usize,
     /// Tokens of the longest row.
     length: usize,
+    /// Logits of a row; few in a classifier.
+    logits: f64,
 }
 
 /// Refuse sizes of the configuration that do not fit into memory.
@@ -63,6 +65,10 @@ fn sizes(config: &Config, architecture: Architecture, data: &Data) -> Result<Opt
         Data::Words(parts, _) => longest(parts, Seq2SeqItem::length),
         Data::Image(_, _, side) => *side,
     };
+    let answer = match data {
+        Data::Words(_, batcher) => batcher.answers().iter().map(Vec::len).max().unwrap_or(0),
+        _ => 0,
+    };
     let patches = |patch: [usize; 2]| {
         let [height, width] = patch.map(|patch| length / patch.max(1));
         1 + height.saturating_mul(width)
@@ -75,6 +81,7 @@ fn sizes(config: &Config, architecture: Architecture, data: &Data) -> Result<Opt
                 layers: bert.num_hidden_layers,
                 heads: bert.num_attention_heads,
                 length,
+                logits: 0.0,
             })
         }
         Architecture::T5 => {
@@ -84,6 +91,7 @@ fn sizes(config: &Config, architecture: Architecture, data: &Data) -> Result<Opt
                 layers: t5.num_layers,
                 heads: t5.num_heads,
                 length,
+                logits: answer as f64 * t5.vocab_size as f64,
             })
         }
         Architecture::Vit => {
@@ -93,6 +101,7 @@ fn sizes(config: &Config, architecture: Architecture, data: &Data) -> Result<Opt
                 layers: vit.num_hidden_layers,
                 heads: vit.num_attention_heads,
                 length: patches(vit.patch_size),
+                logits: 0.0,
             })
         }
         Architecture::Dinov2 => {
@@ -102,6 +111,7 @@ fn sizes(config: &Config, architecture: Architecture, data: &Data) -> Result<Opt
                 layers: dinov2.num_hidden_layers,
                 heads: dinov2.num_attention_heads,
                 length: patches(dinov2.patch_size),
+                logits: 0.0,
             })
         }
         Architecture::Mlp => None,
@@ -154,9 +164,10 @@ fn transformer(config: &Config, sizes: &Sizes, rows: [usize; 3], left: f64) -> R
         ),
     ] {
         let batch = found.min(rows);
-        let scores = batch as f64 * layers * heads * length * length * NUMBER;
-        let what = format!("attention in a batch of {batch} rows of {length} tokens");
-        fits(left, field, found, &what, scores)?;
+        let scores = layers * heads * length * length;
+        let bytes = batch as f64 * (scores + sizes.logits) * NUMBER;
+        let what = format!("attention and logits of a batch of {batch} rows of {length} tokens");
+        fits(left, field, found, &what, bytes)?;
     }
     Ok(())
 }
@@ -195,6 +206,7 @@ mod tests {
             layers: 6,
             heads: 12,
             length: 64,
+            logits: 0.0,
         };
         assert_eq!(refused(|_| (), &sizes), "");
         assert_eq!(refused(|c| c.adapter.rank = 384, &sizes), "");

@@ -15,7 +15,9 @@ pub(super) fn rows(
     left_out: &mut LeftOut,
 ) -> Result<Vec<Row>, Error> {
     let text = read(path, Encoding::Utf8, "a table")?;
-    let tabs = path.extension().is_some_and(|extension| extension == "tsv");
+    let tabs = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
     let delimiter = if tabs { b'\t' } else { b',' };
     // Programs that write tabs do not quote: a mark is a character of the text.
     let quoting = columns.quotes.unwrap_or(!tabs);
