@@ -12,8 +12,8 @@ use figures::survey::{self, Stage};
 use figures::toy::{self, Problem, Toy};
 use finetune::model::Judged;
 use finetune::stages::{KeptRun, Stages, Visit};
-use programs::command::end;
-use programs::command_line::{between, parse};
+use programs::command::{between, end};
+use programs::command_line::parse;
 use programs::files::check_output_folder;
 use programs::{DeviceKind, guard, out_line};
 use quickstart::experiment::EPOCHS;
@@ -55,7 +55,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Batches that updates are judged on, at every stage.
-    #[arg(long, default_value_t = 30, value_parser = between::<2, 100_000>)]
+    #[arg(long, default_value_t = 30, value_parser = between::<2, 10_000>)]
     batches: usize,
     /// Samples in each of these.
     #[arg(long, default_value_t = BATCH)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use programs::excerpt::excerpt;
+use programs::printing::short;
 
 use crate::data;
 
@@ -123,7 +123,7 @@ impl Error {
     ) -> Self {
         Self::Config {
             field: field.into(),
-            found: excerpt(&found.to_string()),
+            found: short(&found.to_string()),
             expected: expected.into(),
         }
     }

@@ -14,10 +14,9 @@ use finetune::stages::KeptRun;
 use finetune::stop::Stop;
 use finetune::tune::tune;
 use programs::command_line::parse;
-use programs::excerpt::listed;
 use programs::files::check_output_folder;
 use programs::optimizer::OptimizerName;
-use programs::printing::{message, to_stdout};
+use programs::printing::{message, quoted_list, to_stdout};
 use programs::{err_line, guard, out_line};
 
 /// glibc's allocator costs up to 1.8 times the time of a step.
@@ -89,7 +88,7 @@ fn runs(experiment: &Experiment, flags: Flags, stop: &Stop) -> Result<ExitCode, 
                 out_line!("{}", line(&ended));
                 let plain = &ended.history().plain_gradients;
                 if !plain.is_empty() {
-                    let plain = listed(plain);
+                    let plain = quoted_list(plain);
                     out_line!("  plain gradients, for want of factors: {plain}");
                 }
                 histories.push(ended.history().clone());

@@ -7,10 +7,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bert;
+pub mod class;
 pub mod encoder;
 pub mod error;
+mod fields;
 pub mod generate;
+mod ids;
 pub mod llama;
+mod message;
 mod names;
 pub mod t5;
 pub mod vit;

@@ -127,7 +127,7 @@ fn shapes_are_looked_at_in_every_forward_pass() {
 #[test]
 fn folders_that_do_not_fit_are_errors() {
     let device = Device::flex();
-    let copy = |change: fn(&mut serde_json::Value)| {
+    let edited = |change: &dyn Fn(&mut serde_json::Value)| {
         let target = tempfile::tempdir().unwrap();
         let source = folder("llama");
         let text = std::fs::read_to_string(source.join("config.json")).unwrap();
@@ -138,11 +138,20 @@ fn folders_that_do_not_fit_are_errors() {
         std::fs::copy(source.join(weights), target.path().join(weights)).unwrap();
         LlamaForCausalLM::load(target.path(), &device)
     };
+    let copy = |change: fn(&mut serde_json::Value)| edited(&change);
+    let with_layers = |layers: u64| edited(&|config| config["num_hidden_layers"] = layers.into());
     assert!(copy(|_| ()).is_ok());
-    let deeper = copy(|config| config["num_hidden_layers"] = 3.into());
-    assert!(matches!(deeper, Err(Error::Missing { .. })));
-    let shallower = copy(|config| config["num_hidden_layers"] = 1.into());
-    assert!(matches!(shallower, Err(Error::Unexpected { .. })));
+    // Found before any layer is made.
+    for layers in [1u64, 3, 4096] {
+        let error = with_layers(layers).unwrap_err().to_string();
+        let expected = format!(
+            "`num_hidden_layers`: expected 2, the layers in the folder's weights, found {layers}"
+        );
+        assert!(
+            error.contains(&expected) && error.contains("config.json"),
+            "{error}"
+        );
+    }
     let wider = copy(|config| config["vocab_size"] = 101.into());
     assert!(matches!(wider, Err(Error::Shape { .. })));
     let empty = tempfile::tempdir().unwrap();

@@ -28,6 +28,28 @@ pub fn at_least<const MIN: usize>(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Parse a whole number of at least `MIN` and at most `MAX`, for what is kept in memory.
+///
+/// ```
+/// use programs::command::between;
+///
+/// assert_eq!(between::<1, 10>("3"), Ok(3));
+/// assert_eq!(between::<1, 10>("11"), Err("expected 1 to 10, found 11".to_string()));
+/// ```
+///
+/// # Errors
+///
+/// Says what was found and what is expected.
+pub fn between<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+        Ok(number) => Err(format!("expected {MIN} to {MAX}, found {number}")),
+        Err(error) => Err(format!(
+            "expected a whole number from {MIN} to {MAX}: {error}"
+        )),
+    }
+}
+
 /// Parse a share of a whole, 0 to 1.
 ///
 /// ```

@@ -110,7 +110,12 @@ pub fn check_output_folder(path: &Path) -> Result<(), WriteError> {
                 return Err(WriteError::new(path, problem));
             }
             // The folder is made later: the nearest one that exists decides.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && folder != Path::new(".") => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) && folder != Path::new(".") =>
+            {
                 if fs::symlink_metadata(folder).is_ok() {
                     let problem = format!("{} is a link to nothing", folder.display());
                     return Err(WriteError::new(path, problem));

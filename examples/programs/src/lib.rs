@@ -4,8 +4,8 @@
 //! - [`optimizer`]: the optimizers, by name
 //! - [`command`] and [`command_line`]: parsers of arguments, the command line, and the end of a program
 //! - [`guard`]: panics as errors
-//! - [`printing`] and [`excerpt`]: lines on standard output and standard error, whether anybody reads them or not, and
-//!   short forms of values for them
+//! - [`printing`]: lines on standard output and standard error, whether anybody reads them or not, and short forms of
+//!   values for them
 //! - [`progress`]: how far a run is
 //! - `learner`: losses, times and progress of `burn::train` learners
 //! - [`table`] and [`statistics`]: tables of results
@@ -17,7 +17,6 @@
 pub mod command;
 pub mod command_line;
 pub mod device;
-pub mod excerpt;
 pub mod files;
 pub mod guard;
 #[cfg(feature = "learner")]

@@ -17,6 +17,8 @@ use std::io::{self, Write};
 
 /// Characters of the longest message that the programs print about an error.
 pub const LONGEST_MESSAGE: usize = 2000;
+/// Names of a list that a message shows.
+const LISTED: usize = 8;
 
 /// Like `println!`, but a closed or full standard output is ignored.
 #[macro_export]
@@ -46,6 +48,70 @@ pub fn to_stderr(text: Arguments<'_>) {
 
 fn put(to: &mut impl Write, text: Arguments<'_>) {
     let _ = to.write_fmt(text).and_then(|()| to.flush());
+}
+
+/// A value for a message, on one line: what cannot be printed is escaped, and the end of a long value is left out.
+///
+/// ```
+/// use programs::printing::short;
+///
+/// assert_eq!(short("a\tb"), "a\\tb");
+/// assert!(short(&"x".repeat(5000)).ends_with("… (5000 characters)"));
+/// ```
+pub fn short(value: &str) -> String {
+    const SHOWN: usize = 120;
+    let mut shown = String::new();
+    for letter in value.chars().take(SHOWN) {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    match value.chars().count() {
+        count if count > SHOWN => format!("{shown}… ({count} characters)"),
+        _ => shown,
+    }
+}
+
+/// The first names of a list for a message, and how many there are in addition.
+///
+/// ```
+/// use programs::printing::list;
+///
+/// assert_eq!(list(&["a", "b"]), "a, b");
+/// assert!(list(&["a"; 100]).ends_with(", a and 92 more"));
+/// ```
+pub fn list<S: AsRef<str>>(names: &[S]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| short(name.as_ref()))
+        .collect();
+    match names.len().saturating_sub(LISTED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The same for a list of values, each of them in quotation marks.
+///
+/// ```
+/// use programs::printing::quoted_list;
+///
+/// assert_eq!(quoted_list(["a", "b"]), "`a`, `b`");
+/// assert!(quoted_list(["a"; 100]).ends_with(", `a` and 92 more"));
+/// ```
+pub fn quoted_list<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> String {
+    let mut values = values.into_iter();
+    let first = values.by_ref().take(LISTED);
+    let shown: Vec<String> = first
+        .map(|value| format!("`{}`", short(value.as_ref())))
+        .collect();
+    match values.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// An error as a message of at most [`LONGEST_MESSAGE`] characters. The middle of a longer one is left out: its

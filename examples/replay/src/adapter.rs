@@ -1,13 +1,14 @@
 //! A Hugging Face model with a PEFT adapter.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::module::Module;
-use burn_hf_models::bert::{BertForSequenceClassification, BertModel};
-use burn_hf_models::llama::LlamaForCausalLM;
+use burn_hf_models::bert::{BertForSequenceClassification, BertForTokenClassification, BertModel};
+use burn_hf_models::class::{ModelClass, Task};
+use burn_hf_models::llama::{LlamaForCausalLM, LlamaModel};
 use burn_hf_models::t5::T5ForConditionalGeneration;
-use burn_hf_models::vit::ViTForImageClassification;
+use burn_hf_models::vit::{ViTForImageClassification, ViTModel};
 use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
 
 use crate::error::Error;
@@ -15,6 +16,7 @@ use crate::family::{Call, Family};
 use crate::inputs::Inputs;
 use crate::place::Place;
 use crate::results::Output;
+use crate::room;
 
 /// A model folder and an adapter folder for it.
 ///
@@ -34,6 +36,9 @@ pub struct AdapterCase {
     pub model: PathBuf,
     /// With `adapter_config.json` and `adapter_model.safetensors`.
     pub adapter: PathBuf,
+    /// What the model is used for; without it the adapter and the model folder decide
+    /// ([`ModelClass::choose`]).
+    pub task: Option<Task>,
 }
 
 /// The name of the adapter in the model.
@@ -45,7 +50,13 @@ impl AdapterCase {
         Self {
             model: model.into(),
             adapter: adapter.into(),
+            task: None,
         }
+    }
+
+    /// Set what the model is used for.
+    pub fn with_task(self, task: Option<Task>) -> Self {
+        Self { task, ..self }
     }
 }
 
@@ -53,8 +64,9 @@ impl AdapterCase {
 ///
 /// # Errors
 ///
-/// [`Error::Model`] and [`Error::Adapter`] for folders that cannot be used or do not fit,
-/// [`Error::UnknownModel`], [`Error::Unused`] and others for inputs that the model does not take.
+/// [`Error::Model`] and [`Error::Adapter`] for folders that cannot be used or do not fit, [`Error::Head`] for a
+/// head that neither of them holds, [`Error::Unused`] and others for inputs that the model does not take,
+/// [`Error::Memory`] for inputs that need more memory than there is.
 pub fn adapter(
     case: &AdapterCase,
     inputs: &Inputs,
@@ -62,7 +74,7 @@ pub fn adapter(
     place: &Place,
 ) -> Result<BTreeMap<String, Output>, Error> {
     dispatch(
-        &case.model,
+        case,
         Run {
             case,
             inputs,
@@ -78,32 +90,56 @@ pub fn adapter(
 ///
 /// As [`adapter`].
 pub fn roundtrip(case: &AdapterCase, place: &Place) -> Result<AdapterFolder, Error> {
-    dispatch(&case.model, Again { case, place })
+    dispatch(case, Again { case, place })
 }
 
-/// What is done with a model of a kind.
-trait Task {
+/// What is done with a model of a class.
+trait Job {
     type Output;
 
-    fn run<F: Family>(self) -> Result<Self::Output, Error>;
+    fn run<F: Family>(self, folder: AdapterFolder) -> Result<Self::Output, Error>;
 }
 
-fn dispatch<T: Task>(folder: &Path, task: T) -> Result<T::Output, Error> {
-    let config: serde_json::Value = burn_hf_models::weights::read_config(folder)?;
-    let text = |field: &str| config.get(field).and_then(serde_json::Value::as_str);
-    let architecture = config.pointer("/architectures/0");
-    let architecture = architecture.and_then(serde_json::Value::as_str);
-    match (text("model_type"), architecture) {
-        (Some("bert"), Some("BertModel")) => task.run::<BertModel>(),
-        (Some("bert"), _) => task.run::<BertForSequenceClassification>(),
-        (Some("vit"), _) => task.run::<ViTForImageClassification>(),
-        (Some("t5"), _) => task.run::<T5ForConditionalGeneration>(),
-        (Some("llama" | "qwen2"), _) => task.run::<LlamaForCausalLM>(),
-        (found, _) => Err(Error::UnknownModel {
-            path: folder.join("config.json"),
-            found: found.unwrap_or("missing").into(),
+fn dispatch<J: Job>(case: &AdapterCase, job: J) -> Result<J::Output, Error> {
+    let folder = AdapterFolder::read(&case.adapter)?;
+    match ModelClass::choose(&case.model, Some(&folder), case.task)? {
+        ModelClass::BertModel => job.run::<BertModel>(folder),
+        ModelClass::BertForSequenceClassification => {
+            job.run::<BertForSequenceClassification>(folder)
+        }
+        ModelClass::BertForTokenClassification => job.run::<BertForTokenClassification>(folder),
+        ModelClass::ViTModel => job.run::<ViTModel>(folder),
+        ModelClass::ViTForImageClassification => job.run::<ViTForImageClassification>(folder),
+        ModelClass::T5ForConditionalGeneration => job.run::<T5ForConditionalGeneration>(folder),
+        ModelClass::LlamaModel => job.run::<LlamaModel>(folder),
+        ModelClass::LlamaForCausalLM => job.run::<LlamaForCausalLM>(folder),
+        other => Err(Error::Arguments {
+            problem: format!("this program does not run {other:?}"),
         }),
     }
+}
+
+/// A model of a class, with its adapter.
+fn load<F: Family>(case: &AdapterCase, folder: &AdapterFolder, place: &Place) -> Result<F, Error> {
+    let model = F::open(&case.model, folder, &place.device).map_err(|error| match error {
+        // Otherwise the head would keep the random values of a new one.
+        Error::Model(burn_hf_models::Error::Missing { names, .. })
+            if names.iter().all(|name| is_head(name)) =>
+        {
+            Error::Head {
+                names,
+                model: case.model.clone(),
+                adapter: case.adapter.clone(),
+            }
+        }
+        error => error,
+    })?;
+    Ok(model.load_adapter(NAME, folder, &F::names())?)
+}
+
+fn is_head(parameter: &str) -> bool {
+    let module = parameter.split('.').next();
+    module.is_some_and(|module| ["classifier", "score", "lm_head"].contains(&module))
 }
 
 struct Run<'a> {
@@ -113,12 +149,11 @@ struct Run<'a> {
     place: &'a Place,
 }
 
-impl Task for Run<'_> {
+impl Job for Run<'_> {
     type Output = BTreeMap<String, Output>;
 
-    fn run<F: Family>(self) -> Result<Self::Output, Error> {
+    fn run<F: Family>(self, folder: AdapterFolder) -> Result<Self::Output, Error> {
         self.inputs.only(F::ARGUMENTS)?;
-        let folder = AdapterFolder::read(&self.case.adapter)?;
         let prompt = match &folder.config {
             PeftConfig::PromptTuning(_) if self.merged => {
                 return Err(Error::Arguments {
@@ -130,8 +165,8 @@ impl Task for Run<'_> {
             }
             _ => None,
         };
-        let model = F::open(&self.case.model, &self.place.device)?;
-        let model = model.load_adapter(NAME, &folder, &F::names())?;
+        let model: F = load(self.case, &folder, self.place)?;
+        room::check(&self.case.model, self.inputs)?;
         let model = if self.merged {
             model.merge_and_unload()
         } else {
@@ -157,13 +192,11 @@ struct Again<'a> {
     place: &'a Place,
 }
 
-impl Task for Again<'_> {
+impl Job for Again<'_> {
     type Output = AdapterFolder;
 
-    fn run<F: Family>(self) -> Result<AdapterFolder, Error> {
-        let mut folder = AdapterFolder::read(&self.case.adapter)?;
-        let model = F::open(&self.case.model, &self.place.device)?;
-        let model = model.load_adapter(NAME, &folder, &F::names())?;
+    fn run<F: Family>(self, mut folder: AdapterFolder) -> Result<AdapterFolder, Error> {
+        let model: F = load(self.case, &folder, self.place)?;
         if let PeftConfig::PromptTuning(_) = &folder.config {
             let prompt = SoftPrompt::from_folder(&folder, &self.place.device)?;
             folder = prompt.update_folder(&folder)?;

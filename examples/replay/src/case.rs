@@ -143,10 +143,7 @@ impl Case {
     /// [`Error::Read`], [`Error::Format`], [`Error::UnknownCase`], [`Error::Metadata`] and
     /// [`Error::Dtype`].
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
+        let bytes = read_file(path)?;
         let format = |source| Error::Format {
             path: path.into(),
             source,
@@ -276,6 +273,21 @@ impl Case {
             })
         }
     }
+}
+
+/// The contents of a regular file: opening a FIFO would wait for a writer.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+    let read = || {
+        if fs::metadata(path)?.is_file() {
+            fs::read(path)
+        } else {
+            Err(std::io::Error::other("expected a regular file"))
+        }
+    };
+    read().map_err(|source| Error::Read {
+        path: path.into(),
+        source,
+    })
 }
 
 /// `[?, 3]`.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use programs::printing::{list, short};
+
 /// Why a case could not be recomputed. The program ends with exit code 2 and writes nothing.
 ///
 /// ```
@@ -31,9 +33,10 @@ pub enum Error {
 
     /// The metadata names a case that this program does not know.
     #[error(
-        "unknown case `{name}`: known are a_linear_least_squares, b_logistic_regression, c_mlp, \
+        "unknown case `{}`: known are a_linear_least_squares, b_logistic_regression, c_mlp, \
          d_mlp_duplicates, e_transformer_(full|lora|prompt), f_cnn and g_mlp_trained, with any \
-         ending"
+         ending",
+        short(name)
     )]
     UnknownCase {
         /// The name in the file.
@@ -41,7 +44,7 @@ pub enum Error {
     },
 
     /// A metadata entry is missing or has a value that this program does not know.
-    #[error("metadata `{key}` is {}: expected {expected}", value.as_deref().unwrap_or("missing"))]
+    #[error("metadata `{key}` is {}: expected {expected}", short(value.as_deref().unwrap_or("missing")))]
     Metadata {
         /// The key.
         key: &'static str,
@@ -52,21 +55,21 @@ pub enum Error {
     },
 
     /// The metadata has keys that this program does not know: they may change the network.
-    #[error("unknown metadata: {}", keys.join(", "))]
+    #[error("unknown metadata: {}", list(keys))]
     UnknownMetadata {
         /// The keys.
         keys: Vec<String>,
     },
 
     /// A tensor is missing.
-    #[error("tensor `{tensor}` is missing")]
+    #[error("tensor `{}` is missing", short(tensor))]
     Missing {
         /// Its name (of alternatives, all names).
         tensor: String,
     },
 
     /// A tensor has the wrong shape.
-    #[error("tensor `{tensor}` has shape {found:?}, expected {expected}")]
+    #[error("tensor `{}`: expected the shape {expected}, found {}", short(tensor), short(&format!("{found:?}")))]
     Shape {
         /// Its name.
         tensor: String,
@@ -77,7 +80,7 @@ pub enum Error {
     },
 
     /// A tensor has a dtype that does not fit it.
-    #[error("tensor `{tensor}` has dtype {found}, expected {expected}")]
+    #[error("tensor `{}`: expected {expected}, found {found}", short(tensor))]
     Dtype {
         /// Its name.
         tensor: String,
@@ -88,7 +91,7 @@ pub enum Error {
     },
 
     /// A tensor holds a value that it cannot have.
-    #[error("tensor `{tensor}` {problem}")]
+    #[error("tensor `{}` {problem}", short(tensor))]
     Value {
         /// Its name.
         tensor: String,
@@ -97,7 +100,7 @@ pub enum Error {
     },
 
     /// Tensors belong to no part of the network: leaving them out would compute something else.
-    #[error("{network} has no place for: {}", tensors.join(", "))]
+    #[error("{network} has no place for: {}", list(tensors))]
     Unused {
         /// The kind of network.
         network: &'static str,
@@ -106,7 +109,10 @@ pub enum Error {
     },
 
     /// A prefix of `--only` names no result.
-    #[error("--only {prefix}: no result has a name that starts so; there are {known}")]
+    #[error(
+        "--only {}: no result has a name that starts so; there are {known}",
+        short(prefix)
+    )]
     UnknownPrefix {
         /// The prefix.
         prefix: String,
@@ -153,16 +159,32 @@ pub enum Error {
     #[error(transparent)]
     Adapter(#[from] burn_peft::Error),
 
-    /// The model folder is of a kind that this program does not know.
+    /// Neither the model folder nor the adapter holds a head that the outputs need.
     #[error(
-        "{}: model_type is {found}; known are bert, t5, vit, llama and qwen2",
-        path.display()
+        "neither {} nor {} holds {}: outputs would be those of a random head. Use the model folder that the adapter \
+         was trained on, or `--task base` for hidden states alone",
+        model.display(),
+        adapter.display(),
+        list(names)
     )]
-    UnknownModel {
-        /// The configuration.
-        path: PathBuf,
-        /// What it says.
-        found: String,
+    Head {
+        /// The parameters.
+        names: Vec<String>,
+        /// The model folder.
+        model: PathBuf,
+        /// The adapter folder.
+        adapter: PathBuf,
+    },
+
+    /// The inputs need more memory than there is.
+    #[error(
+        "the inputs need about {needed} of memory, and {available} are available: use fewer or shorter ones"
+    )]
+    Memory {
+        /// An estimate.
+        needed: String,
+        /// What the system has.
+        available: String,
     },
 
     /// The arguments do not go together.
@@ -172,14 +194,9 @@ pub enum Error {
         problem: String,
     },
 
-    /// The results could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The results cannot be written.
+    #[error(transparent)]
+    Write(#[from] programs::WriteError),
 
     /// The output file is the case file.
     #[error("--out {} is the case file itself", path.display())]

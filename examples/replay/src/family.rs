@@ -4,11 +4,15 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
-use burn_hf_models::bert::{BertForSequenceClassification, BertInput, BertModel};
-use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
-use burn_hf_models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
-use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
-use burn_peft::{NameMap, SoftPrompt};
+use burn_hf_models::bert::{
+    BertConfig, BertForSequenceClassification, BertForTokenClassification, BertInput, BertModel,
+};
+use burn_hf_models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput, LlamaModel};
+use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
+use burn_hf_models::vit::{ViTConfig, ViTForImageClassification, ViTInput, ViTModel};
+use burn_hf_models::weights::{LoadOptions, load_named};
+use burn_peft::folder::AdapterKey;
+use burn_peft::{AdapterFolder, NameMap, SoftPrompt};
 
 use crate::error::Error;
 use crate::inputs::Inputs;
@@ -23,11 +27,38 @@ pub(crate) trait Family: Module {
     /// Names of the arguments.
     const ARGUMENTS: &'static [&'static str];
 
-    fn open(folder: &Path, device: &Device) -> Result<Self, Error>;
+    /// The model of a folder. What the adapter brings may be missing there, and nothing else.
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error>;
 
     fn names() -> Vec<NameMap>;
 
     fn run(&self, call: &Call<'_>) -> Result<Outputs, Error>;
+}
+
+/// Let the parameters be missing that an adapter brings: those that it trained in full.
+fn brought(options: LoadOptions, adapter: &AdapterFolder) -> Result<LoadOptions, Error> {
+    let entries = adapter.entries()?.into_iter();
+    Ok(entries.fold(options, |options, (key, _)| match key {
+        AdapterKey::Saved { module, parameter } | AdapterKey::Base { module, parameter } => {
+            options.keep_initial(&format!("{module}.{parameter}"))
+        }
+        _ => options,
+    }))
+}
+
+/// The number of classes of a head that the adapter brings: the configuration of a pretrained encoder does not know
+/// it.
+fn classes(adapter: &AdapterFolder) -> Result<Option<usize>, Error> {
+    let entries = adapter.entries()?.into_iter();
+    let mut counts = entries.filter_map(|(key, data)| match key {
+        AdapterKey::Saved { module, parameter }
+            if module == "classifier" && parameter == "weight" =>
+        {
+            data.shape().first().copied()
+        }
+        _ => None,
+    });
+    Ok(counts.next())
 }
 
 /// What a model is run on.
@@ -64,10 +95,15 @@ fn output<const D: usize>(x: Tensor<D>) -> Output {
 impl Family for BertForSequenceClassification {
     const ARGUMENTS: &'static [&'static str] = &["input_ids", "attention_mask", "token_type_ids"];
 
-    fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
-        // An adapter may bring the head.
-        let options = Self::load_options().keep_initial("classifier");
-        Ok(Self::load(folder, &options, device)?)
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let config = BertConfig::from_folder(folder)?;
+        let config = match classes(adapter)? {
+            Some(count) => config.with_labels(count),
+            None => config,
+        };
+        let model = config.init_classifier(device)?;
+        let options = brought(Self::load_options(), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
     }
 
     fn names() -> Vec<NameMap> {
@@ -75,7 +111,38 @@ impl Family for BertForSequenceClassification {
     }
 
     fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
-        let found = self.forward(bert_input(call)?)?;
+        let input = bert_input(call)?;
+        self.bert.check(&input)?;
+        let found = self.forward(input)?;
+        Ok(vec![
+            ("last_hidden_state", output(found.last_hidden_state)),
+            ("logits", output(found.logits)),
+        ])
+    }
+}
+
+impl Family for BertForTokenClassification {
+    const ARGUMENTS: &'static [&'static str] = BertForSequenceClassification::ARGUMENTS;
+
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let config = BertConfig::from_folder(folder)?;
+        let config = match classes(adapter)? {
+            Some(count) => config.with_labels(count),
+            None => config,
+        };
+        let model = config.init_token_classifier(device)?;
+        let options = brought(Self::load_options(), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
+    }
+
+    fn names() -> Vec<NameMap> {
+        Self::names()
+    }
+
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        let input = bert_input(call)?;
+        self.bert.check(&input)?;
+        let found = self.forward(input)?;
         Ok(vec![
             ("last_hidden_state", output(found.last_hidden_state)),
             ("logits", output(found.logits)),
@@ -86,8 +153,10 @@ impl Family for BertForSequenceClassification {
 impl Family for BertModel {
     const ARGUMENTS: &'static [&'static str] = BertForSequenceClassification::ARGUMENTS;
 
-    fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
-        Ok(Self::load(folder, false, device)?)
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let model = BertConfig::from_folder(folder)?.init_model(false, device)?;
+        let options = brought(Self::load_options().skip("pooler"), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
     }
 
     fn names() -> Vec<NameMap> {
@@ -95,7 +164,9 @@ impl Family for BertModel {
     }
 
     fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
-        let found = self.forward(bert_input(call)?)?;
+        let input = bert_input(call)?;
+        self.check(&input)?;
+        let found = self.forward(input)?;
         Ok(vec![("last_hidden_state", output(found.last_hidden_state))])
     }
 }
@@ -114,9 +185,15 @@ fn bert_input(call: &Call<'_>) -> Result<BertInput, Error> {
 impl Family for ViTForImageClassification {
     const ARGUMENTS: &'static [&'static str] = &["pixel_values"];
 
-    fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
-        let options = Self::load_options().keep_initial("classifier");
-        Ok(Self::load(folder, &options, device)?)
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let config = ViTConfig::from_folder(folder)?;
+        let config = match classes(adapter)? {
+            Some(count) => config.with_labels(count),
+            None => config,
+        };
+        let model = config.init_classifier(device)?;
+        let options = brought(Self::load_options(), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
     }
 
     fn names() -> Vec<NameMap> {
@@ -124,14 +201,7 @@ impl Family for ViTForImageClassification {
     }
 
     fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
-        // Images take no virtual tokens, as in PEFT.
-        if call.prompt.is_some() {
-            return Err(Error::Arguments {
-                problem: "prompt tuning is for models of text".into(),
-            });
-        }
-        let images = call.inputs.images("pixel_values", &call.place)?;
-        let found = self.forward(ViTInput::new(images))?;
+        let found = self.forward(images(call)?)?;
         Ok(vec![
             ("encoder_output", output(found.encoder_output)),
             ("last_hidden_state", output(found.last_hidden_state)),
@@ -140,12 +210,47 @@ impl Family for ViTForImageClassification {
     }
 }
 
+impl Family for ViTModel {
+    const ARGUMENTS: &'static [&'static str] = ViTForImageClassification::ARGUMENTS;
+
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let model = ViTConfig::from_folder(folder)?.init_classifier(device)?.vit;
+        let options = brought(Self::load_options(), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
+    }
+
+    fn names() -> Vec<NameMap> {
+        Self::names()
+    }
+
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        let found = self.forward(images(call)?)?;
+        Ok(vec![
+            ("encoder_output", output(found.encoder_output)),
+            ("last_hidden_state", output(found.last_hidden_state)),
+        ])
+    }
+}
+
+/// Images take no virtual tokens, as in PEFT.
+fn images(call: &Call<'_>) -> Result<ViTInput, Error> {
+    if call.prompt.is_some() {
+        return Err(Error::Arguments {
+            problem: "prompt tuning is for models of text".into(),
+        });
+    }
+    let images = call.inputs.images("pixel_values", &call.place)?;
+    Ok(ViTInput::new(images))
+}
+
 impl Family for T5ForConditionalGeneration {
     const ARGUMENTS: &'static [&'static str] =
         &["input_ids", "attention_mask", "decoder_input_ids"];
 
-    fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
-        Ok(Self::load(folder, device)?)
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let model = T5Config::from_folder(folder)?.init(device)?;
+        let options = brought(model.load_options(), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
     }
 
     fn names() -> Vec<NameMap> {
@@ -161,7 +266,9 @@ impl Family for T5ForConditionalGeneration {
             ..T5Source::new(ids)
         };
         let decoder = call.needed("decoder_input_ids")?;
-        let found = self.forward(T5Input::new(source, decoder))?;
+        let input = T5Input::new(source, decoder);
+        self.validate(&input)?;
+        let found = self.forward(input)?;
         Ok(vec![
             (
                 "decoder_last_hidden_state",
@@ -179,8 +286,10 @@ impl Family for T5ForConditionalGeneration {
 impl Family for LlamaForCausalLM {
     const ARGUMENTS: &'static [&'static str] = &["input_ids", "attention_mask", "position_ids"];
 
-    fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
-        Ok(Self::load(folder, device)?)
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let model = LlamaConfig::from_folder(folder)?.init(device)?;
+        let options = brought(model.load_options(), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
     }
 
     fn names() -> Vec<NameMap> {
@@ -188,17 +297,44 @@ impl Family for LlamaForCausalLM {
     }
 
     fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
-        let ids = call.needed("input_ids")?;
-        let prompt = call.prompt(&ids);
-        let found = self.forward(LlamaInput {
-            attention_mask: call.ids("attention_mask")?,
-            position_ids: call.ids("position_ids")?,
-            prompt,
-            ..LlamaInput::new(ids)
-        })?;
+        let input = llama_input(call)?;
+        self.validate(&input)?;
+        let found = self.forward(input)?;
         Ok(vec![
             ("last_hidden_state", output(found.last_hidden_state)),
             ("logits", output(found.logits)),
         ])
     }
+}
+
+impl Family for LlamaModel {
+    const ARGUMENTS: &'static [&'static str] = LlamaForCausalLM::ARGUMENTS;
+
+    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
+        let model = LlamaConfig::from_folder(folder)?.init(device)?.model;
+        let options = brought(Self::load_options(), adapter)?;
+        Ok(load_named(model, &Self::names(), folder, &options)?)
+    }
+
+    fn names() -> Vec<NameMap> {
+        Self::names()
+    }
+
+    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+        let input = llama_input(call)?;
+        self.validate(&input)?;
+        let hidden = self.forward(input)?;
+        Ok(vec![("last_hidden_state", output(hidden))])
+    }
+}
+
+fn llama_input(call: &Call<'_>) -> Result<LlamaInput, Error> {
+    let ids = call.needed("input_ids")?;
+    let prompt = call.prompt(&ids);
+    Ok(LlamaInput {
+        attention_mask: call.ids("attention_mask")?,
+        position_ids: call.ids("position_ids")?,
+        prompt,
+        ..LlamaInput::new(ids)
+    })
 }

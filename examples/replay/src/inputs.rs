@@ -1,13 +1,12 @@
 //! Inputs of a model by the name of the argument.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::SafeTensors;
 
-use crate::case::{Array, Values, array};
+use crate::case::{Array, Values, array, read_file};
 use crate::error::Error;
 use crate::place::Place;
 
@@ -33,10 +32,7 @@ impl Inputs {
     /// [`Error::Read`], [`Error::Format`], [`Error::Dtype`] for what is neither an integer nor a
     /// float, [`Error::Missing`] if there is no input.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
+        let bytes = read_file(path)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|source| Error::Format {
             path: path.into(),
             source,
@@ -74,11 +70,16 @@ impl Inputs {
         }
     }
 
+    /// The shape of an argument, if it is there.
+    pub fn shape(&self, argument: &str) -> Option<&[usize]> {
+        self.0.get(argument).map(|array| array.shape.as_slice())
+    }
+
     /// Integers `[M, T]`, if the argument is there.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] and [`Error::Dtype`].
+    /// [`Error::Shape`], [`Error::Dtype`] and [`Error::Value`].
     pub fn integers(
         &self,
         argument: &str,
@@ -95,6 +96,13 @@ impl Inputs {
                 found: "a float".into(),
             });
         };
+        // Devices hold integers of 32 bits.
+        if let Some(value) = values.iter().find(|value| i32::try_from(**value).is_err()) {
+            return Err(Error::Value {
+                tensor: format!("{PREFIX}{argument}"),
+                problem: format!("holds {value}: expected {} to {}", i32::MIN, i32::MAX),
+            });
+        }
         let data = TensorData::new(values.clone(), shape);
         Ok(Some(Tensor::from_data(data, device)))
     }
@@ -133,14 +141,21 @@ impl Inputs {
     }
 }
 
+/// The shape with D axes, none of which is empty.
 fn shaped<const D: usize>(
     argument: &str,
     array: &Array,
     expected: &str,
 ) -> Result<[usize; D], Error> {
-    array.shape.as_slice().try_into().map_err(|_| Error::Shape {
+    let refused = |expected: String| Error::Shape {
         tensor: format!("{PREFIX}{argument}"),
-        expected: expected.into(),
+        expected,
         found: array.shape.clone(),
-    })
+    };
+    let shape = array.shape.as_slice().try_into();
+    let shape: [usize; D] = shape.map_err(|_| refused(expected.into()))?;
+    if shape.contains(&0) {
+        return Err(refused(format!("{expected} with at least one value")));
+    }
+    Ok(shape)
 }

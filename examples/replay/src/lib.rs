@@ -8,7 +8,7 @@
 //! [`adapter`](adapter()) runs a Hugging Face model with a PEFT adapter, and [`roundtrip`] loads
 //! and saves one.
 //!
-//! One idea a file: `family` says what the models are, `inputs` reads, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
+//! One idea a file: `family` says what the models are, `inputs` reads, `room` estimates memory, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
 //! `grid` compute, `measured` joins shards, `updates` solves and `quality` judges updates, `selection` says what is asked for, `shards` how the samples are divided, and `results` writes.
 
 mod adapter;
@@ -27,12 +27,14 @@ mod networks;
 mod place;
 mod quality;
 mod results;
+mod room;
 mod selection;
 mod shards;
 mod updates;
 mod weights;
 
 pub use adapter::{AdapterCase, adapter, roundtrip};
+pub use burn_hf_models::class::Task;
 pub use case::{Array, Case, Kind, Lambda, Values};
 pub use error::Error;
 pub use golden::golden;

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use programs::command::end;
+use programs::files::{check_output, check_output_folder};
 use replay::{
-    AdapterCase, Case, DeviceKind, Error, Inputs, Place, Precision, Selection, Shards, adapter,
-    golden, roundtrip,
+    AdapterCase, Case, DeviceKind, Error, Inputs, Place, Precision, Selection, Shards, Task,
+    adapter, golden, roundtrip,
 };
 
 #[global_allocator]
@@ -38,6 +40,43 @@ struct Folders {
     /// Folder of the adapter: adapter_config.json and adapter_model.safetensors.
     #[arg(long, value_name = "DIR")]
     adapter: PathBuf,
+    /// What the model is used for; `auto` takes it from the adapter, then from the model folder, and
+    /// stops if they contradict each other.
+    #[arg(long, value_enum, default_value_t)]
+    task: TaskChoice,
+}
+
+impl Folders {
+    fn case(&self) -> AdapterCase {
+        AdapterCase::new(&self.model, &self.adapter).with_task(self.task.task())
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum TaskChoice {
+    #[default]
+    Auto,
+    Base,
+    SequenceClassification,
+    TokenClassification,
+    ImageClassification,
+    Seq2seq,
+    CausalLm,
+}
+
+impl TaskChoice {
+    fn task(self) -> Option<Task> {
+        match self {
+            Self::Auto => None,
+            Self::Base => Some(Task::Base),
+            Self::SequenceClassification => Some(Task::SequenceClassification),
+            Self::TokenClassification => Some(Task::TokenClassification),
+            Self::ImageClassification => Some(Task::ImageClassification),
+            Self::Seq2seq => Some(Task::Seq2Seq),
+            Self::CausalLm => Some(Task::CausalLm),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -101,13 +140,7 @@ fn main() -> ExitCode {
         Command::Adapter(args) => run_adapter(args),
         Command::Roundtrip(args) => run_roundtrip(args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    end(outcome, 2)
 }
 
 fn run(args: &GoldenArgs) -> Result<(), Error> {
@@ -131,34 +164,20 @@ fn run_adapter(args: &AdapterArgs) -> Result<(), Error> {
     let inputs = Inputs::read(&args.inputs)?;
     check_out(&args.inputs, &args.out)?;
     let place = Place::open(args.place.device, args.place.dtype)?;
-    let case = AdapterCase::new(&args.folders.model, &args.folders.adapter);
-    let outputs = adapter(&case, &inputs, args.merged, &place)?;
+    let outputs = adapter(&args.folders.case(), &inputs, args.merged, &place)?;
     replay::write(&outputs, Default::default(), &args.out)
 }
 
 fn run_roundtrip(args: &RoundtripArgs) -> Result<(), Error> {
+    check_output_folder(&args.out)?;
     // f64 holds every value of the narrower types.
     let place = Place::open(DeviceKind::Flex, Precision::F64)?;
-    let case = AdapterCase::new(&args.folders.model, &args.folders.adapter);
-    Ok(roundtrip(&case, &place)?.write(&args.out)?)
+    Ok(roundtrip(&args.folders.case(), &place)?.write(&args.out)?)
 }
 
 /// Find out before computing whether the results can be written.
 fn check_out(case: &Path, out: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Write {
-        path: out.into(),
-        source,
-    };
-    if out.is_dir() {
-        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-    }
-    let folder = match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        return Err(failed(std::io::ErrorKind::NotFound.into()));
-    }
+    check_output(out)?;
     let same = out.exists() && out.canonicalize().ok() == case.canonicalize().ok();
     if same {
         Err(Error::SameFile { path: out.into() })

@@ -1,9 +1,9 @@
 //! Results by name, and writing them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use programs::{WriteError, files};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::case::Case;
@@ -110,10 +110,7 @@ pub fn write(
     metadata: HashMap<String, String>,
     path: &Path,
 ) -> Result<(), Error> {
-    let failed = |source| Error::Write {
-        path: path.into(),
-        source,
-    };
+    let failed = |error| Error::Write(WriteError::new(path, error));
     let bytes: Vec<(&String, &Output, Vec<u8>)> = outputs
         .iter()
         .map(|(name, output)| {
@@ -129,18 +126,6 @@ pub fn write(
         .collect::<Result<Vec<_>, _>>();
     let file = views
         .and_then(|views| safetensors::serialize(views, Some(metadata)))
-        .map_err(|error| failed(std::io::Error::other(error)))?;
-    let partial = unfinished(path);
-    let written = fs::write(&partial, file).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|error| {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&partial);
-        failed(error)
-    })
-}
-
-fn unfinished(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.partial", std::process::id()));
-    path.with_file_name(name)
+        .map_err(failed)?;
+    Ok(files::write(path, file)?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use programs::excerpt::{excerpt, listed};
+use programs::printing::{quoted_list, short};
 
 use super::error::Error;
 use super::lines::{Encoding, Header, locate, numbered, read};
@@ -230,8 +230,8 @@ impl Format {
             if label == UNDECIDED {
                 return Row::Undecided;
             }
-            let known = listed(self.labels.iter().map(|(value, _)| *value));
-            let label = excerpt(label);
+            let known = quoted_list(self.labels.iter().map(|(value, _)| *value));
+            let label = short(label);
             return Row::Wrong(format!("unknown label `{label}`, expected one of {known}"));
         };
         let first = fields[places.first].trim();

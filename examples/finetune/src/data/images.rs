@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use programs::DeviceKind;
-use programs::excerpt::listed;
-use programs::printing::message;
+use programs::printing::{message, quoted_list};
 use programs::reading;
 
 use super::error::Error;
@@ -86,7 +85,7 @@ fn pictures(folder: &Path, labels: &[String], size: usize) -> Result<Vec<ImageEx
     for class in class_names(folder)? {
         let path = folder.join(&class);
         let Some(label) = labels.iter().position(|label| *label == class) else {
-            let problem = format!("unknown class, expected one of {}", listed(labels));
+            let problem = format!("unknown class, expected one of {}", quoted_list(labels));
             return Err(Error::file(&path, problem));
         };
         let files = entries(&path)?.into_iter().filter(|path| is_picture(path));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use programs::excerpt::{excerpt, listed};
+use programs::printing::{quoted_list, short};
 use programs::reading;
 
 use super::LeftOut;
@@ -69,7 +69,7 @@ impl<'t> Header<'t> {
             if !name.is_empty() && names[..place].contains(name) {
                 let problem = format!(
                     "the header has the column `{}` twice: rename one of them",
-                    excerpt(name)
+                    short(name)
                 );
                 return Err(Error::line(path, 1, problem));
             }
@@ -86,7 +86,7 @@ impl<'t> Header<'t> {
     pub(super) fn place(&self, name: &str) -> Result<usize, Error> {
         let place = self.names.iter().position(|found| *found == name);
         place.ok_or_else(|| {
-            let (name, found) = (excerpt(name), listed(&self.names));
+            let (name, found) = (short(name), quoted_list(&self.names));
             let problem = format!("no column `{name}`; the header has {found}");
             Error::line(self.path, 1, problem)
         })

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use programs::excerpt::{excerpt, listed};
+use programs::printing::{quoted_list, short};
 
 use super::error::Error;
 
@@ -93,12 +93,12 @@ impl DataSource {
         let labels = self.labels.as_deref().unwrap_or_default();
         if labels.len() == 1 {
             let expected = "the names of two or more classes";
-            return Err(Error::option("labels", expected, listed(labels)));
+            return Err(Error::option("labels", expected, quoted_list(labels)));
         }
         for (place, label) in labels.iter().enumerate() {
             if label.trim() != label || label.is_empty() || labels[..place].contains(label) {
                 let expected = "names without spaces around them, each of them once";
-                let found = format!("`{}`", excerpt(label));
+                let found = format!("`{}`", short(label));
                 return Err(Error::option("labels", expected, found));
             }
         }

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use programs::excerpt::excerpt;
-use programs::printing::message;
+use programs::printing::{message, short};
 use programs::{guard, reading};
 use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
 
@@ -62,7 +61,7 @@ pub fn load_tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer, Err
             format!(
                 "token {id} (\"{}\") is unknown to the model, which has {vocabulary} embeddings: \
                  the tokenizer is of another model",
-                excerpt(&token)
+                short(&token)
             ),
         )),
         Some(_) => Ok(tokenizer),
@@ -98,7 +97,7 @@ impl Table {
     pub(crate) fn check(&self, numbers: &[u32], text: &str) -> Result<(), Error> {
         match numbers.iter().max() {
             Some(&number) => {
-                let place = || format!("the text `{}` (see `post_processor`)", excerpt(text));
+                let place = || format!("the text `{}` (see `post_processor`)", short(text));
                 self.refuse_with(number, place)
             }
             None => Ok(()),

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::Device;
 use burn_peft::Peft;
-use programs::excerpt::listed;
 use programs::lock::{FolderLock, LockError};
+use programs::printing::quoted_list;
 use programs::{files, guard};
 
 use crate::checkpoint::Checkpoints;
@@ -346,7 +346,7 @@ impl Experiment {
         if let Some(before) = &history.inputs {
             let mut changes = before.changes(self.inputs()?);
             if history.labels != self.labels {
-                let [before, now] = [&history.labels, &self.labels].map(listed);
+                let [before, now] = [&history.labels, &self.labels].map(quoted_list);
                 changes.push(format!("the classes ({before} before, {now} now)"));
             }
             if !changes.is_empty() {

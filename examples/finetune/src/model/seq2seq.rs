@@ -157,9 +157,9 @@ impl Seq2Seq {
         let written = self
             .t5
             .generate(self.source(batch), &sampling, &mut generator)?;
-        let end = self.t5.config().eos_token_id;
+        let ends = &self.t5.config().eos_token_ids;
         let class = |row: &Vec<i64>| {
-            let own = row.iter().position(|&token| token == end);
+            let own = row.iter().position(|token| ends.contains(token));
             let own = &row[..own.map_or(row.len(), |end| end + 1)];
             let class = self.answers.iter().position(|answer| answer == own);
             class.unwrap_or(self.answers.len()) as i64

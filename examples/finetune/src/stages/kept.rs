@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::data::dataloader::batcher::Batcher;
 use burn::train::InferenceStep;
 use burn_peft::Peft;
-use programs::excerpt::listed;
 use programs::guard;
+use programs::printing::quoted_list;
 
 use super::visit::{Stages, Visit};
 use crate::checkpoint::{Checkpoints, proper};
@@ -80,9 +80,9 @@ impl KeptRun {
                 problem: format!(
                     "trained on other data: {:?} rows of the classes {}, found {:?} of {}",
                     history.rows,
-                    listed(&history.labels),
+                    quoted_list(&history.labels),
                     experiment.rows(),
-                    listed(experiment.labels())
+                    quoted_list(experiment.labels())
                 ),
             });
         }

@@ -81,6 +81,7 @@ impl BertForSequenceClassification {
         LoadOptions::default()
             .with_prefix("bert")
             .skip("embeddings.position_ids")
+            .skip("embeddings.token_type_ids")
             .skip("cls")
     }
 

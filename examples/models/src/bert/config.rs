@@ -6,11 +6,12 @@ use burn::nn::activation::Activation;
 use burn::tensor::Device;
 use serde::Deserialize;
 
-use crate::encoder::{
-    activation, check_heads, check_model_type, check_only, check_positive, check_probability,
-    check_size, classifier_config,
-};
+use crate::encoder::{activation, check_activation, classifier_config, labels};
 use crate::error::Error;
+use crate::fields::{
+    check_heads, check_layers, check_model_type, check_only, check_positive, check_probability,
+    check_size, check_table,
+};
 
 /// The fields of a BERT `config.json`, with the names and defaults of `transformers`.
 ///
@@ -34,8 +35,11 @@ use crate::error::Error;
 pub struct BertConfig {
     /// `bert`, or not stated.
     pub model_type: Option<String>,
-    /// Names of the classes; two where not stated.
+    /// Names of the classes.
+    #[serde(deserialize_with = "labels")]
     pub id2label: Option<BTreeMap<String, String>>,
+    /// Number of classes where they have no names; two where not stated.
+    pub num_labels: Option<usize>,
     /// Entries of the vocabulary.
     pub vocab_size: usize,
     /// Width d of a token.
@@ -73,6 +77,7 @@ impl Default for BertConfig {
         Self {
             model_type: None,
             id2label: None,
+            num_labels: None,
             vocab_size: 30522,
             hidden_size: 768,
             num_hidden_layers: 12,
@@ -92,7 +97,7 @@ impl Default for BertConfig {
     }
 }
 
-classifier_config!(BertConfig);
+classifier_config!(BertConfig, &["encoder.layer"]);
 
 impl BertConfig {
     pub(super) fn activation(&self, device: &Device) -> Result<Activation, Error> {
@@ -103,11 +108,25 @@ impl BertConfig {
         check_model_type(self.model_type.as_deref(), "bert")?;
         check_heads(self.hidden_size, self.num_attention_heads)?;
         check_size("vocab_size", self.vocab_size)?;
-        check_size("num_hidden_layers", self.num_hidden_layers)?;
+        check_layers("num_hidden_layers", self.num_hidden_layers)?;
         check_size("intermediate_size", self.intermediate_size)?;
         check_size("max_position_embeddings", self.max_position_embeddings)?;
         check_size("type_vocab_size", self.type_vocab_size)?;
-        check_size("id2label", self.num_labels())?;
+        for (field, rows) in [
+            ("vocab_size", self.vocab_size),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size),
+        ] {
+            check_table(field, rows, self.hidden_size)?;
+        }
+        let classes = match self.id2label {
+            Some(_) => "id2label",
+            None => "num_labels",
+        };
+        check_size(classes, self.num_labels())?;
+        check_table(classes, self.num_labels(), self.hidden_size)?;
+        check_activation(&self.hidden_act)?;
         check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
         check_probability(
             "attention_probs_dropout_prob",
@@ -134,7 +153,7 @@ impl BertConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::refused_field;
+    use crate::fields::refused_field;
 
     #[test]
     fn unsupported_values_are_named() {
@@ -164,6 +183,20 @@ mod tests {
     #[test]
     fn labels_are_counted() {
         assert_eq!(BertConfig::default().num_labels(), 2);
+        // As in `transformers`, names count more than the number.
+        for (json, count) in [
+            (r#"{"num_labels": 4}"#, 4),
+            (r#"{"num_labels": 4, "id2label": null}"#, 4),
+            (
+                r#"{"num_labels": 4, "id2label": {"0": 0, "1": 1.5, "2": "c"}}"#,
+                3,
+            ),
+        ] {
+            let config: BertConfig = serde_json::from_str(json).unwrap();
+            assert_eq!(config.num_labels(), count, "{json}");
+        }
+        let many: BertConfig = serde_json::from_str(r#"{"num_labels": 1099511627776}"#).unwrap();
+        assert_eq!(refused_field(many.check()), "num_labels");
         let json = r#"{"id2label": {"0": "a", "1": "b", "2": "c"}, "unknown": []}"#;
         let config: BertConfig = serde_json::from_str(json).unwrap();
         assert_eq!(config.num_labels(), 3);

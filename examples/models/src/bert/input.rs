@@ -4,6 +4,7 @@ use burn::tensor::{Int, Tensor};
 use burn_ief::recorder;
 
 use crate::error::Error;
+use crate::ids::{check_ids, check_mask};
 
 /// A batch of M sequences of T tokens, behind V virtual ones where there is a prompt.
 ///
@@ -84,6 +85,12 @@ impl BertInput {
     /// Check all shapes for a model of `width` with a table of `positions`.
     pub(super) fn check(&self, width: usize, positions: usize) -> Result<(), Error> {
         let shape = self.input_ids.dims();
+        if shape[0] == 0 {
+            return refuse(
+                "input_ids",
+                format!("expected at least one sequence, found the shape {shape:?}"),
+            );
+        }
         let same = |name, ids: &Option<Tensor<2, Int>>| match ids.as_ref().map(Tensor::dims) {
             Some(found) if found != shape => refuse(
                 name,
@@ -114,24 +121,12 @@ impl BertInput {
 
     /// Check all values against the sizes of the vocabulary and of the table of segments.
     pub(super) fn check_values(&self, vocabulary: usize, segments: usize) -> Result<(), Error> {
-        within("input_ids", Some(&self.input_ids), vocabulary)?;
-        within("attention_mask", self.attention_mask.as_ref(), 2)?;
-        within("token_type_ids", self.token_type_ids.as_ref(), segments)
-    }
-}
-
-/// Whether all values are 0 or more and less than `end`.
-fn within(name: &'static str, ids: Option<&Tensor<2, Int>>, end: usize) -> Result<(), Error> {
-    let Some(ids) = ids else {
-        return Ok(());
-    };
-    let Ok(ids) = ids.clone().into_data().try_into_vec_as::<i64>() else {
-        return refuse(name, "cannot be read from its device".into());
-    };
-    let inside = |id: &i64| usize::try_from(*id).is_ok_and(|id| id < end);
-    match ids.iter().find(|id| !inside(id)) {
-        Some(id) => refuse(name, format!("found {id}, expected 0 to {}", end - 1)),
-        None => Ok(()),
+        check_ids("input_ids", &self.input_ids, 0..vocabulary as i64)?;
+        check_mask("attention_mask", self.attention_mask.as_ref())?;
+        match &self.token_type_ids {
+            Some(ids) => check_ids("token_type_ids", ids, 0..segments as i64),
+            None => Ok(()),
+        }
     }
 }
 
@@ -172,6 +167,7 @@ mod tests {
         assert_eq!(refused(input().with_prompt(prompt([1, 4, 8]))), "prompt");
         assert_eq!(refused(input().with_prompt(prompt([2, 5, 8]))), "input_ids");
         assert_eq!(refused(BertInput::new(ids([2, 0]))), "input_ids");
+        assert_eq!(refused(BertInput::new(ids([0, 6]))), "input_ids");
     }
 
     #[test]
@@ -184,7 +180,7 @@ mod tests {
         let error = input(10).check_values(10, 2).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "input `input_ids`: found 10, expected 0 to 9"
+            "input `input_ids`: expected 0 to 9, found 10 at [0, 1]"
         );
         assert!(input(-1).check_values(10, 2).is_err());
         let types = Tensor::from_data([[0, 2]], &Device::flex());

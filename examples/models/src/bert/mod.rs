@@ -1,4 +1,4 @@
-//! BERT: plain encoder and sequence classification.
+//! BERT: plain encoder, classification of sequences and of tokens.
 
 mod classifier;
 mod config;
@@ -6,6 +6,7 @@ mod embeddings;
 mod encoder;
 mod input;
 mod model;
+mod token_classifier;
 
 pub use classifier::{BertClassification, BertForSequenceClassification};
 pub use config::BertConfig;
@@ -13,3 +14,4 @@ pub use embeddings::BertEmbeddings;
 pub use encoder::{BertAttention, BertEncoder, BertIntermediate, BertLayer, BertResidual};
 pub use input::BertInput;
 pub use model::{BertModel, BertOutput, BertPooler};
+pub use token_classifier::{BertForTokenClassification, BertTokenClassification};

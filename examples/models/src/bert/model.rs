@@ -92,6 +92,7 @@ impl BertModel {
         LoadOptions::default()
             .with_prefix("bert")
             .skip("embeddings.position_ids")
+            .skip("embeddings.token_type_ids")
             .skip("cls")
             .skip("classifier")
             .skip("qa_outputs")

@@ -4,6 +4,7 @@ use burn::nn::activation::{Activation, ActivationConfig};
 use burn::tensor::Device;
 
 use crate::error::Error;
+use crate::fields::refuse;
 
 /// The activation that `transformers` calls `name`.
 ///
@@ -11,19 +12,24 @@ use crate::error::Error;
 ///
 /// [`Error::Config`] for any other name than `gelu`, `gelu_new`, `gelu_pytorch_tanh` and `relu`.
 pub(crate) fn activation(name: &str, device: &Device) -> Result<Activation, Error> {
-    let config = match name {
-        "gelu" => ActivationConfig::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" => ActivationConfig::GeluApproximate,
-        "relu" => ActivationConfig::Relu,
+    Ok(config(name)?.init(device))
+}
+
+/// Whether [`activation`] knows the name.
+pub(crate) fn check_activation(name: &str) -> Result<(), Error> {
+    config(name).map(|_| ())
+}
+
+fn config(name: &str) -> Result<ActivationConfig, Error> {
+    match name {
+        "gelu" => Ok(ActivationConfig::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" => Ok(ActivationConfig::GeluApproximate),
+        "relu" => Ok(ActivationConfig::Relu),
         other => {
-            return Err(Error::Config {
-                field: "hidden_act",
-                value: format!("`{other}`"),
-                expected: "expected gelu, gelu_new, gelu_pytorch_tanh or relu".into(),
-            });
+            let expected = "gelu, gelu_new, gelu_pytorch_tanh or relu";
+            refuse("hidden_act", format!("`{other}`"), expected)
         }
-    };
-    Ok(config.init(device))
+    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,10 @@ use super::attention::LlamaAttention;
 use super::decoder::{LlamaDecoderLayer, LlamaMlp, LlamaModel};
 use super::rope::RopeScaling;
 use crate::error::Error;
+use crate::fields::{
+    check_layers, check_positive, check_probability, check_size, check_table, require,
+};
 use crate::generate::Sampling;
-
-/// No model comes near; products of two sizes fit in 64 bits.
-const SIZE: usize = 1 << 24;
-/// No model comes near.
-const LAYERS: usize = 1 << 12;
 
 /// Sizes and options of a [`LlamaForCausalLM`]; what is not given is as in `transformers`'
 /// `LlamaConfig`.
@@ -108,16 +106,11 @@ impl LlamaConfig {
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
         ] {
-            let most = match field {
-                "num_hidden_layers" => LAYERS,
-                _ => SIZE,
-            };
-            let fits = (1..=most).contains(&size);
-            require(fits, field, size, format!("1 to {most}"))?;
+            check_size(field, size)?;
         }
+        check_layers("num_hidden_layers", self.num_hidden_layers)?;
         let (heads, shared) = (self.num_attention_heads, self.key_value_heads());
         require(
             shared > 0 && heads.is_multiple_of(shared),
@@ -132,25 +125,19 @@ impl LlamaConfig {
             format!("a multiple of num_attention_heads = {heads}"),
         )?;
         let width = self.head_width();
-        require(
-            (1..=SIZE).contains(&width) && width.is_multiple_of(2),
-            "head_dim",
-            width,
-            format!("an even number from 2 to {SIZE}"),
+        check_size("head_dim", width)?;
+        require(width.is_multiple_of(2), "head_dim", width, "an even number")?;
+        check_table("vocab_size", self.vocab_size, self.hidden_size)?;
+        check_table(
+            "intermediate_size",
+            self.intermediate_size,
+            self.hidden_size,
         )?;
-        for (field, value) in [
-            ("rms_norm_eps", self.rms_norm_eps),
-            ("rope_theta", self.rope_theta),
-        ] {
-            let positive = value.is_finite() && value > 0.0;
-            require(positive, field, value, "a finite number above 0")?;
-        }
-        require(
-            (0.0..1.0).contains(&self.attention_dropout),
-            "attention_dropout",
-            self.attention_dropout,
-            "at least 0 and below 1",
-        )?;
+        // Sizes are below 2^24.
+        check_table("head_dim", width * heads, self.hidden_size)?;
+        check_positive("rms_norm_eps", self.rms_norm_eps)?;
+        check_positive("rope_theta", self.rope_theta)?;
+        check_probability("attention_dropout", self.attention_dropout)?;
         let spread = self.initializer_range;
         require(
             spread.is_finite() && spread >= 0.0,
@@ -251,24 +238,6 @@ impl LlamaConfig {
             bias: bias.then(zeros),
             ..layer
         }
-    }
-}
-
-/// An [`Error::Config`] unless `holds`.
-pub(super) fn require(
-    holds: bool,
-    field: &'static str,
-    value: impl ToString,
-    expected: impl Into<String>,
-) -> Result<(), Error> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Error::Config {
-            field,
-            value: value.to_string(),
-            expected: expected.into(),
-        })
     }
 }
 

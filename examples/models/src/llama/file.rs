@@ -1,13 +1,16 @@
 //! `config.json` of `transformers`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::config::{LlamaConfig, require};
+use super::config::LlamaConfig;
 use super::rope::RopeScaling;
 use crate::error::Error;
-use crate::weights::read_config;
+use crate::fields::{refuse, require};
+use crate::weights::{Stack, check_stacks, read_config};
 
 impl LlamaConfig {
     /// Read `config.json` of a folder with a model of the type `llama` or `qwen2`, as
@@ -15,12 +18,24 @@ impl LlamaConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] if there is no such file, [`Error::Json`] if a field is missing or of
-    /// another type, [`Error::Config`] naming a field that is not supported or out of range.
+    /// [`Error::Read`] if there is no such file, [`Error::Content`] if it is another file, [`Error::Json`] if a
+    /// field is missing or of another type, [`Error::Config`] naming a field that is not supported or out of range,
+    /// or a number of layers that the folder's weights do not have.
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
         let file: File = read_config(folder)?;
-        let config = Self::try_from(file)?;
-        config.validate()?;
+        let checked = Self::try_from(file).and_then(|config| {
+            config.validate()?;
+            Ok(config)
+        });
+        let config = checked.map_err(|error| error.in_config(folder))?;
+        check_stacks(
+            folder,
+            &[Stack {
+                field: "num_hidden_layers",
+                count: config.num_hidden_layers,
+                names: &["layers"],
+            }],
+        )?;
         Ok(config)
     }
 }
@@ -38,6 +53,8 @@ struct File {
     head_dim: Option<usize>,
     hidden_act: Option<String>,
     rms_norm_eps: Option<f64>,
+    max_position_embeddings: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
     rope_theta: Option<f64>,
     rope_scaling: Option<Rope>,
     /// Where `transformers` 5 has both.
@@ -65,6 +82,8 @@ struct Rope {
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<f64>,
     partial_rotary_factor: Option<f64>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -81,10 +100,12 @@ impl TryFrom<File> for LlamaConfig {
         let is_qwen = match file.model_type.as_str() {
             "llama" => false,
             "qwen2" => true,
-            other => return refuse("model_type", other, "llama or qwen2"),
+            other => return refuse("model_type", format!("`{other}`"), "llama or qwen2"),
         };
         let activation = file.hidden_act.as_deref().unwrap_or("silu");
-        require(activation == "silu", "hidden_act", activation, "silu")?;
+        // Two names of one function.
+        let is_silu = ["silu", "swish"].contains(&activation);
+        require(is_silu, "hidden_act", format!("`{activation}`"), "silu")?;
         if file.use_sliding_window == Some(true) {
             return refuse("use_sliding_window", "true", "false");
         }
@@ -93,15 +114,26 @@ impl TryFrom<File> for LlamaConfig {
             require(
                 layer == "full_attention",
                 "layer_types",
-                layer,
+                format!("`{layer}`"),
                 "full_attention",
             )?;
         }
-        let rope = file.rope_parameters.or(file.rope_scaling);
+        // Where both are given, `transformers` 4 knows `rope_scaling` alone, and 5 prefers it.
+        let given = file.rope_scaling.filter(|rope| !rope.is_empty());
+        let rope = given.or(file.rope_parameters);
         let partial = rope.as_ref().and_then(|rope| rope.partial_rotary_factor);
         let partial = partial.or(file.partial_rotary_factor).unwrap_or(1.0);
-        require(partial == 1.0, "partial_rotary_factor", partial, "1")?;
+        let whole = "1 (rotary positions on a part of a head are not supported)";
+        require(partial == 1.0, "partial_rotary_factor", partial, whole)?;
         let theta = rope.as_ref().and_then(|rope| rope.rope_theta);
+        // The field next to the others takes precedence in `transformers`; the longest text is its default.
+        let first_length = [
+            file.original_max_position_embeddings,
+            rope.as_ref()
+                .and_then(|rope| rope.original_max_position_embeddings),
+            file.max_position_embeddings,
+        ];
+        let first_length = first_length.into_iter().flatten().next();
         // Qwen2's are not up to its configuration: queries, keys and values have a bias, the
         // others have none.
         let bias = file.attention_bias.unwrap_or(false) && !is_qwen;
@@ -120,7 +152,7 @@ impl TryFrom<File> for LlamaConfig {
             head_dim: file.head_dim,
             rms_norm_eps: file.rms_norm_eps.unwrap_or(1e-6),
             rope_theta: theta.or(file.rope_theta).unwrap_or(10_000.0),
-            rope_scaling: rope.map_or(Ok(RopeScaling::None), Rope::scaling)?,
+            rope_scaling: rope.map_or(Ok(RopeScaling::None), |rope| rope.scaling(first_length))?,
             qkv_bias: bias || is_qwen,
             output_bias: bias,
             mlp_bias: file.mlp_bias.unwrap_or(false) && !is_qwen,
@@ -135,11 +167,36 @@ impl TryFrom<File> for LlamaConfig {
 }
 
 impl Rope {
-    fn scaling(self) -> Result<RopeScaling, Error> {
+    /// Whether the object has no entry at all.
+    fn is_empty(&self) -> bool {
+        let numbers = [
+            self.rope_theta,
+            self.factor,
+            self.low_freq_factor,
+            self.high_freq_factor,
+            self.original_max_position_embeddings,
+            self.partial_rotary_factor,
+        ];
+        numbers.iter().all(Option::is_none)
+            && self.rope_type.is_none()
+            && self.r#type.is_none()
+            && self.others.is_empty()
+    }
+
+    /// `first_length` are the tokens of a text in the first training.
+    fn scaling(self, first_length: Option<f64>) -> Result<RopeScaling, Error> {
+        // `transformers` 5 can nest parameters by the type of a layer.
+        if let Some((key, _)) = self.others.iter().find(|(_, value)| value.is_object()) {
+            return refuse(
+                "rope_parameters",
+                format!("an object `{key}`"),
+                "one object for all layers",
+            );
+        }
         let kind = match self.rope_type.as_deref().or(self.r#type.as_deref()) {
             Some(kind) => kind,
             None if self.factor.is_none() => "default",
-            None => return refuse("rope_scaling.rope_type", "missing", KINDS),
+            None => return refuse("rope_scaling.rope_type", "nothing", KINDS),
         };
         match kind {
             "default" => Ok(RopeScaling::None),
@@ -152,10 +209,10 @@ impl Rope {
                 high_freq_factor: number("rope_scaling.high_freq_factor", self.high_freq_factor)?,
                 original_max_position_embeddings: number(
                     "rope_scaling.original_max_position_embeddings",
-                    self.original_max_position_embeddings,
+                    first_length,
                 )?,
             }),
-            other => refuse("rope_scaling.rope_type", other, KINDS),
+            other => refuse("rope_scaling.rope_type", format!("`{other}`"), KINDS),
         }
     }
 }
@@ -165,16 +222,8 @@ const KINDS: &str = "default, linear or llama3";
 fn number(field: &'static str, value: Option<f64>) -> Result<f64, Error> {
     match value {
         Some(value) => Ok(value),
-        None => refuse(field, "missing", "a number"),
+        None => refuse(field, "nothing", "a number"),
     }
-}
-
-fn refuse<T>(field: &'static str, value: &str, expected: &str) -> Result<T, Error> {
-    Err(Error::Config {
-        field,
-        value: value.into(),
-        expected: expected.into(),
-    })
 }
 
 #[cfg(test)]
@@ -228,6 +277,29 @@ mod tests {
             config.rope_scaling,
             RopeScaling::Llama3 { factor: 8.0, .. }
         ));
+        // As `convert_rope_params_to_dict` of `transformers` 5.24.
+        let both = json!({"rope_theta": 3e4, "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+            "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}});
+        let config = read(both).unwrap();
+        assert_eq!((config.rope_scaling, config.rope_theta), (linear, 3e4));
+        let neither = json!({"rope_scaling": {}, "rope_parameters": {"rope_theta": 5e5}});
+        let config = read(neither).unwrap();
+        assert_eq!(
+            (config.rope_scaling, config.rope_theta),
+            (RopeScaling::None, 5e5)
+        );
+        let first = |changes: Value| match read(changes).unwrap().rope_scaling {
+            RopeScaling::Llama3 {
+                original_max_position_embeddings,
+                ..
+            } => original_max_position_embeddings,
+            other => panic!("{other}"),
+        };
+        let shorter = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0});
+        assert_eq!(first(json!({"rope_parameters": shorter})), 64.0);
+        let outside = json!({"rope_parameters": shorter, "original_max_position_embeddings": 32});
+        assert_eq!(first(outside), 32.0);
         let default = json!({"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}});
         assert_eq!(read(default).unwrap().rope_scaling, RopeScaling::None);
     }
@@ -263,6 +335,18 @@ mod tests {
             (
                 json!({"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}),
                 "rope_scaling.low_freq_factor",
+            ),
+            (
+                json!({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e6}}}),
+                "rope_parameters",
+            ),
+            (
+                json!({"per_layer_config": {"1": {"head_dim": 4}}}),
+                "per_layer_config",
+            ),
+            (
+                json!({"quantization_config": {"bits": 4}}),
+                "quantization_config",
             ),
         ] {
             let Err(Error::Config { field, .. }) = read(changes.clone()) else {

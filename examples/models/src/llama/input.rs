@@ -1,13 +1,14 @@
 //! What goes into a model, and what comes out.
 
-use std::ops::Range;
-
 use burn::tensor::{Int, Tensor};
 use burn_ief::recorder;
 
-use super::LlamaForCausalLM;
-use super::decoder::host_rows;
+use super::{LlamaForCausalLM, LlamaModel};
 use crate::error::Error;
+use crate::ids::{check_ids, check_mask};
+
+/// No text comes near; angles of larger positions lose their fraction even in f64.
+const POSITIONS: i64 = 1 << 40;
 
 /// Input of a [`LlamaForCausalLM`].
 ///
@@ -139,14 +140,23 @@ impl LlamaForCausalLM {
     /// [`Error::Input`] if a tensor has a wrong shape, an id is outside the vocabulary, a mask
     /// holds something else than 0 and 1, or a position is negative.
     pub fn validate(&self, input: &LlamaInput) -> Result<(), Error> {
-        let [vocabulary, width] = self.model.embed_tokens.weight.shape().dims();
+        self.model.validate(input)
+    }
+}
+
+impl LlamaModel {
+    /// Check an input as [`LlamaForCausalLM::validate`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LlamaForCausalLM::validate`].
+    pub fn validate(&self, input: &LlamaInput) -> Result<(), Error> {
+        let [vocabulary, width] = self.embed_tokens.weight.shape().dims();
         input.check_shapes(width)?;
-        within("input_ids", &input.input_ids, 0..vocabulary as i64)?;
-        if let Some(mask) = &input.attention_mask {
-            within("attention_mask", mask, 0..2)?;
-        }
+        check_ids("input_ids", &input.input_ids, 0..vocabulary as i64)?;
+        check_mask("attention_mask", input.attention_mask.as_ref())?;
         match &input.position_ids {
-            Some(ids) => within("position_ids", ids, 0..i64::MAX),
+            Some(ids) => check_ids("position_ids", ids, 0..POSITIONS),
             None => Ok(()),
         }
     }
@@ -171,15 +181,4 @@ fn shaped(
             format!("has the shape {found:?}, expected {expected:?}"),
         )
     }
-}
-
-fn within(name: &'static str, ids: &Tensor<2, Int>, range: Range<i64>) -> Result<(), Error> {
-    for (row, ids) in host_rows(ids.clone()).iter().enumerate() {
-        if let Some(at) = ids.iter().position(|id| !range.contains(id)) {
-            let (found, last) = (ids[at], range.end - 1);
-            let reason = format!("holds {found} at [{row}, {at}], expected 0 to {last}");
-            return refuse(name, reason);
-        }
-    }
-    Ok(())
 }

@@ -29,6 +29,11 @@ pub use rope::RopeScaling;
 use crate::error::Error;
 use crate::weights::{LoadOptions, load_named};
 
+/// What to do about a head in the file that is not the embedding table.
+const DIFFERENT_HEAD: &str = "config.json ties the head to the embeddings. Set `tie_word_embeddings` to false in it to \
+                              use the head of the file, as transformers 5 does; or remove `lm_head.weight` from the \
+                              file to use the embeddings, as transformers 4 does";
+
 /// A causal language model of the Llama family: `transformers`' `LlamaForCausalLM` and
 /// `Qwen2ForCausalLM`.
 ///
@@ -90,7 +95,11 @@ impl LlamaForCausalLM {
             .skip("rotary_emb");
         match self.lm_head {
             Some(_) => options,
-            None => options.tied("model.embed_tokens.weight", "lm_head.weight"),
+            None => options.tied_or(
+                "model.embed_tokens.weight",
+                "lm_head.weight",
+                DIFFERENT_HEAD,
+            ),
         }
     }
 
@@ -124,5 +133,30 @@ impl LlamaForCausalLM {
             Some(head) => head.forward_adapted(hidden),
             None => unembed_adapted(&self.model.embed_tokens, hidden),
         }
+    }
+}
+
+impl LlamaModel {
+    /// The model of a Hugging Face folder without its output head.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LlamaConfig::from_folder`] and of [`load`](crate::weights::load).
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, Error> {
+        let model = LlamaConfig::from_folder(folder)?.init(device)?.model;
+        load_named(model, &Self::names(), folder, &Self::load_options())
+    }
+
+    /// The names of its modules in `transformers`: those of the fields.
+    pub fn names() -> Vec<NameMap> {
+        vec![NameMap::default()]
+    }
+
+    /// Names with and without `model.`; the output head and old files' frequencies are left out.
+    pub fn load_options() -> LoadOptions {
+        LoadOptions::default()
+            .with_prefix("model")
+            .skip("lm_head")
+            .skip("rotary_emb")
     }
 }

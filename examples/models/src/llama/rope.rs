@@ -5,8 +5,8 @@ use std::f64::consts::TAU;
 use burn::config::Config;
 use burn::tensor::{Tensor, TensorData};
 
-use super::config::require;
 use crate::error::Error;
+use crate::fields::{check_positive, require};
 
 /// How the wave lengths of rotary positions are stretched for texts longer than those of the
 /// first training.
@@ -48,23 +48,19 @@ impl RopeScaling {
     ///
     /// [`Error::Config`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        let positive = |field, value: f64| {
-            let holds = value.is_finite() && value > 0.0;
-            require(holds, field, value, "a finite number above 0")
-        };
         match *self {
             Self::None => Ok(()),
-            Self::Linear { factor } => positive("rope_scaling.factor", factor),
+            Self::Linear { factor } => check_positive("rope_scaling.factor", factor),
             Self::Llama3 {
                 factor,
                 low_freq_factor,
                 high_freq_factor,
                 original_max_position_embeddings,
             } => {
-                positive("rope_scaling.factor", factor)?;
-                positive("rope_scaling.low_freq_factor", low_freq_factor)?;
-                positive("rope_scaling.high_freq_factor", high_freq_factor)?;
-                positive(
+                check_positive("rope_scaling.factor", factor)?;
+                check_positive("rope_scaling.low_freq_factor", low_freq_factor)?;
+                check_positive("rope_scaling.high_freq_factor", high_freq_factor)?;
+                check_positive(
                     "rope_scaling.original_max_position_embeddings",
                     original_max_position_embeddings,
                 )?;

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use burn::tensor::{Int, Tensor};
-use serde::Deserialize;
 
+use super::file::Fields;
 use crate::error::Error;
+use crate::fields::{
+    check_layers, check_positive, check_probability, check_size, check_table, refuse, require,
+};
 use crate::generate::Sampling;
-use crate::weights::read_config;
+use crate::weights::{self, Stack, check_stacks, parse, read_config};
 
 /// Label that `transformers` gives positions without a loss.
 const NO_LABEL: i64 = -100;
@@ -32,16 +35,16 @@ pub enum FeedForwardProjection {
 }
 
 impl FeedForwardProjection {
-    fn parse(name: &str) -> Result<Self, Error> {
+    pub(super) fn parse(name: &str) -> Result<Self, Error> {
         match name {
             "relu" => Ok(Self::Relu),
             "gated-gelu" => Ok(Self::GatedGelu),
             "gated-silu" => Ok(Self::GatedSilu),
-            _ => Err(Error::Config {
-                field: "feed_forward_proj",
-                value: format!("{name:?}"),
-                expected: "one of \"relu\", \"gated-gelu\", \"gated-silu\"".into(),
-            }),
+            _ => refuse(
+                "feed_forward_proj",
+                format!("`{name}`"),
+                "`relu`, `gated-gelu` or `gated-silu`",
+            ),
         }
     }
 }
@@ -91,120 +94,76 @@ pub struct T5Config {
     pub feed_forward: FeedForwardProjection,
     /// Whether the output head is the embedding table.
     pub tie_word_embeddings: bool,
-    /// Token that fills short rows.
+    /// Whether the decoder's output is multiplied by `d_model^-1/2` in front of the head, as in v1.0.
+    pub scale_decoder_outputs: bool,
+    /// Token that fills short rows; 0 where the file says `null`.
     pub pad_token_id: i64,
-    /// Token that ends a text.
-    pub eos_token_id: i64,
+    /// Tokens that end a text; none where the file says `null`.
+    pub eos_token_ids: Vec<i64>,
     /// First token of the decoder's input.
     pub decoder_start_token_id: i64,
 }
 
-/// Fields as they are in `config.json`.
-#[derive(Deserialize)]
-#[serde(default)]
-struct Fields {
-    model_type: String,
-    vocab_size: usize,
-    d_model: usize,
-    d_kv: usize,
-    d_ff: usize,
-    num_layers: usize,
-    num_decoder_layers: Option<usize>,
-    num_heads: usize,
-    relative_attention_num_buckets: usize,
-    relative_attention_max_distance: usize,
-    dropout_rate: f64,
-    layer_norm_epsilon: f64,
-    initializer_factor: f64,
-    feed_forward_proj: String,
-    tie_word_embeddings: bool,
-    pad_token_id: i64,
-    eos_token_id: i64,
-    decoder_start_token_id: Option<i64>,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        Self {
-            model_type: "t5".into(),
-            vocab_size: 32_128,
-            d_model: 512,
-            d_kv: 64,
-            d_ff: 2048,
-            num_layers: 6,
-            num_decoder_layers: None,
-            num_heads: 8,
-            relative_attention_num_buckets: 32,
-            relative_attention_max_distance: 128,
-            dropout_rate: 0.1,
-            layer_norm_epsilon: 1e-6,
-            initializer_factor: 1.0,
-            feed_forward_proj: "relu".into(),
-            tie_word_embeddings: true,
-            pad_token_id: 0,
-            eos_token_id: 1,
-            decoder_start_token_id: None,
-        }
-    }
-}
-
-impl TryFrom<Fields> for T5Config {
-    type Error = Error;
-
-    fn try_from(fields: Fields) -> Result<Self, Error> {
-        if fields.model_type != "t5" {
-            return Err(Error::Config {
-                field: "model_type",
-                value: format!("{:?}", fields.model_type),
-                expected: "\"t5\"".into(),
-            });
-        }
-        let config = Self {
-            vocab_size: fields.vocab_size,
-            d_model: fields.d_model,
-            d_kv: fields.d_kv,
-            d_ff: fields.d_ff,
-            num_layers: fields.num_layers,
-            num_decoder_layers: fields.num_decoder_layers.unwrap_or(fields.num_layers),
-            num_heads: fields.num_heads,
-            relative_attention_num_buckets: fields.relative_attention_num_buckets,
-            relative_attention_max_distance: fields.relative_attention_max_distance,
-            dropout_rate: fields.dropout_rate,
-            layer_norm_epsilon: fields.layer_norm_epsilon,
-            initializer_factor: fields.initializer_factor,
-            feed_forward: FeedForwardProjection::parse(&fields.feed_forward_proj)?,
-            tie_word_embeddings: fields.tie_word_embeddings,
-            pad_token_id: fields.pad_token_id,
-            eos_token_id: fields.eos_token_id,
-            decoder_start_token_id: fields.decoder_start_token_id.unwrap_or(fields.pad_token_id),
-        };
-        config.validate()?;
-        Ok(config)
-    }
-}
-
 impl T5Config {
-    /// Read `config.json` of a folder.
+    /// Read `config.json` of a folder, as `transformers` 4 or 5 writes it.
+    ///
+    /// `transformers` 5 writes `tie_word_embeddings: true` for every T5 and ties the head unless the weights hold
+    /// another one; whether outputs are scaled is a field of its own there, `scale_decoder_outputs`. So where that
+    /// field is given, the folder's weights decide about the head.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] or [`Error::Json`] for a file that is absent or no configuration,
-    /// [`Error::Config`] naming a field with a value that is not supported.
+    /// [`Error::Read`], [`Error::Content`] or [`Error::Json`] for a file that is absent or no configuration,
+    /// [`Error::Config`] naming a field with a value that is not supported, or a number of layers that the folder's
+    /// weights do not have; [`Error::Missing`] if a configuration of `transformers` 5 says that the head was left
+    /// out.
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        read_config::<Fields>(folder)?.try_into()
+        let fields: Fields = read_config(folder)?;
+        let (is_new, is_headless) = (fields.scale_decoder_outputs.is_some(), fields.is_headless());
+        let mut config = Self::try_from(fields).map_err(|error| error.in_config(folder))?;
+        check_stacks(
+            folder,
+            &[
+                Stack {
+                    field: "num_layers",
+                    count: config.num_layers,
+                    names: &["encoder.block"],
+                },
+                Stack {
+                    field: "num_decoder_layers",
+                    count: config.num_decoder_layers,
+                    names: &["decoder.block"],
+                },
+            ],
+        )?;
+        if !is_new {
+            return Ok(config);
+        }
+        match weights::holds(folder, "lm_head.weight")? {
+            None => {}
+            Some(true) => {
+                config.tie_word_embeddings =
+                    !weights::is_different(folder, "lm_head.weight", &super::TABLES)?;
+            }
+            // v1.1 has a head of its own, which a class without a head does not save.
+            Some(false) if is_headless && !config.scale_decoder_outputs => {
+                return Err(Error::Missing {
+                    path: folder.into(),
+                    names: vec!["lm_head.weight".into()],
+                });
+            }
+            Some(false) => config.tie_word_embeddings = true,
+        }
+        Ok(config)
     }
 
     /// Parse the text of a `config.json`.
     ///
     /// # Errors
     ///
-    /// As [`from_folder`](Self::from_folder).
+    /// As [`from_folder`](Self::from_folder), which also looks at the weights.
     pub fn from_json(text: &str) -> Result<Self, Error> {
-        let fields: Fields = serde_json::from_str(text).map_err(|error| Error::Json {
-            path: "config.json".into(),
-            reason: error.to_string(),
-        })?;
-        fields.try_into()
+        parse::<Fields>(Path::new("config.json"), text)?.try_into()
     }
 
     /// Check every field.
@@ -213,52 +172,48 @@ impl T5Config {
     ///
     /// [`Error::Config`] naming the first field that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        let sizes = [
+        for (field, size) in [
             ("vocab_size", self.vocab_size),
             ("d_model", self.d_model),
             ("d_kv", self.d_kv),
             ("d_ff", self.d_ff),
-            ("num_layers", self.num_layers),
-            ("num_decoder_layers", self.num_decoder_layers),
             ("num_heads", self.num_heads),
-        ];
-        for (field, size) in sizes {
-            refuse_unless(size > 0, field, size, "at least 1")?;
+        ] {
+            check_size(field, size)?;
         }
+        check_layers("num_layers", self.num_layers)?;
+        check_layers("num_decoder_layers", self.num_decoder_layers)?;
+        check_table("vocab_size", self.vocab_size, self.d_model)?;
+        check_table("d_ff", self.d_ff, self.d_model)?;
+        // Sizes are below 2^24.
+        check_table("d_kv", self.d_kv * self.num_heads, self.d_model)?;
         let buckets = self.relative_attention_num_buckets;
-        refuse_unless(
-            buckets >= 4 && buckets.is_multiple_of(2),
+        require(
+            (4..=1 << 24).contains(&buckets) && buckets.is_multiple_of(2),
             "relative_attention_num_buckets",
             buckets,
-            "an even number from 4",
+            "an even number from 4 to 2^24",
         )?;
         let distance = self.relative_attention_max_distance;
-        refuse_unless(
+        require(
             distance > buckets / 2,
             "relative_attention_max_distance",
             distance,
             "more than half of relative_attention_num_buckets",
         )?;
-        refuse_unless(
-            (0.0..1.0).contains(&self.dropout_rate),
-            "dropout_rate",
-            self.dropout_rate,
-            "a number from 0 below 1",
-        )?;
-        for (field, value) in [
-            ("layer_norm_epsilon", self.layer_norm_epsilon),
-            ("initializer_factor", self.initializer_factor),
-        ] {
-            let fits = value.is_finite() && value > 0.0;
-            refuse_unless(fits, field, value, "a finite number above 0")?;
-        }
-        for (field, id) in [
+        check_probability("dropout_rate", self.dropout_rate)?;
+        check_positive("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        check_positive("initializer_factor", self.initializer_factor)?;
+        let ends = self.eos_token_ids.iter();
+        let ends = ends.map(|id| ("eos_token_id", *id));
+        let others = [
             ("pad_token_id", self.pad_token_id),
-            ("eos_token_id", self.eos_token_id),
             ("decoder_start_token_id", self.decoder_start_token_id),
-        ] {
+        ];
+        for (field, id) in others.into_iter().chain(ends) {
             let known = usize::try_from(id).is_ok_and(|id| id < self.vocab_size);
-            refuse_unless(known, field, id, "a token of the vocabulary")?;
+            let expected = format!("a token of the vocabulary, 0 to {}", self.vocab_size - 1);
+            require(known, field, id, expected)?;
         }
         Ok(())
     }
@@ -302,24 +257,7 @@ impl T5Config {
     /// Greedy generation of up to `max_new_tokens`, with the end and padding tokens of this model.
     pub fn sampling(&self, max_new_tokens: usize) -> Sampling {
         Sampling::new(max_new_tokens)
-            .with_eos(vec![self.eos_token_id])
+            .with_eos(self.eos_token_ids.clone())
             .with_pad(Some(self.pad_token_id))
-    }
-}
-
-fn refuse_unless(
-    fits: bool,
-    field: &'static str,
-    value: impl ToString,
-    expected: &str,
-) -> Result<(), Error> {
-    if fits {
-        Ok(())
-    } else {
-        Err(Error::Config {
-            field,
-            value: value.to_string(),
-            expected: expected.into(),
-        })
     }
 }

@@ -5,8 +5,10 @@ mod attention;
 mod bias;
 mod config;
 mod feed_forward;
+mod file;
 mod generate;
 mod init;
+mod input;
 mod norm;
 mod stack;
 
@@ -20,117 +22,25 @@ use burn_ief::recorder;
 use burn_peft::{ForwardAdapted, NameMap, unembed_adapted};
 
 pub use config::{FeedForwardProjection, T5Config};
+pub use input::{T5Input, T5Output, T5Source};
 
 use crate::error::Error;
 use crate::names::renamed;
 use crate::weights::{LoadOptions, load};
+use input::{fits, not_empty};
 use stack::{Decoder, Encoder};
 
-/// What the encoder reads.
-///
-/// ```
-/// use burn::tensor::{Device, Int, Tensor};
-/// use burn_hf_models::t5::T5Source;
-///
-/// let ids = Tensor::<2, Int>::from_data([[5, 6, 1], [7, 1, 0]], &Device::flex());
-/// let mask = ids.clone().not_equal_elem(0).int();
-/// let source = T5Source::new(ids).with_attention_mask(mask);
-/// assert!(source.prompt.is_none());
-/// ```
-#[derive(Debug, Clone)]
-pub struct T5Source {
-    /// Token ids `[M, T]`, each below `vocab_size`.
-    pub input_ids: Tensor<2, Int>,
-    /// 1, or 0 at padding, `[M, T]`; without it there is no padding.
-    pub attention_mask: Option<Tensor<2, Int>>,
-    /// Embeddings `[M, V, d_model]` of virtual tokens, which the encoder reads before its input;
-    /// they are never padding, and the decoder stays as it is.
-    pub prompt: Option<Tensor<3>>,
-}
+/// What to do about a head in the file that is not the embedding table.
+const DIFFERENT_HEAD: &str = "config.json ties the head to the embeddings. Add `\"scale_decoder_outputs\": true` to it \
+                              to use the head of the file, as transformers 5 does; or remove `lm_head.weight` from the \
+                              file to use the embeddings, as transformers 4 does";
 
-impl T5Source {
-    /// Token ids `[M, T]` without padding.
-    pub fn new(input_ids: Tensor<2, Int>) -> Self {
-        Self {
-            input_ids,
-            attention_mask: None,
-            prompt: None,
-        }
-    }
-
-    /// Tell tokens (1) from padding (0), `[M, T]`.
-    pub fn with_attention_mask(mut self, attention_mask: Tensor<2, Int>) -> Self {
-        self.attention_mask = Some(attention_mask);
-        self
-    }
-
-    /// Put virtual tokens `[M, V, d_model]` before the input.
-    pub fn with_prompt(mut self, prompt: Tensor<3>) -> Self {
-        self.prompt = Some(prompt);
-        self
-    }
-}
-
-/// Input of [`T5ForConditionalGeneration::forward`].
-///
-/// ```
-/// use burn::tensor::{Device, Int, Tensor};
-/// use burn_hf_models::t5::{T5Input, T5Source};
-///
-/// let ids = Tensor::<2, Int>::from_data([[5, 6, 1]], &Device::flex());
-/// let start = Tensor::<2, Int>::from_data([[0]], &Device::flex());
-/// let input = T5Input::new(T5Source::new(ids), start);
-/// assert!(input.attention_mask.is_none());
-/// ```
-#[derive(Debug, Clone)]
-pub struct T5Input {
-    /// See [`T5Source::input_ids`].
-    pub input_ids: Tensor<2, Int>,
-    /// See [`T5Source::attention_mask`].
-    pub attention_mask: Option<Tensor<2, Int>>,
-    /// Token ids `[M, U]` of the decoder, the start token first
-    /// ([`shift_right`](T5Config::shift_right) makes them of labels).
-    pub decoder_input_ids: Tensor<2, Int>,
-    /// See [`T5Source::prompt`].
-    pub prompt: Option<Tensor<3>>,
-}
-
-impl T5Input {
-    /// What the encoder reads, and the decoder's token ids `[M, U]`.
-    pub fn new(source: T5Source, decoder_input_ids: Tensor<2, Int>) -> Self {
-        Self {
-            input_ids: source.input_ids,
-            attention_mask: source.attention_mask,
-            decoder_input_ids,
-            prompt: source.prompt,
-        }
-    }
-}
-
-/// Output of [`T5ForConditionalGeneration::forward`].
-///
-/// ```
-/// # use burn::tensor::{Device, Int, Tensor};
-/// # use burn_hf_models::t5::{T5Config, T5Input, T5Source};
-/// # let json = r#"{"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1,
-/// #     "num_heads": 2}"#;
-/// # let t5 = T5Config::from_json(json)?.init(&Device::flex())?;
-/// # let ids = Tensor::<2, Int>::from_data([[5, 6, 1]], &Device::flex());
-/// # let start = Tensor::<2, Int>::from_data([[0]], &Device::flex());
-/// let output = t5.forward(T5Input::new(T5Source::new(ids), start))?;
-/// assert_eq!(output.encoder_last_hidden_state.dims(), [1, 3, 8]);
-/// assert_eq!(output.decoder_last_hidden_state.dims(), [1, 1, 8]);
-/// # Ok::<(), burn_hf_models::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct T5Output {
-    /// Logits of the token after each of the decoder's, `[M, U, vocab_size]`.
-    pub logits: Tensor<3>,
-    /// `[M, U, d_model]`, after the last norm.
-    pub decoder_last_hidden_state: Tensor<3>,
-    /// `[M, V + T, d_model]`, after the last norm.
-    pub encoder_last_hidden_state: Tensor<3>,
-}
+/// Names of the embedding table in files.
+const TABLES: [&str; 3] = [
+    "shared.weight",
+    "encoder.embed_tokens.weight",
+    "decoder.embed_tokens.weight",
+];
 
 /// T5 with a language-model head.
 ///
@@ -211,14 +121,14 @@ impl T5ForConditionalGeneration {
     /// What [`load`] needs to know about the files: the embedding table has several names, and old
     /// files hold a table that is never used.
     pub fn load_options(&self) -> LoadOptions {
-        let table = "shared.weight";
+        let [table, encoder, decoder] = TABLES;
         let options = LoadOptions::default()
-            .tied(table, "encoder.embed_tokens.weight")
-            .tied(table, "decoder.embed_tokens.weight")
+            .tied(table, encoder)
+            .tied(table, decoder)
             .skip("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias");
         match self.lm_head {
             Some(_) => options,
-            None => options.tied(table, "lm_head.weight"),
+            None => options.tied_or(table, "lm_head.weight", DIFFERENT_HEAD),
         }
     }
 
@@ -233,7 +143,7 @@ impl T5ForConditionalGeneration {
     ///
     /// # Panics
     ///
-    /// Panics if an id is not in the vocabulary, as a look-up in Burn does.
+    /// Panics if an id is not in the vocabulary, as a look-up in Burn does; see [`validate`](Self::validate).
     pub fn forward(&self, input: T5Input) -> Result<T5Output, Error> {
         let encoded = self.encode(T5Source {
             input_ids: input.input_ids,
@@ -287,12 +197,14 @@ impl T5ForConditionalGeneration {
 
     /// Logits of the decoder's hidden states `[M, U, d_model]`.
     fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let hidden = if self.config.scale_decoder_outputs {
+            hidden * (self.config.d_model as f64).powf(-0.5)
+        } else {
+            hidden
+        };
         match &self.lm_head {
             Some(head) => head.forward_adapted(hidden),
-            None => {
-                let scale = (self.config.d_model as f64).powf(-0.5);
-                unembed_adapted(&self.shared, hidden * scale)
-            }
+            None => unembed_adapted(&self.shared, hidden),
         }
     }
 }
@@ -302,27 +214,6 @@ fn at_batch<const D: usize, K: Basic>(x: Tensor<D, K>) -> Tensor<D, K> {
     match recorder() {
         Some(recorder) => recorder.batch(x),
         None => x,
-    }
-}
-
-fn not_empty(name: &'static str, ids: &Tensor<2, Int>) -> Result<(), Error> {
-    match ids.dims() {
-        [0, _] | [_, 0] => Err(Error::Input {
-            name,
-            reason: format!("has the shape {:?}, expected tokens", ids.dims()),
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn fits(name: &'static str, axis: &str, found: usize, expected: usize) -> Result<(), Error> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(Error::Input {
-            name,
-            reason: format!("has {found} {axis}, expected {expected}"),
-        })
     }
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::encoder::{
-    check_heads, check_model_type, check_positive, check_probability, check_size, classifier_config,
-};
+use crate::encoder::{check_activation, classifier_config, labels};
 use crate::error::Error;
+use crate::fields::{
+    check_heads, check_layers, check_model_type, check_positive, check_probability, check_size,
+    check_table, refuse,
+};
 
 /// The fields of a ViT `config.json`, with the names and defaults of `transformers`.
 ///
@@ -32,8 +34,11 @@ use crate::error::Error;
 pub struct ViTConfig {
     /// `vit`, or not stated.
     pub model_type: Option<String>,
-    /// Names of the classes; two where not stated.
+    /// Names of the classes.
+    #[serde(deserialize_with = "labels")]
     pub id2label: Option<BTreeMap<String, String>>,
+    /// Number of classes where they have no names; two where not stated.
+    pub num_labels: Option<usize>,
     /// Height and width of the images that the position embeddings are for.
     #[serde(deserialize_with = "pair")]
     pub image_size: [usize; 2],
@@ -69,6 +74,7 @@ impl Default for ViTConfig {
         Self {
             model_type: None,
             id2label: None,
+            num_labels: None,
             image_size: [224; 2],
             patch_size: [16; 2],
             num_channels: 3,
@@ -86,15 +92,21 @@ impl Default for ViTConfig {
     }
 }
 
-classifier_config!(ViTConfig);
+classifier_config!(ViTConfig, &["encoder.layer", "layers"]);
 
 impl ViTConfig {
     pub(super) fn check(&self) -> Result<(), Error> {
         check_model_type(self.model_type.as_deref(), "vit")?;
         check_heads(self.hidden_size, self.num_attention_heads)?;
-        check_size("num_hidden_layers", self.num_hidden_layers)?;
+        check_layers("num_hidden_layers", self.num_hidden_layers)?;
         check_size("intermediate_size", self.intermediate_size)?;
-        check_size("id2label", self.num_labels())?;
+        let classes = match self.id2label {
+            Some(_) => "id2label",
+            None => "num_labels",
+        };
+        check_size(classes, self.num_labels())?;
+        check_table(classes, self.num_labels(), self.hidden_size)?;
+        check_activation(&self.hidden_act)?;
         check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
         check_probability(
             "attention_probs_dropout_prob",
@@ -102,7 +114,17 @@ impl ViTConfig {
         )?;
         check_positive("initializer_range", self.initializer_range)?;
         check_positive("layer_norm_eps", self.layer_norm_eps)?;
-        check_patches(self.image_size, self.patch_size, self.num_channels)
+        check_table(
+            "intermediate_size",
+            self.intermediate_size,
+            self.hidden_size,
+        )?;
+        check_patches(
+            self.image_size,
+            self.patch_size,
+            self.num_channels,
+            self.hidden_size,
+        )
     }
 }
 
@@ -111,25 +133,22 @@ pub(super) fn check_patches(
     image: [usize; 2],
     patch: [usize; 2],
     channels: usize,
+    width: usize,
 ) -> Result<(), Error> {
     // Products of sides and channels stay far from overflow.
     const LARGEST: usize = 1 << 16;
     let fits = |(image, patch): (usize, usize)| (1..=image).contains(&patch) && image <= LARGEST;
     if !image.into_iter().zip(patch).all(fits) {
-        return Err(Error::Config {
-            field: "patch_size",
-            value: format!("{patch:?}"),
-            expected: format!("expected a part of the image, {image:?}, of at most {LARGEST}"),
-        });
+        let expected =
+            format!("a part of the image, {image:?}, of at most {LARGEST} pixels a side");
+        return refuse("patch_size", format!("{patch:?}"), expected);
     }
     if !(1..=LARGEST).contains(&channels) {
-        return Err(Error::Config {
-            field: "num_channels",
-            value: channels.to_string(),
-            expected: format!("expected 1 to {LARGEST}"),
-        });
+        return refuse("num_channels", channels, format!("1 to {LARGEST}"));
     }
-    Ok(())
+    let patches = (image[0] / patch[0]) * (image[1] / patch[1]);
+    check_table("patch_size", patches, width)?;
+    check_table("num_channels", channels * patch[0] * patch[1], width)
 }
 
 /// Height and width, or one number for both.
@@ -149,7 +168,7 @@ pub(super) fn pair<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[usize;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::refused_field;
+    use crate::fields::refused_field;
 
     #[test]
     fn sizes_are_one_number_or_two() {

@@ -111,11 +111,12 @@ impl ViTEmbeddings {
 
     /// Check the shape of the images; the grid of their patches.
     fn check(&self, pixels: &Tensor<4>, interpolate: bool) -> Result<[usize; 2], Error> {
-        let [_, channels, height, width] = pixels.dims();
+        let [batch, channels, height, width] = pixels.dims();
         let [_, expected, _, _] = self.patch_embeddings.projection.weight.shape().dims();
         let found = grid([height, width], self.patch());
         let [rows, columns] = self.image;
         let reason = match () {
+            () if batch == 0 => "expected at least one image, found none".into(),
             () if channels != expected => format!("{channels} channels, expected {expected}"),
             () if !interpolate && [height, width] != self.image => format!(
                 "{height} × {width} pixels, expected {rows} × {columns} or interpolated positions"

@@ -12,4 +12,4 @@ pub use attention::{ViTAttention, ViTAttentionOutput};
 pub use config::ViTConfig;
 pub use embeddings::{ViTEmbeddings, ViTPatchEmbeddings};
 pub use encoder::{ViTEncoder, ViTIntermediate, ViTLayer, ViTOutput};
-pub use model::{ViTClassification, ViTForImageClassification, ViTInput, ViTModel};
+pub use model::{ViTClassification, ViTEncoding, ViTForImageClassification, ViTInput, ViTModel};

@@ -92,6 +92,15 @@ pub struct ViTForImageClassification {
     pub classifier: Linear,
 }
 
+/// What [`ViTModel::forward`] returns.
+#[derive(Debug, Clone)]
+pub struct ViTEncoding {
+    /// Tokens after the last layer, before the layer norm, `[M, 1 + patches, d]`.
+    pub encoder_output: Tensor<3>,
+    /// Tokens after the layer norm, `[M, 1 + patches, d]`.
+    pub last_hidden_state: Tensor<3>,
+}
+
 /// What [`ViTForImageClassification::forward`] returns.
 #[derive(Debug, Clone)]
 pub struct ViTClassification {
@@ -134,13 +143,7 @@ impl ViTConfig {
 impl ViTForImageClassification {
     /// How its modules are called in `transformers` 4, which are the fields' own names, and 5.
     pub fn names() -> Vec<NameMap> {
-        let mut five = vec![(r"^vit\.encoder\.layer\.", "vit.layers.")];
-        five.extend(PROJECTIONS);
-        five.extend([
-            (r"\bintermediate\.dense\b", "mlp.fc1"),
-            (r"\boutput\.dense\b", "mlp.fc2"),
-        ]);
-        vec![NameMap::default(), renamed(&five)]
+        namings("vit.")
     }
 
     /// Names with and without `vit.`. To put a new head on a pretrained encoder, add
@@ -175,19 +178,73 @@ impl ViTForImageClassification {
     ///
     /// [`Error::Input`] if the images do not fit the model.
     pub fn forward(&self, input: ViTInput) -> Result<ViTClassification, Error> {
+        let ViTEncoding {
+            encoder_output,
+            last_hidden_state,
+        } = self.vit.forward(input)?;
+        let [batch, _, d] = last_hidden_state.dims();
+        let class = last_hidden_state.clone().narrow(1, 0, 1);
+        let class: Tensor<2> = class.reshape([batch, d]);
+        Ok(ViTClassification {
+            encoder_output,
+            last_hidden_state,
+            logits: self.classifier.forward_adapted(class),
+        })
+    }
+}
+
+/// Names of the modules in `transformers` 4, which are the fields' own names, and 5; `below` is in front of the
+/// encoder's names.
+fn namings(below: &str) -> Vec<NameMap> {
+    let (four, five) = (
+        format!(r"^{below}encoder\.layer\."),
+        format!("{below}layers."),
+    );
+    let mut rules = vec![(four.as_str(), five.as_str())];
+    rules.extend(PROJECTIONS);
+    rules.extend([
+        (r"\bintermediate\.dense\b", "mlp.fc1"),
+        (r"\boutput\.dense\b", "mlp.fc2"),
+    ]);
+    vec![NameMap::default(), renamed(&rules)]
+}
+
+impl ViTModel {
+    /// How its modules are called in `transformers` 4, which are the fields' own names, and 5.
+    pub fn names() -> Vec<NameMap> {
+        namings("")
+    }
+
+    /// Names with and without `vit.`; pooler and classifier are left out.
+    pub fn load_options() -> LoadOptions {
+        ViTForImageClassification::load_options().skip("classifier")
+    }
+
+    /// Load a Hugging Face folder of either naming.
+    ///
+    /// # Errors
+    ///
+    /// See [`ViTConfig::from_folder`] and [`load`](crate::weights::load).
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, Error> {
+        let model = ViTConfig::from_folder(folder)?.init_classifier(device)?.vit;
+        load_named(model, &Self::names(), folder, &Self::load_options())
+    }
+
+    /// Encode a batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] if the images do not fit the model.
+    pub fn forward(&self, input: ViTInput) -> Result<ViTEncoding, Error> {
         let ViTInput {
             pixel_values,
             interpolate,
         } = input;
-        let tokens = self.vit.embeddings.forward(pixel_values, interpolate)?;
-        let encoder_output = self.vit.encoder.forward(tokens);
-        let normed = self.vit.layernorm.forward_recorded(encoder_output.clone());
-        let [batch, _, d] = normed.dims();
-        let class: Tensor<2> = normed.clone().narrow(1, 0, 1).reshape([batch, d]);
-        Ok(ViTClassification {
+        let tokens = self.embeddings.forward(pixel_values, interpolate)?;
+        let encoder_output = self.encoder.forward(tokens);
+        Ok(ViTEncoding {
+            last_hidden_state: self.layernorm.forward_recorded(encoder_output.clone()),
             encoder_output,
-            last_hidden_state: normed,
-            logits: self.classifier.forward_adapted(class),
         })
     }
 }

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use burn::store::burn_pack::Tensor;
 use burn::store::{ModuleStore, SafetensorsStore, SafetensorsStoreError};
+use burn::tensor::TensorData;
 use serde::Deserialize;
 
-use super::read_json;
+use super::content::{self, Kind};
+use super::json::read_json;
 use crate::error::Error;
+use crate::message::short;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -52,6 +55,42 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u128 {
+        let tensors = self.tensors.values();
+        tensors.map(|(_, tensor)| tensor.byte_len() as u128).sum()
+    }
+
+    /// Whether two tensors have the same shape and values.
+    pub fn same(&self, name: &str, copy: &str) -> Result<bool, Error> {
+        let (Some((path, one)), Some((_, other))) =
+            (self.tensors.get(name), self.tensors.get(copy))
+        else {
+            return Ok(false);
+        };
+        if one.shape != other.shape {
+            return Ok(false);
+        }
+        let bytes = |tensor: &Tensor| {
+            tensor.to_bytes().map_err(|error| Error::Weights {
+                path: path.clone(),
+                reason: error.to_string(),
+            })
+        };
+        let (left, right) = (bytes(one)?, bytes(other)?);
+        if one.dtype == other.dtype {
+            return Ok(left[..] == right[..]);
+        }
+        // Of two float types: the wider one may hold the values of the narrower one.
+        let values = |bytes, tensor: &Tensor| {
+            let data = TensorData::from_bytes(bytes, tensor.shape.to_vec(), tensor.dtype);
+            data.iter::<f64>().collect::<Vec<_>>()
+        };
+        Ok(one.dtype.is_float()
+            && other.dtype.is_float()
+            && values(left, one) == values(right, other))
+    }
+
     /// The file that holds a tensor, or the folder.
     pub fn file(&self, name: &str) -> &Path {
         let tensor = self.tensors.get(name);
@@ -69,7 +108,11 @@ impl Checkpoint {
         if !tensor.dtype.is_float() {
             return Err(Error::Weights {
                 path: path.clone(),
-                reason: format!("`{name}` holds {:?}, expected floats", tensor.dtype),
+                reason: format!(
+                    "`{}`: expected floats, found {:?}",
+                    short(name),
+                    tensor.dtype
+                ),
             });
         }
         if tensor.shape[..] != *expected {
@@ -92,18 +135,76 @@ impl Checkpoint {
     }
 }
 
+/// The names of a folder's tensors, from headers or the index alone; `None` if there are no weights.
+pub(super) fn names(folder: &Path) -> Result<Option<Vec<String>>, Error> {
+    let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
+    if single.exists() {
+        return Ok(Some(read(&single)?.into_keys().collect()));
+    }
+    if index.exists() {
+        let Index { weight_map } = read_json(&index)?;
+        return Ok(Some(weight_map.into_keys().collect()));
+    }
+    Ok(None)
+}
+
+/// Weights in other formats, as `transformers` names them.
+const OTHERS: [&str; 4] = [
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "flax_model.msgpack",
+];
+
 /// An error that helps where the folder holds weights in another format.
 fn exists(folder: &Path, single: &Path) -> Result<(), Error> {
-    let pickled = folder.join("pytorch_model.bin");
-    if single.exists() || !pickled.exists() {
+    let mut others = OTHERS.iter().map(|name| folder.join(name));
+    let Some(other) = others
+        .find(|path| path.exists())
+        .filter(|_| !single.exists())
+    else {
         return Ok(());
-    }
+    };
+    let class = class(folder);
     Err(Error::Weights {
-        path: pickled,
+        path: other,
         reason: format!(
-            "pickled weights are not read; convert them in Python with \
-             `AutoModel.from_pretrained(folder).save_pretrained(folder)`, which writes {SINGLE}"
+            "weights in this format are not read; convert them in Python with `from transformers import {class}; \
+             {class}.from_pretrained(folder).save_pretrained(folder)`, which writes {SINGLE}"
         ),
+    })
+}
+
+/// The class of `transformers` that reads all weights of a folder. `AutoModel` is the class without a head: what it
+/// saves again lacks the head.
+fn class(folder: &Path) -> String {
+    #[derive(Deserialize)]
+    struct Kind {
+        model_type: Option<String>,
+        architectures: Option<Vec<String>>,
+    }
+    let kind: Result<Kind, Error> = read_json(&folder.join("config.json"));
+    let kind = kind.unwrap_or(Kind {
+        model_type: None,
+        architectures: None,
+    });
+    let named = kind.architectures.unwrap_or_default().into_iter().next();
+    let named = named.filter(|name| {
+        // A name of Python that current versions still have.
+        let is_name = name.chars().all(|c| c.is_ascii_alphanumeric());
+        is_name && name.len() < 60 && !name.is_empty() && name != "T5WithLMHeadModel"
+    });
+    named.unwrap_or_else(|| {
+        let class = match kind.model_type.as_deref() {
+            Some("t5") => "T5ForConditionalGeneration",
+            Some("llama") => "LlamaForCausalLM",
+            Some("qwen2") => "Qwen2ForCausalLM",
+            Some("bert") => "BertForPreTraining",
+            Some("vit") => "ViTForImageClassification",
+            Some("dinov2") => "Dinov2Model",
+            _ => "AutoModelForCausalLM",
+        };
+        class.into()
     })
 }
 
@@ -122,7 +223,7 @@ fn sharded(folder: &Path, index: &Path) -> Result<BTreeMap<String, (PathBuf, Ten
         {
             return Err(Error::Json {
                 path: index.into(),
-                reason: format!("`{file}` is not the name of a file in the folder"),
+                reason: format!("`{}` is not the name of a file in the folder", short(&file)),
             });
         }
         let path = folder.join(file);
@@ -146,6 +247,7 @@ fn sharded(folder: &Path, index: &Path) -> Result<BTreeMap<String, (PathBuf, Ten
 
 /// The tensors of one file, from its header alone.
 fn read(path: &Path) -> Result<BTreeMap<String, (PathBuf, Tensor)>, Error> {
+    content::check(path, Kind::Weights)?;
     let mut store = SafetensorsStore::from_file(path);
     let tensors = store.get_all_tensors().map_err(|error| match error {
         SafetensorsStoreError::Io(source) => Error::Read {

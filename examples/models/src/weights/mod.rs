@@ -1,10 +1,13 @@
 //! Configuration and weights of a Hugging Face folder.
 
 mod checkpoint;
+mod content;
+mod json;
+mod layers;
+mod options;
 mod parameters;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
@@ -12,135 +15,16 @@ use burn::store::{
     ApplyError, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
 };
 use burn_peft::NameMap;
-use serde::de::DeserializeOwned;
+
+pub use json::read_config;
+pub use options::LoadOptions;
 
 use crate::error::Error;
+use crate::message::bytes;
 use checkpoint::Checkpoint;
-use parameters::{Parameter, parameters};
-
-/// Read `config.json` of a folder.
-///
-/// ```
-/// use burn_hf_models::weights::read_config;
-/// use serde::Deserialize;
-///
-/// #[derive(Deserialize)]
-/// struct Sizes {
-///     hidden_size: usize,
-/// }
-///
-/// let folder = tempfile::tempdir()?;
-/// std::fs::write(folder.path().join("config.json"), r#"{"hidden_size": 32, "other": 1}"#)?;
-/// let sizes: Sizes = read_config(folder.path())?;
-/// assert_eq!(sizes.hidden_size, 32);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
-///
-/// [`Error::Read`] if there is no such file, [`Error::Json`] if a field is missing or of another
-/// type.
-pub fn read_config<T: DeserializeOwned>(folder: &Path) -> Result<T, Error> {
-    read_json(&folder.join("config.json"))
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.into(),
-        source,
-    })?;
-    serde_json::from_str(&text).map_err(|error| Error::Json {
-        path: path.into(),
-        reason: error.to_string(),
-    })
-}
-
-/// What a folder's tensors may lack, have in addition, or call otherwise.
-///
-/// `skip` and `keep_initial` take whole parts of a name between dots: `classifier` means
-/// `classifier.weight` and `model.classifier.bias`, but not for `classifier2.weight`.
-///
-/// ```
-/// use burn_hf_models::weights::LoadOptions;
-///
-/// let options = LoadOptions::default()
-///     .with_prefix("bert")
-///     .skip("embeddings.position_ids")
-///     .keep_initial("classifier");
-/// assert!(options.may_be_missing("classifier.weight"));
-/// assert!(!options.may_be_missing("bert.pooler.dense.weight"));
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct LoadOptions {
-    prefix: Option<String>,
-    skipped: Vec<String>,
-    initial: Vec<String>,
-    tied: Vec<(String, String)>,
-}
-
-impl LoadOptions {
-    /// A first part of names that the files may have or not, whether the model has it or not.
-    ///
-    /// `transformers` saves a base model (`BertModel`) without it and the same model below a head
-    /// with it (`bert.`).
-    pub fn with_prefix(mut self, prefix: &str) -> Self {
-        self.prefix = Some(prefix.into());
-        self
-    }
-
-    /// Tensors in the files that the model does not need.
-    pub fn skip(mut self, part: &str) -> Self {
-        self.skipped.push(part.into());
-        self
-    }
-
-    /// Parameters that keep their initial values if the files lack them (the new head of a
-    /// pretrained encoder).
-    pub fn keep_initial(mut self, part: &str) -> Self {
-        self.initial.push(part.into());
-        self
-    }
-
-    /// Another name of a parameter: the files may hold one of them, or both as copies.
-    pub fn tied(mut self, name: &str, copy: &str) -> Self {
-        self.tied.push((name.into(), copy.into()));
-        self
-    }
-
-    /// Whether the parameter `name` keeps its initial value if the files lack it.
-    pub fn may_be_missing(&self, name: &str) -> bool {
-        self.initial.iter().any(|part| contains(name, part))
-    }
-
-    fn is_skipped(&self, name: &str) -> bool {
-        self.skipped.iter().any(|part| contains(name, part))
-    }
-
-    /// All names that `name` can have in a file, its own first.
-    fn candidates(&self, name: &str) -> Vec<String> {
-        let copies = self.tied.iter().filter(|(tied, _)| tied == name);
-        std::iter::once(name)
-            .chain(copies.map(|(_, copy)| copy.as_str()))
-            .flat_map(|name| self.with_and_without_prefix(name))
-            .collect()
-    }
-
-    fn with_and_without_prefix(&self, name: &str) -> Vec<String> {
-        let other = self.prefix.as_ref().map(|prefix| {
-            let rest = name.strip_prefix(prefix.as_str());
-            match rest.and_then(|rest| rest.strip_prefix('.')) {
-                Some(rest) => rest.to_string(),
-                None => format!("{prefix}.{name}"),
-            }
-        });
-        std::iter::once(name.to_string()).chain(other).collect()
-    }
-}
-
-/// Whether the dotted `part` is somewhere in the dotted `name`.
-fn contains(name: &str, part: &str) -> bool {
-    format!(".{name}.").contains(&format!(".{part}."))
-}
+pub(crate) use json::parse;
+pub(crate) use layers::{Stack, check_stacks};
+use parameters::{NotFinite, Parameter, parameters};
 
 /// Load `model.safetensors`, or the files that `model.safetensors.index.json` lists, into a model.
 ///
@@ -177,7 +61,11 @@ fn contains(name: &str, part: &str) -> bool {
 ///   or hold something else than floats;
 /// - [`Error::Missing`] with all names that the files lack, [`Error::Unexpected`] with all that the
 ///   model lacks, unless `options` say that they may;
-/// - [`Error::Shape`] for a tensor that does not fit the configuration.
+/// - [`Error::Shape`] for a tensor that does not fit the configuration;
+/// - [`Error::Different`] if the files hold a parameter under two names with different values;
+/// - [`Error::NotFinite`] for a tensor with NaN or infinity;
+/// - [`Error::TooLarge`] for a parameter that `options` let keep its initial value, if that takes more memory than
+///   any head.
 pub fn load<M: Module>(
     model: M,
     names: &NameMap,
@@ -202,19 +90,40 @@ pub fn load_named<M: Module>(
     let checkpoint = Checkpoint::open(folder)?;
     let lacking = |names: &&NameMap| {
         let parameters = parameters(&model, names);
-        let absent = |p: &&Parameter| found(p, &checkpoint, options).is_none();
+        let absent = |p: &&Parameter| held(p, &checkpoint, options).is_empty();
         parameters.iter().filter(absent).count()
     };
     let names = namings.iter().min_by_key(lacking).cloned();
     apply(model, &names.unwrap_or_default(), checkpoint, options)
 }
 
-/// The name under which the files hold a parameter.
-fn found(parameter: &Parameter, checkpoint: &Checkpoint, options: &LoadOptions) -> Option<String> {
+/// The names under which the files hold a parameter, the preferred one first.
+fn held(parameter: &Parameter, checkpoint: &Checkpoint, options: &LoadOptions) -> Vec<String> {
     let names = parameter.names.iter();
-    names
-        .flat_map(|name| options.candidates(name))
-        .find(|name| checkpoint.contains(name))
+    let mut held: Vec<String> = Vec::new();
+    for name in names.flat_map(|name| options.candidates(name)) {
+        if checkpoint.contains(&name) && !held.contains(&name) {
+            held.push(name);
+        }
+    }
+    held
+}
+
+/// Whether the files hold different values for the tensor `name` and one of these copies of it; `false` if they
+/// lack one of the two.
+pub(crate) fn is_different(folder: &Path, name: &str, copies: &[&str]) -> Result<bool, Error> {
+    let checkpoint = Checkpoint::open(folder)?;
+    let copy = copies.iter().find(|copy| checkpoint.contains(copy));
+    match copy {
+        Some(copy) if checkpoint.contains(name) => Ok(!checkpoint.same(name, copy)?),
+        _ => Ok(false),
+    }
+}
+
+/// Whether a folder has weights, and among them this tensor.
+pub(crate) fn holds(folder: &Path, name: &str) -> Result<Option<bool>, Error> {
+    let names = checkpoint::names(folder)?;
+    Ok(names.map(|names| names.iter().any(|found| found == name)))
 }
 
 fn apply<M: Module>(
@@ -225,13 +134,19 @@ fn apply<M: Module>(
 ) -> Result<M, Error> {
     let parameters = parameters(&model, names);
     let mut missing = Vec::new();
+    let mut initial = Vec::new();
     let mut loaded = Vec::new();
+    let mut copies = Vec::new();
     let mut wanted = BTreeSet::new();
     for parameter in parameters {
         wanted.extend(parameter.names.iter().flat_map(|n| options.candidates(n)));
-        match found(&parameter, &checkpoint, options) {
-            Some(name) => loaded.push((parameter, name)),
-            None if options.may_be_missing(parameter.name()) => {}
+        let mut held = held(&parameter, &checkpoint, options).into_iter();
+        match held.next() {
+            Some(name) => {
+                copies.extend(held.map(|copy| (name.clone(), copy)));
+                loaded.push((parameter, name));
+            }
+            None if options.may_be_missing(parameter.name()) => initial.push(parameter),
             None => missing.push(parameter.name().to_string()),
         }
     }
@@ -255,6 +170,17 @@ fn apply<M: Module>(
     for (parameter, name) in &loaded {
         checkpoint.check(name, &parameter.file_shape())?;
     }
+    for (name, copy) in copies {
+        if !checkpoint.same(&name, &copy)? {
+            return Err(Error::Different {
+                path: checkpoint.folder().into(),
+                fix: options.fix(&copy),
+                name,
+                copy,
+            });
+        }
+    }
+    check_initial(&initial, &checkpoint)?;
     // One pass over the model for each float type that its parameters have (nearly always one).
     while let Some((first, _)) = loaded.first() {
         let dtype = first.dtype;
@@ -270,8 +196,49 @@ fn apply<M: Module>(
         if let Some(error) = result.errors.first() {
             return Err(damaged(error, &now, &checkpoint));
         }
+        if let Some((parameter, name)) = not_finite(&model, &now) {
+            return Err(Error::NotFinite {
+                path: checkpoint.file(name).into(),
+                name: name.clone(),
+                dtype: format!("{:?}", parameter.dtype),
+            });
+        }
     }
     Ok(model)
+}
+
+/// Parameters that no file provides are new heads, which are small next to their model.
+fn check_initial(initial: &[Parameter], checkpoint: &Checkpoint) -> Result<(), Error> {
+    const LEAST: u128 = 1 << 30;
+    let most = checkpoint.bytes().saturating_mul(4).max(LEAST);
+    for parameter in initial {
+        let shape = parameter.file_shape();
+        let entries = shape
+            .iter()
+            .fold(1u128, |n, &size| n.saturating_mul(size as u128));
+        let size = entries.saturating_mul(parameter.dtype.size() as u128);
+        if size > most {
+            return Err(Error::TooLarge {
+                path: checkpoint.folder().into(),
+                name: parameter.name().into(),
+                shape,
+                estimate: bytes(size),
+                most: bytes(most),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The first of these parameters with NaN or infinity.
+fn not_finite<'a, M: Module>(
+    model: &M,
+    loaded: &'a [(Parameter, String)],
+) -> Option<&'a (Parameter, String)> {
+    let mut visitor = NotFinite::default();
+    model.visit(&mut visitor);
+    let mut loaded = loaded.iter();
+    loaded.find(|(parameter, _)| visitor.paths.contains(&parameter.path))
 }
 
 /// An error of burn-store in the words of the file.

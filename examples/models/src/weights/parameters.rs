@@ -103,3 +103,31 @@ impl ModuleVisitor for Visitor<'_> {
         });
     }
 }
+
+/// Finds the float parameters that hold NaN or infinity, by their paths in the Burn module.
+#[derive(Default)]
+pub(super) struct NotFinite {
+    pub paths: Vec<String>,
+    path: Vec<String>,
+}
+
+impl ModuleVisitor for NotFinite {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.path.push(name.into());
+        }
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.path.pop();
+        }
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        // What is not initialised was not loaded.
+        if param.is_initialized() && !param.val().is_finite().all().into_scalar::<bool>() {
+            self.paths.push(self.path.join("."));
+        }
+    }
+}

@@ -4,17 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::program::{Folder, entries};
+use serde_json::json;
 
-fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../models/tests/fixtures")
-        .join(path)
-}
+use crate::changed_folders::{self, fixture};
+use crate::program::{Folder, entries};
 
 impl Folder {
     /// The program refuses these folders and inputs, says all of `message` and writes nothing.
-    fn refuses_adapter(&self, folders: [PathBuf; 3], merged: bool, message: &[&str]) {
+    pub fn refuses_adapter(&self, folders: [PathBuf; 3], merged: bool, message: &[&str]) {
         let before = entries(&self.0);
         let [model, adapter, inputs] = folders;
         let mut command = Command::new(env!("CARGO_BIN_EXE_replay"));
@@ -38,6 +35,7 @@ impl Folder {
         for part in message {
             assert!(said.contains(part), "`{part}` is not in: {said}");
         }
+        assert!(said.chars().count() <= 2010, "{said}");
         assert_eq!(entries(&self.0), before, "something was written");
     }
 }
@@ -72,7 +70,10 @@ fn folders_and_inputs_that_do_not_go_together() {
     folder.refuses_adapter(
         [other, lora(), golden("bert")],
         false,
-        &["gpt2", "known are bert"],
+        &[
+            "`model_type`: expected bert, t5, vit, llama or qwen2, found `gpt2`",
+            "config.json",
+        ],
     );
 }
 
@@ -91,4 +92,122 @@ fn a_round_trip_that_fails_leaves_no_folder() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(!out.exists());
+}
+
+#[test]
+fn a_head_that_nothing_holds_is_named() {
+    let folder = Folder::new("no-head");
+    let keep = |name: &str| Some(name.to_string());
+    let headless = |name: &str| (!name.starts_with("lm_head")).then(|| name.to_string());
+    let model = changed_folders::model("llama", &folder.0.join("llama"), json!({}), headless);
+    let golden = fixture("llama/golden.safetensors");
+    let folders = [model, fixture("llama/lora"), golden];
+    folder.refuses_adapter(folders, false, &["lm_head.weight", "random head"]);
+
+    // The adapter's task calls for a head, and its file has none.
+    let encoder = |name: &str| name.strip_prefix("bert.").map(String::from);
+    let fields = json!({"architectures": ["BertModel"]});
+    let model = changed_folders::model("bert", &folder.0.join("bert"), fields, encoder);
+    let task = json!({"task_type": "SEQ_CLS"});
+    let adapter = folder.0.join("adapter");
+    let adapter = changed_folders::adapter("bert/lora", &adapter, task, keep);
+    let folders = [model, adapter, fixture("bert/golden.safetensors")];
+    folder.refuses_adapter(
+        folders,
+        false,
+        &["classifier.weight", "classifier.bias", "random head"],
+    );
+}
+
+#[test]
+fn classes_that_contradict_each_other_stop() {
+    let folder = Folder::new("classes");
+    let golden = || fixture("bert/golden.safetensors");
+    let keep = |name: &str| Some(name.to_string());
+    let other = json!({"architectures": ["BertForTokenClassification"]});
+    let model = changed_folders::model("bert", &folder.0.join("tokens"), other, keep);
+    let folders = [model, fixture("bert/lora_seqcls"), golden()];
+    folder.refuses_adapter(
+        folders,
+        false,
+        &["sequence classification", "BertForTokenClassification"],
+    );
+    let encoder = json!({"architectures": ["BertModel"]});
+    let model = changed_folders::model("bert", &folder.0.join("encoder"), encoder, keep);
+    let folders = [model, fixture("bert/lora"), golden()];
+    folder.refuses_adapter(folders, false, &["nothing tells which class"]);
+}
+
+#[test]
+fn damaged_model_folders_are_named_before_anything_is_allocated() {
+    let folder = Folder::new("damaged");
+    let keep = |name: &str| Some(name.to_string());
+    let at = |name: &str| folder.0.join(name);
+    for (index, (model, field, value)) in [
+        ("bert", "num_hidden_layers", json!(1 << 24)),
+        ("bert", "num_hidden_layers", json!(4096)),
+        ("vit", "num_hidden_layers", json!(65_535)),
+        ("llama", "num_hidden_layers", json!(4096)),
+        ("t5_relu", "num_layers", json!(1u64 << 62)),
+        ("t5_relu", "num_layers", json!(4096)),
+        ("t5_relu", "num_decoder_layers", json!(1 << 30)),
+        ("t5_relu", "d_kv", json!((1u64 << 62) + 8)),
+        ("t5_relu", "vocab_size", json!(1u64 << 40)),
+        ("llama", "head_dim", json!(u64::MAX)),
+        ("bert", "hidden_act", json!("x".repeat(1 << 20))),
+        (
+            "llama",
+            "quantization_config",
+            json!({"bits": 4, "text": "x".repeat(100_000)}),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let changed = json!({ field: value });
+        let path = at(&format!("{model}-{index}"));
+        let changed = changed_folders::model(model, &path, changed, keep);
+        let adapter = fixture(&format!("{model}/lora"));
+        let golden = fixture(&format!("{model}/golden.safetensors"));
+        folder.refuses_adapter([changed, adapter, golden], false, &["config.json", field]);
+    }
+    // These fit their ranges and not the file.
+    let wide = json!({"hidden_size": 1 << 23});
+    let wide = changed_folders::model("bert", &at("hidden"), wide, keep);
+    let folders = [
+        wide,
+        fixture("bert/lora"),
+        fixture("bert/golden.safetensors"),
+    ];
+    folder.refuses_adapter(
+        folders,
+        false,
+        &["model.safetensors", "word_embeddings", "8388608"],
+    );
+    let wide = json!({"vocab_size": 1 << 20});
+    let wide = changed_folders::model("bert", &at("wide"), wide, keep);
+    let folders = [
+        wide,
+        fixture("bert/lora"),
+        fixture("bert/golden.safetensors"),
+    ];
+    folder.refuses_adapter(
+        folders,
+        false,
+        &["model.safetensors", "word_embeddings", "1048576"],
+    );
+
+    let pointer = changed_folders::model("bert", &at("pointer"), json!({}), keep);
+    let text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    fs::write(pointer.join("model.safetensors"), text).unwrap();
+    let folders = [
+        pointer,
+        fixture("bert/lora"),
+        fixture("bert/golden.safetensors"),
+    ];
+    folder.refuses_adapter(
+        folders,
+        false,
+        &["model.safetensors", "Git LFS", "git lfs pull"],
+    );
 }

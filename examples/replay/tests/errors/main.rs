@@ -1,6 +1,10 @@
 //! Every error of the program: exit code 2, a message that says what and where, no output file.
 
 mod adapters;
+#[path = "../changed_folders/mod.rs"]
+mod changed_folders;
+mod inputs;
+mod outputs;
 mod program;
 
 use std::fs;
@@ -181,7 +185,11 @@ fn wrong_shapes() {
         let path = folder.edited(case, |contents| {
             contents.tensors.get_mut(tensor).unwrap().1 = shape.clone();
         });
-        let message = [&format!("`{tensor}` has shape {shape:?}"), expected];
+        let message = [
+            &format!("`{tensor}`: expected"),
+            &format!("found {shape:?}"),
+            expected,
+        ];
         folder.refuses(&path, &SUPPORTED, &message);
     }
 }
@@ -192,11 +200,15 @@ fn wrong_dtypes_and_values() {
     let path = folder.edited("c_mlp", |contents| {
         contents.tensors.get_mut("labels").unwrap().0 = Dtype::F64;
     });
-    folder.refuses(&path, &SUPPORTED, &["`labels` has dtype a float", "I64"]);
+    folder.refuses(
+        &path,
+        &SUPPORTED,
+        &["`labels`: expected", "found a float", "I64"],
+    );
     let path = folder.edited("c_mlp", |contents| {
         contents.tensors.get_mut("input.x").unwrap().0 = Dtype::U64;
     });
-    folder.refuses(&path, &SUPPORTED, &["`input.x` has dtype U64"]);
+    folder.refuses(&path, &SUPPORTED, &["`input.x`: expected", "found U64"]);
     let path = folder.edited("c_mlp", |contents| contents.set_integer("labels", 3, 5));
     folder.refuses(&path, &SUPPORTED, &["`labels` has the label 5", "0 to 4"]);
     let path = folder.edited("e_transformer_prompt", |contents| {

@@ -116,7 +116,7 @@ pub fn check_ia3(tolerance: f64, place: &Place) {
     }
 }
 
-fn compare(
+pub fn compare(
     golden: &Path,
     prefix: &str,
     dtype: &str,

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use programs::excerpt::{excerpt, listed};
-use programs::printing::message;
+use programs::printing::{message, quoted_list, short};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -33,17 +32,14 @@ pub(super) fn rows(
         let value = |name: &str| {
             let value = object.get(name);
             value.ok_or_else(|| {
-                let known = listed(object.keys());
-                refuse(format!(
-                    "no key `{}`; the object has {known}",
-                    excerpt(name)
-                ))
+                let known = quoted_list(object.keys());
+                refuse(format!("no key `{}`; the object has {known}", short(name)))
             })
         };
         let string = |name: &str| match value(name)? {
             Value::String(text) => Ok(text.as_str()),
             other => {
-                let found = excerpt(&other.to_string());
+                let found = short(&other.to_string());
                 Err(refuse(format!("`{name}`: expected a text, found {found}")))
             }
         };
@@ -53,7 +49,7 @@ pub(super) fn rows(
             other => {
                 let name = columns.label;
                 let expected = "expected a text, a number or true or false";
-                let found = excerpt(&other.to_string());
+                let found = short(&other.to_string());
                 return Err(refuse(format!("`{name}`: {expected}, found {found}")));
             }
         };
@@ -86,7 +82,7 @@ impl<'de> Deserialize<'de> for Object {
                 let mut fields = Map::new();
                 while let Some((key, value)) = access.next_entry::<String, Value>()? {
                     if fields.contains_key(&key) {
-                        let key = excerpt(&key);
+                        let key = short(&key);
                         return Err(A::Error::custom(format!("the key `{key}` is there twice")));
                     }
                     fields.insert(key, value);

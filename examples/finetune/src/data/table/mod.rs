@@ -7,7 +7,7 @@ mod quotes;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use programs::excerpt::{excerpt, listed};
+use programs::printing::{quoted_list, short};
 
 use super::error::Error;
 use super::split::{Parts, Repeats, arrange};
@@ -168,7 +168,7 @@ impl Labels {
             1 => {
                 let problem = format!(
                     "all rows have the label `{}`: expected two or more",
-                    excerpt(&names[0])
+                    short(&names[0])
                 );
                 Err(Error::file(path, problem))
             }
@@ -177,7 +177,7 @@ impl Labels {
                     "{count} different labels in {} rows, such as `{}`: the column of the labels \
                      does not hold classes",
                     rows.len(),
-                    excerpt(&names[0])
+                    short(&names[0])
                 );
                 Err(Error::file(path, problem))
             }
@@ -191,7 +191,7 @@ impl Labels {
         let example = |row: Row| {
             let label = self.names.iter().position(|name| *name == row.label);
             let Some(label) = label else {
-                let (label, known) = (excerpt(&row.label), listed(&self.names));
+                let (label, known) = (short(&row.label), quoted_list(&self.names));
                 let problem = format!("unknown label `{label}`, expected one of {known}");
                 return Err(Error::line(path, row.line, problem));
             };
@@ -227,7 +227,7 @@ fn numbers(path: &Path, mut names: Vec<String>) -> Error {
         "the labels are numbers ({}), expected classes. Scores cannot be learned (there is no regression): sort them \
          into classes with names first. If the numbers are classes, say so by naming all of them in their order: \
          `--labels {choice}`",
-        listed(&names)
+        quoted_list(&names)
     );
     Error::file(path, problem)
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::encoder::{
-    check_heads, check_model_type, check_only, check_positive, check_probability, check_size,
-    classifier_config,
-};
+use crate::encoder::{check_activation, classifier_config, labels};
 use crate::error::Error;
+use crate::fields::{
+    check_heads, check_layers, check_model_type, check_only, check_positive, check_probability,
+    check_size, check_table,
+};
 use crate::vit::config::{check_patches, pair};
 
 /// The fields of a DINOv2 `config.json`, with the names and defaults of `transformers`.
@@ -63,8 +64,11 @@ pub struct Dinov2Config {
     pub drop_path_rate: f64,
     /// Not supported.
     pub use_swiglu_ffn: bool,
-    /// Names of the classes; two where not stated.
+    /// Names of the classes.
+    #[serde(deserialize_with = "labels")]
     pub id2label: Option<BTreeMap<String, String>>,
+    /// Number of classes where they have no names; two where not stated.
+    pub num_labels: Option<usize>,
 }
 
 impl Default for Dinov2Config {
@@ -88,11 +92,12 @@ impl Default for Dinov2Config {
             drop_path_rate: 0.0,
             use_swiglu_ffn: false,
             id2label: None,
+            num_labels: None,
         }
     }
 }
 
-classifier_config!(Dinov2Config);
+classifier_config!(Dinov2Config, &["encoder.layer", "layers"]);
 
 impl Dinov2Config {
     /// Width of the hidden layer of a feed-forward network.
@@ -103,10 +108,16 @@ impl Dinov2Config {
     pub(super) fn check(&self) -> Result<(), Error> {
         check_model_type(self.model_type.as_deref(), "dinov2")?;
         check_heads(self.hidden_size, self.num_attention_heads)?;
-        check_size("num_hidden_layers", self.num_hidden_layers)?;
+        check_layers("num_hidden_layers", self.num_hidden_layers)?;
         check_positive("mlp_ratio", self.mlp_ratio)?;
         check_size("mlp_ratio", self.mlp_size())?;
-        check_size("id2label", self.num_labels())?;
+        let classes = match self.id2label {
+            Some(_) => "id2label",
+            None => "num_labels",
+        };
+        check_size(classes, self.num_labels())?;
+        check_table(classes, self.num_labels(), self.hidden_size)?;
+        check_activation(&self.hidden_act)?;
         check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
         check_probability(
             "attention_probs_dropout_prob",
@@ -114,7 +125,13 @@ impl Dinov2Config {
         )?;
         check_positive("initializer_range", self.initializer_range)?;
         check_positive("layer_norm_eps", self.layer_norm_eps)?;
-        check_patches(self.image_size, self.patch_size, self.num_channels)?;
+        check_table("mlp_ratio", self.mlp_size(), self.hidden_size)?;
+        check_patches(
+            self.image_size,
+            self.patch_size,
+            self.num_channels,
+            self.hidden_size,
+        )?;
         let why = "stochastic depth is not supported";
         check_only("drop_path_rate", self.drop_path_rate, 0.0, why)?;
         let why = "gated networks are not supported";
@@ -125,7 +142,7 @@ impl Dinov2Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::refused_field;
+    use crate::fields::refused_field;
 
     #[test]
     fn unsupported_values_are_named() {

@@ -1,0 +1,620 @@
+//! Which class of `transformers` a model folder and an adapter are for.
+
+use std::fmt;
+use std::path::Path;
+
+use burn_peft::AdapterFolder;
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::fields::refuse;
+use crate::message::short;
+use crate::weights::read_config;
+
+/// What a model is used for.
+///
+/// ```
+/// use burn_hf_models::class::Task;
+///
+/// assert_eq!(Task::SequenceClassification.to_string(), "sequence classification");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Task {
+    /// Hidden states, without a head.
+    Base,
+    /// One of several classes for each text.
+    SequenceClassification,
+    /// One of several classes for each token.
+    TokenClassification,
+    /// One of several classes for each image.
+    ImageClassification,
+    /// Another text for each text.
+    Seq2Seq,
+    /// The next token of a text.
+    CausalLm,
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base => "hidden states without a head",
+            Self::SequenceClassification => "sequence classification",
+            Self::TokenClassification => "token classification",
+            Self::ImageClassification => "image classification",
+            Self::Seq2Seq => "sequence to sequence",
+            Self::CausalLm => "causal language modelling",
+        })
+    }
+}
+
+/// A class of `transformers` that this crate has.
+///
+/// ```
+/// use burn_hf_models::class::{ModelClass, Task};
+///
+/// let folder = tempfile::tempdir()?;
+/// let config = r#"{"model_type": "bert", "architectures": ["BertForTokenClassification"]}"#;
+/// std::fs::write(folder.path().join("config.json"), config)?;
+/// let class = ModelClass::choose(folder.path(), None, None)?;
+/// assert_eq!(class, ModelClass::BertForTokenClassification);
+/// let class = ModelClass::choose(folder.path(), None, Some(Task::Base))?;
+/// assert_eq!(class, ModelClass::BertModel);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ModelClass {
+    /// [`BertModel`](crate::bert::BertModel)
+    BertModel,
+    /// [`BertForSequenceClassification`](crate::bert::BertForSequenceClassification)
+    BertForSequenceClassification,
+    /// [`BertForTokenClassification`](crate::bert::BertForTokenClassification)
+    BertForTokenClassification,
+    /// [`ViTModel`](crate::vit::ViTModel)
+    ViTModel,
+    /// [`ViTForImageClassification`](crate::vit::ViTForImageClassification)
+    ViTForImageClassification,
+    /// [`T5ForConditionalGeneration`](crate::t5::T5ForConditionalGeneration)
+    T5ForConditionalGeneration,
+    /// [`LlamaModel`](crate::llama::LlamaModel), of Llama and Qwen2
+    LlamaModel,
+    /// [`LlamaForCausalLM`](crate::llama::LlamaForCausalLM), of Llama and Qwen2
+    LlamaForCausalLM,
+}
+
+/// Fields of `config.json` that say what a folder holds.
+#[derive(Deserialize)]
+struct Stated {
+    model_type: Option<String>,
+    architectures: Option<Vec<String>>,
+}
+
+/// A kind of models: how `transformers` names what is below its heads, and its classes here.
+struct Kind {
+    /// The first part of names in a class with a head, and not in one without.
+    below_head: &'static str,
+    /// Name of the kind in names of classes.
+    prefixes: &'static [&'static str],
+    classes: &'static [(Task, ModelClass)],
+}
+
+const BERT: Kind = Kind {
+    below_head: "bert",
+    prefixes: &["Bert"],
+    classes: &[
+        (Task::Base, ModelClass::BertModel),
+        (
+            Task::SequenceClassification,
+            ModelClass::BertForSequenceClassification,
+        ),
+        (
+            Task::TokenClassification,
+            ModelClass::BertForTokenClassification,
+        ),
+    ],
+};
+
+const VIT: Kind = Kind {
+    below_head: "vit",
+    prefixes: &["ViT"],
+    classes: &[
+        (Task::Base, ModelClass::ViTModel),
+        (
+            Task::ImageClassification,
+            ModelClass::ViTForImageClassification,
+        ),
+    ],
+};
+
+const T5: Kind = Kind {
+    // Names are the same with and without a head.
+    below_head: "",
+    prefixes: &["T5"],
+    classes: &[(Task::Seq2Seq, ModelClass::T5ForConditionalGeneration)],
+};
+
+const LLAMA: Kind = Kind {
+    below_head: "model",
+    prefixes: &["Llama", "Qwen2"],
+    classes: &[
+        (Task::Base, ModelClass::LlamaModel),
+        (Task::CausalLm, ModelClass::LlamaForCausalLM),
+    ],
+};
+
+/// What the names of an adapter's tensors say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Made for a class with a head.
+    Headed,
+    /// Made for a class without one.
+    Base,
+    /// Nothing.
+    Neutral,
+}
+
+impl ModelClass {
+    /// The class that fits a model folder, an adapter for it and a wanted task.
+    ///
+    /// A given `task` decides alone. Without one the adapter decides, by its `task_type` and by the names of its
+    /// tensors; where it does not tell, the folder's `architectures` do. A pretrained encoder (`BertModel`,
+    /// `BertForPreTraining`) takes an adapter for any task; a folder that was trained for another task than the
+    /// adapter is refused.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_config`]; [`Error::Config`] for a kind of models that this crate does not have;
+    /// [`Error::Class`] for a task that it does not have for this kind, where adapter and folder contradict each
+    /// other, and where nothing tells the task.
+    pub fn choose(
+        folder: &Path,
+        adapter: Option<&AdapterFolder>,
+        task: Option<Task>,
+    ) -> Result<Self, Error> {
+        let stated: Stated = read_config(folder)?;
+        let kind = match stated.model_type.as_deref() {
+            Some("bert") => BERT,
+            Some("vit") => VIT,
+            Some("t5") => T5,
+            Some("llama" | "qwen2") => LLAMA,
+            other => {
+                let found = other.map_or("nothing".into(), |found| format!("`{found}`"));
+                let expected = "bert, t5, vit, llama or qwen2";
+                return refuse("model_type", found, expected)
+                    .map_err(|error: Error| error.in_config(folder));
+            }
+        };
+        if let Some(task) = task {
+            return kind.class(task, "the wanted task");
+        }
+        let architecture = stated.architectures.unwrap_or_default().into_iter().next();
+        kind.infer(architecture.as_deref(), adapter)
+    }
+
+    /// What its outputs are.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::BertModel | Self::ViTModel | Self::LlamaModel => Task::Base,
+            Self::BertForSequenceClassification => Task::SequenceClassification,
+            Self::BertForTokenClassification => Task::TokenClassification,
+            Self::ViTForImageClassification => Task::ImageClassification,
+            Self::T5ForConditionalGeneration => Task::Seq2Seq,
+            Self::LlamaForCausalLM => Task::CausalLm,
+        }
+    }
+}
+
+impl Kind {
+    fn class(&self, task: Task, source: &str) -> Result<ModelClass, Error> {
+        let mut classes = self.classes.iter();
+        let found = classes.find(|(known, _)| *known == task);
+        found.map(|(_, class)| *class).ok_or_else(|| {
+            let known: Vec<String> = self
+                .classes
+                .iter()
+                .map(|(task, _)| task.to_string())
+                .collect();
+            class_error(format!(
+                "{source} is {task}: expected one of the {} classes that are supported: {}",
+                self.prefixes[0],
+                known.join(", ")
+            ))
+        })
+    }
+
+    fn infer(
+        &self,
+        architecture: Option<&str>,
+        adapter: Option<&AdapterFolder>,
+    ) -> Result<ModelClass, Error> {
+        let trained_for = architecture.map(|class| self.task_of(class));
+        let (stated, keys) = match adapter {
+            Some(adapter) => (self.stated(adapter)?, self.keys(adapter)),
+            None => (None, Keys::Neutral),
+        };
+        if let Some(task) = stated {
+            let class = self.class(task, "the adapter's task_type")?;
+            let of_keys = match keys {
+                Keys::Headed => task != Task::Base,
+                Keys::Base => task == Task::Base,
+                Keys::Neutral => true,
+            };
+            if !of_keys {
+                let made_for = match keys {
+                    Keys::Base => "without a head",
+                    _ => "with a head",
+                };
+                return Err(class_error(format!(
+                    "the adapter contradicts itself: its task_type is {task}, but the names of its tensors are \
+                     those of a class {made_for}; give the task if you know it"
+                )));
+            }
+            return self.agreed(class, architecture, trained_for.flatten());
+        }
+        if keys == Keys::Base {
+            return self.class(Task::Base, "the adapter");
+        }
+        let trained_for = trained_for.flatten();
+        let headed: Vec<_> = self
+            .classes
+            .iter()
+            .filter(|(task, _)| *task != Task::Base)
+            .collect();
+        match (trained_for, headed.as_slice()) {
+            (Some(Trained::For(task)), _) if keys == Keys::Neutral || task != Task::Base => {
+                self.class(task, "the folder's class")
+            }
+            (None | Some(Trained::For(_)), [(_, class)]) => Ok(*class),
+            _ => Err(class_error(format!(
+                "nothing tells which class to use: the adapter has no task_type, and config.json names {} in \
+                 `architectures`; give the task",
+                architecture.map_or("no class".into(), |class| format!("`{}`", short(class)))
+            ))),
+        }
+    }
+
+    /// Refuse a folder that was trained for another task than the adapter.
+    fn agreed(
+        &self,
+        class: ModelClass,
+        architecture: Option<&str>,
+        trained_for: Option<Trained>,
+    ) -> Result<ModelClass, Error> {
+        let task = class.task();
+        let other = match trained_for {
+            Some(Trained::For(trained)) => {
+                task != Task::Base && trained != Task::Base && trained != task
+            }
+            Some(Trained::ForOther) => task != Task::Base,
+            None => false,
+        };
+        if !other {
+            return Ok(class);
+        }
+        Err(class_error(format!(
+            "the adapter is for {task}, but the model folder holds `{}` by its config.json; give the task to use \
+             the folder for it all the same",
+            short(architecture.unwrap_or_default())
+        )))
+    }
+
+    /// The task of the adapter's `task_type`.
+    fn stated(&self, adapter: &AdapterFolder) -> Result<Option<Task>, Error> {
+        let stated = adapter.config.field("task_type").unwrap_or_default();
+        let stated = stated.trim_matches('"');
+        Ok(Some(match stated {
+            "" | "null" => return Ok(None),
+            // A vision transformer has one way to classify.
+            "SEQ_CLS"
+                if self
+                    .classes
+                    .iter()
+                    .any(|(task, _)| *task == Task::ImageClassification) =>
+            {
+                Task::ImageClassification
+            }
+            "SEQ_CLS" => Task::SequenceClassification,
+            "TOKEN_CLS" => Task::TokenClassification,
+            "SEQ_2_SEQ_LM" => Task::Seq2Seq,
+            "CAUSAL_LM" => Task::CausalLm,
+            "FEATURE_EXTRACTION" => Task::Base,
+            other => {
+                return Err(class_error(format!(
+                    "the adapter's task_type is {}: expected SEQ_CLS, TOKEN_CLS, SEQ_2_SEQ_LM, CAUSAL_LM or \
+                     FEATURE_EXTRACTION",
+                    short(other)
+                )));
+            }
+        }))
+    }
+
+    /// What the names of an adapter's tensors say about the class that it was made for.
+    fn keys(&self, adapter: &AdapterFolder) -> Keys {
+        const HEADS: [&str; 5] = ["classifier", "score", "lm_head", "qa_outputs", "cls"];
+        if self.below_head.is_empty() {
+            return Keys::Neutral;
+        }
+        let firsts = adapter.tensors.keys().filter_map(|key| {
+            let module = key.strip_prefix("base_model.")?;
+            let module = module.strip_prefix("model.").unwrap_or(module);
+            module.split('.').next()
+        });
+        let mut found = Keys::Neutral;
+        for first in firsts {
+            if first == self.below_head {
+                return Keys::Headed;
+            }
+            if !HEADS.contains(&first) {
+                found = Keys::Base;
+            }
+        }
+        found
+    }
+
+    /// What a class of `transformers` is trained for; `None` if it is a pretrained model for any task.
+    fn task_of(&self, class: &str) -> Option<Trained> {
+        let rest = self
+            .prefixes
+            .iter()
+            .find_map(|prefix| class.strip_prefix(prefix));
+        let task = match rest? {
+            "Model" if !self.below_head.is_empty() => Task::Base,
+            "ForSequenceClassification" => Task::SequenceClassification,
+            "ForTokenClassification" => Task::TokenClassification,
+            "ForImageClassification" => Task::ImageClassification,
+            "ForConditionalGeneration" | "WithLMHeadModel" => Task::Seq2Seq,
+            "ForCausalLM" => Task::CausalLm,
+            "ForQuestionAnswering" | "ForMultipleChoice" | "EncoderModel" => {
+                return Some(Trained::ForOther);
+            }
+            _ => return None,
+        };
+        let known = self.classes.iter().any(|(known, _)| *known == task);
+        Some(if known {
+            Trained::For(task)
+        } else {
+            Trained::ForOther
+        })
+    }
+}
+
+/// What a folder's weights are trained for.
+#[derive(Debug, Clone, Copy)]
+enum Trained {
+    /// A task that this crate has a class for.
+    For(Task),
+    /// Another one.
+    ForOther,
+}
+
+fn class_error(reason: String) -> Error {
+    Error::Class { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+    use burn_peft::LoraConfig;
+    use burn_peft::settings::TaskType;
+    use std::collections::BTreeMap;
+
+    /// The class for a folder with this configuration and an adapter with this task and key.
+    fn choose(
+        (model_type, architecture): (&str, &str),
+        stated: Option<TaskType>,
+        key: &str,
+    ) -> Result<ModelClass, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let config = serde_json::json!({"model_type": model_type, "architectures": [architecture]});
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let config = LoraConfig::new().with_target_modules(["query"]);
+        let config = match stated {
+            Some(task) => config.with_task_type(task),
+            None => config,
+        };
+        let adapter = AdapterFolder {
+            config: config.into(),
+            tensors: BTreeMap::from([(key.to_string(), TensorData::zeros::<f32, _>([1, 1]))]),
+        };
+        ModelClass::choose(folder.path(), Some(&adapter), None)
+    }
+
+    const BERT_KEY: &str =
+        "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight";
+    const BASE_KEY: &str = "base_model.model.encoder.layer.0.attention.self.query.lora_A.weight";
+    const LLAMA_KEY: &str = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    const LLAMA_BASE_KEY: &str = "base_model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    const VIT_KEY: &str = "base_model.model.vit.layers.0.attention.q_proj.lora_A.weight";
+
+    #[test]
+    fn the_adapter_decides_first_and_then_the_folder() {
+        use ModelClass as C;
+        use TaskType as T;
+        for (folder, stated, key, expected) in [
+            (
+                ("bert", "BertModel"),
+                Some(T::SequenceClassification),
+                BERT_KEY,
+                C::BertForSequenceClassification,
+            ),
+            (
+                ("bert", "BertForPreTraining"),
+                Some(T::TokenClassification),
+                BERT_KEY,
+                C::BertForTokenClassification,
+            ),
+            (
+                ("bert", "BertForMaskedLM"),
+                Some(T::FeatureExtraction),
+                BASE_KEY,
+                C::BertModel,
+            ),
+            (("bert", "BertForMaskedLM"), None, BASE_KEY, C::BertModel),
+            (
+                ("bert", "BertForSequenceClassification"),
+                Some(T::FeatureExtraction),
+                BASE_KEY,
+                C::BertModel,
+            ),
+            (
+                ("bert", "BertForSequenceClassification"),
+                None,
+                BERT_KEY,
+                C::BertForSequenceClassification,
+            ),
+            (
+                ("bert", "BertForTokenClassification"),
+                None,
+                BERT_KEY,
+                C::BertForTokenClassification,
+            ),
+            (("bert", "BertModel"), None, BASE_KEY, C::BertModel),
+            (
+                ("bert", "BertModel"),
+                Some(T::SequenceClassification),
+                "prompt_embeddings",
+                C::BertForSequenceClassification,
+            ),
+            (
+                ("bert", "BertModel"),
+                None,
+                "prompt_embeddings",
+                C::BertModel,
+            ),
+            (
+                ("llama", "LlamaForCausalLM"),
+                None,
+                LLAMA_KEY,
+                C::LlamaForCausalLM,
+            ),
+            (
+                ("qwen2", "Qwen2ForCausalLM"),
+                Some(T::FeatureExtraction),
+                LLAMA_BASE_KEY,
+                C::LlamaModel,
+            ),
+            (
+                ("llama", "LlamaForCausalLM"),
+                None,
+                LLAMA_BASE_KEY,
+                C::LlamaModel,
+            ),
+            (
+                ("llama", "LlamaModel"),
+                None,
+                LLAMA_KEY,
+                C::LlamaForCausalLM,
+            ),
+            (
+                ("vit", "ViTModel"),
+                None,
+                VIT_KEY,
+                C::ViTForImageClassification,
+            ),
+            (
+                ("vit", "ViTForImageClassification"),
+                Some(T::FeatureExtraction),
+                BASE_KEY,
+                C::ViTModel,
+            ),
+            (
+                ("t5", "T5ForConditionalGeneration"),
+                None,
+                "base_model.model.encoder.block.0.x.lora_A.weight",
+                C::T5ForConditionalGeneration,
+            ),
+            (
+                ("t5", "T5WithLMHeadModel"),
+                Some(T::Seq2SeqLm),
+                "prompt_embeddings",
+                C::T5ForConditionalGeneration,
+            ),
+        ] {
+            let found = choose(folder, stated, key);
+            assert_eq!(found.unwrap(), expected, "{folder:?} {stated:?} {key}");
+        }
+    }
+
+    #[test]
+    fn contradictions_and_gaps_stop() {
+        use TaskType as T;
+        for (folder, stated, key, expected) in [
+            (
+                ("bert", "BertForTokenClassification"),
+                Some(T::SequenceClassification),
+                BERT_KEY,
+                "BertForTokenClassification",
+            ),
+            (
+                ("bert", "BertForQuestionAnswering"),
+                Some(T::SequenceClassification),
+                BERT_KEY,
+                "BertForQuestionAnswering",
+            ),
+            (
+                ("bert", "BertModel"),
+                Some(T::SequenceClassification),
+                BASE_KEY,
+                "contradicts itself",
+            ),
+            (
+                ("bert", "BertModel"),
+                Some(T::FeatureExtraction),
+                BERT_KEY,
+                "contradicts itself",
+            ),
+            (("bert", "BertModel"), None, BERT_KEY, "nothing tells"),
+            (
+                ("bert", "BertForPreTraining"),
+                None,
+                BERT_KEY,
+                "nothing tells",
+            ),
+            (("bert", "BertModel"), Some(T::CausalLm), BERT_KEY, "causal"),
+            (
+                ("bert", "BertModel"),
+                Some(T::QuestionAnswering),
+                BERT_KEY,
+                "QUESTION_ANS",
+            ),
+            (
+                ("llama", "LlamaForCausalLM"),
+                Some(T::SequenceClassification),
+                LLAMA_KEY,
+                "sequence classification",
+            ),
+            (
+                ("llama", "LlamaForSequenceClassification"),
+                Some(T::CausalLm),
+                LLAMA_KEY,
+                "LlamaForSequenceClassification",
+            ),
+            (
+                ("t5", "T5EncoderModel"),
+                None,
+                "base_model.model.encoder.block.0.x.lora_A.weight",
+                "nothing tells",
+            ),
+            (
+                ("t5", "T5ForConditionalGeneration"),
+                Some(T::SequenceClassification),
+                "prompt_embeddings",
+                "sequence to sequence",
+            ),
+            (
+                ("gpt2", "GPT2Model"),
+                None,
+                LLAMA_KEY,
+                "expected bert, t5, vit, llama or qwen2, found `gpt2`",
+            ),
+        ] {
+            let error = choose(folder, stated, key).unwrap_err().to_string();
+            assert!(
+                error.contains(expected),
+                "{folder:?} {stated:?} {key}: {error}"
+            );
+        }
+    }
+}
