@@ -140,7 +140,7 @@ fn a_search_without_a_result_says_why() {
         "--epochs=1",
         "--method=sgd,ief",
         "--tune",
-        "--tune-factors=1,1e300",
+        "--tune-factors=0.5,1",
         "--out=two",
     ];
     let sizes = "--step-size=sgd=1e300";
