@@ -27,6 +27,47 @@ struct Sizes {
     logits: f64,
 }
 
+/// The data, as far as they decide on memory.
+pub(super) struct Extent {
+    /// Rows for training, validation and test.
+    rows: [usize; 3],
+    /// Tokens of the longest text, or pixels of a side of the pictures.
+    length: usize,
+    /// Tokens of the longest answer.
+    answer: usize,
+    classes: usize,
+}
+
+impl Extent {
+    /// Of data that were read.
+    pub(super) fn of(data: &Data, rows: [usize; 3], classes: usize) -> Self {
+        let (length, answer) = match data {
+            Data::Text(parts, _) => (longest(parts, TextItem::length), 0),
+            Data::Words(parts, batcher) => {
+                let answer = batcher.answers().iter().map(Vec::len).max();
+                (longest(parts, Seq2SeqItem::length), answer.unwrap_or(0))
+            }
+            Data::Image(_, _, side) => (*side, 0),
+        };
+        Self {
+            rows,
+            length,
+            answer,
+            classes,
+        }
+    }
+
+    /// The least that pictures of this size are: one for each part.
+    pub(super) fn pictures(side: usize) -> Self {
+        Self {
+            rows: [1; 3],
+            length: side,
+            answer: 0,
+            classes: 2,
+        }
+    }
+}
+
 /// Refuse sizes of the configuration that do not fit into memory.
 ///
 /// # Errors
@@ -35,40 +76,30 @@ struct Sizes {
 pub(super) fn check(
     config: &Config,
     architecture: Architecture,
-    data: &Data,
-    rows: [usize; 3],
-    classes: usize,
+    extent: &Extent,
 ) -> Result<(), Error> {
     let left = left(config.device);
-    if config.adapter.kind == AdapterKind::Lora {
-        let scale = config.adapter.alpha / config.adapter.rank as f64;
+    let adapter = &config.adapter;
+    if adapter.kind == AdapterKind::Lora {
+        let scale = adapter.alpha / adapter.rank as f64;
         if !(scale as f32).is_finite() {
             let expected = "a number whose quotient by the rank is a finite 32-bit float";
-            return Err(Error::config(
-                "adapter.alpha",
-                config.adapter.alpha,
-                expected,
-            ));
+            return Err(Error::config("adapter.alpha", adapter.alpha, expected));
         }
     }
-    match (sizes(config, architecture, data)?, data) {
-        (None, Data::Image(_, _, side)) => perceptron(config, *side, classes, left),
-        (None, _) => Ok(()),
-        (Some(sizes), _) => transformer(config, &sizes, rows, left),
+    match sizes(config, architecture, extent)? {
+        Some(sizes) => transformer(config, &sizes, extent.rows, left),
+        None => perceptron(config, extent, left),
     }
 }
 
-fn sizes(config: &Config, architecture: Architecture, data: &Data) -> Result<Option<Sizes>, Error> {
+fn sizes(
+    config: &Config,
+    architecture: Architecture,
+    extent: &Extent,
+) -> Result<Option<Sizes>, Error> {
     let folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
-    let length = match data {
-        Data::Text(parts, _) => longest(parts, TextItem::length),
-        Data::Words(parts, _) => longest(parts, Seq2SeqItem::length),
-        Data::Image(_, _, side) => *side,
-    };
-    let answer = match data {
-        Data::Words(_, batcher) => batcher.answers().iter().map(Vec::len).max().unwrap_or(0),
-        _ => 0,
-    };
+    let length = extent.length;
     let patches = |patch: [usize; 2]| {
         let [height, width] = patch.map(|patch| length / patch.max(1));
         1 + height.saturating_mul(width)
@@ -91,7 +122,7 @@ fn sizes(config: &Config, architecture: Architecture, data: &Data) -> Result<Opt
                 layers: t5.num_layers,
                 heads: t5.num_heads,
                 length,
-                logits: answer as f64 * t5.vocab_size as f64,
+                logits: extent.answer as f64 * t5.vocab_size as f64,
             })
         }
         Architecture::Vit => {
@@ -172,17 +203,24 @@ fn transformer(config: &Config, sizes: &Sizes, rows: [usize; 3], left: f64) -> R
     Ok(())
 }
 
-fn perceptron(config: &Config, side: usize, classes: usize, left: f64) -> Result<(), Error> {
+fn perceptron(config: &Config, extent: &Extent, left: f64) -> Result<(), Error> {
+    /// Numbers for a weight in a step: its value, its gradient, its update and its next value.
+    const COPIES: f64 = 4.0;
+
     let hidden = &config.model.hidden;
-    let inputs = 3 * side * side;
-    let widths = std::iter::once(&inputs).chain(hidden).chain([&classes]);
+    let inputs = 3 * extent.length * extent.length;
+    let widths = std::iter::once(&inputs)
+        .chain(hidden)
+        .chain([&extent.classes]);
     let widths: Vec<f64> = widths.map(|width| *width as f64).collect();
     let weights: f64 = widths.windows(2).map(|pair| pair[0] * pair[1]).sum();
+    let batch = config.training.batch.min(extent.rows[0]);
+    let bytes = (COPIES * weights + batch as f64 * widths[0]) * NUMBER;
     let found = hidden.iter().map(ToString::to_string).collect::<Vec<_>>();
-    // Weights and their gradients.
-    let bytes = 2.0 * weights * NUMBER;
-    let what = "the weights with their gradients";
-    fits(left, "model.hidden", found.join(","), what, bytes)
+    let side = extent.length;
+    let what =
+        format!("a step of a network with these widths on pictures of {side} x {side} pixels");
+    fits(left, "model.hidden", found.join(","), &what, bytes)
 }
 
 #[cfg(test)]
@@ -243,9 +281,13 @@ mod tests {
     #[test]
     fn widths_are_refused_before_they_are_allocated() {
         let mut config = Preset::MlpCifar10.config();
-        perceptron(&config, 32, 10, 4e9).unwrap();
+        let extent = Extent {
+            classes: 10,
+            ..Extent::pictures(32)
+        };
+        perceptron(&config, &extent, 4e9).unwrap();
         config.model.hidden = vec![1 << 40, usize::MAX];
-        let text = perceptron(&config, 32, 10, 4e9).unwrap_err().to_string();
+        let text = perceptron(&config, &extent, 4e9).unwrap_err().to_string();
         assert!(
             text.contains("`model.hidden` is 1099511627776,") && text.contains("TiB"),
             "{text}"

@@ -28,6 +28,7 @@ use crate::stop::Stop;
 use crate::{begun, left_over};
 use batches::{Data, Parts, image_size, texts};
 use compare::differences;
+use memory::Extent;
 use programs::optimizer::OptimizerName;
 
 pub(crate) use batches::Source;
@@ -125,6 +126,10 @@ impl Experiment {
         }
         let device = config.device.open()?;
         let size = image_size(&config, architecture)?;
+        if task.is_image() {
+            // Scaling many pictures takes a while.
+            memory::check(&config, architecture, &Extent::pictures(size))?;
+        }
         let dataset = task.load(&config.data_source(size)?)?;
         let rows = dataset.sizes();
         for (part, rows) in ["train", "valid", "test"].into_iter().zip(rows) {
@@ -153,7 +158,8 @@ impl Experiment {
             }
             Dataset::Text(splits) => texts(&config, architecture, &splits, &mut notes)?,
         };
-        memory::check(&config, architecture, &data, rows, labels.len())?;
+        let extent = Extent::of(&data, rows, labels.len());
+        memory::check(&config, architecture, &extent)?;
         let (steps, epochs) = (
             rows[0].div_ceil(config.training.batch),
             config.training.epochs,
