@@ -198,8 +198,8 @@ pub enum Error {
     #[error(transparent)]
     Write(#[from] programs::WriteError),
 
-    /// The output file is the case file.
-    #[error("--out {} is the case file itself", path.display())]
+    /// The output file is one of those that are read.
+    #[error("--out {} is a file that is read: choose another name", path.display())]
     SameFile {
         /// The file.
         path: PathBuf,

@@ -153,7 +153,7 @@ fn run(args: &GoldenArgs) -> Result<(), Error> {
         None => Shards::default(),
     };
     let case = Case::read(&args.case)?;
-    check_out(&args.case, &args.out)?;
+    check_out(&args.case, &[], &args.out)?;
     selection.check(&case)?;
     shards.check(&case)?;
     let place = Place::open(args.place.device, args.place.dtype)?;
@@ -162,7 +162,8 @@ fn run(args: &GoldenArgs) -> Result<(), Error> {
 
 fn run_adapter(args: &AdapterArgs) -> Result<(), Error> {
     let inputs = Inputs::read(&args.inputs)?;
-    check_out(&args.inputs, &args.out)?;
+    let folders = [&*args.folders.model, &*args.folders.adapter];
+    check_out(&args.inputs, &folders, &args.out)?;
     let place = Place::open(args.place.device, args.place.dtype)?;
     let outputs = adapter(&args.folders.case(), &inputs, args.merged, &place)?;
     replay::write(&outputs, Default::default(), &args.out)
@@ -175,11 +176,33 @@ fn run_roundtrip(args: &RoundtripArgs) -> Result<(), Error> {
     Ok(roundtrip(&args.folders.case(), &place)?.write(&args.out)?)
 }
 
-/// Find out before computing whether the results can be written.
-fn check_out(case: &Path, out: &Path) -> Result<(), Error> {
+/// Whether a file of a model or adapter folder is read, by its name.
+fn is_of_folder(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let whole = [
+        "config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ];
+    whole.contains(&&*name) || (name.starts_with("model-") && name.ends_with(".safetensors"))
+}
+
+/// Find out before computing whether the results can be written, and not in the place of what is read: a file, or
+/// one in a folder of a model or an adapter.
+fn check_out(read: &Path, folders: &[&Path], out: &Path) -> Result<(), Error> {
     check_output(out)?;
-    let same = out.exists() && out.canonicalize().ok() == case.canonicalize().ok();
-    if same {
+    // A name that is free replaces nothing.
+    let Ok(place) = out.canonicalize() else {
+        return Ok(());
+    };
+    let is_read = read.canonicalize().is_ok_and(|read| read == place)
+        || folders.iter().any(|folder| {
+            let folder = folder.canonicalize().ok();
+            folder.is_some() && folder.as_deref() == place.parent() && is_of_folder(&place)
+        });
+    if is_read {
         Err(Error::SameFile { path: out.into() })
     } else {
         Ok(())

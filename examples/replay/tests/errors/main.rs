@@ -340,6 +340,6 @@ fn files_that_cannot_be_written() {
     let case = folder.edited("c_mlp", |_| {});
     let before = fs::read(&case).unwrap();
     let message = said(&run(&case, &case));
-    assert!(message.contains("is the case file itself"), "{message}");
+    assert!(message.contains("is a file that is read"), "{message}");
     assert_eq!(fs::read(&case).unwrap(), before);
 }

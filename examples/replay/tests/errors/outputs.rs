@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::changed_folders::fixture;
+use crate::changed_folders::{self, fixture};
 use crate::program::{Folder, entries, golden};
 
 fn write_to(out: &Path) -> Output {
@@ -61,6 +61,37 @@ fn nothing_but_regular_files_is_replaced() {
     assert!(output.status.success());
     assert!(fs::read(at("old")).unwrap().len() > 100);
     assert!(!at("old.part").exists());
+}
+
+#[test]
+fn a_models_own_files_are_not_replaced() {
+    let folder = Folder::new("own-files");
+    let keep = |name: &str| Some(name.to_string());
+    let model = changed_folders::model("bert", &folder.0, serde_json::json!({}), keep);
+    let golden = fixture("bert/golden.safetensors");
+    let weights = folder.0.join("model.safetensors");
+    let before = fs::read(&weights).unwrap();
+    let run = |out: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_replay"));
+        command.arg("adapter").arg("--model").arg(&model);
+        command.arg("--adapter").arg(fixture("bert/lora"));
+        command
+            .arg("--inputs")
+            .arg(&golden)
+            .arg("--out")
+            .arg(out)
+            .output()
+            .unwrap()
+    };
+    let output = run(&weights);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("is a file that is read"), "{said}");
+    assert_eq!(fs::read(&weights).unwrap(), before);
+    // Results may be next to them, and be replaced by new ones.
+    for _ in 0..2 {
+        assert!(run(&folder.0.join("out.safetensors")).status.success());
+    }
 }
 
 #[test]
