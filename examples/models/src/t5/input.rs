@@ -69,7 +69,7 @@ pub struct T5Input {
     /// See [`T5Source::attention_mask`].
     pub attention_mask: Option<Tensor<2, Int>>,
     /// Token ids `[M, U]` of the decoder, the start token first
-    /// ([`shift_right`](T5Config::shift_right) makes them of labels).
+    /// ([`shift_right`](super::T5Config::shift_right) makes them of labels).
     pub decoder_input_ids: Tensor<2, Int>,
     /// See [`T5Source::prompt`].
     pub prompt: Option<Tensor<3>>,
