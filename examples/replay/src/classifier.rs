@@ -116,34 +116,17 @@ pub fn classifier<N: Network>(
     if case.kind != Kind::Mlp {
         return Ok(());
     }
-    if shards.divides() {
-        let rules = [
-            "ekfac",
-            "iekfac",
-            "kfac",
-            "ekfac_bias",
-            "iekfac_bias",
-            "kfac_bias",
-        ];
-        let asked = rules
-            .iter()
-            .find(|rule| results.selection().wants_rule(case, rule));
-        return match asked {
-            None => Ok(()),
-            Some(rule) => Err(Error::Arguments {
-                problem: format!(
-                    "--shards: {rule} is not joined over shards; leave it out by --only"
-                ),
-            }),
-        };
-    }
     kronecker(case, &parameters, results, |drawn, group| {
         let labels = if drawn {
             labels(case, "labels_sampled", network.classes())?
         } else {
             truth
         };
-        record(&network, input.clone(), labels, place, group)
+        let passes = batch.shards.iter().map(|shard| {
+            let part = N::part(&input, shard.clone());
+            record(&network, part, &labels[shard.clone()], place, group)
+        });
+        passes.collect()
     })
 }
 

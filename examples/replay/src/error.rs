@@ -162,7 +162,7 @@ pub enum Error {
     /// Neither the model folder nor the adapter holds a head that the outputs need.
     #[error(
         "neither {} nor {} holds {}: outputs would be those of a random head. Use the model folder that the adapter \
-         was trained on, or `--task base` for hidden states alone",
+         was trained on; except for T5, `--task base` computes hidden states without a head",
         model.display(),
         adapter.display(),
         list(names)

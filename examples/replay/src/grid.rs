@@ -90,6 +90,9 @@ impl Fields<'_> {
     }
 }
 
+/// Values of a grid's axis.
+const LONGEST_AXIS: usize = 1000;
+
 /// The inputs of a grid.
 struct Input {
     axes: [usize; 2],
@@ -122,6 +125,16 @@ impl Input {
             }
             (false, true) => {
                 let axis = case.floats("axis", &[None])?;
+                // The grid has a point for each pair.
+                if axis.len() > LONGEST_AXIS {
+                    return Err(Error::Value {
+                        tensor: "axis".into(),
+                        problem: format!(
+                            "has {} values: expected at most {LONGEST_AXIS}, a grid of a million points",
+                            axis.len()
+                        ),
+                    });
+                }
                 let pairs = axis.iter().flat_map(|a| axis.iter().map(move |b| [*a, *b]));
                 ([axis.len(); 2], pairs.flatten().collect())
             }

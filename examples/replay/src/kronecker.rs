@@ -3,6 +3,7 @@
 use burn::module::{ParamGroup, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use burn_ief::jacobian::Jacobian;
 use burn_ief::methods::kfac::{
     DampingSplit, FactorDamping, FactorLabels, LayerFactors, WeightSharing, layer_factors,
 };
@@ -22,7 +23,7 @@ const RULES: [(&str, FactorLabels); 3] = [
     ("kfac", FactorLabels::Empirical),
 ];
 
-/// Compute what `results` asks for. `record` makes a pass with the drawn labels, or the true ones,
+/// Compute what `results` asks for. `record` makes a pass over each shard with the drawn labels, or the true ones,
 /// over the parameters of a group.
 ///
 /// # Errors
@@ -32,7 +33,7 @@ pub fn kronecker(
     case: &Case,
     parameters: &[Parameter],
     results: &mut Results,
-    record: impl Fn(bool, Option<&ParamGroup>) -> Result<Pass, Error>,
+    record: impl Fn(bool, Option<&ParamGroup>) -> Result<Vec<Pass>, Error>,
 ) -> Result<(), Error> {
     let weights = parameters.iter().filter(|p| p.name.ends_with(".weight"));
     let weights = ParamGroup::from_ids(weights.map(|p| p.id).collect());
@@ -45,19 +46,16 @@ pub fn kronecker(
         if asked.is_empty() {
             continue;
         }
-        let truth = record(false, group)?.recorded;
-        let mean = 1.0 / truth.samples() as f64;
-        let gradient = truth.jacobian().t_matvec(&vec![mean; truth.samples()]);
+        let truth = record(false, group)?;
+        let rows = Jacobian::stack(truth.iter().map(|pass| pass.recorded.jacobian()));
+        let samples: usize = truth.iter().map(|pass| pass.recorded.samples()).sum();
+        let gradient = rows.and_then(|rows| rows.t_matvec(&vec![1.0 / samples as f64; samples]));
         let gradient = gradient.map_err(Error::compute("the mean gradient"))?;
         for (name, estimate) in asked {
             let factors = if name.starts_with("kfac") {
-                layer_factors(
-                    &record(true, group)?.recorded,
-                    estimate,
-                    WeightSharing::Expand,
-                )
+                joined_factors(&record(true, group)?, estimate)
             } else {
-                layer_factors(&truth, estimate, WeightSharing::Expand)
+                joined_factors(&truth, estimate)
             };
             for layer in factors.map_err(Error::compute(&name))? {
                 put(case, parameters, &name, &layer, &gradient, results)?;
@@ -65,6 +63,22 @@ pub fn kronecker(
         }
     }
     Ok(())
+}
+
+/// The factors of every layer over all shards.
+fn joined_factors(
+    passes: &[Pass],
+    estimate: FactorLabels,
+) -> Result<Vec<LayerFactors>, burn_ief::Error> {
+    let mut layers: Vec<Vec<(usize, LayerFactors)>> = Vec::new();
+    for pass in passes {
+        let factors = layer_factors(&pass.recorded, estimate, WeightSharing::Expand)?;
+        layers.resize_with(factors.len(), Vec::new);
+        for (shards, factors) in layers.iter_mut().zip(factors) {
+            shards.push((pass.recorded.samples(), factors));
+        }
+    }
+    Ok(layers.into_iter().filter_map(LayerFactors::join).collect())
 }
 
 /// The updates of a layer for every λ, in PyTorch's layout.

@@ -37,11 +37,6 @@ impl Shards {
         Ok(Self(sizes.split(',').map(size).collect::<Result<_, _>>()?))
     }
 
-    /// Whether the samples are divided at all.
-    pub fn divides(&self) -> bool {
-        self.0.len() > 1
-    }
-
     /// The samples of each shard, in order.
     ///
     /// # Errors

@@ -78,7 +78,8 @@ fn flex() {
 /// The joint step over shards gives the results of the whole batch.
 #[test]
 fn shards() {
-    const JOINED: &str = "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ngd,fisher";
+    const JOINED: &str =
+        "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ngd,fisher,ekfac,iekfac,kfac";
     let place = Place::open(DeviceKind::Flex, Precision::F64).unwrap();
     for case in CASES {
         let samples = samples(case);

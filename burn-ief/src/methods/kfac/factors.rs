@@ -67,6 +67,63 @@ pub struct LayerInverses {
 }
 
 impl LayerFactors {
+    /// The factors of all samples of a step from those of its shards, each with its number of samples.
+    ///
+    /// The factors are means over samples, so these are the means of the shards' factors, weighted by their samples:
+    /// the same as from one recording of all samples, if they have the same number of positions. `None` without a
+    /// shard with samples, or for shards of several layers.
+    ///
+    /// ```
+    /// # use burn::nn::LinearConfig;
+    /// # use burn::tensor::{Device, Distribution, Tensor};
+    /// # use burn_ief::jacobian::RecordedBatch;
+    /// # use burn_ief::methods::kfac::{FactorLabels, LayerFactors, WeightSharing, layer_factors};
+    /// # use burn_ief::nn::ForwardRecorded;
+    /// # use burn_ief::{LossScale, Tape, mark_output};
+    /// # let device = Device::flex().autodiff();
+    /// # let layer = LinearConfig::new(3, 2).init(&device);
+    /// # let x = Tensor::<2>::random([5, 3], Distribution::Normal(0.0, 1.0), &device);
+    /// let factors = |x: Tensor<2>| {
+    ///     let tape = Tape::start().with_loss_scale(LossScale::Sum);
+    ///     let z = mark_output(layer.forward_recorded(x));
+    ///     let grads = (z.square().sum() * 0.5).backward();
+    ///     let recorded = RecordedBatch::collect(tape, grads, &layer, None)?;
+    ///     let layers = layer_factors(&recorded, FactorLabels::Empirical, WeightSharing::Expand)?;
+    ///     Ok::<LayerFactors, burn_ief::Error>(layers[0].clone())
+    /// };
+    /// let whole = factors(x.clone())?;
+    /// let shards = vec![
+    ///     (2, factors(x.clone().narrow(0, 0, 2))?),
+    ///     (3, factors(x.narrow(0, 2, 3))?),
+    /// ];
+    /// let joined = LayerFactors::join(shards).unwrap();
+    /// let distance = (joined.error - whole.error).abs().max();
+    /// assert!(distance.into_scalar::<f32>() < 1e-6);
+    /// # Ok::<(), burn_ief::Error>(())
+    /// ```
+    pub fn join(shards: Vec<(usize, Self)>) -> Option<Self> {
+        let samples: usize = shards.iter().map(|(samples, _)| samples).sum();
+        let mut shards = shards.into_iter().filter(|(samples, _)| *samples > 0);
+        let share = |count: usize| count as f64 / samples as f64;
+        let (count, first) = shards.next()?;
+        let mut joined = Self {
+            input: first.input * share(count),
+            error: first.error * share(count),
+            rows: first.rows * share(count).sqrt(),
+            ..first
+        };
+        for (count, shard) in shards {
+            if shard.weight != joined.weight || shard.bias != joined.bias {
+                return None;
+            }
+            joined.input = joined.input + shard.input * share(count);
+            joined.error = joined.error + shard.error * share(count);
+            let rows = shard.rows * share(count).sqrt();
+            joined.rows = Tensor::cat(vec![joined.rows, rows], 0);
+        }
+        Some(joined)
+    }
+
     /// Damp and invert, on the host in f64.
     ///
     /// # Errors

@@ -349,7 +349,7 @@ fn copies_with_other_values_are_refused() {
 }
 
 #[test]
-fn values_that_are_no_numbers_are_named() {
+fn values_that_are_not_finite_are_named() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut entries = entries();
         find(&mut entries, "net.layer.1.norm.bias").bytes[4..8]

@@ -232,6 +232,17 @@ fn wrong_dtypes_and_values() {
         contents.set_float("labels", 0, 2.0);
     });
     folder.refuses(&path, &SUPPORTED, &["`labels` has the label 2"]);
+    // A file of some KB that asks for ten billion points.
+    let path = folder.edited("b_logistic_regression", |contents| {
+        contents.tensors.remove("theta");
+        let axis = (Dtype::F32, vec![100_000], vec![0; 400_000]);
+        contents.tensors.insert("axis".into(), axis);
+    });
+    folder.refuses(
+        &path,
+        &SUPPORTED,
+        &["`axis` has 100000 values", "at most 1000"],
+    );
     let path = folder.edited("c_mlp", |contents| {
         contents.set_float("input.x", 25, f64::NAN)
     });
