@@ -139,9 +139,7 @@ impl<R: UpdateRule> Exact<R> {
                     .map(|gram| Cancellation::new(gram, &values));
                 drop(system);
                 let cancels = match cancellation {
-                    Some(cancellation)
-                        if !(cancellation.terms <= rows.jacobian.largest_update()) =>
-                    {
+                    Some(cancellation) if !cancellation.fits(rows.jacobian.largest_update()) => {
                         return Err(Error::NonFiniteUpdate);
                     }
                     Some(cancellation) => cancellation.loses_digits(rows.jacobian.row_epsilon()),

@@ -32,6 +32,11 @@ impl Cancellation {
         }
     }
 
+    /// Whether the terms are at most `largest`, and so not NaN.
+    pub fn fits(&self, largest: f64) -> bool {
+        self.terms <= largest
+    }
+
     /// Whether rows with this machine epsilon give `Jᵀc` too few digits.
     pub fn loses_digits(&self, epsilon: f64) -> bool {
         epsilon * self.terms > TOLERATED * self.length
