@@ -24,6 +24,7 @@ pages! {
     damping: "src/damping.md",
     drawn_labels: "src/drawn-labels.md",
     experiments: "src/experiments.md",
+    faults: "src/faults.md",
     figures: "src/figures.md",
     finetune: "src/finetune.md",
     getting_started: "src/getting-started.md",

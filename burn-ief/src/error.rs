@@ -35,6 +35,24 @@ pub enum Error {
         found: usize,
     },
 
+    /// A batch without samples.
+    #[error(
+        "the batch has no samples (axis 0 has size 0): skip empty batches, which filters and random \
+         sampling can produce"
+    )]
+    EmptyBatch,
+
+    /// A label, or an index into a table, is out of range.
+    #[error("{what} is {found}, expected a number from 0 to {}", size - 1)]
+    IndexRange {
+        /// What it is an index of.
+        what: String,
+        /// Entries of the table, or classes.
+        size: usize,
+        /// The index.
+        found: i64,
+    },
+
     /// Trainable parameters were used by calls that are not recorded.
     #[error(
         "{} trainable parameter(s) were used outside the recording: {}. Call the recorded form of \
@@ -49,9 +67,10 @@ pub enum Error {
 
     /// Batch normalisation in training mode couples the samples of a batch.
     #[error(
-        "`{module}` is a BatchNorm in training mode: it couples the samples of a batch, so there \
-         is no per-sample gradient. Freeze it (`freeze_group`) to use its running statistics, or \
-         replace it by GroupNorm or LayerNorm"
+        "`{module}` is a BatchNorm in training mode, and this step trains it or layers in front of it: \
+         it couples the samples of a batch, so these have no per-sample gradients. Freeze it \
+         (`freeze_group`) to use its running statistics, train only what comes after it \
+         (`StepOptions::with_group`), or replace it by GroupNorm or LayerNorm"
     )]
     BatchNorm {
         /// Path of the layer in the module.
@@ -122,6 +141,19 @@ pub enum Error {
          another group"
     )]
     NothingTrainable,
+
+    /// Two modules hold one trainable parameter.
+    #[error(
+        "`{first}` and `{second}` are one parameter (the same id), and a step would move them apart, \
+         because Burn's optimizers update each holder by itself: keep the parameter in one module and \
+         use it twice (`unembed` for a tied output head), or freeze it"
+    )]
+    SharedParameter {
+        /// Path of the first holder.
+        first: String,
+        /// Path of the second.
+        second: String,
+    },
 
     /// A recorded parameter does not belong to the module that was passed.
     #[error(

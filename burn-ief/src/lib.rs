@@ -22,8 +22,8 @@ pub mod train;
 
 pub use error::Error;
 pub use record::{
-    LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, expand_input, mark_loss,
-    mark_mean_loss, mark_output, mark_output_as, recorder,
+    LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, expand_input,
+    mark_labels, mark_loss, mark_mean_loss, mark_output, mark_output_as, recorder,
 };
 pub use rows::Rows;
 

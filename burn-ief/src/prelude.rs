@@ -26,7 +26,7 @@ pub use crate::methods::{
 pub use crate::nn::{ForwardRecorded, expand_param};
 pub use crate::optim::{InitOptimizer, MethodOptimizer, NaturalOptimizer};
 pub use crate::record::{
-    Likelihood, LossScale, Tape, declare_loss_scale, expand_input, mark_loss, mark_mean_loss,
-    mark_output, mark_output_as,
+    Likelihood, LossScale, Tape, declare_loss_scale, expand_input, mark_labels, mark_loss,
+    mark_mean_loss, mark_output, mark_output_as,
 };
 pub use crate::solve::{DampedMatrix, Damping};

@@ -130,6 +130,48 @@ fn one_backward_pass_per_sample_gives_the_recorded_step() {
     }
 }
 
+/// The labels that a sample draws depend on its row in the whole batch, not on how it is split.
+#[test]
+fn shards_and_single_samples_draw_the_labels_of_one_batch() {
+    let net = Net::new(3, &device());
+    let all = batch(9, 0, &device());
+    let configs: [AnyConfig; 3] = [
+        SfConfig::new().with_draws(2).with_seed(4).into(),
+        NgdConfig::new().with_classes(3).into(),
+        KfacConfig::new().into(),
+    ];
+    for config in configs {
+        let whole = {
+            let mut optim = config.init(&net);
+            let tape = optim.start();
+            let grads = net.loss(all.clone()).backward();
+            optim.step(1.0, net.clone(), tape, grads).unwrap()
+        };
+        let expected = moved(&net, &whole);
+        for sizes in [&[4, 2, 3][..], &[1, 8], &[1; 9]] {
+            let mut optim = config.init(&net);
+            let mut at = 0;
+            for &size in sizes {
+                let tape = optim.start();
+                let grads = net.loss(part(&all, at, size)).backward();
+                optim.accumulate(tape, grads, &net).unwrap();
+                at += size;
+            }
+            let after = optim.step_accumulated(1.0, net.clone()).unwrap();
+            let error = distance(&moved(&net, &after), &expected);
+            assert!(error < TOLERANCE, "{config} {sizes:?}: {error:e}");
+        }
+        if config.to_string() == "kfac" {
+            continue;
+        }
+        let mut optim = config.init(&net);
+        let loss = |net: &Net, n: usize| net.loss(part(&all, n, 1));
+        let after = optim.step_by_sample(1.0, net.clone(), 9, loss).unwrap();
+        let error = distance(&moved(&net, &after), &expected);
+        assert!(error < TOLERANCE, "{config} by sample: {error:e}");
+    }
+}
+
 /// Shards and single samples put their copies in the order of one batch: with as many draws as make
 /// the noise small, the update is near the exact one.
 #[test]

@@ -41,7 +41,8 @@ def _environment(work: Path) -> Path:
     run(make, work, "could not make a virtual environment")
     python = environment / "bin" / "python"
     install = ["--python", str(python), "install", "--only-binary", ":all:"]
-    requirements = ["--no-deps", "-r", str(HERE / "onnx_requirements.txt")]
+    pinned = str(HERE / "onnx_requirements.txt")
+    requirements = ["--no-deps", "--require-hashes", "-r", pinned]
     failure = "could not install the libraries that read ONNX"
     run([*pip(), *install, *requirements], work, failure, hint=NETWORK)
     return python

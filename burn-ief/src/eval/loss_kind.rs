@@ -105,6 +105,7 @@ impl LossKind {
             Self::CrossEntropy => draw
                 .output_gradients(
                     z.clone().reshape([rows, classes]),
+                    samples,
                     0,
                     Likelihood::Categorical,
                 )
@@ -113,11 +114,16 @@ impl LossKind {
                 // A sigmoid is a softmax over (0, z).
                 let z = z.clone().reshape([rows * classes, 1]);
                 let pairs = Tensor::cat(vec![z.zeros_like(), z], 1);
-                let drawn = draw.output_gradients(pairs, 0, Likelihood::Categorical);
+                let drawn = draw.output_gradients(pairs, samples, 0, Likelihood::Categorical);
                 drawn.narrow(1, 1, 1).reshape(shape)
             }
             Self::LeastSquares => draw
-                .output_gradients(z.clone().reshape([rows, classes]), 0, Likelihood::Gaussian)
+                .output_gradients(
+                    z.clone().reshape([rows, classes]),
+                    samples,
+                    0,
+                    Likelihood::Gaussian,
+                )
                 .reshape(shape),
         }
     }

@@ -68,6 +68,7 @@ impl RecordedBatch {
     ) -> Result<Self, Error> {
         let all = params::trainable(module);
         let params = params::matching(module, group);
+        let shared = params::held_twice(module);
         let others: Vec<_> = all
             .iter()
             .filter(|param| params.iter().all(|inside| inside.id != param.id))
@@ -78,6 +79,7 @@ impl RecordedBatch {
         let mut rest = Direction::default();
         let mut norms = Vec::with_capacity(samples);
         let mut matches = vec![false; copies * samples];
+        let mut fitted = Vec::with_capacity(samples);
         for copy in 0..=copies {
             for n in 0..samples {
                 let tape = Tape::of_sample(labels.as_ref(), n, copy);
@@ -109,6 +111,7 @@ impl RecordedBatch {
                     }
                     Err(error) => return Err(error),
                 }
+                fitted.extend(outputs.fitted().unwrap_or_default());
                 if let Some(LabelDraw::Sample { count, .. }) = &labels {
                     for (k, same) in outputs.matches(*count)?.into_iter().enumerate() {
                         matches[k * samples + n] = same;
@@ -122,6 +125,7 @@ impl RecordedBatch {
         let facts = OutputsBySample {
             norms: (norms.len() == samples).then_some(norms),
             matches: labels.is_some().then_some(matches),
+            fitted: (fitted.len() == samples).then_some(fitted),
         };
         Ok(Self {
             jacobian: rows.finish(params.clone(), samples * (1 + copies)),
@@ -134,6 +138,7 @@ impl RecordedBatch {
                 scale: LossScale::Mean,
                 samples,
             },
+            shared,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! formed. Every product is computed from the form in which the layers recorded their rows.
 
 mod by_sample;
+mod loss_scale;
 mod outputs;
 mod part;
 mod recorded_batch;
@@ -56,6 +57,10 @@ pub struct Jacobian {
     pub(crate) parts: Vec<Part>,
     precision: GramPrecision,
 }
+
+/// If the largest coefficient is outside of this range, all are scaled before they are cast to f32,
+/// whose numbers are between 1.2e-38 and 3.4e38.
+const F32_COEFFICIENTS: std::ops::RangeInclusive<f64> = 1e-25..=1e30;
 
 impl Jacobian {
     /// Number of rows.
@@ -189,6 +194,21 @@ impl Jacobian {
     /// [`into_t_matvec`](Self::into_t_matvec) as a flattened direction.
     pub(crate) fn into_combination(self, c: &[f64]) -> Result<Direction, Error> {
         check_size("coefficients", self.samples(), c.len(), usize::eq)?;
+        // Coefficients of very short or very long rows leave the range of f32, though their products
+        // with the rows do not.
+        let largest = c.iter().fold(0.0f64, |largest, c| largest.max(c.abs()));
+        let range = if self.row_epsilon() > f64::EPSILON {
+            F32_COEFFICIENTS
+        } else {
+            0.0..=f64::MAX
+        };
+        if largest > 0.0 && !range.contains(&largest) {
+            let scale = largest.clamp(*range.start(), *range.end()) / largest;
+            let scaled: Vec<f64> = c.iter().map(|c| c * scale).collect();
+            let mut direction = self.into_combination(&scaled)?;
+            direction.scale(1.0 / scale);
+            return Ok(direction);
+        }
         let mut direction = Direction::default();
         let mut offset = 0;
         for mut part in self.parts {
@@ -197,6 +217,18 @@ impl Jacobian {
             for block in std::mem::take(&mut part.blocks) {
                 part.add_block(&block, c, &mut direction);
             }
+        }
+        Ok(direction)
+    }
+
+    /// [`into_combination`](Self::into_combination) for coefficients whose terms cancel: formed in f64
+    /// where the device supports it, so that the sum keeps the digits of the rows.
+    pub(crate) fn into_wide_combination(self, c: &[f64]) -> Result<Direction, Error> {
+        let params = self.params.clone();
+        let parts = self.parts.into_iter().map(Part::widened).collect();
+        let mut direction = Self { parts, ..self }.into_combination(c)?;
+        for param in &params {
+            direction.cast(param.id, param.update_dtype());
         }
         Ok(direction)
     }
@@ -308,6 +340,37 @@ impl Jacobian {
             f64::EPSILON
         } else {
             f64::from(f32::EPSILON)
+        }
+    }
+}
+
+impl Jacobian {
+    /// Whether [`GramPrecision::Auto`] chose f32 for the Gram matrix on devices that support f64.
+    pub(crate) fn can_accumulate_in_f64(&self) -> bool {
+        let f64_works = |part: &Part| part.device.supports_dtype(DType::F64);
+        self.precision == GramPrecision::Auto
+            && self.gram_epsilon() > f64::EPSILON
+            && self.parts.iter().all(f64_works)
+    }
+
+    /// Machine epsilon of the rows: that of f32, or of f64 if the model is in f64.
+    pub fn row_epsilon(&self) -> f64 {
+        if self.parts.iter().all(|part| part.dtype == DType::F64) {
+            f64::EPSILON
+        } else {
+            f64::from(f32::EPSILON)
+        }
+    }
+}
+
+impl Jacobian {
+    /// The largest entry that an update may have, with some room below the largest number of the
+    /// rows' type.
+    pub(crate) fn largest_update(&self) -> f64 {
+        if self.row_epsilon() > f64::EPSILON {
+            f64::from(f32::MAX) / 16.0
+        } else {
+            f64::MAX / 16.0
         }
     }
 }

@@ -1,19 +1,11 @@
-//! Gradients at the marked outputs: the norms s_n, label matches, and a check of the loss scale.
+//! Gradients at the marked outputs: the norms s_n, label matches, fitted samples.
 
-use std::collections::BTreeSet;
+use burn::tensor::{DType, Tensor};
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{Int, Tensor};
-
-use super::to_host;
+use super::{loss_scale, to_host};
 use crate::error::Error;
+use crate::params::widen;
 use crate::record::{Likelihood, OutputErrors};
-
-/// Most entries of an output that the check of the loss scale reads.
-const CHECKED: usize = 1 << 18;
-/// Number of different labels that have to show the same scale, unless there are fewer classes. A few
-/// classes may happen to share a class weight other than 1.
-const ENOUGH: usize = 4;
 
 pub(super) struct Outputs {
     marks: Vec<OutputErrors>,
@@ -29,6 +21,8 @@ pub(super) struct OutputsBySample {
     pub norms: Option<Vec<f64>>,
     /// Whether the drawn label of each copy is the true one, copy after copy, `[K * M]`.
     pub matches: Option<Vec<bool>>,
+    /// Whether each sample is fitted, `[M]`; `None` if no output was marked.
+    pub fitted: Option<Vec<bool>>,
 }
 
 impl Outputs {
@@ -71,6 +65,52 @@ impl Outputs {
         }
     }
 
+    /// Whether each sample is fitted to the precision of the outputs, `[M]`; `None` if none is marked.
+    ///
+    /// Softmax probabilities and labels are at most 1, so a gradient p − y below the machine epsilon
+    /// is rounding: the loss is 0 in that precision. Other outputs have no scale of their own; their
+    /// gradient is compared with the output.
+    pub fn fitted(&self) -> Option<Vec<bool>> {
+        if let Some(facts) = &self.by_sample {
+            return facts.fitted.clone();
+        }
+        let mut fitted: Option<Vec<bool>> = None;
+        for mark in &self.marks {
+            let [samples, positions, classes] = mark.value.dims();
+            let epsilon = machine_epsilon(mark.error.dtype());
+            let squares = to_host(row_squares(mark.error.clone()));
+            let bounds = match mark.likelihood {
+                Likelihood::Categorical => vec![positions as f64; samples],
+                Likelihood::Gaussian => {
+                    let value = mark.value.clone().reshape([samples, positions * classes]);
+                    to_host(row_squares(value))
+                }
+            };
+            let own = squares.iter().zip(bounds);
+            let own = own.map(|(square, bound)| *square <= epsilon * epsilon * bound);
+            fitted = Some(match fitted {
+                Some(fitted) => fitted.iter().zip(own).map(|(a, b)| *a && b).collect(),
+                None => own.collect(),
+            });
+        }
+        fitted
+    }
+
+    /// Whether the drawn labels show curvature: their output gradients are not rounding next to those
+    /// of the true labels. `None` if nothing is drawn.
+    pub fn drawn_labels_show_curvature(&self) -> Option<bool> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        let (mut drawn, mut truth) = (0.0, 0.0);
+        for mark in &self.marks {
+            let epsilon = machine_epsilon(mark.error.dtype());
+            drawn += to_host(mark.drawn.clone().map(widen)?.square().sum())[0];
+            truth += epsilon * to_host(mark.error.clone().square().sum())[0];
+        }
+        Some(drawn > truth)
+    }
+
     /// Whether the output gradient of a copy equals the gradient for the true label. The copies are
     /// `count` draws, each scaled by 1/√count.
     pub fn matches(&self, count: usize) -> Result<Vec<bool>, Error> {
@@ -80,14 +120,16 @@ impl Outputs {
         let mut all = vec![true; self.copies * self.samples];
         for mark in &self.marks {
             let drawn = mark.drawn.clone().ok_or(Error::NoSampledLabels)?;
-            let drawn = drawn * (count as f64).sqrt();
+            // Gradients for different labels differ by √2 or more. The rounding error is relative, or
+            // absolute where p − onehot(y) cancels; it is that of the type in which the model computes.
+            let rounding = machine_epsilon(drawn.dtype());
+            let (relative, absolute) = (1e-4f64.max(16.0 * rounding), 1e-6f64.max(8.0 * rounding));
+            let drawn = widen(drawn) * (count as f64).sqrt();
             let truth = mark.error.clone().repeat_dim(0, self.copies);
             let size = to_host(row_squares(drawn.clone()));
             let distance = to_host(row_squares(drawn - truth));
             for ((same, distance), size) in all.iter_mut().zip(distance).zip(size) {
-                // Gradients for different labels differ by √2 or more. The rounding error is
-                // relative, or absolute at a few ε₃₂ where p - onehot(y) cancels.
-                *same &= distance.sqrt() <= 1e-4 * size.sqrt() + 1e-6;
+                *same &= distance.sqrt() <= relative * size.sqrt() + absolute;
             }
         }
         Ok(all)
@@ -95,79 +137,29 @@ impl Outputs {
 
     /// Compare the declared loss scale with the scale that the output gradients show.
     ///
-    /// For plain softmax cross-entropy, an output gradient divided by the declared scale is
-    /// r (softmax(z) − onehot(y)), and r is 1 if the declaration is right. The check fails if every
-    /// informative row has this form with the same r ≠ 1, for all classes or [`ENOUGH`] of them.
-    /// Class weights, label smoothing and other losses give other forms and pass.
+    /// # Errors
+    ///
+    /// [`Error::LossScale`] if they show the scale of a sum, of a mean over samples or of a mean over
+    /// positions, and it is not the declared one; see [`loss_scale`](super::loss_scale).
     pub fn check_loss_scale(&self, declared: f64) -> Result<(), Error> {
         for mark in &self.marks {
-            let [samples, positions, classes] = mark.value.dims();
-            if mark.likelihood != Likelihood::Categorical || classes < 2 {
-                continue;
-            }
-            let samples = samples.min((CHECKED / (positions * classes)).max(1));
-            let rows = samples * positions;
-            let value = mark
-                .value
-                .clone()
-                .narrow(0, 0, samples)
-                .reshape([rows, classes]);
-            let error = mark
-                .error
-                .clone()
-                .narrow(0, 0, samples)
-                .reshape([rows, classes]);
-            if let Some(ratio) = common_ratio(value, error)
-                && (ratio - 1.0).abs() > 1e-2
-            {
-                return Err(Error::LossScale {
-                    declared,
-                    found: declared * ratio,
-                });
+            if mark.likelihood == Likelihood::Categorical {
+                loss_scale::check(&mark.value, &mark.error, declared)?;
             }
         }
         Ok(())
     }
 }
 
-fn row_squares(x: Tensor<2>) -> Tensor<1> {
-    x.square().sum_dim(1).squeeze_dim(1)
+fn machine_epsilon(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F16 => 9.765_625e-4,
+        DType::BF16 => 7.812_5e-3,
+        _ => f64::from(f32::EPSILON),
+    }
 }
 
-/// The common r if all informative rows of `error` are r (softmax(z) − onehot(y)), for all labels or
-/// [`ENOUGH`] of them.
-fn common_ratio(z: Tensor<2>, error: Tensor<2>) -> Option<f64> {
-    let [_, classes] = z.dims();
-    // Only the true class has a negative entry, because a loss scale is positive.
-    let labels: Tensor<1, Int> = error.clone().argmin(1).squeeze_dim(1);
-    let classes_seen = labels.clone().into_data().convert::<i64>();
-    let classes_seen: Vec<i64> = classes_seen.try_to_vec().expect("converted to i64");
-    let closed = softmax(z, 1) - labels.one_hot::<2>(classes).float().cast(error.dtype());
-    let overlap = to_host((error.clone() * closed.clone()).sum_dim(1));
-    let closed = to_host(row_squares(closed));
-    let error = to_host(row_squares(error));
-    let mut ratios = Vec::new();
-    let mut seen = BTreeSet::new();
-    let rows = overlap.into_iter().zip(closed).zip(error).zip(classes_seen);
-    for (((overlap, closed), error), label) in rows {
-        // Rows of well-fitted samples and of padding are near zero and show no scale.
-        if closed < 1e-4 || error == 0.0 {
-            continue;
-        }
-        let misfit = 1.0 - overlap * overlap / (closed * error);
-        if !misfit.is_finite() || misfit > 1e-4 {
-            return None;
-        }
-        ratios.push(overlap / closed);
-        seen.insert(label);
-    }
-    let first = *ratios.first()?;
-    // A few classes may happen to share a class weight.
-    if seen.len() < classes.min(ENOUGH) {
-        return None;
-    }
-    ratios
-        .iter()
-        .all(|ratio| (ratio / first - 1.0).abs() < 1e-3)
-        .then_some(first)
+pub(super) fn row_squares(x: Tensor<2>) -> Tensor<1> {
+    x.square().sum_dim(1).squeeze_dim(1)
 }

@@ -49,6 +49,8 @@ pub struct RecordedBatch {
     pub(super) labels: Option<LabelDraw>,
     pub(super) outputs: Outputs,
     pub(super) rest: Rest,
+    /// Two paths at which one trainable parameter was found.
+    pub(super) shared: Option<(String, String)>,
 }
 
 /// Gradients of the trainable parameters outside the group, as `backward` gives them.
@@ -124,7 +126,7 @@ impl RecordedBatch {
         let walk = Found::walk(module, &mut grads, group);
         // Errors of the recording know parameters by id; the walk knows their paths.
         let recording = recording.map_err(|error| walk.name(error))?;
-        if let Some(module) = walk.batch_norm {
+        if let Some(module) = walk.coupling_batch_norm(&recording.uses) {
             return Err(Error::BatchNorm { module });
         }
         if !walk.unrecorded.is_empty() {
@@ -183,7 +185,22 @@ impl RecordedBatch {
             labels: recording.labels,
             outputs,
             rest,
+            shared: walk.shared,
         })
+    }
+
+    /// Refuse to train a parameter that two modules hold.
+    ///
+    /// Every view of J counts it once. But Burn's optimizers update each holder by itself: the first
+    /// takes the update, the others stay, and the copies are no longer one parameter.
+    pub(crate) fn check_single_holders(&self) -> Result<(), Error> {
+        match &self.shared {
+            Some((first, second)) => Err(Error::SharedParameter {
+                first: first.clone(),
+                second: second.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Number of samples M in the batch, without copies.
@@ -220,6 +237,20 @@ impl RecordedBatch {
     /// [`Error::NoOutput`] if none was marked; [`Error::NonFinite`] naming the samples.
     pub fn output_norms(&self) -> Result<Vec<f64>, Error> {
         self.outputs.norms()
+    }
+
+    /// Whether each sample is fitted to the precision of the outputs, so that its row is rounding;
+    /// `None` if no output was marked.
+    pub fn fitted(&self) -> Option<Vec<bool>> {
+        self.outputs.fitted()
+    }
+
+    /// Whether the output gradients of the labels that the curvature comes from are more than
+    /// rounding: not every sample is fitted, and drawn labels are not all certain.
+    pub(crate) fn shows_curvature(&self) -> bool {
+        let fitted = self.outputs.fitted();
+        let fitted = fitted.is_some_and(|fitted| fitted.iter().all(|&fitted| fitted));
+        !fitted && self.outputs.drawn_labels_show_curvature().unwrap_or(true)
     }
 
     /// Whether the drawn label of each copy is the true label, copy after copy, `[K * M]`.
@@ -310,7 +341,12 @@ struct Found {
     rest: GradientsParams,
     /// Paths of `natural` parameters that autodiff holds gradients of.
     unrecorded: Vec<String>,
+    /// The first BatchNorm in training mode that is trained, or has trained parameters before it.
     batch_norm: Option<String>,
+    /// Another one: all trained parameters come after it in the module.
+    leading_batch_norm: Option<String>,
+    /// The first two paths of a parameter that is held twice.
+    shared: Option<(String, String)>,
 }
 
 impl Found {
@@ -327,9 +363,14 @@ impl Found {
 
 impl ParamVisitor for Walk<'_> {
     fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            return;
+        }
         let mut known = self.found.natural.iter().chain(&self.found.others);
         // A parameter that two layers share is visited twice.
-        if !param.is_require_grad() || known.any(|known| known.id == param.id) {
+        if let Some(first) = known.find(|known| known.id == param.id) {
+            let paths = (first.path.clone(), place.path());
+            self.found.shared.get_or_insert(paths);
             return;
         }
         let info = ParamInfo::new(place, param);
@@ -351,12 +392,47 @@ impl ParamVisitor for Walk<'_> {
     fn flag(&mut self, place: &Place<'_>, flag: &Param<Flag>) {
         let container = place.containers().last();
         if container.is_some_and(|name| name == "Struct:BatchNorm") && flag.is_enabled() {
-            self.found.batch_norm.get_or_insert(place.parent());
+            // Its own parameters come before its flag.
+            let found = &mut self.found;
+            let layer = if found.natural.is_empty() {
+                &mut found.leading_batch_norm
+            } else {
+                &mut found.batch_norm
+            };
+            layer.get_or_insert(place.parent());
         }
     }
 }
 
 impl Found {
+    /// A BatchNorm in training mode that couples the gradients of this step: it or something in front
+    /// of it is trained.
+    ///
+    /// What is in front is taken from the order of the module. That order is only trusted if the
+    /// recorded calls came in the same order.
+    fn coupling_batch_norm(&self, uses: &[RecordedUse]) -> Option<String> {
+        if self.batch_norm.is_some() || self.leading_batch_norm.is_none() {
+            return self.batch_norm.clone();
+        }
+        // The place of the layer: its weight and bias are recorded in any order.
+        let layer = |param: &ParamInfo| {
+            param
+                .path
+                .rsplit_once('.')
+                .map(|(layer, _)| layer.to_string())
+        };
+        let place = |use_: &RecordedUse| {
+            let own = self.natural.iter().find(|p| p.id == use_.parameter)?;
+            self.natural.iter().position(|p| layer(p) == layer(own))
+        };
+        let in_order = uses.iter().filter_map(place).is_sorted();
+        if in_order {
+            None
+        } else {
+            self.leading_batch_norm.clone()
+        }
+    }
+
     fn path(&self, id: &str) -> Option<String> {
         let mut all = self.natural.iter().chain(&self.others);
         all.find(|param| param.id.to_string() == id)
@@ -373,6 +449,14 @@ impl Found {
             } => Error::BatchMismatch {
                 parameter: self.path(&parameter).unwrap_or(parameter),
                 expected,
+                found,
+            },
+            Error::IndexRange { what, size, found } => Error::IndexRange {
+                what: match self.path(&what) {
+                    Some(path) => format!("an index into `{path}`"),
+                    None => what,
+                },
+                size,
                 found,
             },
             other => other,

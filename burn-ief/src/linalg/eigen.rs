@@ -21,6 +21,12 @@ impl Eigen {
         if a.values.iter().any(|value| !value.is_finite()) {
             return Err(Error::Eigen { size: a.size });
         }
+        if a.size == 0 {
+            return Ok(Self {
+                vectors: Mat::zeros(0, 0),
+                values: Vec::new(),
+            });
+        }
         let decomposed = a.view().self_adjoint_eigen(Side::Lower);
         let eigen = decomposed.map_err(|_| Error::Eigen { size: a.size })?;
         let values = (0..a.size).map(|i| eigen.S()[i]).collect();

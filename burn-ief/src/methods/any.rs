@@ -237,9 +237,20 @@ macro_rules! methods {
                 }
             }
 
-            fn start_shard(&self, step: u64, shard: u64) -> crate::record::Tape {
+            fn start_shard(&self, step: u64, first_row: u64) -> crate::record::Tape {
                 match self {
-                    $(Self::$variant(method) => method.start_shard(step, shard),)+
+                    $(Self::$variant(method) => method.start_shard(step, first_row),)+
+                }
+            }
+
+            fn shard_samples(&self, shard: &AnyShard) -> usize {
+                match (self, shard) {
+                    $(
+                        (Self::$variant(method), AnyShard::$variant(shard)) => {
+                            method.shard_samples(shard)
+                        }
+                    )+
+                    _ => 0,
                 }
             }
 

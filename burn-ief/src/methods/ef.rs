@@ -7,7 +7,7 @@ use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions, check_cosine_filter};
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
-use crate::solve::{RowSelection, solve_damped};
+use crate::solve::{RowSelection, solve_resolved};
 
 /// Empirical Fisher (EF), `Δ = Jᵀ (K + λI)⁻¹ 1`.
 ///
@@ -71,16 +71,21 @@ pub struct Ef {
 }
 
 impl UpdateRule for Ef {
+    fn skips_fitted(&self) -> bool {
+        true
+    }
+
     fn solve(&self, system: &System<'_>) -> Result<Solution, Error> {
         let damping = system.damping()?;
         let mut start = system.start()?;
         start.truncate(system.samples());
         let gram = &*system.sample_gram()?;
-        let rows = RowSelection::new(gram, |_| true, self.cosine_filter);
+        let contributes = system.contributes()?;
+        let rows = RowSelection::new(gram, |n| contributes[n], self.cosine_filter);
         let k = gram.principal(&rows.kept);
         let (lambda, floor) = damping.resolve(k.mean_diagonal(), k.size(), system.epsilon());
         let target: Vec<f64> = rows.kept.iter().map(|&n| 1.0 - start[n]).collect();
-        let (c, report) = solve_damped(&k, &target, lambda, floor)?;
+        let (c, report) = solve_resolved(&k, &target, lambda, floor, system.row_epsilon())?;
         let mut update = rows.coefficients(gram, &c, &start, report);
         update.curvature = update.decrease.iter().map(|d| d * d).sum();
         Ok(update.into())
@@ -92,7 +97,7 @@ mod tests {
     use super::super::fixture::{combine, distance, gram, rows};
     use super::*;
     use crate::linalg::Symmetric;
-    use crate::solve::{Coefficients, Damping, SolveRoute};
+    use crate::solve::{Coefficients, Damping, SolveRoute, solve_damped};
     use proptest::prelude::*;
 
     fn ef_filtered(rows: &[Vec<f64>], damping: Damping, filter: Option<f64>) -> Coefficients {

@@ -5,11 +5,11 @@ use super::options::{SolveOptions, StepOptions};
 use super::previous::PreviousUpdate;
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
-use crate::jacobian::{Jacobian, RecordedBatch, Rest};
+use crate::jacobian::{GramPrecision, Jacobian, RecordedBatch, Rest};
 use crate::linalg::dot;
 use crate::params::{Direction, ParamInfo};
 use crate::record::{LabelDraw, Tape};
-use crate::solve::{SolveReport, trust_region_factor};
+use crate::solve::{Cancellation, SolveReport, trust_region_factor};
 
 /// A training method made of an [`UpdateRule`].
 ///
@@ -83,65 +83,94 @@ impl<R: UpdateRule> Exact<R> {
         &self.rule
     }
 
-    /// Solve one system; the update is δ = Δ − μΔ_prev, not scaled if there is momentum.
-    fn solve_rows(&self, rows: ShardRows, state: &PreviousUpdate) -> Result<Solved, Error> {
-        let ShardRows {
-            jacobian,
-            samples,
-            norms,
-            matches,
-            order,
-        } = rows;
-        let order = order.as_deref();
-        let keeps = self.momentum > 0.0;
-        let mut system = System::recorded(&jacobian, order, samples);
+    /// The system of some rows.
+    fn system<'a>(&self, rows: &'a ShardRows, state: &PreviousUpdate) -> Result<System<'a>, Error> {
+        let order = rows.order.as_deref();
+        let mut system = System::recorded(&rows.jacobian, order, rows.samples);
         system = system.with_damping(self.solve.damping);
-        if let Some(norms) = norms {
-            system = system.with_output_norms(norms);
+        if let Some(norms) = &rows.norms {
+            system = system.with_output_norms(norms.clone());
         }
-        if let Some(matches) = matches {
-            system = system.with_label_matches(matches);
+        if let Some(matches) = &rows.matches {
+            system = system.with_label_matches(matches.clone());
         }
-        if keeps {
-            let start = state.start(&jacobian, self.momentum)?;
+        if let Some(fitted) = &rows.fitted {
+            system = system.with_fitted(fitted.clone());
+        }
+        if self.momentum > 0.0 {
+            let start = state.start(&rows.jacobian, self.momentum)?;
             system = system.with_start(in_order(start, order));
         }
-        match self.rule.solve(&system)? {
+        Ok(system)
+    }
+
+    /// Solve one system; the update is δ = Δ − μΔ_prev, not scaled if there is momentum.
+    fn solve_rows(&self, mut rows: ShardRows, state: &PreviousUpdate) -> Result<Solved, Error> {
+        let keeps = self.momentum > 0.0;
+        let mut system = self.system(&rows, state)?;
+        let mut solution = self.rule.solve(&system)?;
+        if solution.report().is_at_floor() && rows.jacobian.can_accumulate_in_f64() {
+            // The damping is below the precision of a Gram matrix in f32, so take one in f64.
+            drop(system);
+            rows.jacobian = rows.jacobian.with_precision(GramPrecision::F64);
+            system = self.system(&rows, state)?;
+            solution = self.rule.solve(&system)?;
+        }
+        let samples = rows.samples;
+        match solution {
             Solution::Rows(mut update) => {
                 let unscaled = keeps.then(|| update.values.clone());
                 if let Some(radius) = self.solve.trust_region {
                     update.clip(radius);
                 }
-                drop(system);
                 let values = unscaled.unwrap_or(update.values);
                 if !values.iter().all(|value| value.is_finite()) {
                     return Err(Error::NonFiniteUpdate);
                 }
-                if values.len() != jacobian.samples() {
+                if values.len() != rows.jacobian.samples() {
                     return Err(Error::Size {
                         what: "coefficients of the rule",
-                        expected: jacobian.samples(),
+                        expected: rows.jacobian.samples(),
                         found: values.len(),
                     });
                 }
+                let cancellation = system
+                    .known_gram()
+                    .map(|gram| Cancellation::new(gram, &values));
+                drop(system);
+                let cancels = match cancellation {
+                    Some(cancellation)
+                        if !(cancellation.terms <= rows.jacobian.largest_update()) =>
+                    {
+                        return Err(Error::NonFiniteUpdate);
+                    }
+                    Some(cancellation) => cancellation.loses_digits(rows.jacobian.row_epsilon()),
+                    None => false,
+                };
                 let mut report = update.report;
                 report.decrease = update.decrease;
                 report.decrease.truncate(samples);
-                Ok(Solved {
-                    update: jacobian.into_combination(&out_of_order(values, order))?,
-                    report,
-                })
+                let values = out_of_order(values, rows.order.as_deref());
+                let update = if cancels {
+                    rows.jacobian.into_wide_combination(&values)?
+                } else {
+                    rows.jacobian.into_combination(&values)?
+                };
+                Ok(Solved { update, report })
             }
             Solution::Parameters {
                 mut update,
                 mut report,
             } => {
-                if !update.iter().all(|value| value.is_finite()) {
+                if !update
+                    .iter()
+                    .all(|x| x.abs() <= rows.jacobian.largest_update())
+                {
                     return Err(Error::NonFiniteUpdate);
                 }
                 let start = system.start()?;
-                let rows = system.dense_rows().unwrap_or_default();
-                let image = rows.iter().zip(start);
+                let dense = system.dense_rows().unwrap_or_default();
+                let image = dense.iter().zip(start);
                 let mut image: Vec<f64> = image.map(|(row, s)| s + dot(row, &update)).collect();
                 if let Some(radius) = self.solve.trust_region {
                     let curvature = image[samples..].iter().map(|x| x * x).sum();
@@ -154,7 +183,7 @@ impl<R: UpdateRule> Exact<R> {
                 image.truncate(samples);
                 report.decrease = image;
                 Ok(Solved {
-                    update: jacobian.direction(&update)?,
+                    update: rows.jacobian.direction(&update)?,
                     report,
                 })
             }
@@ -184,6 +213,9 @@ struct ShardRows {
     samples: usize,
     norms: Option<Vec<f64>>,
     matches: Option<Vec<bool>>,
+    /// Whether each sample is fitted to the precision of the outputs, if the outputs are marked and
+    /// the rule asks for it.
+    fitted: Option<Vec<bool>>,
     /// Rows of the Jacobian in the order of a single batch: all samples first, then copy after copy.
     order: Option<Vec<usize>>,
 }
@@ -219,11 +251,15 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         }
     }
 
-    fn start_shard(&self, step: u64, shard: u64) -> Tape {
+    fn start_shard(&self, step: u64, first_row: u64) -> Tape {
         match self.rule.labels(step) {
-            Some(draw) => Tape::with_drawn_labels(draw.of_shard(shard)),
+            Some(draw) => Tape::with_drawn_labels(draw.from_row(first_row)),
             None => Tape::start(),
         }
+    }
+
+    fn shard_samples(&self, shard: &ExactShard) -> usize {
+        shard.rows.samples
     }
 
     fn labels_by_sample(&self, step: u64) -> Result<Option<LabelDraw>, Error> {
@@ -248,6 +284,11 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         } else {
             None
         };
+        let fitted = if self.rule.skips_fitted() {
+            batch.fitted()
+        } else {
+            None
+        };
         let (jacobian, rest) = batch.into_all_rows();
         let jacobian = if draws {
             jacobian
@@ -259,6 +300,7 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
             samples,
             norms,
             matches,
+            fitted,
             order: None,
         };
         Ok(ExactShard { rows, rest })
@@ -350,6 +392,8 @@ fn stack(mut shards: Vec<ShardRows>) -> Result<ShardRows, Error> {
     let norms: Option<Vec<Vec<f64>>> = norms.collect();
     let matches = shards.iter_mut().map(|shard| shard.matches.take());
     let matches: Option<Vec<Vec<bool>>> = matches.collect();
+    let fitted = shards.iter_mut().map(|shard| shard.fitted.take());
+    let fitted: Option<Vec<Vec<bool>>> = fitted.collect();
     let rows = shards.iter().map(|shard| shard.jacobian.samples());
     let rows: Vec<usize> = rows.collect();
     let jacobian = Jacobian::stack(shards.into_iter().map(|shard| shard.jacobian))?;
@@ -380,6 +424,7 @@ fn stack(mut shards: Vec<ShardRows>) -> Result<ShardRows, Error> {
         samples,
         norms: norms.map(|norms| norms.concat()),
         matches,
+        fitted: fitted.map(|fitted| fitted.concat()),
         order: (copies > 1).then_some(order),
     })
 }

@@ -8,7 +8,7 @@ use super::options::{SolveOptions, StepOptions};
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::linalg::Eigen;
-use crate::solve::{Coefficients, RowSelection, SolveReport, SolveRoute};
+use crate::solve::{Coefficients, RowSelection, SolveReport, SolveRoute, rounding_level};
 
 /// GGT on the rows of a batch, `Δ = ((JᵀJ)^{1/2} + εI)⁻¹ g = Jᵀ (K^{1/2} + εI)⁻¹ 1`.
 ///
@@ -63,6 +63,10 @@ impl MethodConfig for GgtConfig {
 pub struct Ggt;
 
 impl UpdateRule for Ggt {
+    fn skips_fitted(&self) -> bool {
+        true
+    }
+
     /// The paper defines no start for the square root.
     fn supports_start(&self) -> bool {
         false
@@ -71,10 +75,12 @@ impl UpdateRule for Ggt {
     fn solve(&self, system: &System<'_>) -> Result<Solution, Error> {
         let damping = system.damping()?;
         let gram = &*system.sample_gram()?;
-        let rows = RowSelection::new(gram, |_| true, None);
+        let contributes = system.contributes()?;
+        let rows = RowSelection::new(gram, |n| contributes[n], None);
         let k = gram.principal(&rows.kept);
         let eigen = Eigen::new(&k)?;
-        let cut = eigen.threshold();
+        let trace = k.diagonal().iter().sum();
+        let cut = rounding_level(&eigen, trace, system.row_epsilon());
         let roots = eigen.values().iter().map(|value| value.max(0.0).sqrt());
         let mean = roots.sum::<f64>() / k.size().max(1) as f64;
         let (epsilon, floor) = damping.resolve(mean, k.size(), system.epsilon());

@@ -7,7 +7,7 @@ use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions, check_cosine_filter};
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
-use crate::solve::{DampedMatrix, RowSelection, solve_damped};
+use crate::solve::{DampedMatrix, RowSelection, solve_resolved};
 
 /// Improved empirical Fisher (iEF), `Δ = Jᵀ (K + λ diag(s))⁻¹ s`.
 ///
@@ -103,7 +103,7 @@ impl UpdateRule for Ief {
                 let (lambda, floor) =
                     damping.resolve(k.mean_diagonal(), k.size(), system.epsilon());
                 let target: Vec<f64> = s.iter().zip(&ahead).map(|(s, a)| s - a).collect();
-                solve_damped(&k, &target, lambda, floor)?
+                solve_resolved(&k, &target, lambda, floor, system.row_epsilon())?
             }
             DampedMatrix::Fisher => {
                 // (K + λS²)⁻¹ r = S⁻¹ (S⁻¹KS⁻¹ + λI)⁻¹ S⁻¹ r with S = diag(√s).
@@ -113,7 +113,8 @@ impl UpdateRule for Ief {
                     damping.resolve(scaled.mean_diagonal(), s.len(), system.epsilon());
                 let ahead = ahead.iter().zip(&inverse).map(|(a, i)| a * i);
                 let target: Vec<f64> = s.iter().zip(ahead).map(|(s, a)| s.sqrt() - a).collect();
-                let (c, report) = solve_damped(&scaled, &target, lambda, floor)?;
+                let (c, report) =
+                    solve_resolved(&scaled, &target, lambda, floor, system.row_epsilon())?;
                 (c.iter().zip(&inverse).map(|(c, i)| c * i).collect(), report)
             }
         };
@@ -129,7 +130,7 @@ mod tests {
     use super::super::fixture::{combine, distance, gram, rows};
     use super::*;
     use crate::linalg::Symmetric;
-    use crate::solve::{Coefficients, Damping};
+    use crate::solve::{Coefficients, Damping, solve_damped};
     use proptest::prelude::*;
 
     fn ief(rows: &[Vec<f64>], s: &[f64], damping: Damping) -> Coefficients {

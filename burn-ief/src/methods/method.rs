@@ -166,8 +166,14 @@ pub trait Method: Clone + Debug + Send + Sync + 'static {
         self.start_shard(step, 0)
     }
 
-    /// Start the recording of one of several shards of this step, which draw different labels.
-    fn start_shard(&self, step: u64, shard: u64) -> Tape;
+    /// Start the recording of one of several shards of this step.
+    ///
+    /// `first_row` is the row of its first sample in the whole batch: the samples of the shards
+    /// before it. Drawn labels depend on it, so that the shards draw what one batch would.
+    fn start_shard(&self, step: u64, first_row: u64) -> Tape;
+
+    /// The samples of a measured shard, without copies.
+    fn shard_samples(&self, shard: &Self::Shard) -> usize;
 
     /// The labels of a step that is recorded sample by sample, without recorded calls.
     ///

@@ -79,6 +79,10 @@ impl Ngd {
 }
 
 impl UpdateRule for Ngd {
+    fn skips_fitted(&self) -> bool {
+        true
+    }
+
     fn labels(&self, _step: u64) -> Option<LabelDraw> {
         Some(LabelDraw::Enumerate {
             classes: self.classes,

@@ -58,6 +58,13 @@ pub trait UpdateRule: Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether the rule leaves out samples that are fitted to the precision of the outputs
+    /// ([`System::contributes`]). Rules that divide by the length of a row need this: the row of such
+    /// a sample is rounding.
+    fn skips_fitted(&self) -> bool {
+        false
+    }
+
     /// Whether the rule uses [`System::start`], which momentum in the solve needs.
     fn supports_start(&self) -> bool {
         true
@@ -87,6 +94,14 @@ pub enum Solution {
 }
 
 impl Solution {
+    /// How the system was solved.
+    pub fn report(&self) -> &SolveReport {
+        match self {
+            Self::Rows(coefficients) => &coefficients.report,
+            Self::Parameters { report, .. } => report,
+        }
+    }
+
     /// The combination of the rows.
     ///
     /// # Errors
@@ -128,9 +143,11 @@ pub struct System<'a> {
     samples: usize,
     output_norms: Option<Vec<f64>>,
     label_matches: Option<Vec<bool>>,
+    fitted: Option<Vec<bool>>,
     start: Option<Vec<f64>>,
     damping: Damping,
     epsilon: f64,
+    row_epsilon: f64,
     gram: OnceCell<Symmetric>,
     dense: OnceCell<Vec<Vec<f64>>>,
 }
@@ -181,6 +198,7 @@ impl<'a> System<'a> {
         let rows = Rows::Recorded(jacobian, order);
         Self {
             epsilon: jacobian.gram_epsilon(),
+            row_epsilon: jacobian.row_epsilon(),
             ..Self::new(rows, jacobian.samples(), samples)
         }
     }
@@ -192,9 +210,11 @@ impl<'a> System<'a> {
             samples,
             output_norms: None,
             label_matches: None,
+            fitted: None,
             start: None,
             damping: Damping::default(),
             epsilon: f64::EPSILON,
+            row_epsilon: f64::EPSILON,
             gram: OnceCell::new(),
             dense: OnceCell::new(),
         }
@@ -224,6 +244,14 @@ impl<'a> System<'a> {
         }
     }
 
+    /// With, for every sample, whether it is fitted to the precision of the outputs.
+    pub fn with_fitted(self, fitted: Vec<bool>) -> Self {
+        Self {
+            fitted: Some(fitted),
+            ..self
+        }
+    }
+
     /// With the products of all rows with the start Δ₀ of the update.
     pub fn with_start(self, start: Vec<f64>) -> Self {
         Self {
@@ -241,6 +269,15 @@ impl<'a> System<'a> {
     /// ([`Jacobian::gram_epsilon`]); that of f64 otherwise.
     pub fn with_epsilon(self, epsilon: f64) -> Self {
         Self { epsilon, ..self }
+    }
+
+    /// With the machine epsilon of the rows themselves ([`Jacobian::row_epsilon`]), from which the
+    /// update is formed; that of f64 otherwise.
+    pub fn with_row_epsilon(self, row_epsilon: f64) -> Self {
+        Self {
+            row_epsilon,
+            ..self
+        }
     }
 
     /// Number of rows, copies with drawn labels included.
@@ -366,6 +403,30 @@ impl<'a> System<'a> {
         )
     }
 
+    /// Whether a sample takes part: it is not fitted to the precision of the outputs, and 1 over its
+    /// squared gradient fits into the type of the rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`gram`](Self::gram); [`Error::Size`] if there is not one flag per sample.
+    pub fn contributes(&self) -> Result<Vec<bool>, Error> {
+        let smallest = if self.row_epsilon > f64::EPSILON {
+            f64::from(f32::MIN_POSITIVE)
+        } else {
+            f64::MIN_POSITIVE
+        };
+        let gram = self.gram()?;
+        let fitted = match &self.fitted {
+            Some(fitted) => check("flags of fitted samples", self.samples, fitted)?,
+            None => &[],
+        };
+        let fitted = |n: usize| fitted.get(n).copied().unwrap_or(false);
+        let samples = 0..self.samples.min(self.size);
+        Ok(samples
+            .map(|n| gram.get(n, n) >= smallest && !fitted(n))
+            .collect())
+    }
+
     /// The products of all rows with the start Δ₀ of the update: zeros without momentum in the
     /// solve.
     ///
@@ -394,6 +455,16 @@ impl<'a> System<'a> {
     /// Machine epsilon of the precision in which the Gram matrix was accumulated.
     pub fn epsilon(&self) -> f64 {
         self.epsilon
+    }
+
+    /// Machine epsilon of the rows.
+    pub fn row_epsilon(&self) -> f64 {
+        self.row_epsilon
+    }
+
+    /// The Gram matrix of all rows, if the rule has asked for it.
+    pub(crate) fn known_gram(&self) -> Option<&Symmetric> {
+        self.gram.get()
     }
 }
 

@@ -4,7 +4,10 @@
 use super::rule::{Solution, System};
 use crate::error::Error;
 use crate::linalg::{Cholesky, Symmetric, dot, norm};
-use crate::solve::{Coefficients, Damping, Range, SolveReport, SolveRoute, refine, solve_damped};
+use crate::solve::{
+    Coefficients, Damping, DampingAmount, Eigen, Range, SolveReport, SolveRoute, refine,
+    rounding_level, solve_damped, solve_resolved,
+};
 
 /// `Δ = (ĴᵀĴ + λI)⁻¹ Jᵀ1` (eqs. 47, 49).
 ///
@@ -15,15 +18,20 @@ use crate::solve::{Coefficients, Damping, Range, SolveReport, SolveRoute, refine
 ///
 /// If there are no more parameters than drawn rows, the P x P system is solved instead.
 pub(super) fn solve(system: &System<'_>) -> Result<Solution, Error> {
-    let damping = system.damping()?;
     let copies = system.copies()?;
     let start = system.start()?;
-    let (samples, epsilon) = (system.samples(), system.epsilon());
+    let samples = system.samples();
     let drawn = system.size() - samples;
+    let contributes = system.contributes()?;
+    let precision = Precision {
+        damping: *system.damping()?,
+        gram: system.epsilon(),
+        rows: system.row_epsilon(),
+    };
     if system.columns().is_some_and(|columns| columns <= drawn)
         && let Some(rows) = system.dense_rows()
     {
-        let (update, report) = solve_parameters(rows, samples, &start, damping, epsilon)?;
+        let (update, report) = solve_parameters(rows, &contributes, &start, &precision)?;
         return Ok(Solution::Parameters { update, report });
     }
     let matches = system.label_matches()?;
@@ -32,8 +40,9 @@ pub(super) fn solve(system: &System<'_>) -> Result<Solution, Error> {
         samples,
         copies,
         matches,
+        contributes: &contributes,
     };
-    solve_rows(gram, &batch, &start, damping, epsilon).map(Solution::from)
+    solve_rows(gram, &batch, &start, &precision).map(Solution::from)
 }
 
 /// What belongs to the rows.
@@ -41,6 +50,63 @@ struct Batch<'a> {
     samples: usize,
     copies: usize,
     matches: &'a [bool],
+    /// Whether each sample is not fitted yet.
+    contributes: &'a [bool],
+}
+
+/// The damping that was asked for, and how precise the numbers are.
+struct Precision {
+    damping: Damping,
+    /// Machine epsilon of the Gram matrix.
+    gram: f64,
+    /// Machine epsilon of the rows.
+    rows: f64,
+}
+
+/// λ of a system.
+struct Lambda {
+    value: f64,
+    floor: f64,
+    no_curvature: bool,
+}
+
+impl Precision {
+    /// λ for drawn rows and true rows with these mean squares.
+    ///
+    /// If the model is certain of all drawn labels, their rows vanish, and a share of their size says
+    /// nothing. If a true label disagrees, its gradient would be divided by next to nothing. Then λ is
+    /// the mean square of the true rows instead, which bounds the update by 1 over their length.
+    fn lambda(&self, drawn: f64, truth: f64, count: usize) -> Lambda {
+        let relative = matches!(self.damping.amount, DampingAmount::Relative(share) if share > 0.0);
+        let no_curvature = relative && drawn <= self.rows * truth && truth > 0.0;
+        let (value, floor) = self.damping.resolve(drawn, count, self.gram);
+        Lambda {
+            value: if no_curvature {
+                value.max(truth)
+            } else {
+                value
+            },
+            floor,
+            no_curvature,
+        }
+    }
+
+    /// The error for a gradient that an undamped system cannot precondition.
+    fn undamped() -> Error {
+        Error::Config {
+            field: "solve.damping",
+            value: "0".into(),
+            expected: "a positive damping: a part of the gradient has no curvature under the drawn \
+                       labels, so the update without damping is infinite",
+        }
+    }
+}
+
+/// The mean of the squared lengths of the samples that contribute; 0 without any.
+fn mean_square(squares: impl Iterator<Item = f64>, contributes: &[bool]) -> f64 {
+    let own = squares.zip(contributes).filter(|(_, counts)| **counts);
+    let (sum, count) = own.fold((0.0, 0usize), |(sum, n), (square, _)| (sum + square, n + 1));
+    sum / count.max(1) as f64
 }
 
 /// The system of the rows.
@@ -52,23 +118,32 @@ fn solve_rows(
     gram: &Symmetric,
     batch: &Batch<'_>,
     start: &[f64],
-    damping: &Damping,
-    epsilon: f64,
+    precision: &Precision,
 ) -> Result<Coefficients, Error> {
     let Batch {
         samples,
         copies,
         matches,
+        contributes,
     } = *batch;
     let drawn = samples * copies;
     let hat: Vec<usize> = (samples..samples + drawn).collect();
     let k_hat = gram.principal(&hat);
-    let (lambda, floor) = damping.resolve(k_hat.mean_diagonal(), drawn, epsilon);
+    let truth = mean_square((0..samples).map(|n| gram.get(n, n)), contributes);
+    let Lambda {
+        value: lambda,
+        floor,
+        no_curvature,
+    } = precision.lambda(k_hat.mean_diagonal(), truth, drawn);
 
     // What matching rows carry: J_n = √K Ĵ_nk, averaged over the matching copies k.
     let mut carried = vec![0.0; drawn];
     let mut rest = vec![1.0; samples];
     for (n, rest) in rest.iter_mut().enumerate() {
+        if !contributes[n] {
+            *rest = 0.0;
+            continue;
+        }
         let matching: Vec<usize> = (0..copies)
             .map(|k| k * samples + n)
             .filter(|&r| matches[r])
@@ -98,15 +173,12 @@ fn solve_rows(
         let outside_squared = h_squared - dot(&b, &a);
         // Below this the difference is rounding (with two classes, always: both labels of a
         // sample have parallel gradients) and 1/λ would blow it up.
-        let rounding = 10.0 * gram.size() as f64 * epsilon * h_squared;
-        if outside_squared > rounding {
+        let of_gram = 10.0 * gram.size() as f64 * precision.gram * h_squared;
+        let squares = rest.iter().enumerate().map(|(n, r)| r * gram.get(n, n));
+        let of_rows = 16.0 * precision.rows * precision.rows * squares.sum::<f64>();
+        if outside_squared > of_gram.max(of_rows) {
             if lambda == 0.0 {
-                return Err(Error::Config {
-                    field: "damping",
-                    value: "0".into(),
-                    expected: "positive: the gradient has a part on which the drawn labels give \
-                               no curvature",
-                });
+                return Err(Precision::undamped());
             }
             outside
                 .iter_mut()
@@ -118,16 +190,18 @@ fn solve_rows(
     // (ĴᵀĴ + λI)⁻¹ ĴᵀĴΔ₀ = Ĵᵀ (ĴĴᵀ + λI)⁻¹ ĴΔ₀, without cancellation.
     let ahead = &start[samples..];
     carried.iter_mut().zip(ahead).for_each(|(x, a)| *x -= a);
-    let (mut in_range, mut report) = solve_damped(&k_hat, &carried, lambda, floor)?;
+    let (mut in_range, mut report) =
+        solve_resolved(&k_hat, &carried, lambda, floor, precision.rows)?;
     in_range
         .iter_mut()
         .zip(&projected)
         .for_each(|(x, a)| *x -= a / lambda);
+    report.no_curvature = no_curvature;
 
     let values: Vec<f64> = outside.into_iter().chain(in_range).collect();
     let mut image = gram.mul(&values);
     image.iter_mut().zip(start).for_each(|(x, s)| *x += s);
-    report.zero_rows = (0..samples).filter(|&n| gram.get(n, n) == 0.0).collect();
+    report.zero_rows = (0..samples).filter(|&n| !contributes[n]).collect();
     let curvature = image[samples..].iter().map(|x| x * x).sum();
     image.truncate(samples);
     Ok(Coefficients::new(values, image, curvature, report))
@@ -136,14 +210,17 @@ fn solve_rows(
 /// The system of the parameters, where there are no more of them than drawn rows; returns `Δ − Δ₀`.
 fn solve_parameters(
     rows: &[Vec<f64>],
-    samples: usize,
+    contributes: &[bool],
     start: &[f64],
-    damping: &Damping,
-    epsilon: f64,
+    precision: &Precision,
 ) -> Result<(Vec<f64>, SolveReport), Error> {
     let width = rows.first().map_or(0, Vec::len);
-    let (truth, drawn) = rows.split_at(samples);
+    let (truth, drawn) = rows.split_at(contributes.len());
     let ahead = &start[truth.len()..];
+    let squares = truth.iter().map(|row| dot(row, row));
+    let truth_square = mean_square(squares, contributes);
+    let counting = truth.iter().zip(contributes).filter(|(_, counts)| **counts);
+    let truth: Vec<Vec<f64>> = counting.map(|(row, _)| row.clone()).collect();
     let fisher = Symmetric::from_fn(width, |p, q| drawn.iter().map(|r| r[p] * r[q]).sum());
     let gradient: Vec<f64> = (0..width)
         .map(|p| {
@@ -155,22 +232,77 @@ fn solve_parameters(
     // The mean diagonal of ĴĴᵀ, as in the dual form.
     let trace: f64 = fisher.diagonal().iter().sum();
     let mean = trace / drawn.len().max(1) as f64;
-    let (lambda, floor) = damping.resolve(mean, drawn.len(), epsilon);
-    let (mut update, report) = solve_damped(&fisher, &gradient, lambda, floor)?;
+    let Lambda {
+        value: lambda,
+        floor,
+        no_curvature,
+    } = precision.lambda(mean, truth_square, drawn.len());
+    let (mut update, mut report) = solve_damped(&fisher, &gradient, lambda, floor)?;
     if report.route == SolveRoute::Cholesky
         && let Some(cholesky) = Cholesky::shifted(&fisher, lambda)
     {
-        update = refine(update, truth, drawn, ahead, lambda, |b| cholesky.solve(b));
+        update = refine(update, &truth, drawn, ahead, lambda, |b| cholesky.solve(b));
     }
+    // The gradient's own rounding, which 1/λ may blow up where the Fisher matrix is rounding too.
+    let rounding = 4.0 * precision.rows * (truth.len() as f64 * truth_square).sqrt();
+    if rounding > 1e-3 * lambda * norm(&update) {
+        (update, report) =
+            solve_above_rounding(&fisher, &gradient, &report, rounding, precision.rows)?;
+    }
+    report.zero_rows = (0..contributes.len())
+        .filter(|&n| !contributes[n])
+        .collect();
+    report.no_curvature = no_curvature;
     let unsolved = report.route == SolveRoute::Eigen && lambda == 0.0 && norm(&gradient) > 0.0;
     if unsolved && report.residual > 1e-6 {
-        return Err(Error::Config {
-            field: "damping",
-            value: "0".into(),
-            expected: "positive: the gradient has a part on which the drawn labels give no \
-                       curvature",
-        });
+        return Err(Precision::undamped());
     }
+    Ok((update, report))
+}
+
+/// The system of the parameters without the directions in which both the Fisher matrix and the
+/// gradient are rounding of the rows. `solved` is the report of the solve that has them.
+fn solve_above_rounding(
+    fisher: &Symmetric,
+    gradient: &[f64],
+    solved: &SolveReport,
+    rounding: f64,
+    epsilon: f64,
+) -> Result<(Vec<f64>, SolveReport), Error> {
+    let eigen = Eigen::new(fisher)?;
+    let cut = rounding_level(&eigen, fisher.diagonal().iter().sum(), epsilon);
+    let lambda = solved.damping;
+    let mut update = vec![0.0; gradient.len()];
+    let (mut rank, mut left) = (0, 0.0);
+    for (k, &value) in eigen.values().iter().enumerate() {
+        let vector = eigen.vector(k);
+        let slope = dot(&vector, gradient);
+        let divisor = value.max(0.0) + lambda;
+        let is_rounding = value <= cut && slope.abs() <= rounding;
+        if is_rounding || divisor == 0.0 {
+            left += if is_rounding { 0.0 } else { slope * slope };
+            continue;
+        }
+        // Without damping, a direction without curvature has no finite solution.
+        if lambda == 0.0 && value <= cut {
+            left += slope * slope;
+            continue;
+        }
+        rank += 1;
+        let share = slope / divisor;
+        update
+            .iter_mut()
+            .zip(&vector)
+            .for_each(|(x, v)| *x += share * v);
+    }
+    let size = norm(gradient);
+    let mut report = SolveReport {
+        route: SolveRoute::Eigen,
+        rank,
+        residual: if size > 0.0 { left.sqrt() / size } else { 0.0 },
+        ..solved.clone()
+    };
+    report.left_out = gradient.len() - rank;
     Ok((update, report))
 }
 
@@ -192,8 +324,50 @@ mod tests {
 
     fn dense(rows: &[Vec<f64>], samples: usize, damping: Damping) -> Vec<f64> {
         let start = vec![0.0; rows.len()];
-        let solved = solve_parameters(rows, samples, &start, &damping, EXACT);
+        let precision = Precision {
+            damping,
+            gram: EXACT,
+            rows: EXACT,
+        };
+        let solved = solve_parameters(rows, &vec![true; samples], &start, &precision);
         solved.unwrap().0
+    }
+
+    #[test]
+    fn certain_labels_and_one_that_disagrees_give_a_bounded_update() {
+        // Nine parameters; the drawn rows of three certain samples have length 1e-20.
+        let axis = |p: usize, size: f64| {
+            let mut row = vec![0.0; 9];
+            row[p] = size;
+            row
+        };
+        let truth = [axis(0, 2.0), axis(1, 1e-20), axis(2, 1e-20)];
+        let drawn = [axis(3, 1e-20), axis(1, 1e-20), axis(2, 1e-20)];
+        let all: Vec<Vec<f64>> = truth.iter().chain(&drawn).cloned().collect();
+        let system = System::from_gram(gram(&all), 3)
+            .with_label_matches(vec![false, true, true])
+            .with_fitted(vec![false, true, true])
+            .with_row_epsilon(f64::from(f32::EPSILON));
+        let update = solve(&system).unwrap().into_coefficients().unwrap();
+        assert!(update.report.no_curvature);
+        let delta = combine(&all, &update.values);
+        // Damped by the squared length 4 of the true row.
+        assert!((delta[0] - 0.5).abs() < 1e-6, "{delta:?}");
+        assert!(delta[1..].iter().all(|x| x.abs() < 1e-6), "{delta:?}");
+    }
+
+    #[test]
+    fn a_fitted_batch_gives_a_zero_update() {
+        let rows: Vec<Vec<f64>> = (0..4).map(|n| vec![1e-22 * (n + 1) as f64, 0.0]).collect();
+        for rows in [rows.clone(), vec![vec![0.0; 2]; 4]] {
+            let system = System::from_gram(gram(&rows), 2)
+                .with_label_matches(vec![true; 2])
+                .with_fitted(vec![true; 2])
+                .with_row_epsilon(f64::from(f32::EPSILON));
+            let update = solve(&system).unwrap().into_coefficients().unwrap();
+            assert_eq!(update.values, [0.0; 4]);
+            assert!(update.report.zero_rows == [0, 1]);
+        }
     }
 
     #[test]

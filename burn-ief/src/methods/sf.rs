@@ -89,6 +89,10 @@ impl Default for Sf {
 }
 
 impl UpdateRule for Sf {
+    fn skips_fitted(&self) -> bool {
+        true
+    }
+
     fn labels(&self, step: u64) -> Option<LabelDraw> {
         Some(LabelDraw::sample(self.draws, self.seed, step))
     }

@@ -6,7 +6,7 @@ use burn::tensor::activation::{quiet_softmax, softmax};
 use burn::tensor::{Bool, Tensor, assert_shape};
 
 use super::ForwardRecorded;
-use crate::record::{Recorder, recorder};
+use crate::record::{Recorder, is_empty_batch, recorder, without_samples};
 
 /// Input of the recorded [`MultiHeadAttention`].
 ///
@@ -103,6 +103,14 @@ impl ForwardRecorded<AttentionInput> for MultiHeadAttention {
     type Output = MhaOutput;
 
     fn forward_recorded(&self, input: AttentionInput) -> MhaOutput {
+        if is_empty_batch(input.query.dims()[0]) {
+            let [_, positions, width] = input.query.dims();
+            let [_, keys, _] = input.key.dims();
+            return MhaOutput {
+                weights: without_samples([0, self.n_heads, positions, keys], &input.query),
+                context: without_samples([0, positions, width], &input.query),
+            };
+        }
         let Some(recorder) = recorder() else {
             return self.forward(input.into());
         };

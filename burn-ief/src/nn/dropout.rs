@@ -4,7 +4,7 @@ use burn::nn::Dropout;
 use burn::tensor::{Distribution, Tensor};
 
 use super::ForwardRecorded;
-use crate::record::recorder;
+use crate::record::{is_empty_batch, recorder};
 
 /// Records nothing, but gives all copies of a sample the same mask.
 ///
@@ -28,6 +28,9 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for Dropout {
     type Output = Tensor<D>;
 
     fn forward_recorded(&self, x: Tensor<D>) -> Tensor<D> {
+        if is_empty_batch(x.dims()[0]) {
+            return x;
+        }
         let active = self.training.is_enabled() && x.device().is_autodiff() && self.prob > 0.0;
         let Some(recorder) = recorder().filter(|_| active) else {
             return self.forward(x);

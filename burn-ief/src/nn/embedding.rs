@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, assert_shape};
 
 use super::ForwardRecorded;
 use super::linear::{base_at, positioned};
-use crate::record::{Recorder, constant, is_composed, recorder};
+use crate::record::{Recorder, constant, is_composed, is_empty_batch, recorder, without_samples};
 use crate::rows::{Lookup, Rows};
 
 /// Records the indices and the output errors: the memory does not grow with the table.
@@ -35,6 +35,11 @@ impl ForwardRecorded<Tensor<2, Int>> for Embedding {
     type Output = Tensor<3>;
 
     fn forward_recorded(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        if is_empty_batch(ids.dims()[0]) {
+            let [_, positions] = ids.dims();
+            let [_, width] = self.weight.shape().dims();
+            return without_samples([0, positions, width], &self.weight.val());
+        }
         let Some(recorder) = recorder() else {
             return self.forward(ids);
         };
@@ -70,6 +75,10 @@ impl ForwardRecorded<Tensor<2, Int>> for Embedding {
 pub fn embed_shared(table: &Embedding, ids: Tensor<2, Int>, batch: usize) -> Tensor<3> {
     let [shared, positions] = ids.dims();
     assert_eq!(shared, 1, "ids shared by the batch have an axis 0 of 1");
+    if is_empty_batch(batch) || batch == 0 {
+        let [_, width] = table.weight.shape().dims();
+        return without_samples([0, positions, width], &table.weight.val());
+    }
     let Some(recorder) = recorder() else {
         let vectors = table.forward(ids);
         let [_, _, width] = vectors.dims();
@@ -103,6 +112,11 @@ pub fn embed_shared(table: &Embedding, ids: Tensor<2, Int>, batch: usize) -> Ten
 /// assert_eq!(unembed(&table, hidden).dims(), [2, 3, 10]);
 /// ```
 pub fn unembed<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> Tensor<D> {
+    if is_empty_batch(hidden.dims()[0]) {
+        let mut dims = hidden.dims();
+        dims[D - 1] = table.weight.shape()[0];
+        return without_samples(dims, &hidden);
+    }
     let recorder = recorder();
     let hidden = match &recorder {
         Some(recorder) => recorder.batch(hidden),
@@ -123,6 +137,8 @@ pub fn unembed<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> Tensor<D
 }
 
 fn look_up(recorder: &Recorder, layer: &Embedding, ids: Tensor<2, Int>) -> Tensor<3> {
+    let [entries, _] = layer.weight.shape().dims();
+    let ids = recorder.checked_indices(layer.weight.id.to_string(), ids, entries);
     let Some(adapter) = layer.weight.adapter() else {
         return read(recorder, &layer.weight, ids);
     };

@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use crate::record::recorder;
+use crate::record::{is_empty_batch, recorder, without_samples};
 use crate::rows::Rows;
 
 /// One copy of a parameter for each of `batch` samples, on axis 0.
@@ -55,6 +55,9 @@ pub fn expand_param<const D: usize, const E: usize>(
     }
     let mut single = shape;
     single[0] = 1;
+    if is_empty_batch(batch) || batch == 0 {
+        return without_samples(shape, &value);
+    }
     let Some(recorder) = recorder() else {
         return value.reshape(single).expand(shape);
     };

@@ -5,7 +5,9 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
 
 use super::ForwardRecorded;
-use crate::record::{Recorder, Tap, constant, is_composed, recorder};
+use crate::record::{
+    Recorder, Tap, constant, is_composed, is_empty_batch, recorder, without_samples,
+};
 use crate::rows::{Outer, Rows};
 
 /// Records the inputs and output errors of the weight, with the bias included.
@@ -33,6 +35,11 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for Linear {
     type Output = Tensor<D>;
 
     fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
+        if is_empty_batch(input.dims()[0]) {
+            let mut dims = input.dims();
+            dims[D - 1] = self.weight.shape()[1];
+            return without_samples(dims, &input);
+        }
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };

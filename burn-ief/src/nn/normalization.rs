@@ -8,7 +8,7 @@ use burn::nn::{GroupNorm, LayerNorm, RmsNorm};
 use burn::tensor::{DType, Tensor, assert_shape};
 
 use super::ForwardRecorded;
-use crate::record::{Recorder, recorder};
+use crate::record::{Recorder, is_empty_batch, recorder};
 use crate::rows::Rows;
 
 /// Records one gradient row per sample for the scale and the shift.
@@ -36,6 +36,9 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for LayerNorm {
     type Output = Tensor<D>;
 
     fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
+        if is_empty_batch(input.dims()[0]) {
+            return input;
+        }
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
@@ -98,6 +101,9 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for RmsNorm {
     type Output = Tensor<D>;
 
     fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
+        if is_empty_batch(input.dims()[0]) {
+            return input;
+        }
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
@@ -143,6 +149,9 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for GroupNorm {
     type Output = Tensor<D>;
 
     fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
+        if is_empty_batch(input.dims()[0]) {
+            return input;
+        }
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };

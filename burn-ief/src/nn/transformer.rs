@@ -6,7 +6,7 @@ use burn::nn::transformer::{
 use burn::tensor::{Bool, Tensor, assert_shape};
 
 use super::{AttentionInput, ForwardRecorded};
-use crate::record::recorder;
+use crate::record::{is_empty_batch, recorder};
 
 /// Input of the recorded [`TransformerEncoder`] and [`TransformerEncoderLayer`].
 ///
@@ -98,6 +98,9 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for PositionWiseFeedForward {
     type Output = Tensor<D>;
 
     fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
+        if is_empty_batch(input.dims()[0]) {
+            return input;
+        }
         if recorder().is_none() {
             return self.forward(input);
         }
@@ -137,6 +140,9 @@ impl<I: Into<EncoderInput>> ForwardRecorded<I> for TransformerEncoderLayer {
             mask_pad,
             mask_attn,
         } = input.into();
+        if is_empty_batch(tensor.dims()[0]) {
+            return tensor;
+        }
         let Some(recorder) = recorder() else {
             return self.forward(tensor, mask_pad, mask_attn);
         };
@@ -193,6 +199,9 @@ impl<I: Into<EncoderInput>> ForwardRecorded<I> for TransformerEncoder {
 
     fn forward_recorded(&self, input: I) -> Tensor<3> {
         let mut input = input.into();
+        if is_empty_batch(input.tensor.dims()[0]) {
+            return input.tensor;
+        }
         if recorder().is_none() {
             return self.forward(input.into());
         }

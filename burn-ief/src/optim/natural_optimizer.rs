@@ -93,8 +93,9 @@ impl<X: Method> NaturalOptimizer<X> {
     /// The loss is taken to be a mean over the batch; declare another scale with
     /// [`Tape::with_loss_scale`].
     pub fn start(&self) -> Tape {
-        self.method
-            .start_shard(self.steps, self.pending.len() as u64)
+        let pending = self.pending.iter();
+        let rows: usize = pending.map(|shard| self.method.shard_samples(shard)).sum();
+        self.method.start_shard(self.steps, rows as u64)
     }
 
     /// Update the model from a recorded batch.
@@ -196,6 +197,7 @@ impl<X: Method> NaturalOptimizer<X> {
         let labels = self.method.labels_by_sample(self.steps)?;
         let group = self.method.step_options().group.as_ref();
         let batch = RecordedBatch::by_sample(&model, group, labels, samples, loss)?;
+        batch.check_single_holders()?;
         let shard = self.method.measure(batch, &self.state, self.steps)?;
         let (grads, _) = self.advance(vec![shard])?;
         Ok(self.optim.step(lr, model, grads))
@@ -223,8 +225,9 @@ impl<X: Method> NaturalOptimizer<X> {
     /// Keep what one recorded batch gives, for a joint step over several.
     ///
     /// The step is exactly that of one batch that holds all samples, also if the batches differ in
-    /// size. (Methods that draw labels draw other ones than in one batch.) Start each recording with [`start`](Self::start). Exact methods keep the recorded inputs
-    /// and errors of every layer until the step.
+    /// size; drawn labels are those of the one batch. Start each recording with
+    /// [`start`](Self::start) after the batch before it was accumulated. Exact methods keep the
+    /// recorded inputs and errors of every layer until the step.
     ///
     /// ```
     /// use burn::nn::LinearConfig;
@@ -287,6 +290,7 @@ impl<X: Method> NaturalOptimizer<X> {
     ) -> Result<X::Shard, Error> {
         let group = self.method.step_options().group.as_ref();
         let batch = RecordedBatch::collect(tape, grads, model, group)?;
+        batch.check_single_holders()?;
         self.method.measure(batch, &self.state, self.steps)
     }
 

@@ -216,6 +216,31 @@ pub(crate) fn matching<M: Module>(module: &M, group: Option<&ParamGroup>) -> Vec
     list.params
 }
 
+/// The first two paths of a trainable parameter that two modules hold.
+pub(crate) fn held_twice<M: Module>(module: &M) -> Option<(String, String)> {
+    #[derive(Default)]
+    struct Twice {
+        known: HashMap<ParamId, String>,
+        found: Option<(String, String)>,
+    }
+    impl ParamVisitor for Twice {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            if !param.is_require_grad() {
+                return;
+            }
+            let path = place.path();
+            if let Some(first) = self.known.get(&param.id) {
+                self.found.get_or_insert((first.clone(), path));
+            } else {
+                self.known.insert(param.id, path);
+            }
+        }
+    }
+    let mut twice = Twice::default();
+    visit(module, &mut twice);
+    twice.found
+}
+
 /// The first place where two lists of parameters differ in path or shape: what the first has, and
 /// what the second has.
 pub(crate) fn find_mismatch(
@@ -292,6 +317,15 @@ impl Direction {
         self.entries.insert(id, sum);
     }
 
+    /// Cast one entry.
+    pub fn cast(&mut self, id: ParamId, dtype: DType) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && entry.dtype() != dtype
+        {
+            *entry = entry.clone().cast(dtype);
+        }
+    }
+
     /// In f32 at least.
     pub fn widened(&self) -> Self {
         let entries = self.entries.iter().map(|(&id, entry)| {
@@ -322,18 +356,35 @@ impl Direction {
 
     /// Euclidean norm over all entries, in f32 (f64 if they are).
     pub fn norm(&self, params: &[ParamInfo]) -> f64 {
-        let mut squares: Option<Tensor<1>> = None;
-        for entry in params.iter().filter_map(|param| self.get(param.id)) {
-            let own = widen(entry).square().sum();
-            squares = Some(match squares {
-                Some(sum) => {
-                    let own = own.to_device(&sum.device()).cast(sum.dtype());
-                    sum + own
-                }
-                None => own,
-            });
+        // Outside these bounds the squares may leave the range of f32.
+        const SAFE: std::ops::Range<f64> = 1e-15..1e18;
+        let plain = self
+            .fold(params, |entry| entry.square().sum(), |a, b| a + b)
+            .sqrt();
+        if SAFE.contains(&plain) {
+            return plain;
         }
-        squares.map_or(0.0, |squares| squares.sqrt().into_scalar::<f64>())
+        let largest = self.fold(params, |entry| entry.abs().max(), Tensor::max_pair);
+        if largest == 0.0 || !largest.is_finite() {
+            return largest;
+        }
+        let scaled = |entry: Tensor<1>| (entry / largest).square().sum();
+        largest * self.fold(params, scaled, |a, b| a + b).sqrt()
+    }
+
+    /// One number from all entries, in f32 (f64 if they are); 0 without entries.
+    fn fold(
+        &self,
+        params: &[ParamInfo],
+        own: impl Fn(Tensor<1>) -> Tensor<1>,
+        join: impl Fn(Tensor<1>, Tensor<1>) -> Tensor<1>,
+    ) -> f64 {
+        let entries = params.iter().filter_map(|param| self.get(param.id));
+        let total = entries.map(|entry| own(widen(entry))).reduce(|sum, own| {
+            let own = own.to_device(&sum.device()).cast(sum.dtype());
+            join(sum, own)
+        });
+        total.map_or(0.0, |total| total.into_scalar::<f64>())
     }
 
     /// Multiply every entry.

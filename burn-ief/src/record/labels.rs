@@ -33,7 +33,9 @@ pub enum LabelDraw {
     /// K independent draws per sample. In a sequence, the label of every position is drawn.
     ///
     /// The draws come from a counter-based generator (ChaCha, stream `step`) and not from the
-    /// device's random state, so a resumed run draws the same labels.
+    /// device's random state, so a resumed run draws the same labels. Each sample has its own place
+    /// in the stream, given by its row in the whole batch of the step. So the shards of a step
+    /// (accumulated batches, devices) draw what one batch of all their samples would.
     Sample {
         /// Draws per sample.
         count: usize,
@@ -41,6 +43,8 @@ pub enum LabelDraw {
         seed: u64,
         /// Step of the run.
         step: u64,
+        /// Row of the first sample in the whole batch of the step: 0, unless this is a later shard.
+        first_row: u64,
     },
     /// One copy per class (or per output dimension of a Gaussian), weighted by its probability:
     /// the exact Fisher matrix. Needs the number of classes and an output `[M, classes]`.
@@ -53,31 +57,56 @@ pub enum LabelDraw {
 impl LabelDraw {
     /// `count` draws per sample.
     pub fn sample(count: usize, seed: u64, step: u64) -> Self {
-        Self::Sample { count, seed, step }
+        Self::Sample {
+            count,
+            seed,
+            step,
+            first_row: 0,
+        }
     }
 
-    /// The draw of one sample of a batch that is recorded sample by sample.
-    pub(crate) fn of_sample(&self, sample: usize) -> Self {
-        self.apart((sample as u64).wrapping_add(1).rotate_left(32))
+    /// The draw of a shard whose first sample has this row in the whole batch of the step.
+    pub fn from_row(mut self, row: u64) -> Self {
+        if let Self::Sample { first_row, .. } = &mut self {
+            *first_row = row;
+        }
+        self
     }
 
-    /// The draw of one of several shards of a step; that of shard 0 is the draw itself.
-    pub(crate) fn of_shard(&self, shard: u64) -> Self {
-        self.apart(shard)
-    }
-
-    /// The same draw from another stream of random numbers.
-    fn apart(&self, stream: u64) -> Self {
+    /// Random numbers for the rows of all copies, `per_sample` for each sample of each copy.
+    fn numbers(
+        &self,
+        mark: u64,
+        samples: usize,
+        per_sample: usize,
+        draw: impl Fn(&mut ChaCha8Rng) -> f64,
+    ) -> Vec<f64> {
+        // Words of 32 bits in the stream that belong to one sample. A number takes two, or a few
+        // more where values are rejected.
+        const WORDS_PER_SAMPLE: u128 = 1 << 28;
         // The golden ratio spreads consecutive numbers over all seeds.
         const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-        match self {
-            Self::Sample { count, seed, step } => Self::Sample {
-                count: *count,
-                seed: seed.wrapping_add(stream.wrapping_mul(SPREAD)),
-                step: *step,
-            },
-            Self::Enumerate { classes } => Self::Enumerate { classes: *classes },
+        let Self::Sample {
+            count,
+            seed,
+            step,
+            first_row,
+        } = self
+        else {
+            return Vec::new();
+        };
+        let mut numbers = Vec::with_capacity(count * samples * per_sample);
+        for copy in 0..*count as u64 {
+            let seed = seed.wrapping_add(copy.wrapping_mul(SPREAD)) ^ mark.rotate_left(32);
+            let mut generator = ChaCha8Rng::seed_from_u64(seed);
+            generator.set_stream(*step);
+            for sample in 0..samples as u64 {
+                let row = u128::from(first_row.wrapping_add(sample));
+                generator.set_word_pos(row * WORDS_PER_SAMPLE);
+                numbers.extend((0..per_sample).map(|_| draw(&mut generator)));
+            }
         }
+        numbers
     }
 
     /// Copies per sample.
@@ -88,26 +117,31 @@ impl LabelDraw {
         }
     }
 
-    /// Output gradients of the copies for the logits `[K * N, C]` of the `mark`-th output. They are
-    /// scaled so that the Fisher matrix is the plain sum of outer products of the copies' rows.
+    /// Output gradients of the copies for the logits `[K * M * T, C]` of the `mark`-th output, of
+    /// `samples` M with T positions each. They are scaled so that the Fisher matrix is the plain sum
+    /// of outer products of the copies' rows.
     pub(crate) fn output_gradients(
         &self,
         z: Tensor<2>,
+        samples: usize,
         mark: u64,
         likelihood: Likelihood,
     ) -> Tensor<2> {
         let [rows, classes] = z.dims();
         match (self, likelihood) {
-            (Self::Sample { count, seed, step }, Likelihood::Categorical) => {
+            (Self::Sample { count, .. }, Likelihood::Categorical) => {
                 let p = softmax(z, 1);
-                let labels = draw_categorical(p.clone(), &mut generator(*seed, *step, mark));
+                let uniform = self.numbers(mark, samples, rows / (samples * count), |generator| {
+                    generator.random::<f64>()
+                });
+                let labels = draw_categorical(p.clone(), uniform);
                 (p.clone() - one_hot(labels, classes).cast(p.dtype())) / (*count as f64).sqrt()
             }
-            (Self::Sample { count, seed, step }, Likelihood::Gaussian) => {
-                let mut generator = generator(*seed, *step, mark);
-                let noise: Vec<f64> = (0..rows * classes)
-                    .map(|_| StandardNormal.sample(&mut generator))
-                    .collect();
+            (Self::Sample { count, .. }, Likelihood::Gaussian) => {
+                let entries = rows * classes / (samples * count);
+                let noise = self.numbers(mark, samples, entries, |generator| {
+                    StandardNormal.sample(generator)
+                });
                 let data = TensorData::new(noise, [rows, classes]);
                 Tensor::from_data(data, (&z.device(), z.dtype())) / (*count as f64).sqrt()
             }
@@ -129,16 +163,10 @@ impl LabelDraw {
     }
 }
 
-fn generator(seed: u64, step: u64, mark: u64) -> ChaCha8Rng {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed ^ mark.rotate_left(32));
-    generator.set_stream(step);
-    generator
-}
-
-/// One draw per row of `p [N, C]`, by inverting the cumulative distribution.
-fn draw_categorical(p: Tensor<2>, generator: &mut ChaCha8Rng) -> Tensor<1, Int> {
+/// One draw per row of `p [N, C]`, by inverting the cumulative distribution at a number in `[0, 1)`
+/// for each row.
+fn draw_categorical(p: Tensor<2>, uniform: Vec<f64>) -> Tensor<1, Int> {
     let [rows, classes] = p.dims();
-    let uniform: Vec<f64> = (0..rows).map(|_| generator.random::<f64>()).collect();
     let data = TensorData::new(uniform, [rows, 1]);
     let uniform = Tensor::<2>::from_data(data, (&p.device(), p.dtype()));
     let below = p.cumsum(1).lower_equal(uniform.expand([rows, classes]));
@@ -169,7 +197,9 @@ mod tests {
         let p =
             Tensor::<2>::from_floats([[0.2, 0.0, 0.5, 0.3]], &Device::flex()).expand([20_000, 4]);
         let draw = |step| -> Vec<i64> {
-            let labels = draw_categorical(p.clone(), &mut generator(7, step, 0));
+            let uniform = LabelDraw::sample(1, 7, step)
+                .numbers(0, 20_000, 1, |generator| generator.random::<f64>());
+            let labels = draw_categorical(p.clone(), uniform);
             labels.into_data().convert::<i64>().try_to_vec().unwrap()
         };
         let labels = draw(0);
@@ -189,11 +219,32 @@ mod tests {
     }
 
     #[test]
+    fn shards_draw_what_one_batch_draws() {
+        let draw = LabelDraw::sample(2, 3, 5);
+        let uniform = |draw: &LabelDraw, samples| {
+            draw.numbers(1, samples, 4, |generator| generator.random::<f64>())
+        };
+        let whole = uniform(&draw, 5);
+        let shards = [uniform(&draw, 2), uniform(&draw.clone().from_row(2), 3)];
+        for copy in 0..2 {
+            let own: Vec<f64> = shards
+                .iter()
+                .flat_map(|shard| shard.chunks(shard.len() / 2).nth(copy).unwrap())
+                .copied()
+                .collect();
+            assert_eq!(own, whole[copy * 20..(copy + 1) * 20]);
+        }
+        // No two samples or copies share numbers.
+        let distinct: std::collections::BTreeSet<u64> = whole.iter().map(|x| x.to_bits()).collect();
+        assert_eq!(distinct.len(), whole.len());
+    }
+
+    #[test]
     fn enumerated_gradients_sum_to_the_fisher_of_the_softmax() {
         let device = Device::flex();
         let z = Tensor::<2>::from_floats([[0.3, -1.0, 0.5]], &device);
         let draw = LabelDraw::Enumerate { classes: 3 };
-        let g = draw.output_gradients(z.clone().repeat_dim(0, 3), 0, Likelihood::Categorical);
+        let g = draw.output_gradients(z.clone().repeat_dim(0, 3), 1, 0, Likelihood::Categorical);
         let p = softmax(z, 1);
         let fisher = g.clone().transpose().matmul(g);
         let identity = Tensor::<2>::eye(3, &device);

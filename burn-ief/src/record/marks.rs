@@ -1,7 +1,7 @@
 //! Functions that mark tensors in the user's forward pass: inputs, outputs, losses.
 
-use burn::tensor::Tensor;
 use burn::tensor::kind::Basic;
+use burn::tensor::{Int, Tensor};
 
 use super::labels::{LabelDraw, Likelihood};
 use super::recorder::recorder;
@@ -31,6 +31,10 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
     };
     let mut state = recorder.state().borrow_mut();
     let dims = z.dims();
+    if dims[0] == 0 {
+        state.poison(Error::EmptyBatch);
+        return z;
+    }
     let copies = state.copies();
     let samples = *state.samples.get_or_insert(dims[0] / copies);
     if dims[0] != samples * copies {
@@ -103,7 +107,7 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
                 .inner()
                 .reshape([drawn_rows * width / classes, classes]);
             let gradient = draw
-                .output_gradients(widen(flat), mark, likelihood)
+                .output_gradients(widen(flat), samples, mark, likelihood)
                 .cast(z.dtype());
             let shaped = gradient.clone().reshape(z.dims());
             (
@@ -116,7 +120,7 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
             let flat = z.clone().inner().reshape([width / classes, classes]);
             let gradient = pass
                 .draw
-                .output_gradients(widen(flat.repeat_dim(0, count)), mark, likelihood)
+                .output_gradients(widen(flat.repeat_dim(0, count)), 1, mark, likelihood)
                 .cast(z.dtype())
                 .reshape([count, width]);
             let surrogate = pass.copy.checked_sub(1).map(|copy| {
@@ -138,6 +142,36 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
         drawn,
     });
     truth
+}
+
+/// Mark the labels of a classifier before the loss, to have them checked.
+///
+/// A label outside `0..classes` makes Burn's cross-entropy panic, or read whatever is in memory,
+/// depending on the device. In a recording this call clamps such labels, and the step returns
+/// [`Error::IndexRange`] instead. Outside a recording it is the identity.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::nn::loss::CrossEntropyLossConfig;
+/// use burn::tensor::{Device, Int, Tensor};
+/// use burn_ief::prelude::*;
+/// use burn_ief::{Error, mark_labels};
+///
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(4, 3).init(&device);
+/// let x = Tensor::<2>::ones([2, 4], &device);
+/// let y = Tensor::<1, Int>::from_data([0, 3], &device);
+/// let step = IefConfig::new().init(&model).step_closure(0.5, model, |model| {
+///     let logits = mark_output(model.forward_recorded(x));
+///     CrossEntropyLossConfig::new().init(&device).forward(logits, mark_labels(y, 3))
+/// });
+/// assert!(matches!(step, Err(Error::IndexRange { found: 3, .. })));
+/// ```
+pub fn mark_labels<const D: usize>(labels: Tensor<D, Int>, classes: usize) -> Tensor<D, Int> {
+    match recorder() {
+        Some(recorder) => recorder.checked_indices("a label", labels, classes),
+        None => labels,
+    }
 }
 
 /// Repeat an input with the samples on axis 0 (a mask, say) for the copies of the recording.

@@ -6,7 +6,7 @@
 //! its gradient for the whole batch. Without a tape, the same calls are Burn's own.
 //!
 //! - [`Tape`] starts and ends a recording.
-//! - [`mark_output`], [`mark_loss`] and [`expand_input`] mark tensors in the forward pass.
+//! - [`mark_output`], [`mark_labels`], [`mark_loss`] and [`expand_input`] mark tensors in the forward pass.
 //! - [`LossScale`] says how the scalar loss relates to the losses of the samples.
 //! - [`LabelDraw`] adds copies of the batch whose labels are drawn from the model.
 //! - [`Recorder`] is what a layer uses to record itself.
@@ -19,12 +19,13 @@ mod tape;
 
 pub use labels::{LabelDraw, Likelihood};
 pub use marks::{
-    declare_loss_scale, expand_input, mark_loss, mark_mean_loss, mark_output, mark_output_as,
+    declare_loss_scale, expand_input, mark_labels, mark_loss, mark_mean_loss, mark_output,
+    mark_output_as,
 };
 pub use recorder::{Recorder, Tap, recorder};
 pub use state::LossScale;
 pub use tape::Tape;
 
-pub(crate) use recorder::{constant, is_composed};
+pub(crate) use recorder::{constant, is_composed, is_empty_batch, without_samples};
 pub(crate) use state::OutputErrors;
 pub(crate) use tape::RecordedUse;

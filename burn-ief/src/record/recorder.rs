@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::kind::Basic;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Gradients, Int, Tensor};
 
-use super::state::{ACTIVE, PendingUse, TapeState};
+use super::state::{ACTIVE, IndexCheck, PendingUse, TapeState};
 use crate::error::Error;
 use crate::params::widen;
 use crate::rows::Rows;
@@ -19,6 +19,32 @@ pub fn recorder() -> Option<Recorder> {
             state: state.clone(),
         })
     })
+}
+
+/// Whether a call sees an empty batch inside a recording, which fails then with
+/// [`Error::EmptyBatch`].
+///
+/// The layer has nothing to compute. It must not try: some products of empty tensors crash on Flex.
+pub(crate) fn is_empty_batch(batch: usize) -> bool {
+    let recorder = recorder().filter(|_| batch == 0);
+    if let Some(recorder) = &recorder {
+        recorder.fail(Error::EmptyBatch);
+    }
+    recorder.is_some()
+}
+
+/// A tensor without samples, of the same place and type as `like`. It is on the autodiff graph, so that
+/// the loss has a backward pass.
+pub(crate) fn without_samples<const D: usize, const E: usize>(
+    shape: [usize; D],
+    like: &Tensor<E>,
+) -> Tensor<D> {
+    let zeros = Tensor::zeros(shape, (&like.device(), like.dtype()));
+    if like.device().is_autodiff() {
+        zeros.require_grad()
+    } else {
+        zeros
+    }
 }
 
 /// What a layer uses to record one use of its parameters.
@@ -123,8 +149,16 @@ impl Recorder {
         y: Tensor<D>,
         parameter: &Param<Tensor<P>>,
     ) -> (Tensor<D>, Tap<D>) {
-        let zero = Tensor::<1>::zeros([1], (&y.device().inner(), y.dtype()));
-        let tap = self.leaf(zero.unsqueeze::<D>().expand(y.dims()), &y, parameter);
+        let place = (&y.device().inner(), y.dtype());
+        let zeros = if y.shape().num_elements() == 0 {
+            self.fail(Error::EmptyBatch);
+            Tensor::zeros(y.dims(), place)
+        } else {
+            Tensor::<1>::zeros([1], place)
+                .unsqueeze::<D>()
+                .expand(y.dims())
+        };
+        let tap = self.leaf(zeros, &y, parameter);
         (y + tap.leaf.clone(), tap)
     }
 
@@ -175,6 +209,10 @@ impl Recorder {
         rule: impl FnOnce(&Gradients) -> Option<Rows> + 'static,
     ) {
         let mut state = self.state.borrow_mut();
+        if batch == 0 {
+            state.poison(Error::EmptyBatch);
+            return;
+        }
         let copies = state.copies();
         let samples = *state.samples.get_or_insert(batch / copies);
         if batch != samples * copies {
@@ -190,6 +228,30 @@ impl Recorder {
             bias,
             rule: Box::new(rule),
         });
+    }
+
+    /// Keep indices within `0..size`: those outside are clamped, and the step returns
+    /// [`Error::IndexRange`]. `what` says what they are indices of.
+    ///
+    /// Burn panics on them, or reads whatever is in memory, depending on the device. They are read to
+    /// the host at the end of the recording, together with everything else.
+    pub fn checked_indices<const D: usize>(
+        &self,
+        what: impl Into<String>,
+        indices: Tensor<D, Int>,
+        size: usize,
+    ) -> Tensor<D, Int> {
+        if indices.shape().num_elements() == 0 || size == 0 {
+            return indices;
+        }
+        let own = indices.clone().inner();
+        let bounds = Tensor::cat(vec![own.clone().min(), own.max()], 0);
+        self.state.borrow_mut().index_checks.push(IndexCheck {
+            what: what.into(),
+            bounds,
+            size,
+        });
+        indices.clamp(0, size as i64 - 1)
     }
 
     /// Whether this recording keeps rows factored, see [`Tape::with_factored_rows`].

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::module::ParamId;
-use burn::tensor::{DType, Gradients, Tensor};
+use burn::tensor::{DType, Gradients, Int, Tensor};
 
 use super::labels::{LabelDraw, Likelihood};
 use crate::error::Error;
@@ -154,7 +154,35 @@ pub(super) struct TapeState {
     /// Whether rows stay factored even where dense ones are smaller.
     pub factored: bool,
     pub leaves: Leaves,
+    pub index_checks: Vec<IndexCheck>,
     pub error: Option<Error>,
+}
+
+/// Indices that have to be within a table.
+pub(super) struct IndexCheck {
+    pub what: String,
+    /// The smallest and the largest of them, `[2]`.
+    pub bounds: Tensor<1, Int>,
+    /// Entries of the table.
+    pub size: usize,
+}
+
+impl IndexCheck {
+    pub fn run(self) -> Result<(), Error> {
+        let bounds = self.bounds.into_data().convert::<i64>();
+        let bounds: Vec<i64> = bounds.try_into_vec().expect("converted to i64");
+        let outside = bounds
+            .into_iter()
+            .find(|&index| index < 0 || index >= self.size as i64);
+        match outside {
+            Some(found) => Err(Error::IndexRange {
+                what: self.what,
+                size: self.size,
+                found,
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One pass over a single sample: with its true label, or as one of its copies with drawn labels.

@@ -68,7 +68,7 @@ impl Tape {
     pub(crate) fn of_sample(draw: Option<&LabelDraw>, sample: usize, copy: usize) -> Self {
         let tape = Self::start().with_loss_scale(LossScale::Sum);
         tape.state.borrow_mut().sample_pass = draw.map(|draw| SamplePass {
-            draw: draw.of_sample(sample),
+            draw: draw.clone().from_row(sample as u64),
             copy,
         });
         tape
@@ -85,6 +85,7 @@ impl Tape {
             loss_marked: false,
             factored: false,
             leaves: Leaves::default(),
+            index_checks: Vec::new(),
             error: None,
         }));
         ACTIVE.with_borrow_mut(|active| match active {
@@ -138,6 +139,9 @@ impl Tape {
         state.leaves.clear();
         if let Some(error) = state.error.take() {
             return Err(error);
+        }
+        for check in std::mem::take(&mut state.index_checks) {
+            check.run()?;
         }
         let samples = state.samples.or(samples).ok_or(Error::NothingRecorded)?;
         let draws = state.labels.is_some() || state.sample_pass.is_some();

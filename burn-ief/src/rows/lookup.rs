@@ -22,6 +22,13 @@ impl Lookup {
         }
     }
 
+    pub(super) fn cast(self, dtype: DType) -> Self {
+        Self {
+            right: to_dtype(self.right, dtype),
+            ..self
+        }
+    }
+
     /// From `indices [M, T]` into a table of `entries` rows and `right [M, T, o]`.
     ///
     /// # Panics

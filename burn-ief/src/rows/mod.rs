@@ -119,6 +119,15 @@ impl Rows {
         }
     }
 
+    /// The same rows in another precision.
+    pub(crate) fn cast(self, dtype: DType) -> Self {
+        match self {
+            Self::Dense(rows) => Self::Dense(to_dtype(rows, dtype)),
+            Self::Outer(rows) => Self::Outer(rows.cast(dtype)),
+            Self::Lookup(rows) => Self::Lookup(rows.cast(dtype)),
+        }
+    }
+
     /// Dense rows `[M, P]`, computed from the stored form.
     pub fn to_dense(&self) -> Tensor<2> {
         match self {

@@ -44,6 +44,14 @@ impl Outer {
         }
     }
 
+    pub(super) fn cast(self, dtype: DType) -> Self {
+        Self {
+            left: to_dtype(self.left, dtype),
+            right: to_dtype(self.right, dtype),
+            ..self
+        }
+    }
+
     /// From `left [M, T, i]` and `right [M, T, o]`.
     ///
     /// # Panics

@@ -76,7 +76,9 @@ pub struct Damping {
     /// On what; EF, SF and the exact natural gradient have only one choice and ignore this.
     pub on: DampedMatrix,
     /// Whether the precision of an f32 Gram matrix bounds λ from below, by M ε₃₂ times the mean
-    /// diagonal. Matrices accumulated in f64 have no floor.
+    /// diagonal. Matrices accumulated in f64 have no floor. With
+    /// [`GramPrecision::Auto`](crate::jacobian::GramPrecision::Auto) training methods accumulate the
+    /// matrix in f64 where the floor would count, if the device supports f64.
     pub floor: bool,
 }
 
@@ -219,7 +221,12 @@ pub fn solve_damped(
     let smallest = values
         .first()
         .map_or(f64::INFINITY, |&value| shifted(value));
-    let report = report(SolveRoute::Eigen, largest / smallest, rank, &x);
+    let condition = if largest > 0.0 {
+        largest / smallest
+    } else {
+        1.0
+    };
+    let report = report(SolveRoute::Eigen, condition, rank, &x);
     Ok((x, report))
 }
 
@@ -257,9 +264,16 @@ pub struct SolveReport {
     pub condition: f64,
     /// Numerical rank of the damped matrix.
     pub rank: usize,
-    /// Relative residual ‖A x − b‖ / ‖b‖.
+    /// Relative residual ‖A x − b‖ / ‖b‖, within the directions that take part.
     pub residual: f64,
-    /// Samples with a zero row (or s_n = 0): they contribute nothing.
+    /// Directions of the matrix that got no coefficient, because they are at the level of the
+    /// rounding of the rows and would have put rounding into the update. They are those of the
+    /// smallest eigenvalues.
+    pub left_out: usize,
+    /// The part of the target that lies in these directions, relative to its length.
+    pub share_left_out: f64,
+    /// Samples that contribute nothing: their row is zero (or s_n = 0), or they are fitted to the
+    /// precision of the outputs.
     pub zero_rows: Vec<usize>,
     /// Samples that the cosine filter left out.
     pub dropped: Vec<usize>,
@@ -268,6 +282,9 @@ pub struct SolveReport {
     pub decrease: Vec<f64>,
     /// Factor by which the trust region scaled the update; 1 inside the region.
     pub scale: f64,
+    /// Whether the drawn labels show no curvature (the model is certain of all of them), so that λ
+    /// is the mean square of the true gradients instead of a share of the vanishing curvature.
+    pub no_curvature: bool,
 }
 
 impl SolveReport {
@@ -287,11 +304,25 @@ impl SolveReport {
             condition,
             rank,
             residual,
+            left_out: 0,
+            share_left_out: 0.0,
             zero_rows: Vec::new(),
             dropped: Vec::new(),
             decrease: Vec::new(),
             scale: 1.0,
+            no_curvature: false,
         }
+    }
+
+    /// Whether the precision of the Gram matrix bounds λ from below.
+    pub fn is_at_floor(&self) -> bool {
+        self.floor > 0.0 && self.damping <= self.floor
+    }
+
+    /// Whether every sample of the batch contributes nothing: the update is zero (with momentum in
+    /// the solve, what momentum leaves of the previous one).
+    pub fn is_fitted(&self) -> bool {
+        !self.decrease.is_empty() && self.zero_rows.len() == self.decrease.len()
     }
 }
 
@@ -303,12 +334,19 @@ impl fmt::Display for SolveReport {
             self.damping, self.condition, self.rank, self.residual, self.route
         )?;
         for (name, count) in [
+            ("directions left out", self.left_out),
             ("zero rows", self.zero_rows.len()),
             ("dropped", self.dropped.len()),
         ] {
             if count > 0 {
                 write!(f, ", {count} {name}")?;
             }
+        }
+        if self.is_fitted() {
+            f.write_str(", the batch is fitted")?;
+        }
+        if self.no_curvature {
+            f.write_str(", drawn labels show no curvature: damped by the true gradients")?;
         }
         if self.scale != 1.0 {
             write!(f, ", scaled by {:.3e}", self.scale)?;

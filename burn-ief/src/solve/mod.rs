@@ -8,6 +8,7 @@ mod coefficients;
 mod damped;
 mod range;
 mod refine;
+mod resolved;
 
 pub use crate::linalg::{Eigen, Symmetric};
 pub(crate) use coefficients::trust_region_factor;
@@ -15,3 +16,4 @@ pub use coefficients::{Coefficients, RowSelection};
 pub use damped::{DampedMatrix, Damping, DampingAmount, SolveReport, SolveRoute, solve_damped};
 pub(crate) use range::Range;
 pub(crate) use refine::refine;
+pub(crate) use resolved::{Cancellation, rounding_level, solve_resolved};

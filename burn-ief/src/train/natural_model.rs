@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::{Module, ModuleDisplay, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Origin};
 use super::scope::{self, Job};
 use super::stop::Stop;
 use crate::error::Error;
@@ -75,7 +75,7 @@ pub struct NaturalModel<M> {
     model: M,
     state: AnyState,
     /// Optimizer steps taken.
-    steps: Param<Tensor<1>>,
+    steps: Param<Tensor<1, Int>>,
     #[module(skip)]
     glue: Glue,
 }
@@ -151,7 +151,7 @@ impl<M: Module> NaturalModel<M> {
 
     /// Optimizer steps taken, over resumed runs too.
     pub fn steps(&self) -> u64 {
-        self.steps.val().into_scalar::<f32>() as u64
+        self.steps.val().into_scalar::<i64>().unsigned_abs()
     }
 
     /// The update of all shards of this step; `None` if a shard failed, and the training is about to
@@ -183,8 +183,8 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for NaturalModel<M> {
     fn step(&self, item: Self::Input) -> TrainOutput<Self::Output> {
         let step = self.steps();
         let device = format!("{:?}", self.steps.lazy_device());
-        let shard = self.glue.mailbox.begin(step);
-        let tape = self.glue.method.start_shard(step, shard);
+        let first_row = self.glue.mailbox.begin(step);
+        let tape = self.glue.method.start_shard(step, first_row);
         let job = Job {
             method: self.glue.method.clone(),
             state: self.state.clone(),
@@ -193,7 +193,12 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for NaturalModel<M> {
         let (mut output, shard) = scope::run(job, tape, || self.model.step(item));
         match shard {
             Ok(shard) => {
-                self.glue.mailbox.post(step, device, shard);
+                let origin = Origin {
+                    step,
+                    device,
+                    samples: self.glue.method.shard_samples(&shard),
+                };
+                self.glue.mailbox.post(origin, shard);
             }
             Err(error) => {
                 self.glue.mailbox.fail();
@@ -221,7 +226,7 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for NaturalModel<M> {
         Self {
             // The model may have an `optimize` of its own, as `Sparse` has.
             model: self.model.optimize(optim, lr, grads),
-            steps: self.steps.map(|steps| steps + 1.0),
+            steps: self.steps.map(|steps| steps + 1),
             ..self
         }
     }

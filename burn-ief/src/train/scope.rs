@@ -114,6 +114,7 @@ impl Job {
     ) -> Result<AnyShard, Error> {
         let group = self.method.step_options().group.as_ref();
         let batch = RecordedBatch::collect(tape, grads, module, group)?;
+        batch.check_single_holders()?;
         self.method.measure(batch, &self.state, self.step)
     }
 }

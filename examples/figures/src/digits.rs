@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use finetune::model::Judged;
+use programs::memory::available_bytes;
 use quickstart::data::{Batch, Digit, Split};
 use quickstart::experiment::{CLASSES, lora};
 use quickstart::fit::BATCH;
@@ -134,6 +135,18 @@ pub fn batches(count: usize, size: usize, seed: u64, device: &Device) -> Result<
             option: "--batch-size",
             found: size.to_string(),
             expected: format!("1 to {}", images.len()),
+        });
+    }
+    // Pixels and a label, as the device's numbers.
+    let bytes = count as f64 * size as f64 * 8.0 * (images[0].pixels.len() + 1) as f64;
+    if available_bytes().is_some_and(|left| bytes > left) {
+        return Err(Error::Option {
+            option: "--batches",
+            found: count.to_string(),
+            expected: format!(
+                "fewer: {count} batches of {size} images take {:.0} MiB, more than the memory that is left",
+                bytes / 1048576.0
+            ),
         });
     }
     let mut generator = ChaCha8Rng::seed_from_u64(seed);

@@ -12,9 +12,10 @@ use figures::survey::{self, Stage};
 use figures::toy::{self, Problem, Toy};
 use finetune::model::Judged;
 use finetune::stages::{KeptRun, Stages, Visit};
-use programs::command::between;
+use programs::command::{between, end};
+use programs::command_line::parse;
 use programs::files::check_output_folder;
-use programs::{DeviceKind, out_line};
+use programs::{DeviceKind, guard, out_line};
 use quickstart::experiment::EPOCHS;
 use quickstart::fit::BATCH;
 use quickstart::tuned::Tuned;
@@ -83,7 +84,12 @@ enum Name {
 const SURVEYS: [Name; 3] = [Name::Stages, Name::Sweep, Name::Kfac];
 
 fn main() -> ExitCode {
-    programs::command::end(start(&Args::parse()), 1)
+    let args: Args = parse();
+    guard::keep_messages();
+    match guard::catch(|| start(&args)) {
+        Ok(outcome) => end(outcome, 1),
+        Err(panic) => end(Err::<(), _>(panic), 1),
+    }
 }
 
 fn start(args: &Args) -> Result<(), Error> {

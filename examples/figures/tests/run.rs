@@ -117,5 +117,18 @@ fn the_stages_of_a_run_are_drawn() {
         assert!(said.contains("cannot be used with"), "{said}");
     }
     let said = refused(place, &["--lambdas=1"]);
-    assert!(said.contains("expected 2 to 10000"), "{said}");
+    assert!(said.contains("at least 2"), "{said}");
+    for flag in ["--lambdas=1000000000000", "--batches=1000000000000"] {
+        let said = refused(place, &[flag]);
+        assert!(said.contains("expected 2 to 10000"), "{said}");
+    }
+
+    // Another picture under the same path: the stages would be judged on rows that they were not trained on.
+    let other = RgbImage::from_pixel(8, 8, Rgb([1, 2, 3]));
+    other.save(place.join("pictures/dark/3.png")).unwrap();
+    let said = refused(place, &small);
+    assert!(
+        said.contains("changed since it began: rows of the data"),
+        "{said}"
+    );
 }

@@ -15,11 +15,13 @@ use burn::train::checkpoint::{
 };
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{EarlyStoppingStrategy, LearnerModel, SupervisedTraining};
-use programs::files;
 use programs::optimizer::OptimizerName;
+use programs::printing::message;
+use programs::{err_line, files};
 
 use crate::error::Error;
 use crate::log::Log;
+use crate::sums;
 
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optim";
@@ -83,15 +85,26 @@ impl Checkpoints {
         for epoch in epochs {
             match self.read(epoch) {
                 Ok(()) => return epoch,
-                Err(error) => eprintln!("warning: {error}; going back further"),
+                Err(error) => err_line!("warning: {}; going back further", message(&error)),
             }
         }
         0
     }
 
+    /// What is kept to go on from, for a message.
+    pub fn kept_in_words(&self) -> String {
+        match self.last(usize::MAX) {
+            0 => "no epoch was complete: start again with --resume".into(),
+            epoch => format!(
+                "the checkpoint of epoch {epoch} is kept: the same command with --resume goes on"
+            ),
+        }
+    }
+
     fn read(&self, epoch: usize) -> Result<(), Error> {
         fn part<R: Checkpoint>(path: PathBuf) -> Result<(), Error> {
             let problem = |error: CheckpointerError| Error::read(&path, error);
+            sums::check(&path)?;
             R::load(path.clone()).map(|_| ()).map_err(problem)
         }
         part::<ModuleRecord>(self.file(MODEL, epoch))?;
@@ -102,6 +115,7 @@ impl Checkpoints {
     /// The model with the parameters of an epoch.
     pub fn load<M: Module>(&self, model: M, epoch: usize) -> Result<M, Error> {
         let path = self.file(MODEL, epoch);
+        sums::check(&path)?;
         let record = ModuleRecord::load(&path).map_err(|error| Error::read(&path, error))?;
         let record = record.allow_partial(true);
         model
@@ -229,7 +243,7 @@ impl Part {
     ) -> Result<(), CheckpointerError> {
         let path = self.checkpoints.file(self.name, epoch);
         let part = files::unfinished(&path);
-        let put = || files::put_in_place(&path).map_err(CheckpointerError::IOError);
+        let put = || put(&path);
         save(part.clone()).and_then(|()| put()).map_err(|error| {
             let _ = fs::remove_file(&part);
             let reason = format!("cannot write {}: {error}", path.display());
@@ -237,6 +251,14 @@ impl Part {
             CheckpointerError::Unknown(reason)
         })
     }
+}
+
+/// Put a file that is written in its place, with its sum.
+fn put(path: &Path) -> Result<(), CheckpointerError> {
+    let refuse = |error: Error| CheckpointerError::Unknown(error.to_string());
+    // The sum comes first: a file without its sum would not be checked.
+    sums::note_unfinished(path).map_err(refuse)?;
+    files::put_in_place(path).map_err(CheckpointerError::IOError)
 }
 
 impl<R: Checkpoint> Checkpointer<R> for Part {
@@ -249,8 +271,10 @@ impl<R: Checkpoint> Checkpointer<R> for Part {
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
+        let path = self.checkpoints.file(self.name, epoch);
+        sums::remove(&path);
         // What cannot be removed does no harm.
-        let _ = fs::remove_file(self.checkpoints.file(self.name, epoch));
+        let _ = fs::remove_file(path);
         Ok(())
     }
 }
@@ -273,7 +297,11 @@ impl ModelPart {
         let record = filtered(record, own).map_err(CheckpointerError::Record)?;
         let path = self.part.checkpoints.file(MODEL, epoch);
         Checkpoint::save(record, files::unfinished(&path))?;
-        files::put_in_place(&path).map_err(CheckpointerError::IOError)
+        // Until the new file has its name, the old one is not checked.
+        sums::remove(&path);
+        files::put_in_place(&path).map_err(CheckpointerError::IOError)?;
+        let noted = sums::note(&path);
+        noted.map_err(|error| CheckpointerError::Unknown(error.to_string()))
     }
 }
 
@@ -338,7 +366,7 @@ impl CheckpointingStrategy for EpochEnd {
         // Two, so that one is whole if the program is killed while it writes the other.
         // So is what was the best before it: then the run goes back to that.
         let history = self.log.history();
-        let best = [epoch, epoch.saturating_sub(1)].map(|epochs| history.best(epochs));
+        let best = [epoch, epoch.saturating_sub(1)].map(|epochs| history.best_of(epochs));
         let keep = |old: &usize| old + 1 >= epoch || best.contains(&Some(*old));
         self.kept.insert(epoch);
         let old: Vec<usize> = self.kept.iter().copied().filter(|old| !keep(old)).collect();

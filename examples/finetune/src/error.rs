@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use programs::printing::short;
+
 use crate::data;
 
 /// Errors of the program.
@@ -58,6 +60,15 @@ pub enum Error {
     #[error("method: {0}")]
     Method(#[from] burn_ief::Error),
 
+    /// A panic before a run began.
+    #[error("{what}: {panic}")]
+    Panic {
+        /// What was to be done.
+        what: String,
+        /// What went wrong.
+        panic: programs::guard::Panic,
+    },
+
     /// A run folder holds something else than the run that was asked for.
     #[error("{}: {problem}", path.display())]
     RunFolder {
@@ -66,6 +77,10 @@ pub enum Error {
         /// What is there, and what to do about it.
         problem: String,
     },
+
+    /// Another process writes into the folder of the runs.
+    #[error(transparent)]
+    Locked(programs::lock::LockError),
 
     /// A file could not be read.
     #[error("cannot read {}: {problem}", path.display())]
@@ -108,7 +123,7 @@ impl Error {
     ) -> Self {
         Self::Config {
             field: field.into(),
-            found: found.to_string(),
+            found: short(&found.to_string()),
             expected: expected.into(),
         }
     }
@@ -125,7 +140,8 @@ impl Error {
     }
 
     /// 1 for runs that broke off and files that could not be written; 2 for everything that was
-    /// refused before a run began.
+    /// refused before a run began. Errors of a run that has begun are [`Stopped`](Self::Stopped) or
+    /// [`Interrupted`](Self::Interrupted), whatever their cause.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Stopped { .. } | Self::Interrupted { .. } | Self::Write(_) => 1,

@@ -1,16 +1,16 @@
 //! What a run leaves behind: `run.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use programs::files;
 use programs::optimizer::OptimizerName;
 use programs::statistics::median;
-use serde::{Deserialize, Serialize};
+use programs::{files, reading};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::{Architecture, Config};
 use crate::error::Error;
+use crate::inputs::Inputs;
 
 /// The file in a run's folder.
 pub const FILE: &str = "run.json";
@@ -42,17 +42,32 @@ pub enum Status {
 /// ```
 /// use finetune::history::Scores;
 ///
-/// let text = r#"{"loss": 0.5, "metrics": {"accuracy": 0.9}}"#;
+/// let text = r#"{"loss": null, "metrics": {"accuracy": 0.9}}"#;
 /// let scores: Scores = serde_json::from_str(text)?;
 /// assert_eq!(scores.metrics["accuracy"], 0.9);
+/// // JSON has no NaN: it is written as null.
+/// assert!(scores.loss.is_nan());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Mean loss of a row.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// By name.
+    #[serde(deserialize_with = "numbers")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let values = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?.into_iter();
+    Ok(values
+        .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
+        .collect())
 }
 
 /// One epoch.
@@ -66,6 +81,7 @@ pub struct Scores {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Mean training loss over its steps.
+    #[serde(deserialize_with = "number")]
     pub train_loss: f64,
     /// On the validation rows.
     pub valid: Scores,
@@ -154,6 +170,9 @@ pub struct History {
     pub model: ModelFacts,
     /// Rows for training, validation and test.
     pub rows: [usize; 3],
+    /// Fingerprints of the rows and of the model's files; records of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
     /// Names of the classes.
     pub labels: Vec<String>,
     /// Names of the metrics; the first decides which epoch is the best.
@@ -189,7 +208,7 @@ impl History {
     /// [`Error::Read`], or [`Error::RunFolder`] for a file that is not a record.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
+        let text = reading::text(&path).map_err(|error| Error::read(&path, error))?;
         serde_json::from_str(&text).map_err(|error| Error::RunFolder {
             path,
             problem: format!("not the record of a run: {error}"),
@@ -209,19 +228,41 @@ impl History {
 
     /// Forget everything after this many epochs.
     pub(crate) fn cut(&mut self, epochs: usize) {
-        let steps = epochs * self.steps_per_epoch;
+        let steps = epochs.saturating_mul(self.steps_per_epoch);
         self.losses.truncate(steps);
         self.milliseconds.truncate(steps);
         self.epochs.truncate(epochs);
-        self.best_epoch = self.best(epochs);
+        self.best_epoch = self.best_of(epochs);
         self.stopped_early = false;
         self.test = None;
         self.reason = None;
     }
 
+    /// The best epoch, once there is one.
+    pub(crate) fn best(&self) -> Option<&Epoch> {
+        self.epochs.get(self.best_epoch?.checked_sub(1)?)
+    }
+
+    /// The run in words.
+    pub(crate) fn label(&self) -> String {
+        let (name, method) = (&self.config.name, self.method.title());
+        format!("{name} {method} seed {}", self.seed)
+    }
+
+    /// Why the run is not finished, in words; nothing for a finished run, or one that still runs.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let state = match self.status {
+            Status::Failed => "failed",
+            Status::Interrupted => "was interrupted",
+            Status::Running | Status::Finished => return None,
+        };
+        let reason = self.reason.as_deref().unwrap_or("no reason noted");
+        Some(format!("{} {state}: {reason}", self.label()))
+    }
+
     /// The first of this many epochs, from 1, with the highest first metric and of these the lowest
     /// loss, on the validation rows.
-    pub(crate) fn best(&self, epochs: usize) -> Option<usize> {
+    pub(crate) fn best_of(&self, epochs: usize) -> Option<usize> {
         let first = self.metrics.first()?;
         let key = |epoch: &Epoch| (epoch.valid.metrics.get(first).copied(), -epoch.valid.loss);
         let mut best: Option<(usize, (Option<f64>, f64))> = None;
@@ -243,9 +284,9 @@ impl History {
 
     /// The first metric on the validation rows in the best epoch; NaN before that.
     pub fn best_valid(&self) -> f64 {
-        let epoch = self.best_epoch.and_then(|epoch| self.epochs.get(epoch - 1));
         let name = self.metrics.first();
-        let value = epoch
+        let value = self
+            .best()
             .zip(name)
             .and_then(|(epoch, name)| epoch.valid.metrics.get(name));
         value.copied().unwrap_or(f64::NAN)
@@ -259,8 +300,11 @@ impl History {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs;
+
     use super::*;
     use programs::optimizer::optimizer;
+    use proptest::prelude::*;
 
     /// A run of two steps an epoch with these validation results (accuracy, loss).
     pub(crate) fn history(method: OptimizerName, seed: u64, valid: &[(f64, f64)]) -> History {
@@ -283,6 +327,7 @@ pub(crate) mod tests {
                 parameters: 2,
             },
             rows: [4, 2, 2],
+            inputs: Some(Inputs::default()),
             labels: vec!["a".into(), "b".into()],
             metrics: vec!["accuracy".into()],
             versions: Versions::here(),
@@ -298,7 +343,7 @@ pub(crate) mod tests {
             peak_memory_mib: Some(100.0),
             plain_gradients: Vec::new(),
         };
-        history.best_epoch = history.best(valid.len());
+        history.best_epoch = history.best_of(valid.len());
         history
     }
 
@@ -333,6 +378,57 @@ pub(crate) mod tests {
             History::read(folder.path()),
             Err(Error::RunFolder { .. })
         ));
+        // A best epoch that a record does not have is none.
+        let mut run = run;
+        for wrong in [0, 2, usize::MAX] {
+            run.best_epoch = Some(wrong);
+            assert!(run.best_valid().is_nan());
+        }
+        run.steps_per_epoch = usize::MAX;
+        run.cut(usize::MAX);
+    }
+
+    /// Read a record from what it is written as.
+    fn again(run: &History) -> History {
+        serde_json::from_str(&serde_json::to_string(run).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_step_size_survives_its_record_bit_for_bit() {
+        // Parsed without `float_roundtrip` it becomes 0.1783271282911301.
+        const STEP_SIZE: f64 = 0.178_327_128_291_130_07;
+        let mut run = history(OptimizerName::SGD, 3, &[(0.5, 1.026_768_922_805_786_1)]);
+        let mut options = run.config.options(OptimizerName::SGD);
+        options.step_size = STEP_SIZE;
+        run.config.method.insert(OptimizerName::SGD, options);
+        let read = again(&run);
+        let step_size = read.config.options(OptimizerName::SGD).step_size;
+        assert_eq!(step_size.to_bits(), STEP_SIZE.to_bits());
+        assert_eq!(read, run);
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_survives_its_record_bit_for_bit(bits in prop::collection::vec(any::<u64>(), 8)) {
+            let mut run = history(OptimizerName::SGD, 3, &[(0.5, 1.0)]);
+            let numbers = bits.into_iter().map(f64::from_bits);
+            run.losses = numbers.filter(|number| number.is_finite()).collect();
+            let read = again(&run).losses;
+            let bits = |numbers: &[f64]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&read), bits(&run.losses));
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_not_a_number_can_be_read() {
+        let mut run = history(OptimizerName::SGD, 3, &[(0.5, 1.0)]);
+        let metrics = [("accuracy".to_string(), f64::NAN)].into();
+        run.test = Some(Scores {
+            loss: f64::NAN,
+            metrics,
+        });
+        let test = again(&run).test.unwrap();
+        assert!(test.loss.is_nan() && test.metrics["accuracy"].is_nan());
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
 //! reads the [`data`], puts an adapter on the [`model`] and trains it in a `burn::train` learner
-//! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind, and
-//! [`report`] makes tables and pictures of them, [`stages`] opens it again, and [`mod@prune`] prunes the
-//! trained model.
+//! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
+//! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
+//! again, and [`mod@prune`] prunes trained models.
 
 pub mod cli;
 pub mod config;
@@ -12,6 +12,7 @@ pub mod data;
 pub mod error;
 pub mod experiment;
 pub mod history;
+pub mod inputs;
 pub mod method_options;
 pub mod metric;
 pub mod model;
@@ -23,9 +24,13 @@ pub mod stages;
 pub mod stop;
 pub mod tune;
 
+mod begun;
+mod bounds;
 mod checkpoint;
 mod display;
+mod left_over;
 mod log;
 mod run;
+mod sums;
 
 pub use error::Error;

@@ -130,7 +130,7 @@ impl Log {
         let losses = &history.losses[first.min(history.losses.len())..];
         let train_loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
         history.epochs.push(Epoch { train_loss, valid });
-        history.best_epoch = history.best(history.epochs.len());
+        history.best_epoch = history.best_of(history.epochs.len());
         let folder = state.folder.clone();
         state.history.write(&folder)
     }

@@ -61,6 +61,20 @@ impl MethodOptions {
             let expected = "a finite number above 0";
             return Err(Error::config(field, self.step_size, expected));
         }
+        let mut optimizer = self.optimizer.clone();
+        let decay = match &mut optimizer {
+            OptimizerConfig::Sgd(options) => options.weight_decay,
+            OptimizerConfig::AdamW(options) | OptimizerConfig::Adafactor(options) => {
+                options.weight_decay
+            }
+            natural => natural.step_mut().map_or(0.0, |step| step.weight_decay),
+        };
+        // Burn keeps it as a 32-bit float, and panics where that is not finite.
+        if !((decay as f32).is_finite() && decay >= 0.0) {
+            let field = format!("method.{method}.weight_decay");
+            let expected = "at least 0 and a finite 32-bit float";
+            return Err(Error::config(field, decay, expected));
+        }
         match &self.optimizer {
             OptimizerConfig::Sgd(options) if !(0.0..1.0).contains(&options.momentum) => {
                 let field = format!("method.{method}.momentum");
@@ -160,6 +174,15 @@ mod tests {
         let momentum = |o: &mut MethodOptions| assert!(o.optimizer.set_momentum(1.0));
         assert!(refused("sgd", momentum).contains("method.sgd.momentum"));
         assert!(refused("kfac", momentum).contains("momentum"));
+        for name in ["sgd", "adamw", "adafactor", "ief"] {
+            for decay in [1e39, -1.0, f64::NAN, f64::INFINITY] {
+                let method = optimizer(name);
+                let mut options = MethodOptions::of(method);
+                assert!(options.optimizer.set_weight_decay(decay));
+                let text = options.check(method).unwrap_err().to_string();
+                assert!(text.contains("weight_decay"), "{text}");
+            }
+        }
         let text = refused("ief", |o| {
             o.optimizer.solve_mut().unwrap().momentum = Some(1.0)
         });

@@ -14,12 +14,14 @@ use burn::train::{
     ExecutionStrategy, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep,
 };
 use burn_ief::train::NaturalModel;
+use programs::err_line;
 use programs::learner::Watched;
+use programs::printing::message;
 
 use crate::checkpoint::{Checkpoints, Patience, proper};
 use crate::display::display;
 use crate::error::Error;
-use crate::history::{History, Status};
+use crate::history::{History, Scores, Status};
 use crate::log::Log;
 use crate::metric::Metric;
 use crate::model::{FineTune, Outcome};
@@ -49,19 +51,12 @@ pub(crate) struct Plan<'a> {
     pub stop: &'a Stop,
 }
 
-impl Plan<'_> {
-    fn label(&self, history: &History) -> String {
-        let (name, method) = (&history.config.name, history.method.title());
-        format!("{name} {method} seed {}", history.seed)
-    }
-}
-
 /// Train a model and test it with the parameters of its best epoch; `history` is the record so far.
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`] and [`Error::Stopped`], with the record and the checkpoints kept;
-/// [`Error::Write`] and [`Error::Adapter`] if the result could not be saved.
+/// [`Error::Interrupted`] and [`Error::Stopped`], noted in the record, with the checkpoints kept. All others
+/// are for [`begun`](crate::begun) to note.
 pub(crate) fn run<M: FineTune>(
     model: M,
     loaders: Loaders<M::Batch>,
@@ -136,7 +131,15 @@ impl<B: Send + 'static> Run<'_, B> {
         let checkpoints = Checkpoints::of(self.plan.folder);
         let model = Watched::new(model, self.log.clone());
         if self.has_epochs_left() {
-            self.train(model.clone(), optim, &checkpoints)?;
+            match self.train(model.clone(), optim, &checkpoints) {
+                Ok(()) => {}
+                Err(Error::Stopped { run, reason }) => {
+                    let kept = self.keep_best(model, &checkpoints, save);
+                    let reason = format!("{reason}{kept}");
+                    return Err(Error::Stopped { run, reason });
+                }
+                Err(error) => return Err(error),
+            }
             // Clones of the model share the report of the last step.
             let plain = plain(&model.model);
             self.log.change(|history| history.plain_gradients = plain);
@@ -144,14 +147,65 @@ impl<B: Send + 'static> Run<'_, B> {
         let history = self.log.history();
         let best = history.best_epoch.unwrap_or(history.epochs.len());
         let model = checkpoints.load(model, best)?.valid();
-        self.test(&model)?;
+        let test = match self.test(&model)? {
+            Some(scores) => scores,
+            None => return Err(self.interrupted()),
+        };
         save(&model.model, self.plan.folder)?;
-        self.log.change(|history| history.status = Status::Finished);
+        if !test.loss.is_finite() {
+            let reason = format!("{}; the model is saved", not_finite(best, &test));
+            self.close(Status::Failed, &reason);
+            let run = history.label();
+            return Err(Error::Stopped { run, reason });
+        }
+        self.log.change(|history| {
+            history.test = Some(test);
+            history.status = Status::Finished;
+        });
         self.log.write()?;
-        if !history.config.training.keep_checkpoints {
-            checkpoints.remove()?;
+        if !history.config.training.keep_checkpoints
+            && let Err(error) = checkpoints.remove()
+        {
+            // The run is finished nevertheless.
+            err_line!("warning: {}", message(&error));
         }
         Ok(self.log.history())
+    }
+
+    /// Test and save the model of the best epoch of a training that failed later; says what became of it.
+    fn keep_best<W>(
+        &self,
+        model: Watched<W, Log>,
+        checkpoints: &Checkpoints,
+        save: impl FnOnce(&W, &Path) -> Result<(), Error>,
+    ) -> String
+    where
+        W: Module + ModuleDisplay + InferenceStep<Input = B, Output = Outcome>,
+    {
+        let Some(best) = self.log.history().best_epoch else {
+            return "; no epoch was complete".into();
+        };
+        let kept = checkpoints.load(model, best).and_then(|model| {
+            let model = model.valid();
+            let test = self.test(&model)?;
+            save(&model.model, self.plan.folder)?;
+            Ok(test)
+        });
+        match kept {
+            Ok(Some(test)) if test.loss.is_finite() => {
+                self.log.change(|history| history.test = Some(test));
+                if let Err(error) = self.log.write() {
+                    err_line!("warning: {}", message(&error));
+                }
+                format!("; the model of epoch {best}, the best one, is tested and saved")
+            }
+            Ok(Some(test)) => format!(
+                "; the model of epoch {best} is saved, but {}",
+                not_finite(best, &test)
+            ),
+            Ok(None) => format!("; the model of epoch {best}, the best one, is saved"),
+            Err(error) => format!("; the model of epoch {best} could not be saved: {error}"),
+        }
     }
 
     fn has_epochs_left(&self) -> bool {
@@ -180,7 +234,11 @@ impl<B: Send + 'static> Run<'_, B> {
             options
                 .schedule
                 .build(options.step_size, history.steps_per_epoch, training.epochs)?;
-        let label = self.plan.label(&history);
+        let label = history.label();
+        if self.plan.resumed > 0 {
+            // The learner panics where a checkpoint does not fit.
+            checkpoints.load(model.clone(), self.plan.resumed)?;
+        }
         let display = display(
             &label,
             &self.log,
@@ -231,7 +289,7 @@ impl<B: Send + 'static> Run<'_, B> {
             (None, Some(error), _) => (error, true),
             (None, None, _) if ended => return Ok(()),
             (None, None, Some(message)) if message != STOPPED_IN_TUI => (message, false),
-            _ => return Err(self.interrupted(label)),
+            _ => return Err(self.interrupted()),
         };
         self.close(
             if can_go_on {
@@ -245,29 +303,21 @@ impl<B: Send + 'static> Run<'_, B> {
         Err(if can_go_on {
             Error::Interrupted {
                 run,
-                reason: format!("{reason}; {}", self.kept()),
+                reason: format!(
+                    "{reason}; {}",
+                    Checkpoints::of(self.plan.folder).kept_in_words()
+                ),
             }
         } else {
             Error::Stopped { run, reason }
         })
     }
 
-    fn interrupted(&self, label: &str) -> Error {
-        let kept = self.kept();
+    fn interrupted(&self) -> Error {
         self.close(Status::Interrupted, "by the user");
         Error::Interrupted {
-            run: label.into(),
-            reason: kept,
-        }
-    }
-
-    fn kept(&self) -> String {
-        let done = Checkpoints::of(self.plan.folder).last(usize::MAX);
-        match done {
-            0 => "no epoch was complete: start again with --resume".into(),
-            epoch => format!(
-                "the checkpoint of epoch {epoch} is kept: the same command with --resume goes on"
-            ),
+            run: self.log.history().label(),
+            reason: Checkpoints::of(self.plan.folder).kept_in_words(),
         }
     }
 
@@ -275,34 +325,41 @@ impl<B: Send + 'static> Run<'_, B> {
     fn close(&self, status: Status, reason: &str) {
         self.log.change(|history| {
             history.status = status;
-            history.reason = Some(reason.into());
+            history.reason = Some(message(&reason));
         });
         if let Err(error) = self.log.write() {
-            eprintln!("warning: {error}");
+            err_line!("warning: {}", message(&error));
         }
     }
 
-    fn test<W>(&self, model: &Watched<W, Log>) -> Result<(), Error>
+    /// Loss and metrics on the test rows; `None` if the user stopped the program.
+    fn test<W>(&self, model: &Watched<W, Log>) -> Result<Option<Scores>, Error>
     where
         W: Module + InferenceStep<Input = B, Output = Outcome>,
     {
-        let label = self.plan.label(&self.log.history());
+        // Answers of a validation that broke off.
+        self.log.scores();
         let loader = self
             .loaders
             .test
             .to_device(&self.plan.device.clone().inner());
         for batch in loader.iter() {
             if self.plan.stop.requested() {
-                return Err(self.interrupted(&label));
+                return Ok(None);
             }
             let batch = batch.map_err(|error| Error::Stopped {
-                run: label.clone(),
+                run: self.log.history().label(),
                 reason: error.to_string(),
             })?;
             InferenceStep::step(model, batch);
         }
-        let scores = self.log.scores();
-        self.log.change(|history| history.test = Some(scores));
-        Ok(())
+        Ok(Some(self.log.scores()))
     }
+}
+
+fn not_finite(epoch: usize, test: &Scores) -> String {
+    format!(
+        "the test loss of the model of epoch {epoch} is {}",
+        test.loss
+    )
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use burn::train::Interrupter;
+use programs::err_line;
 
 /// The exit code of a program that Ctrl-C ended at once.
 const AT_ONCE: i32 = 130;
@@ -37,11 +38,11 @@ impl Stop {
             if heard.requested() {
                 exit(AT_ONCE);
             }
-            eprintln!("\nstopping after this step; once more: at once");
+            err_line!("\nstopping after this step; once more: at once");
             heard.request();
         });
         if let Err(error) = listening {
-            eprintln!("warning: Ctrl-C will end the program at once: {error}");
+            err_line!("warning: Ctrl-C will end the program at once: {error}");
         }
         stop
     }

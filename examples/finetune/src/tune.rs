@@ -23,11 +23,17 @@ pub const SEED: u64 = 100;
 /// use programs::optimizer::optimizer;
 /// use finetune::tune::{Trial, best};
 ///
-/// let trial = |step_size, valid| Trial { method: optimizer("ief"), step_size, valid, loss: 1.0 };
+/// let trial = |step_size, valid| Trial {
+///     method: optimizer("ief"),
+///     step_size,
+///     valid,
+///     loss: 1.0,
+///     reason: None,
+/// };
 /// let trials = [trial(0.5, Some(0.8)), trial(1.0, Some(0.9)), trial(2.0, None)];
 /// assert_eq!(best(&trials).unwrap().step_size, 1.0);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// The optimizer.
     pub method: OptimizerName,
@@ -37,21 +43,49 @@ pub struct Trial {
     pub valid: Option<f64>,
     /// The loss there.
     pub loss: f64,
+    /// Why the run failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Trial {
-    fn of(method: OptimizerName, step_size: f64, history: Option<&History>) -> Self {
-        let best = history.and_then(|history| {
-            let epoch = history.epochs.get(history.best_epoch? - 1)?;
-            Some((history.best_valid(), epoch.valid.loss))
-        });
+    fn of(method: OptimizerName, step_size: f64, history: &History) -> Self {
+        match history.best() {
+            Some(epoch) => Self {
+                method,
+                step_size,
+                valid: Some(history.best_valid()),
+                loss: epoch.valid.loss,
+                reason: None,
+            },
+            None => Self::failed(method, step_size, "no epoch was complete".into()),
+        }
+    }
+
+    fn failed(method: OptimizerName, step_size: f64, reason: String) -> Self {
         Self {
             method,
             step_size,
-            valid: best.map(|(valid, _)| valid),
-            loss: best.map_or(f64::MAX, |(_, loss)| loss),
+            valid: None,
+            loss: f64::MAX,
+            reason: Some(reason),
         }
     }
+}
+
+/// What a search found.
+///
+/// ```
+/// let found = finetune::tune::Found::default();
+/// assert!(found.tuned.is_none() && found.failed.is_empty());
+/// ```
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Found {
+    /// The configuration with the best step sizes, of the methods that have one, and the file that holds it.
+    pub tuned: Option<(Config, PathBuf)>,
+    /// Methods whose trials all failed, with the reasons in words.
+    pub failed: Vec<(OptimizerName, String)>,
 }
 
 /// The trial with the best validation result, and of these the lowest loss; `None` if all failed.
@@ -69,12 +103,13 @@ pub fn best(trials: &[Trial]) -> Option<&Trial> {
 /// Try every factor on the step size of every configured method, one run each with seed `seed`,
 /// below `tune` in the configured folder; `each` hears of every trial.
 ///
-/// Writes the trials as `tune.json` and the configuration with the best step sizes as
-/// `tuned.toml`, and returns that. Runs that are there already are not repeated.
+/// Writes the trials as `tune.json` and the configuration with the best step sizes as `tuned.toml`. Methods whose
+/// trials all failed are not in it, and without any other method it is not written. Runs that are there already are
+/// not repeated.
 ///
 /// # Errors
 ///
-/// Those of [`Experiment::run`]; a run that fails is a trial without a result.
+/// [`Error::Config`] for a factor that makes no step size, and those of [`Experiment::run`]; a run that fails is a trial without a result.
 pub fn tune(
     mut experiment: Experiment,
     factors: &[f64],
@@ -82,9 +117,23 @@ pub fn tune(
     flags: Flags,
     stop: &Stop,
     mut each: impl FnMut(&Trial),
-) -> Result<(Config, PathBuf), Error> {
+) -> Result<Found, Error> {
     let config = experiment.config().clone();
+    for &method in &config.methods {
+        for factor in factors {
+            let mut options = config.options(method);
+            options.step_size = rounded(options.step_size * factor);
+            options.check(method)?;
+        }
+    }
+    let [trials_file, tuned_file] = ["tune.json", "tuned.toml"].map(|name| config.out.join(name));
+    experiment.lock(&config.out)?;
+    for file in [&trials_file, &tuned_file] {
+        files::check_output(file)?;
+    }
     let mut tuned = config.clone();
+    tuned.methods.clear();
+    let mut found = Found::default();
     let mut all = Vec::new();
     for &method in &config.methods {
         let options = config.options(method);
@@ -100,8 +149,8 @@ pub fn tune(
                 .join("tune")
                 .join(format!("step-{}", short(step_size)));
             let trial = match experiment.run(method, seed, flags, stop) {
-                Ok(ended) => Trial::of(method, step_size, Some(ended.history())),
-                Err(Error::Stopped { .. }) => Trial::of(method, step_size, None),
+                Ok(ended) => Trial::of(method, step_size, ended.history()),
+                Err(Error::Stopped { reason, .. }) => Trial::failed(method, step_size, reason),
                 Err(error) => return Err(error),
             };
             each(&trial);
@@ -111,15 +160,27 @@ pub fn tune(
             let mut chosen = options;
             chosen.step_size = best.step_size;
             tuned.method.insert(method, chosen);
+            tuned.methods.push(method);
+        } else {
+            found.failed.push((method, reasons(&trials)));
         }
         all.extend(trials);
     }
-    files::make_folder(&config.out)?;
-    let path = config.out.join("tune.json");
-    files::write_json(&path, &all)?;
-    let path = config.out.join("tuned.toml");
-    files::write(&path, tuned.to_toml()?)?;
-    Ok((tuned, path))
+    files::write_json(&trials_file, &all)?;
+    if !tuned.methods.is_empty() {
+        files::write(&tuned_file, tuned.to_toml()?)?;
+        found.tuned = Some((tuned, tuned_file));
+    }
+    Ok(found)
+}
+
+/// Why trials failed.
+fn reasons(trials: &[Trial]) -> String {
+    let reasons = trials.iter().map(|trial| {
+        let reason = trial.reason.as_deref().unwrap_or("no reason noted");
+        format!("step size {}: {reason}", trial.step_size)
+    });
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 /// As a folder's name.
@@ -148,17 +209,18 @@ mod tests {
             Trial::of(
                 optimizer("ief"),
                 step_size,
-                Some(&history(optimizer("ief"), 1, valid)),
+                &history(optimizer("ief"), 1, valid),
             )
         };
         let trials = [
             trial(1.0, &[(0.5, 1.0), (0.8, 0.4)]),
             trial(2.0, &[(0.8, 0.3)]),
             trial(4.0, &[(0.7, 0.1)]),
-            Trial::of(optimizer("ief"), 8.0, None),
+            Trial::failed(optimizer("ief"), 8.0, "the loss is NaN".into()),
         ];
         assert_eq!(best(&trials).unwrap().step_size, 2.0);
         assert_eq!(best(&trials[3..]), None);
+        assert_eq!(reasons(&trials[3..]), "step size 8: the loss is NaN");
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub fn at_least<const MIN: usize>(text: &str) -> Result<usize, String> {
 pub fn between<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+        Ok(number) if number < MIN => Err(format!("expected at least {MIN}, found {number}")),
         Ok(number) => Err(format!("expected {MIN} to {MAX}, found {number}")),
         Err(error) => Err(format!(
             "expected a whole number from {MIN} to {MAX}: {error}"

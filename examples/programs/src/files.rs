@@ -204,7 +204,7 @@ fn check_replaceable(path: &Path) -> Result<(), WriteError> {
 }
 
 /// What something that is not a regular file is, in words.
-fn kind(file: FileType) -> &'static str {
+pub(crate) fn kind(file: FileType) -> &'static str {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
@@ -259,7 +259,7 @@ fn open_part(path: &Path) -> Result<File, WriteError> {
 
 /// Whether an open file still has this name.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
 
     let place = |there: fs::Metadata| (there.dev(), there.ino());
@@ -269,7 +269,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// Whether an open file still has this name: elsewhere an open file cannot be renamed.
 #[cfg(not(unix))]
-fn is_at(_file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(_file: &File, path: &Path) -> bool {
     path.exists()
 }
 

@@ -2,25 +2,33 @@
 //!
 //! - [`device`]: the devices, by the names of the command line
 //! - [`optimizer`]: the optimizers, by name
-//! - [`command`]: parsers of arguments, and the end of a program
-//! - [`printing`]: lines on standard output and standard error, whether anybody reads them or not
+//! - [`command`] and [`command_line`]: parsers of arguments, the command line, and the end of a program
+//! - [`guard`]: panics as errors
+//! - [`printing`]: lines on standard output and standard error, whether anybody reads them or not, and short forms of
+//!   values for them
 //! - [`progress`]: how far a run is
 //! - `learner`: losses, times and progress of `burn::train` learners
 //! - [`table`] and [`statistics`]: tables of results
 //! - [`plot`]: colours, axes, and curves as pictures
-//! - [`files`] and [`memory`]: outputs that are checked first and written as a whole, and the memory of a process
+//! - [`files`] and [`lock`]: outputs that are checked first and written as a whole, by one process at a time
+//! - [`reading`]: inputs that are regular files
+//! - [`memory`]: the memory of a process
 
 pub mod command;
+pub mod command_line;
 pub mod device;
 pub mod files;
+pub mod guard;
 #[cfg(feature = "learner")]
 pub mod learner;
+pub mod lock;
 pub mod memory;
 pub mod optimizer;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod printing;
 pub mod progress;
+pub mod reading;
 pub mod statistics;
 pub mod table;
 

@@ -18,9 +18,18 @@ pub fn resident_mib() -> Option<f64> {
     Some(status("VmRSS:")? / 1024.0)
 }
 
-/// Bytes that can still be had: of the machine, and of the control group if that is limited.
-/// `None` where the system does not report it.
+/// Bytes that can still be had: of the machine, of the control group if that is limited, and of the address space
+/// of this process if that is limited (`ulimit -v`). `None` where the system does not report it.
 pub fn available_bytes() -> Option<f64> {
+    let physical = physical_bytes()?;
+    let limit = fs::read_to_string("/proc/self/limits")
+        .ok()
+        .and_then(|limits| field(&limits, "Max address space"));
+    let used = status("VmSize:").unwrap_or(0.0) * 1024.0;
+    Some(limit.map_or(physical, |limit| physical.min(limit - used)))
+}
+
+fn physical_bytes() -> Option<f64> {
     let memory = fs::read_to_string("/proc/meminfo").ok()?;
     let machine = field(&memory, "MemAvailable:")? * 1024.0;
     let number = |path: &str| -> Option<f64> { fs::read_to_string(path).ok()?.trim().parse().ok() };
@@ -51,6 +60,8 @@ mod tests {
         let status = "VmPeak:\t 900 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 10 kB\n";
         assert_eq!(field(status, "VmHWM:"), Some(2048.0));
         assert_eq!(field("VmRSS:\t 10 kB\n", "VmHWM:"), None);
+        let limits = "Max address space         unlimited            unlimited            bytes\n";
+        assert_eq!(field(limits, "Max address space"), None);
     }
 
     #[cfg(target_os = "linux")]

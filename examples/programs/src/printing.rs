@@ -17,6 +17,8 @@ use std::io::{self, Write};
 
 /// Characters of the longest message that the programs print about an error.
 pub const LONGEST_MESSAGE: usize = 2000;
+/// Names of a list that a message shows.
+const LISTED: usize = 8;
 
 /// Like `println!`, but a closed or full standard output is ignored.
 #[macro_export]
@@ -81,13 +83,32 @@ pub fn short(value: &str) -> String {
 /// assert!(list(&["a"; 100]).ends_with(", a and 92 more"));
 /// ```
 pub fn list<S: AsRef<str>>(names: &[S]) -> String {
-    const SHOWN: usize = 8;
     let shown: Vec<String> = names
         .iter()
-        .take(SHOWN)
+        .take(LISTED)
         .map(|name| short(name.as_ref()))
         .collect();
-    match names.len().saturating_sub(SHOWN) {
+    match names.len().saturating_sub(LISTED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The same for a list of values, each of them in quotation marks.
+///
+/// ```
+/// use programs::printing::quoted_list;
+///
+/// assert_eq!(quoted_list(["a", "b"]), "`a`, `b`");
+/// assert!(quoted_list(["a"; 100]).ends_with(", `a` and 92 more"));
+/// ```
+pub fn quoted_list<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> String {
+    let mut values = values.into_iter();
+    let first = values.by_ref().take(LISTED);
+    let shown: Vec<String> = first
+        .map(|value| format!("`{}`", short(value.as_ref())))
+        .collect();
+    match values.count() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

@@ -117,8 +117,9 @@ impl Progress {
 
     fn bar(&self, done: usize) -> String {
         let items = self.items.max(1);
-        let passed = (self.epoch.saturating_sub(1) * items + done) as f64;
-        let share = passed / (self.epochs * items).max(1) as f64;
+        let [epoch, epochs] = [self.epoch.saturating_sub(1), self.epochs].map(|n| n as f64);
+        let passed = epoch * items as f64 + done as f64;
+        let share = passed / (epochs * items as f64).max(1.0);
         let filled = (share * WIDTH as f64).round() as usize;
         (0..WIDTH)
             .map(|letter| if letter < filled { '█' } else { '·' })

@@ -69,7 +69,7 @@ pub fn fit(
     plan: &Plan,
     device: &Device,
 ) -> Result<(Vit, History), Error> {
-    let steps = plan.epochs * split.train.len().div_ceil(BATCH);
+    let steps = plan.epochs as f64 * split.train.len().div_ceil(BATCH) as f64;
     let mut progress = Progress::new(&plan.label, plan.epochs);
     let mut history = History::default();
     for epoch in 0..plan.epochs {
@@ -77,7 +77,7 @@ pub fn fit(
         let mut done = 0;
         for digits in shuffled(&split.train, BATCH, plan.seed, epoch as u64) {
             let batch = Batch::new(&digits, device);
-            let left = 1.0 - history.losses.len() as f64 / steps as f64;
+            let left = 1.0 - history.losses.len() as f64 / steps;
             let started = Instant::now();
             let mut loss = f64::NAN;
             vit = optim

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use programs::command::at_least;
+use programs::command_line::parse;
 use programs::files::{check_output, check_output_folder};
 use programs::{DeviceKind, out_line};
 use quickstart::Error;
@@ -50,7 +51,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    programs::command::end(start(Args::parse()), 1)
+    programs::command::end(start(parse()), 1)
 }
 
 /// What to try next, printed at the end.
@@ -64,16 +65,21 @@ next:
 
 fn start(args: Args) -> Result<(), Error> {
     let started = Instant::now();
+    if !args.tune {
+        // What cannot be written shows before the training.
+        check_output_folder(&args.out)?;
+        if args.out.exists() {
+            check_output(&args.out.join("quickstart.svg"))?;
+        }
+        if let Some(path) = &args.json {
+            check_output(path)?;
+        }
+    }
     let methods = if args.method.is_empty() {
         Tuned::all().to_vec()
     } else {
         args.method
     };
-    // Before the work: minutes later it would be lost.
-    if !args.tune {
-        check_output_folder(&args.out)?;
-        args.json.as_deref().map_or(Ok(()), check_output)?;
-    }
     out_line!("Fine-tune a small vision transformer on the UCI digits, by LoRA and a new head");
     let experiment = Experiment {
         split: Split::load()?,

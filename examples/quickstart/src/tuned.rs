@@ -24,7 +24,7 @@ impl Tuned {
             ("sgd", 0.5, 0.5),
             ("ef", 0.8, 0.8),
             ("sf", 0.8, 0.4),
-            ("ief", 4.0, 4.0),
+            ("ief", 1.0, 1.0),
         ];
         sizes.map(|(name, step_size, middle)| Self {
             method: optimizer(name),
@@ -55,15 +55,8 @@ impl Tuned {
         [0.25, 0.5, 1.0, 2.0, 4.0].map(|factor| factor * self.middle)
     }
 
-    /// The settings. `seed` is that of the drawn labels.
-    ///
-    /// They are the recommended ones, but for iEF: its step size was searched without momentum in the
-    /// solve.
+    /// The recommended settings of the method. `seed` is that of the drawn labels.
     pub fn config(&self, seed: u64) -> OptimizerConfig {
-        let mut config = OptimizerConfig::new(self.method).with_seed(seed);
-        if let Some(solve) = config.solve_mut() {
-            solve.momentum = Some(0.0);
-        }
-        config
+        OptimizerConfig::new(self.method).with_seed(seed)
     }
 }

@@ -181,6 +181,10 @@ pub(super) fn invert(
     })
 }
 
+/// A factor whose mean diagonal is below this counts as zero: its inverse would leave the range of
+/// f32. Its pseudo-inverse is zero.
+const VANISHING: f64 = 1e-30;
+
 /// `(factor + shift I)⁻¹`, with the device and precision of `place`.
 fn damped_inverse(
     path: &str,
@@ -189,6 +193,9 @@ fn damped_inverse(
     place: &Tensor<2>,
 ) -> Result<Tensor<2>, Error> {
     let finite = factor.values().iter().all(|value| value.is_finite());
+    if finite && factor.mean_diagonal().max(shift) < VANISHING {
+        return Ok(place.zeros_like());
+    }
     let inverse = finite.then(|| factor.shifted(shift).inverse()).transpose();
     match inverse {
         Ok(Some(inverse)) => Ok(on_device(&inverse, place)),

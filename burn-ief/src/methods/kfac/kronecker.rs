@@ -131,15 +131,19 @@ impl<R: FactorRule> Method for Kronecker<R> {
         KroneckerState::new(&Layout::new(params, &self.factors))
     }
 
-    fn start_shard(&self, step: u64, shard: u64) -> Tape {
+    fn start_shard(&self, step: u64, first_row: u64) -> Tape {
         if !self.factors.measures(step) {
             return Tape::start();
         }
         let tape = match self.rule.labels(step) {
-            Some(draw) => Tape::with_drawn_labels(draw.of_shard(shard)),
+            Some(draw) => Tape::with_drawn_labels(draw.from_row(first_row)),
             None => Tape::start(),
         };
         tape.with_factored_rows()
+    }
+
+    fn shard_samples(&self, shard: &FactorShard) -> usize {
+        shard.samples
     }
 
     fn measure(
@@ -160,7 +164,9 @@ impl<R: FactorRule> Method for Kronecker<R> {
         let layout = Layout::new(&params, &self.factors);
         state.check(&layout)?;
         let part = &batch.all_rows().parts[0];
-        let curvature = if self.factors.measures(step) {
+        // Factors of a fitted batch, or of drawn labels that are all certain, are rounding. Inverses
+        // of them would blow up the next gradient, so the averages stay as they are.
+        let curvature = if self.factors.measures(step) && batch.shows_curvature() {
             let weights = RowWeights::new(&batch, labels)?;
             let slots = layout.slots.iter();
             slots

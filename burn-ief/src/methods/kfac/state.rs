@@ -1,7 +1,7 @@
 //! What the family keeps from step to step: averaged factors and their inverses.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::damping::FactorDamping;
@@ -32,7 +32,7 @@ use crate::solve::{DampingAmount, trust_region_factor};
 pub struct KroneckerState {
     entries: Vec<Entry>,
     /// Updates of each entry's averages.
-    counts: Param<Tensor<1>>,
+    counts: Param<Tensor<1, Int>>,
 }
 
 /// The state of one slot.
@@ -49,13 +49,17 @@ impl KroneckerState {
         let entries: Vec<Entry> = layout.slots.iter().map(Entry::new).collect();
         let device = layout.slots.first().map(|slot| slot.device.clone());
         let device = device.unwrap_or_else(|| Device::default().inner());
-        let frozen = |size: usize| {
-            Param::initialized(ParamId::new(), Tensor::<1>::zeros([size.max(1)], &device))
-        };
+        let counts = Tensor::<1, Int>::zeros([entries.len().max(1)], &device);
         Self {
-            counts: frozen(entries.len()),
+            counts: Param::initialized(ParamId::new(), counts),
             entries,
         }
+    }
+
+    /// Updates of each entry's averages.
+    fn counts(&self) -> Vec<i64> {
+        let counts = self.counts.val().into_data().convert::<i64>();
+        counts.try_into_vec().expect("converted to i64")
     }
 
     /// Refuse a state that was made for other parameters or with other options.
@@ -85,10 +89,9 @@ impl KroneckerState {
 
     /// The inverses of each slot that stay as they are in this step.
     pub(super) fn kept_inverses(&self, refresh: bool) -> Vec<Option<[Tensor<2>; 2]>> {
-        let counts = to_host(self.counts.val());
-        let entries = self.entries.iter().zip(counts);
+        let entries = self.entries.iter().zip(self.counts());
         let kept = entries.map(|(entry, count)| match entry.inverses.as_slice() {
-            [input, error] if count > 0.0 && !refresh => Some([input.val(), error.val()]),
+            [input, error] if count > 0 && !refresh => Some([input.val(), error.val()]),
             _ => None,
         });
         kept.collect()
@@ -102,20 +105,20 @@ impl KroneckerState {
         options: &FactorOptions,
         refresh: bool,
     ) -> Result<Self, Error> {
-        let mut counts = to_host(self.counts.val());
+        let mut counts = self.counts();
         let mut averaged = Vec::with_capacity(self.entries.len());
         let slots = layout.slots.iter().zip(self.entries).zip(curvature);
         for (((slot, entry), measured), count) in slots.zip(&mut counts) {
-            let first = *count == 0.0;
+            let first = *count == 0;
             let entry = match measured {
                 Some(measured) => {
-                    *count += 1.0;
-                    entry.average(measured, newest_weight(options.decay, *count))
+                    *count += 1;
+                    entry.average(measured, newest_weight(options.decay, *count as f64))
                 }
                 None => entry,
             };
             // A layer that was used for the first time does not wait.
-            let due = *count > 0.0 && (refresh || first);
+            let due = *count > 0 && (refresh || first);
             averaged.push((slot, entry, due));
         }
         // An inversion keeps one thread busy, and the layers do not wait for each other.
@@ -129,9 +132,8 @@ impl KroneckerState {
         Ok(Self {
             entries: entries.collect::<Result<_, Error>>()?,
             counts: self.counts.map(|old| {
-                let place = (old.device(), old.dtype());
-                let size = counts.len();
-                Tensor::from_data(TensorData::new(counts, [size]), (&place.0, place.1))
+                let data = TensorData::new(counts.clone(), [counts.len()]);
+                Tensor::from_data(data, &old.device())
             }),
         })
     }
@@ -144,7 +146,7 @@ impl KroneckerState {
         formed: Vec<Option<Tensor<2>>>,
         options: &FactorOptions,
     ) -> Result<(Direction, FactorReport), Error> {
-        let counts = to_host(self.counts.val());
+        let counts = self.counts();
         let mut plain = Vec::new();
         let mut update = Direction::default();
         let mut decrease = 0.0;
@@ -153,7 +155,7 @@ impl KroneckerState {
             let Some(own) = slot.vector(gradient) else {
                 continue;
             };
-            let known = count > 0.0 && slot.form != Form::Plain;
+            let known = count > 0 && slot.form != Form::Plain;
             let product = || Some(entry.apply(slot.matrix(gradient)?));
             let matrix = if known { formed.or_else(product) } else { None };
             let parts = match matrix {

@@ -10,7 +10,7 @@ use burn::tensor::module::{conv1d, conv2d};
 use burn::tensor::ops::ConvOptions;
 
 use super::ForwardRecorded;
-use crate::record::{Recorder, is_composed, recorder};
+use crate::record::{Recorder, is_composed, is_empty_batch, recorder, without_samples};
 use crate::rows::Rows;
 use patches::Window;
 
@@ -39,6 +39,13 @@ impl ForwardRecorded<Tensor<3>> for Conv1d {
     type Output = Tensor<3>;
 
     fn forward_recorded(&self, input: Tensor<3>) -> Tensor<3> {
+        if is_empty_batch(input.dims()[0]) {
+            let mut dims = input.dims();
+            dims[0] = 1;
+            let mut dims = self.forward(without_samples(dims, &input)).dims();
+            dims[0] = 0;
+            return without_samples(dims, &input);
+        }
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };
@@ -97,6 +104,13 @@ impl ForwardRecorded<Tensor<4>> for Conv2d {
     type Output = Tensor<4>;
 
     fn forward_recorded(&self, input: Tensor<4>) -> Tensor<4> {
+        if is_empty_batch(input.dims()[0]) {
+            let mut dims = input.dims();
+            dims[0] = 1;
+            let mut dims = self.forward(without_samples(dims, &input)).dims();
+            dims[0] = 0;
+            return without_samples(dims, &input);
+        }
         let Some(recorder) = recorder() else {
             return self.forward(input);
         };

@@ -209,7 +209,10 @@ pub struct RunArgs {
     /// Column of the label (csv, jsonl).
     #[arg(long, help_heading = "Data")]
     label_column: Option<String>,
-    /// The classes in their order (csv, jsonl, images).
+    /// Whether quotation marks quote fields (csv) [default: between commas, not between tabs].
+    #[arg(long, help_heading = "Data", value_enum)]
+    quotes: Option<Switch>,
+    /// The classes in their order (csv, jsonl, images); classes that are numbers must be named.
     #[arg(long, help_heading = "Data", value_delimiter = ',')]
     labels: Vec<String>,
 }
@@ -315,6 +318,10 @@ impl RunArgs {
         set(&self.text_column, &mut data.text_column);
         choose(&self.second_column, &mut data.second_column);
         set(&self.label_column, &mut data.label_column);
+        choose(
+            &self.quotes.map(|switch| switch == Switch::On),
+            &mut data.quotes,
+        );
         list(&self.labels, &mut data.labels);
 
         for &method in OptimizerName::all() {

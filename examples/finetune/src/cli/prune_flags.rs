@@ -54,6 +54,18 @@ impl PruneArgs {
         }
     }
 
+    /// Check that the files that were asked for can be written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`].
+    pub fn check(&self) -> Result<(), Error> {
+        for path in [&self.json, &self.csv].into_iter().flatten() {
+            files::check_output(path)?;
+        }
+        Ok(())
+    }
+
     /// Write the files that were asked for.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! A configuration from layers: a preset, a file, flags.
 
-use std::fs;
 use std::path::Path;
 
 use programs::optimizer::merge;
+use programs::reading;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ use crate::preset::Preset;
 ///
 /// [`Error::Read`], or [`Error::ConfigFile`] with the place of what does not fit.
 pub fn read(path: &Path) -> Result<Value, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
+    let text = reading::text(path).map_err(|error| Error::read(path, error))?;
     let refuse = |problem: String| Error::ConfigFile {
         path: path.into(),
         problem: problem.trim_end().into(),
@@ -100,6 +100,8 @@ pub fn layered(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use programs::optimizer::OptimizerName;
 

@@ -145,6 +145,7 @@ impl Config {
             text_column: data.text_column.clone(),
             second_column: data.second_column.clone(),
             label_column: data.label_column.clone(),
+            quotes: data.quotes,
             labels: (!data.labels.is_empty()).then(|| data.labels.clone()),
             image_size,
         })
@@ -162,6 +163,16 @@ impl Config {
         };
         self.task()?;
         self.data_source(32)?.validate()?;
+        for (field, path) in [
+            ("out", Some(&self.out)),
+            ("data.folder", self.data.folder.as_ref()),
+            ("model.folder", self.model.folder.as_ref()),
+        ] {
+            if let Some(path) = path.filter(|path| path.to_str().is_none()) {
+                let expected = "a path in UTF-8: the record of a run is JSON, which has no others";
+                return Err(Error::config(field, path.display(), expected));
+            }
+        }
         at_least_one("training.batch", self.training.batch)?;
         at_least_one("training.eval_batch", self.training.eval_batch)?;
         at_least_one("training.epochs", self.training.epochs)?;

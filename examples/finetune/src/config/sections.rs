@@ -205,7 +205,10 @@ pub struct DataOptions {
     pub second_column: Option<String>,
     /// Column of the label.
     pub label_column: String,
-    /// The classes in their order, otherwise sorted.
+    /// Whether quotation marks quote fields of a table, otherwise between commas but not between tabs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quotes: Option<bool>,
+    /// The classes in their order, otherwise sorted; classes that are numbers must be named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// Longest text in tokens; longer ones are cut.
@@ -229,6 +232,7 @@ impl Default for DataOptions {
             text_column: options.text_column,
             second_column: None,
             label_column: options.label_column,
+            quotes: options.quotes,
             labels: Vec::new(),
             max_length: 128,
             image_size: None,

@@ -1,8 +1,10 @@
 //! CIFAR-10 and CIFAR-100: the binary files, and sheets of one picture a row.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use image::{ImageReader, Limits};
+use programs::reading;
 
 use super::error::Error;
 use super::lines::{Encoding, read};
@@ -113,7 +115,7 @@ fn binary(
     classes: usize,
     expected: &str,
 ) -> Result<Vec<ImageExample>, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source, expected))?;
+    let bytes = reading::bytes(path).map_err(|source| Error::read(path, source, expected))?;
     let record = labels + PIXELS;
     if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
         let (whole, rest) = (bytes.len() / record, bytes.len() % record);
@@ -158,8 +160,8 @@ fn unknown(path: &Path, index: usize, label: usize, classes: usize) -> Error {
 /// A sheet of 1024 pixels in width, of which each row is one picture by rows.
 fn sheet(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
     let refuse = |error: image::ImageError| Error::file(path, format!("not a picture: {error}"));
-    let reader = ImageReader::open(path).map_err(|source| Error::read(path, source, FILES_10))?;
-    let mut reader = reader
+    let file = reading::open(path).map_err(|source| Error::read(path, source, FILES_10))?;
+    let mut reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
         .map_err(|source| Error::read(path, source, FILES_10))?;
     reader.limits(Limits::default());

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use programs::printing::{quoted_list, short};
+
 use super::error::Error;
-use super::lines::{Encoding, locate, numbered, read};
+use super::lines::{Encoding, Header, locate, numbered, read};
 use super::split::{Parts, Repeats, arrange, halves};
 use super::{DataSource, LeftOut, Splits, TextExample};
 
@@ -178,11 +180,11 @@ impl Format {
         let text = read(path, Encoding::Utf8, "a file of GLUE")?;
         let mut lines = numbered(path, &text, left_out).into_iter();
         let places = match self.columns {
-            Some(count) => self.places(path, count, None)?,
+            Some(count) => self.places(count, None)?,
             None => {
                 let (_, header) = lines.next().ok_or_else(|| Error::file(path, "empty"))?;
-                let header: Vec<&str> = header.split('\t').map(str::trim).collect();
-                self.places(path, header.len(), Some(&header))?
+                let header = Header::new(path, header.split('\t'))?;
+                self.places(header.count(), Some(&header))?
             }
         };
         let mut rows = Vec::new();
@@ -202,18 +204,12 @@ impl Format {
         }
     }
 
-    fn places(&self, path: &Path, count: usize, header: Option<&[&str]>) -> Result<Places, Error> {
-        let find = |column: Column| match column {
-            At(place) => Ok(place),
-            Named(name) => {
-                let header = header.unwrap_or_default();
-                let place = header.iter().position(|found| *found == name);
-                place.ok_or_else(|| {
-                    let found = header.join("`, `");
-                    let problem = format!("no column `{name}`; the header has `{found}`");
-                    Error::line(path, 1, problem)
-                })
-            }
+    fn places(&self, count: usize, header: Option<&Header<'_>>) -> Result<Places, Error> {
+        let find = |column: Column| match (column, header) {
+            (At(place), _) => Ok(place),
+            (Named(name), Some(header)) => header.place(name),
+            // Formats with a number of columns name none.
+            (Named(_), None) => Ok(0),
         };
         Ok(Places {
             count,
@@ -234,11 +230,9 @@ impl Format {
             if label == UNDECIDED {
                 return Row::Undecided;
             }
-            let known: Vec<_> = self.labels.iter().map(|(value, _)| *value).collect();
-            let known = known.join("`, `");
-            return Row::Wrong(format!(
-                "unknown label `{label}`, expected one of `{known}`"
-            ));
+            let known = quoted_list(self.labels.iter().map(|(value, _)| *value));
+            let label = short(label);
+            return Row::Wrong(format!("unknown label `{label}`, expected one of {known}"));
         };
         let first = fields[places.first].trim();
         let second = places.second.map(|place| fields[place].trim());

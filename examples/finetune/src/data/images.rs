@@ -1,13 +1,21 @@
 //! A user's own pictures: a folder for each class.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use programs::DeviceKind;
+use programs::printing::{message, quoted_list};
+use programs::reading;
 
 use super::error::Error;
 use super::pictures::scaled;
 use super::split::{Parts, Repeats, arrange};
 use super::{DataSource, ImageExample, LeftOut, Splits};
+use crate::bounds;
+
+/// Bytes of the largest picture: about 13,000 x 13,000 pixels.
+const LARGEST: u64 = 512 << 20;
 
 pub(super) const FILES: &str = "a folder with a folder of PNG or JPEG files for each class, \
                                 perhaps inside of `train`, `valid` and `test`";
@@ -73,15 +81,27 @@ fn class_names(folder: &Path) -> Result<Vec<String>, Error> {
 /// All pictures in the folders of the classes.
 fn pictures(folder: &Path, labels: &[String], size: usize) -> Result<Vec<ImageExample>, Error> {
     let mut examples = Vec::new();
+    let left = bounds::left(DeviceKind::Flex);
     for class in class_names(folder)? {
         let path = folder.join(&class);
         let Some(label) = labels.iter().position(|label| *label == class) else {
-            let known = labels.join("`, `");
-            let problem = format!("unknown class, expected one of `{known}`");
+            let problem = format!("unknown class, expected one of {}", quoted_list(labels));
             return Err(Error::file(&path, problem));
         };
         let files = entries(&path)?.into_iter().filter(|path| is_picture(path));
         let count = examples.len();
+        let files: Vec<PathBuf> = files.collect();
+        let scaled_bytes = 3.0 * (size * size) as f64;
+        let bytes = (count + files.len()) as f64 * scaled_bytes;
+        if bytes > left {
+            let problem = format!(
+                "pictures up to this class take {} at {size} x {size} pixels, and {} of memory are left: expected \
+                 a smaller `image_size`, or fewer pictures",
+                bounds::size(bytes),
+                bounds::size(left)
+            );
+            return Err(Error::file(&path, problem));
+        }
         for file in files {
             examples.push(scaled(picture(&file, label)?, size));
         }
@@ -100,10 +120,25 @@ fn is_picture(path: &Path) -> bool {
 /// A picture the way up that its camera noted.
 fn picture(path: &Path, label: usize) -> Result<ImageExample, Error> {
     let read = |source| Error::read(path, source, FILES);
-    let refuse = |error: image::ImageError| Error::file(path, format!("not a picture: {error}"));
-    let reader = ImageReader::open(path).map_err(read)?;
+    let refuse =
+        |error: image::ImageError| Error::file(path, format!("not a picture: {}", message(&error)));
+    let file = reading::open(path).map_err(read)?;
+    let reader = ImageReader::new(BufReader::new(file));
     let reader = reader.with_guessed_format().map_err(read)?;
     let mut decoder = reader.into_decoder().map_err(refuse)?;
+    // The header is believed before a pixel is read: a file of a kilobyte can state any size.
+    let bytes = decoder.total_bytes();
+    if bytes > LARGEST {
+        let (width, height) = decoder.dimensions();
+        let [found, most] = [bytes, LARGEST].map(|bytes| bounds::size(bytes as f64));
+        let problem = format!(
+            "its header states {width} x {height} pixels, {found}; expected at most {most}"
+        );
+        return Err(Error::file(path, problem));
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(2 * LARGEST);
+    decoder.set_limits(limits).map_err(refuse)?;
     let orientation = decoder.orientation().map_err(refuse)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(refuse)?;
     picture.apply_orientation(orientation);

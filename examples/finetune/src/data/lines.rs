@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use programs::printing::{quoted_list, short};
+use programs::reading;
+
 use super::LeftOut;
 use super::error::Error;
+use super::foreign::recognised;
 
 /// What the bytes of a file may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +17,20 @@ pub(super) enum Encoding {
     Utf8OrLatin1,
 }
 
-/// The text of a file without byte order mark.
+/// The text of a regular file without byte order mark.
 pub(super) fn read(path: &Path, encoding: Encoding, expected: &str) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source, expected))?;
+    let bytes = reading::bytes(path).map_err(|source| Error::read(path, source, expected))?;
+    if let Some(foreign) = recognised(&bytes) {
+        let problem = format!(
+            "{}, expected {expected} in UTF-8: {}",
+            foreign.what, foreign.fix
+        );
+        return Err(Error::file(path, problem));
+    }
+    if let Some(place) = bytes.iter().position(|&byte| byte == 0) {
+        let problem = "a NUL byte, expected text: the file is damaged, or not a text";
+        return Err(Error::line(path, line_at(&bytes, place), problem));
+    }
     let text = match (String::from_utf8(bytes), encoding) {
         (Ok(text), _) => text,
         // The characters of Latin-1 are the first 256 of Unicode.
@@ -23,12 +38,13 @@ pub(super) fn read(path: &Path, encoding: Encoding, expected: &str) -> Result<St
             error.as_bytes().iter().copied().map(char::from).collect()
         }
         (Err(error), Encoding::Utf8) => {
-            let (good, bad) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
-            let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let place = error.utf8_error().valid_up_to();
+            let (bytes, bad) = (error.as_bytes(), error.as_bytes().get(place));
+            let line = line_at(bytes, place);
             let problem = format!(
                 "byte 0x{:02X} is not UTF-8, which was expected: save the file as UTF-8 \
                  (`iconv -f latin1 -t utf8` does it for Latin-1)",
-                bad.first().copied().unwrap_or_default()
+                bad.copied().unwrap_or_default()
             );
             return Err(Error::line(path, line, problem));
         }
@@ -37,6 +53,49 @@ pub(super) fn read(path: &Path, encoding: Encoding, expected: &str) -> Result<St
         Some(rest) => Ok(rest.to_string()),
         None => Ok(text),
     }
+}
+
+/// The names of a table's columns, each of them once.
+pub(super) struct Header<'t> {
+    path: &'t Path,
+    names: Vec<&'t str>,
+}
+
+impl<'t> Header<'t> {
+    pub(super) fn new(path: &'t Path, names: impl Iterator<Item = &'t str>) -> Result<Self, Error> {
+        let names: Vec<&str> = names.map(str::trim).collect();
+        for (place, name) in names.iter().enumerate() {
+            // Columns without a name cannot be asked for.
+            if !name.is_empty() && names[..place].contains(name) {
+                let problem = format!(
+                    "the header has the column `{}` twice: rename one of them",
+                    short(name)
+                );
+                return Err(Error::line(path, 1, problem));
+            }
+        }
+        Ok(Self { path, names })
+    }
+
+    /// Columns.
+    pub(super) fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The place of a column.
+    pub(super) fn place(&self, name: &str) -> Result<usize, Error> {
+        let place = self.names.iter().position(|found| *found == name);
+        place.ok_or_else(|| {
+            let (name, found) = (short(name), quoted_list(&self.names));
+            let problem = format!("no column `{name}`; the header has {found}");
+            Error::line(self.path, 1, problem)
+        })
+    }
+}
+
+/// The line of a byte.
+fn line_at(bytes: &[u8], place: usize) -> u64 {
+    1 + bytes[..place].iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 /// The lines of a text, numbered from 1; empty ones are counted and left out.
@@ -93,6 +152,18 @@ mod tests {
         assert_eq!(lines, [(1, "one"), (4, "two\u{2028}three")]);
         assert_eq!(left_out.empty, 2);
         assert!(left_out.first_empty.unwrap().ends_with("text, line 2"));
+    }
+
+    #[test]
+    fn a_nul_byte_is_reported_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        std::fs::write(&path, b"one\ntw\0o\n").unwrap();
+        for encoding in [Encoding::Utf8, Encoding::Utf8OrLatin1] {
+            let error = read(&path, encoding, "").unwrap_err();
+            assert!(matches!(error, Error::Line { line: 2, .. }), "{error}");
+            assert!(error.to_string().contains("NUL byte"), "{error}");
+        }
     }
 
     #[test]

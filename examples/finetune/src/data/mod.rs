@@ -5,6 +5,7 @@
 
 mod cifar;
 mod error;
+mod foreign;
 mod glue;
 mod images;
 mod lines;
@@ -27,6 +28,7 @@ pub use seq2seq::{Seq2SeqBatch, Seq2SeqBatcher, Seq2SeqItem};
 pub use source::DataSource;
 pub use task::Task;
 pub use texts::{TextBatch, TextBatcher, TextItem};
+pub(crate) use tokens::Table;
 pub use tokens::{Encoded, Tokens, load_tokenizer};
 
 use std::fmt;

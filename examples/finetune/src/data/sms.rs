@@ -16,6 +16,7 @@ pub(super) fn load(options: &DataSource) -> Result<Splits<TextExample>, Error> {
         text: "text",
         second: None,
         label: "spam",
+        quotes: Some(true),
     };
     let rows = Format::Csv.rows(&path, &columns, &mut left_out)?;
     let labels = Labels::new(["0", "1"].map(String::from).to_vec());

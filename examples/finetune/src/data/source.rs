@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use programs::printing::{quoted_list, short};
+
 use super::error::Error;
 
 /// Where the files of a task are, and how they are split.
@@ -38,8 +40,11 @@ pub struct DataSource {
     pub second_column: Option<String>,
     /// Column of the label (`csv`, `jsonl`).
     pub label_column: String,
+    /// Whether quotation marks quote fields (`csv`); otherwise they do so between commas and not between
+    /// tabs.
+    pub quotes: Option<bool>,
     /// The classes in their order (`csv`, `jsonl`, `images`); otherwise all labels of the training
-    /// rows in numerical or alphabetical order.
+    /// rows in alphabetical order. Classes that are numbers must be named here.
     pub labels: Option<Vec<String>>,
     /// Side to which the pictures of `images` are scaled, in pixels.
     pub image_size: usize,
@@ -60,6 +65,7 @@ impl DataSource {
             text_column: "text".into(),
             second_column: None,
             label_column: "label".into(),
+            quotes: None,
             labels: None,
             image_size: 224,
         }
@@ -83,6 +89,18 @@ impl DataSource {
         if shares >= 1.0 {
             let expected = "less than 1 with `test_share`";
             return Err(Error::option("valid_share", expected, shares));
+        }
+        let labels = self.labels.as_deref().unwrap_or_default();
+        if labels.len() == 1 {
+            let expected = "the names of two or more classes";
+            return Err(Error::option("labels", expected, quoted_list(labels)));
+        }
+        for (place, label) in labels.iter().enumerate() {
+            if label.trim() != label || label.is_empty() || labels[..place].contains(label) {
+                let expected = "names without spaces around them, each of them once";
+                let found = format!("`{}`", short(label));
+                return Err(Error::option("labels", expected, found));
+            }
         }
         if self.train_rows == Some(0) {
             return Err(Error::option("train_rows", "at least 1", 0));
@@ -122,6 +140,14 @@ mod tests {
             }),
             "valid_share"
         );
+        for labels in [&["a"][..], &["a", "b", "a"], &["a", ""], &["a", " b"]] {
+            let labels = labels.iter().map(ToString::to_string).collect();
+            let options = DataSource {
+                labels: Some(labels),
+                ..options()
+            };
+            assert_eq!(refused(options), "labels");
+        }
         assert_eq!(
             refused(DataSource {
                 train_rows: Some(0),

@@ -1,8 +1,10 @@
 //! Tokenizers of model folders, and texts as tokens.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use programs::printing::{message, short};
+use programs::{guard, reading};
 use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
 
 use super::error::Error;
@@ -34,9 +36,20 @@ pub fn load_tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer, Err
     let path = folder.join(FILE);
     let expected = "the model's tokenizer in the format of Hugging Face's `tokenizers` \
                     (`AutoTokenizer.from_pretrained(…).save_pretrained(…)` writes it)";
-    let bytes = std::fs::read(&path).map_err(|source| Error::read(&path, source, expected))?;
-    let tokenizer = Tokenizer::from_bytes(bytes)
-        .map_err(|source| Error::file(&path, format!("not a tokenizer: {source}")))?;
+    let bytes = reading::bytes(&path).map_err(|source| Error::read(&path, source, expected))?;
+    let refuse = |problem: &dyn std::fmt::Display| {
+        Error::file(&path, format!("not a tokenizer: {}", message(problem)))
+    };
+    // The library panics on JSON that breaks off inside of a decoder or a normalizer, or that does not have their
+    // fields.
+    serde_json::from_slice::<serde_json::Value>(&bytes).map_err(|error| refuse(&error))?;
+    let tokenizer = guard::catch(|| Tokenizer::from_bytes(bytes))
+        .map_err(|panic| refuse(&panic.message))?
+        .map_err(|error| refuse(&error))?;
+    if let Some(padding) = tokenizer.get_padding() {
+        let table = Table::tokens(folder, vocabulary);
+        table.refuse(padding.pad_id, "`padding.pad_id`")?;
+    }
     let highest = tokenizer
         .get_vocab(true)
         .into_iter()
@@ -46,11 +59,66 @@ pub fn load_tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer, Err
         Some((token, id)) if id as usize >= vocabulary => Err(Error::file(
             &path,
             format!(
-                "token {id} ({token:?}) is unknown to the model, which has {vocabulary} embeddings: \
-                 the tokenizer is of another model"
+                "token {id} (\"{}\") is unknown to the model, which has {vocabulary} embeddings: \
+                 the tokenizer is of another model",
+                short(&token)
             ),
         )),
         Some(_) => Ok(tokenizer),
+    }
+}
+
+/// A table of the model that a tokenizer's numbers are looked up in.
+pub(crate) struct Table {
+    file: PathBuf,
+    entries: usize,
+    what: &'static str,
+}
+
+impl Table {
+    /// Of tokens.
+    pub(crate) fn tokens(folder: &Path, entries: usize) -> Self {
+        Self {
+            file: folder.join(FILE),
+            entries,
+            what: "token",
+        }
+    }
+
+    /// Of the segments that distinguish the texts of a pair.
+    pub(crate) fn segments(folder: &Path, entries: usize) -> Self {
+        Self {
+            what: "type_id",
+            ..Self::tokens(folder, entries)
+        }
+    }
+
+    /// Check the numbers that a text became.
+    pub(crate) fn check(&self, numbers: &[u32], text: &str) -> Result<(), Error> {
+        match numbers.iter().max() {
+            Some(&number) => {
+                let place = || format!("the text `{}` (see `post_processor`)", short(text));
+                self.refuse_with(number, place)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Check one number.
+    fn refuse(&self, number: u32, place: &str) -> Result<(), Error> {
+        self.refuse_with(number, || place.into())
+    }
+
+    fn refuse_with(&self, number: u32, place: impl FnOnce() -> String) -> Result<(), Error> {
+        if (number as usize) < self.entries {
+            return Ok(());
+        }
+        let (what, entries) = (self.what, self.entries);
+        let problem = format!(
+            "{}: found {what} {number}, expected one below {entries}, the entries of the model's table",
+            place()
+        );
+        Err(Error::file(&self.file, problem))
     }
 }
 
@@ -172,8 +240,11 @@ impl Encoder {
                 problem,
             }
         };
-        let encodings = self.tokenizer.encode_batch(inputs.collect(), true);
-        let encodings = encodings.map_err(|source| refuse(0, source.to_string()))?;
+        let inputs = inputs.collect();
+        let encodings = guard::catch(|| self.tokenizer.encode_batch(inputs, true));
+        let encodings = encodings
+            .map_err(|panic| refuse(0, panic.message))?
+            .map_err(|source| refuse(0, source.to_string()))?;
         if let Some(index) = encodings.iter().position(|encoding| encoding.is_empty()) {
             return Err(refuse(index, "no tokens".into()));
         }

@@ -10,9 +10,10 @@ use burn_hf_models::vit::ViTConfig;
 use burn_hf_models::vit::dinov2::Dinov2Config;
 use burn_ief::train::EpochLoader;
 
+use crate::bounds::NUMBER;
 use crate::config::{Architecture, Config, TrainingOptions};
 use crate::data::{
-    Encoded, ImageBatcher, ImageExample, Seq2SeqBatcher, Seq2SeqItem, Splits, TextBatcher,
+    Encoded, ImageBatcher, ImageExample, Seq2SeqBatcher, Seq2SeqItem, Splits, Table, TextBatcher,
     TextExample, TextItem, load_tokenizer,
 };
 use crate::error::Error;
@@ -24,6 +25,23 @@ pub(super) enum Data {
     Text(Parts<TextItem>, TextBatcher),
     Words(Parts<Seq2SeqItem>, Seq2SeqBatcher),
     Image(Parts<ImageExample>, ImageBatcher, usize),
+}
+
+impl Data {
+    /// Bytes of the longest row in a batch.
+    pub(super) fn row_bytes(&self) -> f64 {
+        /// Tokens, segments and mask, as the device's integers.
+        const TOKEN: f64 = 24.0;
+        fn longest<I>(Parts(parts): &Parts<I>, length: fn(&I) -> usize) -> f64 {
+            let lengths = parts.iter().flat_map(|part| part.iter().map(length));
+            lengths.max().unwrap_or(0) as f64
+        }
+        match self {
+            Self::Text(parts, _) => TOKEN * longest(parts, TextItem::length),
+            Self::Words(parts, _) => TOKEN * longest(parts, Seq2SeqItem::length),
+            Self::Image(_, _, side) => 3.0 * (side * side) as f64 * NUMBER,
+        }
+    }
 }
 
 /// Training, validation and test.
@@ -115,16 +133,38 @@ pub(super) fn texts(
     let parts = [&splits.train, &splits.valid, &splits.test];
     match architecture {
         Architecture::T5 => {
-            let tokenizer = load_tokenizer(folder, Seq2Seq::vocabulary(config, folder)?)?;
+            let vocabulary = Seq2Seq::vocabulary(config, folder)?;
+            let table = Table::tokens(folder, vocabulary);
+            let tokenizer = load_tokenizer(folder, vocabulary)?;
             let task = config.task()?;
             let batcher = Seq2SeqBatcher::new(tokenizer, task, &splits.labels, length)?;
-            let encoded = parts.map(|part| batcher.encode(part));
+            for (word, answer) in batcher.words().iter().zip(batcher.answers()) {
+                table.check(answer, word)?;
+            }
+            let encoded = parts.map(|part| {
+                let encoded = batcher.encode(part)?;
+                for (item, example) in encoded.items.iter().zip(part) {
+                    table.check(&item.ids, &example.first)?;
+                }
+                Ok(encoded)
+            });
             Ok(Data::Words(joined(encoded, notes)?, batcher))
         }
         _ => {
-            let vocabulary = TextClassifier::vocabulary(config, folder)?;
+            let (vocabulary, segments) = TextClassifier::tables(config, folder)?;
+            let table = Table::tokens(folder, vocabulary);
+            let segments = segments.map(|segments| Table::segments(folder, segments));
             let batcher = TextBatcher::new(load_tokenizer(folder, vocabulary)?, length)?;
-            let encoded = parts.map(|part| batcher.encode(part));
+            let encoded = parts.map(|part| {
+                let encoded = batcher.encode(part)?;
+                for (item, example) in encoded.items.iter().zip(part) {
+                    table.check(&item.tokens.ids, &example.first)?;
+                    if let Some(segments) = &segments {
+                        segments.check(&item.tokens.types, &example.first)?;
+                    }
+                }
+                Ok(encoded)
+            });
             Ok(Data::Text(joined(encoded, notes)?, batcher))
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use programs::printing::short;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -27,6 +28,7 @@ pub(super) fn differences(before: &Config, now: &Config) -> Vec<String> {
 fn compare(path: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
     let (Value::Object(a), Value::Object(b)) = (before, now) else {
         if before != now {
+            let [before, now] = [before, now].map(|value| short(&value.to_string()));
             found.push(format!("{path} was {before} and is {now}"));
         }
         return;

@@ -2,30 +2,40 @@
 
 mod batches;
 mod compare;
+mod memory;
 mod with_model;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::Device;
 use burn_peft::Peft;
-use programs::files;
+use programs::lock::{FolderLock, LockError};
+use programs::printing::quoted_list;
+use programs::{files, guard};
 
 use crate::checkpoint::Checkpoints;
-use crate::config::{Architecture, Config};
+use crate::config::{AdapterKind, Architecture, Config};
 use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
+use crate::inputs::{Inputs, Rows};
 use crate::model::{FineTune, architecture, normalization};
 use crate::run::{Plan, run};
 use crate::stop::Stop;
+use crate::{begun, left_over};
 use batches::{Data, Parts, image_size, texts};
 use compare::differences;
+use memory::Extent;
 use programs::optimizer::OptimizerName;
 
 pub(crate) use batches::Source;
 pub(crate) use with_model::WithModel;
+
+/// Steps of the longest run: schedules count them in 64-bit floats.
+const MOST_STEPS: f64 = 9e15;
 
 /// What to do about runs that are there already, and how to show those in progress.
 ///
@@ -82,8 +92,12 @@ pub struct Experiment {
     device: Device,
     data: Data,
     rows: [usize; 3],
+    fingerprints: Rows,
+    inputs: OnceLock<Inputs>,
     labels: Vec<String>,
     notes: Vec<String>,
+    /// Folders that this process writes into, from the first run in them to the end.
+    locks: Mutex<Vec<(PathBuf, FolderLock)>>,
 }
 
 impl Experiment {
@@ -112,6 +126,10 @@ impl Experiment {
         }
         let device = config.device.open()?;
         let size = image_size(&config, architecture)?;
+        if task.is_image() {
+            // Scaling many pictures takes a while.
+            memory::check(&config, architecture, &Extent::pictures(size))?;
+        }
         let dataset = task.load(&config.data_source(size)?)?;
         let rows = dataset.sizes();
         for (part, rows) in ["train", "valid", "test"].into_iter().zip(rows) {
@@ -121,6 +139,7 @@ impl Experiment {
             }
         }
         let labels = dataset.labels().to_vec();
+        let fingerprints = Rows::of(&dataset);
         let mut notes = vec![format!(
             "{} rows for training, {} for validation, {} for the test; {}",
             rows[0],
@@ -139,14 +158,27 @@ impl Experiment {
             }
             Dataset::Text(splits) => texts(&config, architecture, &splits, &mut notes)?,
         };
+        let extent = Extent::of(&data, rows, labels.len());
+        memory::check(&config, architecture, &extent)?;
+        let (steps, epochs) = (
+            rows[0].div_ceil(config.training.batch),
+            config.training.epochs,
+        );
+        if steps as f64 * epochs as f64 > MOST_STEPS {
+            let expected = format!("at most {}", (MOST_STEPS / steps as f64).floor());
+            return Err(Error::config("training.epochs", epochs, expected));
+        }
         Ok(Self {
             config,
             architecture,
             device,
             data,
             rows,
+            fingerprints,
+            inputs: OnceLock::new(),
             labels,
             notes,
+            locks: Mutex::default(),
         })
     }
 
@@ -174,6 +206,37 @@ impl Experiment {
         &self.labels
     }
 
+    /// Fingerprints of data and model; the model's files are read once.
+    pub(crate) fn inputs(&self) -> Result<&Inputs, Error> {
+        if let Some(inputs) = self.inputs.get() {
+            return Ok(inputs);
+        }
+        let inputs = Inputs::of(
+            self.fingerprints.clone(),
+            self.config.model.folder.as_deref(),
+        )?;
+        Ok(self.inputs.get_or_init(|| inputs))
+    }
+
+    /// Bytes of a row in a batch.
+    pub(crate) fn row_bytes(&self) -> f64 {
+        self.data.row_bytes()
+    }
+
+    /// Let no other process write into a folder before this one ends.
+    pub(crate) fn lock(&self, folder: &Path) -> Result<(), Error> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.iter().any(|(locked, _)| locked == folder) {
+            return Ok(());
+        }
+        let lock = FolderLock::take(folder).map_err(|error| match error {
+            LockError::Write(error) => Error::Write(error),
+            held => Error::Locked(held),
+        })?;
+        locks.push((folder.into(), lock));
+        Ok(())
+    }
+
     /// The configuration, to be changed in what data and model do not depend on.
     pub(crate) fn config_mut(&mut self) -> &mut Config {
         &mut self.config
@@ -190,8 +253,9 @@ impl Experiment {
     ///
     /// # Errors
     ///
-    /// [`Error::RunFolder`] if another run or an unfinished one is there, [`Error::Stopped`] and
-    /// [`Error::Interrupted`] if this one breaks off, and the errors of models and adapters.
+    /// [`Error::Locked`] if another process writes into the configured folder, [`Error::RunFolder`] if
+    /// another run or an unfinished one is there, and the errors of models and adapters before the run
+    /// begins; [`Error::Stopped`] and [`Error::Interrupted`] if it breaks off.
     pub fn run(
         &self,
         method: OptimizerName,
@@ -199,12 +263,19 @@ impl Experiment {
         flags: Flags,
         stop: &Stop,
     ) -> Result<Ended, Error> {
+        self.lock(&self.config.out)?;
         let folder = self.folder(method, seed);
-        let history = match self.there(&folder, method, seed, flags)? {
-            There::Finished(history) => return Ok(Ended::Before(*history)),
+        let there = self.there(&folder, method, seed, flags)?;
+        let keep = self.config.training.keep_checkpoints;
+        let history = match there {
+            There::Finished(history) => {
+                left_over::remove(&folder, Some(&history), keep);
+                return Ok(Ended::Before(*history));
+            }
             There::Unfinished(history) => Some(*history),
             There::Nothing => None,
         };
+        left_over::remove(&folder, None, keep);
         let checkpoints = Checkpoints::of(&folder);
         let resumed = history
             .as_ref()
@@ -212,11 +283,13 @@ impl Experiment {
         if resumed == 0 {
             checkpoints.remove()?;
         }
+        let begun = Cell::new(false);
         let start = Start {
             experiment: self,
             method,
             seed,
             history: history.filter(|_| resumed > 0),
+            begun: &begun,
             plan: Plan {
                 folder: &folder,
                 metrics: self.config.task()?.metrics(),
@@ -226,7 +299,28 @@ impl Experiment {
                 stop,
             },
         };
-        self.with_model(seed, start).map(Ended::Now)
+        let outcome = guard::catch(|| self.with_model(seed, start));
+        let run = format!("{} {} seed {seed}", self.config.name, method.title());
+        begun::ended(outcome, begun.get(), run, &folder).map(Ended::Now)
+    }
+
+    /// Find out whether a run can begin, or is finished, as far as its folder decides that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] and [`Error::RunFolder`]; a run that failed before is no reason for others not to begin.
+    pub fn check_folder(
+        &self,
+        method: OptimizerName,
+        seed: u64,
+        flags: Flags,
+    ) -> Result<(), Error> {
+        self.lock(&self.config.out)?;
+        let folder = self.folder(method, seed);
+        match self.there(&folder, method, seed, flags) {
+            Ok(_) | Err(Error::Stopped { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is in a run's folder.
@@ -252,8 +346,22 @@ impl Experiment {
             return refuse(format!(
                 "holds a run with other settings ({}); choose another --out, or --force to \
                  replace it",
-                differences.join(", ")
+                shortened(&differences)
             ));
+        }
+        if let Some(before) = &history.inputs {
+            let mut changes = before.changes(self.inputs()?);
+            if history.labels != self.labels {
+                let [before, now] = [&history.labels, &self.labels].map(quoted_list);
+                changes.push(format!("the classes ({before} before, {now} now)"));
+            }
+            if !changes.is_empty() {
+                return refuse(format!(
+                    "holds a run with other inputs; changed since it began: {}. Restore them, choose another \
+                     --out, or --force to replace it",
+                    changes.join(", ")
+                ));
+            }
         }
         match history.status {
             Status::Finished => Ok(There::Finished(Box::new(history))),
@@ -278,12 +386,24 @@ enum There {
     Finished(Box<History>),
 }
 
+/// The first of differences, with the count of all others.
+fn shortened(differences: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let (shown, more) = differences.split_at(differences.len().min(SHOWN));
+    match more.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// A run that is about to begin.
 struct Start<'a> {
     experiment: &'a Experiment,
     method: OptimizerName,
     seed: u64,
     history: Option<History>,
+    /// Whether its record says `running`.
+    begun: &'a Cell<bool>,
     plan: Plan<'a>,
 }
 
@@ -313,6 +433,7 @@ impl WithModel for Start<'_> {
                 parameters: trainable.all,
             },
             rows: self.experiment.rows,
+            inputs: None,
             labels: self.experiment.labels.clone(),
             metrics: names(&self.plan),
             versions: Versions::here(),
@@ -327,12 +448,34 @@ impl WithModel for Start<'_> {
             plain_gradients: Vec::new(),
         });
         history.cut(self.plan.resumed);
+        history.inputs = Some(self.experiment.inputs()?.clone());
         history.status = Status::Running;
-        // A folder that cannot be written shows before the first step.
-        files::make_folder(self.plan.folder)?;
+        // What cannot be written shows before the first step.
+        check_outputs(self.plan.folder, config.adapter.kind)?;
         history.write(self.plan.folder)?;
+        self.begun.set(true);
         run(model, loaders, history, &self.plan)
     }
+}
+
+/// Make a run's folder, and check that what it will hold can be written.
+fn check_outputs(folder: &Path, kind: AdapterKind) -> Result<(), Error> {
+    files::make_folder(folder)?;
+    let (inner, names): (_, &[&str]) = match kind {
+        AdapterKind::Full => ("model", &["model.safetensors"]),
+        _ => (
+            "adapter",
+            &["adapter_config.json", "adapter_model.safetensors"],
+        ),
+    };
+    for inner in ["checkpoint", inner] {
+        files::check_output_folder(&folder.join(inner))?;
+    }
+    let inner = folder.join(inner);
+    for name in names.iter().filter(|_| inner.exists()) {
+        files::check_output(&inner.join(name))?;
+    }
+    Ok(())
 }
 
 fn names(plan: &Plan<'_>) -> Vec<String> {

@@ -1,9 +1,9 @@
 //! What a model folder says about itself.
 
-use std::fs;
 use std::path::Path;
 
 use burn_hf_models::weights::read_config;
+use programs::reading;
 use serde::Deserialize;
 
 use crate::config::{Architecture, Config};
@@ -82,7 +82,7 @@ pub fn normalization(
     if !path.exists() {
         return Ok(default);
     }
-    let text = fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
+    let text = reading::text(&path).map_err(|error| Error::read(&path, error))?;
     let file: Preprocessor = serde_json::from_str(&text).map_err(|error| Error::ConfigFile {
         path,
         problem: error.to_string(),
@@ -95,6 +95,8 @@ pub fn normalization(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn folder(config: &str) -> (tempfile::TempDir, Config) {

@@ -84,7 +84,7 @@ impl TextClassifier {
             bert,
             classifier,
             pooling: config.model.pooling,
-            segments: sizes.type_vocab_size > 1,
+            segments: has_segments(&sizes),
             trained,
         };
         match config.adapter.kind {
@@ -110,13 +110,16 @@ impl TextClassifier {
         }
     }
 
-    /// Entries of the folder's vocabulary.
+    /// Entries of the folder's tables of tokens and, if the model distinguishes the texts of a pair, of
+    /// segments.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    pub fn vocabulary(config: &Config, folder: &Path) -> Result<usize, Error> {
-        Ok(bert_config(config, folder)?.vocab_size)
+    pub fn tables(config: &Config, folder: &Path) -> Result<(usize, Option<usize>), Error> {
+        let sizes = bert_config(config, folder)?;
+        let segments = has_segments(&sizes).then_some(sizes.type_vocab_size);
+        Ok((sizes.vocab_size, segments))
     }
 
     fn logits(&self, batch: TextBatch) -> Result<Tensor<2>, burn_hf_models::Error> {
@@ -147,6 +150,10 @@ fn mean(tokens: Tensor<3>, mask: Tensor<2, Int>, length: usize) -> Tensor<2> {
         .sum_dim(1)
         .reshape([rows, width]);
     sum / counts
+}
+
+fn has_segments(sizes: &BertConfig) -> bool {
+    sizes.type_vocab_size > 1
 }
 
 fn names() -> NameMap {

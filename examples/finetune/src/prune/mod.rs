@@ -14,6 +14,7 @@ use burn_ief::prune::{
     PruneCurvature, PruneScope, Pruned, SparsityMask, WoodFisher, prune_by_magnitude,
 };
 
+use crate::bounds::{fits, left};
 use crate::error::Error;
 use crate::history::Scores;
 use crate::model::Judged;
@@ -24,6 +25,9 @@ use weights::inner_weights;
 pub use row::{Row, csv, json, tables};
 pub use settings::{PruneOptions, Pruning};
 
+/// Bytes of an entry of a block.
+const BLOCK_ENTRY: f64 = 8.0;
+
 /// The folders of the runs in and below folders, all of which can be pruned.
 ///
 /// # Errors
@@ -33,7 +37,12 @@ pub use settings::{PruneOptions, Pruning};
 /// adapter.
 pub fn open(folders: &[PathBuf], options: &PruneOptions) -> Result<Vec<PathBuf>, Error> {
     options.validate()?;
-    let runs = report::runs(folders)?;
+    let found = report::find_runs(folders)?;
+    // All or nothing: a run that cannot be read would be missing in the tables.
+    if let Some(error) = found.unreadable.into_iter().next() {
+        return Err(error);
+    }
+    let runs = found.runs;
     for (folder, history) in &runs {
         check_full(folder, history)?;
     }
@@ -130,6 +139,12 @@ fn fisher<M: Judged>(
 ) -> Result<WoodFisher, Error> {
     let history = stages.history();
     let samples = stages.sample(options.gradients, history.seed)?;
+    let weights = dense.total();
+    let block = options.block_size.min(weights);
+    let bytes = weights as f64 * block as f64 * BLOCK_ENTRY;
+    let left = left(history.config.device);
+    let what = format!("the blocks of {weights} weights");
+    fits(left, "block_size", options.block_size, &what, bytes)?;
     let mut fisher = options.config(curvature).try_init(model, dense)?;
     for rows in samples.chunks(history.config.training.batch) {
         let batch = stages.batch(rows)?;

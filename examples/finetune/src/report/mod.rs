@@ -20,23 +20,35 @@ use group::groups;
 /// How deep below a folder runs are looked for.
 const DEPTH: usize = 4;
 
-/// The records of all runs in and below folders, by setup, method and seed; those of searches for
-/// step sizes (`tune`) only if asked for by name.
+/// What is in and below folders.
 ///
-/// # Errors
-///
-/// [`Error::RunFolder`] if there is none, or one that cannot be read.
-pub fn collect(folders: &[PathBuf]) -> Result<Vec<History>, Error> {
-    let runs = runs(folders)?;
-    Ok(runs.into_iter().map(|(_, history)| history).collect())
+/// ```
+/// let found = finetune::report::FoundRuns::default();
+/// assert!(found.runs.is_empty() && found.unreadable.is_empty());
+/// ```
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct FoundRuns {
+    /// Runs with their folders, by setup, method and seed.
+    pub runs: Vec<(PathBuf, History)>,
+    /// Records that cannot be read.
+    pub unreadable: Vec<Error>,
 }
 
-/// The same, each with its folder.
+impl FoundRuns {
+    /// The records of the runs.
+    pub fn histories(self) -> Vec<History> {
+        self.runs.into_iter().map(|(_, history)| history).collect()
+    }
+}
+
+/// All runs in and below folders; those of searches for step sizes (`tune`) only if asked for by name. A record
+/// that cannot be read does not hide the others.
 ///
 /// # Errors
 ///
-/// As [`collect`].
-pub fn runs(folders: &[PathBuf]) -> Result<Vec<(PathBuf, History)>, Error> {
+/// [`Error::RunFolder`] if a folder has none, [`Error::Read`] or [`Error::RunFolder`] if none can be read.
+pub fn find_runs(folders: &[PathBuf]) -> Result<FoundRuns, Error> {
     let mut paths = BTreeSet::new();
     for folder in folders {
         let before = paths.len();
@@ -48,12 +60,30 @@ pub fn runs(folders: &[PathBuf]) -> Result<Vec<(PathBuf, History)>, Error> {
             });
         }
     }
-    let mut runs = paths
-        .into_iter()
-        .map(|path| History::read(&path).map(|history| (path, history)))
-        .collect::<Result<Vec<_>, _>>()?;
-    runs.sort_by_key(|(_, run)| (run.config.name.clone(), run.method, run.seed));
-    Ok(runs)
+    let mut found = FoundRuns::default();
+    for path in paths {
+        match History::read(&path) {
+            Ok(history) => found.runs.push((path, history)),
+            Err(error) => found.unreadable.push(error),
+        }
+    }
+    if found.runs.is_empty()
+        && let Some(error) = found.unreadable.pop()
+    {
+        return Err(error);
+    }
+    let key = |run: &History| (run.config.name.clone(), run.method, run.seed);
+    found.runs.sort_by_key(|(_, run)| key(run));
+    Ok(found)
+}
+
+/// Why runs are not finished, a line for each that failed or was interrupted.
+///
+/// ```
+/// assert!(finetune::report::troubles(&[]).is_empty());
+/// ```
+pub fn troubles(histories: &[History]) -> Vec<String> {
+    histories.iter().filter_map(History::trouble).collect()
 }
 
 fn find(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) {
@@ -142,7 +172,15 @@ pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
         &rows(histories).map_err(|error| Error::write(out, error))?,
     )?;
     let markdown = styled(histories, Style::Markdown).to_string();
-    put("table.md".into(), (markdown + "\n").as_bytes())?;
+    let troubles = troubles(histories);
+    let lines = troubles.iter().map(|trouble| format!("\n- {trouble}"));
+    let notes: String = lines.collect();
+    let notes = if notes.is_empty() {
+        notes
+    } else {
+        format!("\n{notes}\n")
+    };
+    put("table.md".into(), (markdown + "\n" + &notes).as_bytes())?;
     let groups = groups(histories);
     let names: BTreeSet<&str> = groups.iter().map(|group| group.name).collect();
     for name in names {
@@ -202,6 +240,7 @@ fn rows(histories: &[History]) -> Result<Vec<u8>, csv::Error> {
         "ms_per_step",
         "peak_mib",
         "trainable",
+        "reason",
     ])?;
     for run in histories {
         let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
@@ -222,11 +261,12 @@ fn rows(histories: &[History]) -> Result<Vec<u8>, csv::Error> {
             number(run.best_epoch.map(|epoch| epoch as f64)),
             known(run.final_train_loss()),
             known(run.best_valid()),
-            number(first),
-            number(test.map(|test| test.loss)),
+            known(first.unwrap_or(f64::NAN)),
+            known(test.map_or(f64::NAN, |test| test.loss)),
             known(run.ms_per_step()),
             number(run.peak_memory_mib),
             run.model.trainable.to_string(),
+            run.reason.clone().unwrap_or_default(),
         ])?;
     }
     writer
@@ -237,8 +277,8 @@ fn rows(histories: &[History]) -> Result<Vec<u8>, csv::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Scores;
     use crate::history::tests::history;
+    use crate::history::{Scores, Status};
     use programs::optimizer::{OptimizerName, optimizer};
 
     fn run(method: OptimizerName, seed: u64, test: f64) -> History {
@@ -278,7 +318,7 @@ mod tests {
         let tuned = folder.path().join("toy/tune/ief");
         fs::create_dir_all(&tuned).unwrap();
         run(optimizer("ief"), 100, 0.1).write(&tuned).unwrap();
-        let histories = collect(&[folder.path().into()]).unwrap();
+        let histories = find_runs(&[folder.path().into()]).unwrap().histories();
         assert_eq!(histories.len(), 2);
         let paths = write(folder.path(), &histories).unwrap();
         let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap()).collect();
@@ -303,9 +343,47 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_failed_do_not_hide_others_and_have_their_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, run: &History| {
+            let own = folder.path().join(name);
+            fs::create_dir_all(&own).unwrap();
+            run.write(&own).unwrap();
+        };
+        put("good", &run(optimizer("ief"), 1, 0.7));
+        let mut failed = run(OptimizerName::SGD, 2, f64::NAN);
+        failed.status = Status::Failed;
+        failed.reason = Some("the training loss of step 9 is NaN".into());
+        failed.test.as_mut().unwrap().loss = f64::NAN;
+        put("failed", &failed);
+        fs::create_dir_all(folder.path().join("cut")).unwrap();
+        fs::write(folder.path().join("cut").join(FILE), "{").unwrap();
+
+        let found = find_runs(&[folder.path().into()]).unwrap();
+        assert_eq!((found.runs.len(), found.unreadable.len()), (2, 1));
+        let histories = found.histories();
+        let text = table(&histories).to_string();
+        assert!(
+            text.contains("0.7000") && text.contains("1 unfinished"),
+            "{text}"
+        );
+        let said = "toy SGD seed 2 failed: the training loss of step 9 is NaN";
+        assert_eq!(troubles(&histories), [said]);
+        let paths = write(folder.path(), &histories).unwrap();
+        let [csv, markdown] = [0, 1].map(|file| fs::read_to_string(&paths[file]).unwrap());
+        assert!(
+            csv.contains(",the training loss of step 9 is NaN\n"),
+            "{csv}"
+        );
+        assert!(!csv.contains(",NaN,"), "{csv}");
+        assert!(markdown.ends_with(&format!("\n- {said}\n")), "{markdown}");
+        assert!(find_runs(&[folder.path().join("cut")]).is_err());
+    }
+
+    #[test]
     fn a_folder_without_runs_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = collect(&[folder.path().into()]).unwrap_err();
+        let error = find_runs(&[folder.path().into()]).unwrap_err();
         assert!(error.to_string().contains("no run here"), "{error}");
     }
 }

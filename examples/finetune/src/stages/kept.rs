@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::data::dataloader::batcher::Batcher;
 use burn::train::InferenceStep;
 use burn_peft::Peft;
+use programs::guard;
+use programs::printing::quoted_list;
 
 use super::visit::{Stages, Visit};
 use crate::checkpoint::{Checkpoints, proper};
@@ -53,7 +55,7 @@ impl KeptRun {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] and [`Error::RunFolder`] if there is no record or the data has changed since,
+    /// [`Error::Read`] and [`Error::RunFolder`] if there is no record or data or model have changed since,
     /// and the errors of [`Experiment::open`].
     pub fn open(folder: &Path) -> Result<Self, Error> {
         Self::open_with(folder, |_| ())
@@ -76,13 +78,25 @@ impl KeptRun {
             return Err(Error::RunFolder {
                 path: folder.join(FILE),
                 problem: format!(
-                    "trained on other data: {:?} rows of {:?}, found {:?} of {:?}",
+                    "trained on other data: {:?} rows of the classes {}, found {:?} of {}",
                     history.rows,
-                    history.labels,
+                    quoted_list(&history.labels),
                     experiment.rows(),
-                    experiment.labels()
+                    quoted_list(experiment.labels())
                 ),
             });
+        }
+        if let Some(inputs) = &history.inputs {
+            let changes = inputs.changes(experiment.inputs()?);
+            if !changes.is_empty() {
+                return Err(Error::RunFolder {
+                    path: folder.join(FILE),
+                    problem: format!(
+                        "trained on other data or another model; changed since it began: {}",
+                        changes.join(", ")
+                    ),
+                });
+            }
         }
         Ok(Self {
             folder: folder.into(),
@@ -114,7 +128,9 @@ impl KeptRun {
     /// model has other parameters than the one that was trained.
     pub fn visit<V: Visit>(&self, visitor: V) -> Result<V::Output, V::Error> {
         let opened = Opened { run: self, visitor };
-        self.experiment.with_model(self.history.seed, opened)
+        let run = self.history.label();
+        let visited = guard::catch(|| self.experiment.with_model(self.history.seed, opened));
+        visited.unwrap_or_else(|panic| Err(Error::Panic { what: run, panic }.into()))
     }
 
     pub(super) fn experiment(&self) -> &Experiment {

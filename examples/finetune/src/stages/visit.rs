@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::kept::KeptRun;
+use crate::bounds::{fits, left};
 use crate::error::Error;
 use crate::history::{History, Scores};
 use crate::model::Judged;
@@ -108,8 +109,13 @@ impl<M: Judged> Stages<'_, M> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if a batch would hold no row or more than there are.
+    /// [`Error::Config`] if a batch would hold no row or more than there are, or if the batches do not fit
+    /// into memory.
     pub fn batches(&self, count: usize, size: usize, seed: u64) -> Result<Vec<M::Batch>, Error> {
+        let bytes = count as f64 * size as f64 * self.run.experiment().row_bytes();
+        let left = left(self.history().config.device);
+        let what = format!("{count} batches of {size} rows");
+        fits(left, "batches", count, &what, bytes)?;
         let drawn = self.draws("rows of a batch", count, size, seed)?;
         drawn.iter().map(|rows| self.batch(rows)).collect()
     }

@@ -71,6 +71,54 @@ fn parts_have_folders_of_their_own() {
     assert_eq!(all(&splits).len(), 6);
 }
 
+/// The header of a picture of this size, and hardly more.
+fn header_only(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = png(1);
+    bytes[16..20].copy_from_slice(&width.to_be_bytes());
+    bytes[20..24].copy_from_slice(&height.to_be_bytes());
+    let sum = crc(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+/// The checksum of PNG.
+fn crc(bytes: &[u8]) -> u32 {
+    let sum = bytes.iter().fold(!0, |sum: u32, &byte| {
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+            (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg())
+        })
+    });
+    !sum
+}
+
+#[test]
+fn the_size_of_a_header_is_refused_before_it_is_allocated() {
+    // What is changed is the header alone: its own size is read.
+    assert_eq!(header_only(5, 3), png(1));
+    let (good, large) = (png(1), header_only(100_000, 100_000));
+    let folder = folder(&[("a/1.png", &good), ("b/2.png", &large)]);
+    let said = refused(Task::Images, folder.path());
+    assert!(
+        said.starts_with("b/2.png: its header states 100000 x 100000 pixels, 27.9 GiB; expected"),
+        "{said}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fifo_among_the_pictures_is_not_waited_for() {
+    let folder = folder(&[("a/1.png", &png(1)), ("b/1.png", &png(2))]);
+    let fifo = folder.path().join("b/2.png");
+    let made = std::process::Command::new("mkfifo").arg(fifo).status();
+    assert!(made.unwrap().success());
+    let said = refused(Task::Images, folder.path());
+    assert!(said.starts_with("b/2.png: "), "{said}");
+    assert!(
+        said.contains("expected a regular file, found a FIFO"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     let refused = |files: &[(&str, &[u8])]| refused(Task::Images, folder(files).path());

@@ -113,6 +113,42 @@ fn tokenizers_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn broken_parts_of_a_tokenizer_are_errors() {
+    let text = std::fs::read_to_string(fixture("bert").join("tokenizer.json")).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let refused = |text: &str| {
+        let folder = folder(&[("tokenizer.json", text.as_bytes())]);
+        load_tokenizer(folder.path(), 26).unwrap_err().to_string()
+    };
+    // The file breaks off inside of the decoder.
+    value["decoder"] = serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true});
+    let whole = value.to_string();
+    let (cut, _) = whole.split_once("\"cleanup\"").unwrap();
+    let said = refused(cut);
+    assert!(said.contains("tokenizer.json: not a tokenizer: "), "{said}");
+    for decoder in ["{\"type\": 1e999}", "{\"type\": \"WordPiece\"}", "[]", "7"] {
+        let broken = whole.replacen(
+            "{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":true}",
+            decoder,
+            1,
+        );
+        assert_ne!(broken, whole);
+        let said = refused(&broken);
+        assert!(said.contains("tokenizer.json: not a tokenizer: "), "{said}");
+    }
+    value["decoder"] = serde_json::Value::Null;
+    value["padding"] = serde_json::json!({
+        "strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 26, "pad_type_id": 0, "pad_token": "[PAD]",
+    });
+    let said = refused(&value.to_string());
+    assert!(
+        said.contains("`padding.pad_id`: found token 26, expected one below 26"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_loader_gives_all_texts_and_repeats_itself_by_epoch() {
     let batcher = TextBatcher::new(bert(), 32).unwrap();
     let examples: Vec<_> = (0..23)

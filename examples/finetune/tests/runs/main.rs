@@ -1,5 +1,7 @@
 //! The program on small models and data.
 
+mod endings;
+mod inputs;
 mod kfac;
 mod place;
 mod prune;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use burn::module::Module;
 use burn::optim::AdamWConfig;
 use clap::Parser;
+use programs::command_line::parse;
 use programs::files::check_output;
 use programs::{DeviceKind, out_line};
 use quickstart::Error;
@@ -42,7 +43,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    programs::command::end(start(&Args::parse()), 1)
+    programs::command::end(start(&parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {

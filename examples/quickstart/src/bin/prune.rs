@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use programs::command_line::parse;
 use programs::statistics::with_spread;
 use programs::{DeviceKind, out_line};
 use quickstart::Error;
@@ -50,7 +51,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    programs::command::end(start(&Args::parse()), 1)
+    programs::command::end(start(&parse()), 1)
 }
 
 fn start(args: &Args) -> Result<(), Error> {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{Columns, Row};
+use super::{Columns, Row, quotes};
 use crate::data::LeftOut;
 use crate::data::error::Error;
-use crate::data::lines::{Encoding, read};
+use crate::data::lines::{Encoding, Header, read};
 
 pub(super) fn rows(
     path: &Path,
@@ -15,25 +15,24 @@ pub(super) fn rows(
     left_out: &mut LeftOut,
 ) -> Result<Vec<Row>, Error> {
     let text = read(path, Encoding::Utf8, "a table")?;
-    let delimiter = if path.extension().is_some_and(|extension| extension == "tsv") {
-        b'\t'
-    } else {
-        b','
-    };
+    let tabs = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
+    let delimiter = if tabs { b'\t' } else { b',' };
+    // Programs that write tabs do not quote: a mark is a character of the text.
+    let quoting = columns.quotes.unwrap_or(!tabs);
+    if quoting {
+        quotes::check(path, &text, delimiter)?;
+    }
     let mut reader = ReaderBuilder::new();
-    let mut reader = reader.delimiter(delimiter).from_reader(text.as_bytes());
-    let header = reader
+    let reader = reader.delimiter(delimiter).quoting(quoting);
+    let mut reader = reader.from_reader(text.as_bytes());
+    let names = reader
         .headers()
         .map_err(|error| refuse(path, &error))?
         .clone();
-    let place = |name: &str| {
-        let place = header.iter().position(|found| found.trim() == name);
-        place.ok_or_else(|| {
-            let found = header.iter().collect::<Vec<_>>().join("`, `");
-            let problem = format!("no column `{name}`; the header has `{found}`");
-            Error::line(path, 1, problem)
-        })
-    };
+    let header = Header::new(path, names.iter())?;
+    let place = |name: &str| header.place(name);
     let (first, label) = (place(columns.text)?, place(columns.label)?);
     let second = columns.second.map(place).transpose()?;
     let mut rows = Vec::new();

@@ -1,7 +1,10 @@
 //! One JSON object a line.
 
+use std::fmt;
 use std::path::Path;
 
+use programs::printing::{message, quoted_list, short};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{Columns, Row};
@@ -15,25 +18,30 @@ pub(super) fn rows(
     left_out: &mut LeftOut,
 ) -> Result<Vec<Row>, Error> {
     let text = read(path, Encoding::Utf8, "JSON lines")?;
+    if text.trim_start().starts_with('[') {
+        let problem = "one list of all rows, expected one JSON object on each line";
+        return Err(Error::file(path, problem));
+    }
     let mut rows = Vec::new();
     for (line, text) in numbered(path, &text, left_out) {
         let refuse = |problem: String| Error::line(path, line, problem);
-        let object: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|error| refuse(format!("expected a JSON object: {error}")))?;
+        let Object(object) = serde_json::from_str(text).map_err(|error| {
+            let error = message(&error);
+            refuse(format!("expected a JSON object: {error}"))
+        })?;
         let value = |name: &str| {
-            let known = || {
-                object
-                    .keys()
-                    .map(String::as_str)
-                    .collect::<Vec<_>>()
-                    .join("`, `")
-            };
             let value = object.get(name);
-            value.ok_or_else(|| refuse(format!("no key `{name}`; the object has `{}`", known())))
+            value.ok_or_else(|| {
+                let known = quoted_list(object.keys());
+                refuse(format!("no key `{}`; the object has {known}", short(name)))
+            })
         };
         let string = |name: &str| match value(name)? {
             Value::String(text) => Ok(text.as_str()),
-            other => Err(refuse(format!("`{name}`: expected a text, found {other}"))),
+            other => {
+                let found = short(&other.to_string());
+                Err(refuse(format!("`{name}`: expected a text, found {found}")))
+            }
         };
         let label = match value(columns.label)? {
             Value::String(label) => label.clone(),
@@ -41,7 +49,8 @@ pub(super) fn rows(
             other => {
                 let name = columns.label;
                 let expected = "expected a text, a number or true or false";
-                return Err(refuse(format!("`{name}`: {expected}, found {other}")));
+                let found = short(&other.to_string());
+                return Err(refuse(format!("`{name}`: {expected}, found {found}")));
             }
         };
         let first = string(columns.text)?;
@@ -54,4 +63,33 @@ pub(super) fn rows(
         ));
     }
     Ok(rows)
+}
+
+/// An object without doubled keys: which of two values counts is left open by JSON.
+struct Object(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Object, A::Error> {
+                let mut fields = Map::new();
+                while let Some((key, value)) = access.next_entry::<String, Value>()? {
+                    if fields.contains_key(&key) {
+                        let key = short(&key);
+                        return Err(A::Error::custom(format!("the key `{key}` is there twice")));
+                    }
+                    fields.insert(key, value);
+                }
+                Ok(Object(fields))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
 }

@@ -2,9 +2,12 @@
 
 mod csv;
 mod json;
+mod quotes;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use programs::printing::{quoted_list, short};
 
 use super::error::Error;
 use super::split::{Parts, Repeats, arrange};
@@ -26,6 +29,8 @@ pub(super) struct Columns<'n> {
     pub(super) text: &'n str,
     pub(super) second: Option<&'n str>,
     pub(super) label: &'n str,
+    /// Whether quotation marks quote fields; `None`: in CSV, but not between tabs.
+    pub(super) quotes: Option<bool>,
 }
 
 /// A row before its label has an index.
@@ -98,10 +103,37 @@ impl Format {
         if let Some(row) = rows.iter().find(|row| row.label.is_empty()) {
             return Err(Error::line(path, row.line, "the label is empty"));
         }
+        // JSON can spell it as an escape.
+        let holds_nul = |row: &&Row| {
+            let second = row.second.as_deref().unwrap_or_default();
+            let all = [row.first.as_str(), second, row.label.as_str()];
+            all.iter().any(|text| text.contains('\0'))
+        };
+        if let Some(row) = rows.iter().find(holds_nul) {
+            let problem = "a NUL character in a text or label, expected none";
+            return Err(Error::line(path, row.line, problem));
+        }
         if rows.is_empty() {
             Err(Error::file(path, "no rows with text"))
         } else {
             Ok(rows)
+        }
+    }
+
+    /// A folder has no file for training.
+    fn without_training(self, folder: &Path) -> Error {
+        let name = format!("train.{}", self.extensions()[0]);
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut paths = entries.map(|entry| entry.path());
+        let parquet = paths.find(|path| path.extension().is_some_and(|end| end == "parquet"));
+        match parquet {
+            Some(path) => {
+                let files = self.files();
+                let problem =
+                    format!("a Parquet file, expected {files}: write its rows as {name} first");
+                Error::file(&path, problem)
+            }
+            None => Error::missing(&folder.join(name), self.files()),
         }
     }
 
@@ -128,19 +160,15 @@ impl Labels {
         Self { names }
     }
 
-    /// All labels of the rows: numbers in their order, otherwise by alphabet.
+    /// All labels of the rows by alphabet. Numbers may be classes or scores: they must be named as classes.
     fn of(path: &Path, rows: &[Row]) -> Result<Self, Error> {
         let names: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-        let mut names: Vec<String> = names.into_iter().map(str::to_string).collect();
-        let number = |name: &String| name.parse::<i64>().ok();
-        if names.iter().all(|name| number(name).is_some()) {
-            names.sort_by_key(number);
-        }
+        let names: Vec<String> = names.into_iter().map(str::to_string).collect();
         match names.len() {
             1 => {
                 let problem = format!(
                     "all rows have the label `{}`: expected two or more",
-                    names[0]
+                    short(&names[0])
                 );
                 Err(Error::file(path, problem))
             }
@@ -149,10 +177,11 @@ impl Labels {
                     "{count} different labels in {} rows, such as `{}`: the column of the labels \
                      does not hold classes",
                     rows.len(),
-                    names[0]
+                    short(&names[0])
                 );
                 Err(Error::file(path, problem))
             }
+            _ if names.iter().all(|name| number(name).is_some()) => Err(numbers(path, names)),
             _ => Ok(Self { names }),
         }
     }
@@ -162,8 +191,8 @@ impl Labels {
         let example = |row: Row| {
             let label = self.names.iter().position(|name| *name == row.label);
             let Some(label) = label else {
-                let (label, known) = (&row.label, self.names.join("`, `"));
-                let problem = format!("unknown label `{label}`, expected one of `{known}`");
+                let (label, known) = (short(&row.label), quoted_list(&self.names));
+                let problem = format!("unknown label `{label}`, expected one of {known}");
                 return Err(Error::line(path, row.line, problem));
             };
             Ok(TextExample {
@@ -176,22 +205,48 @@ impl Labels {
     }
 }
 
+/// The number that a label is, also with a decimal comma.
+fn number(label: &str) -> Option<f64> {
+    label.replace(',', ".").parse().ok()
+}
+
+/// An error that says what can be done with numbers.
+fn numbers(path: &Path, mut names: Vec<String>) -> Error {
+    /// More classes than this are not spelled out.
+    const SPELLED: usize = 12;
+    names.sort_by(|a, b| {
+        let [a, b] = [a, b].map(|name| number(name).unwrap_or(f64::NAN));
+        a.total_cmp(&b)
+    });
+    let choice = if names.len() <= SPELLED {
+        names.join(",")
+    } else {
+        "FIRST,SECOND,…".into()
+    };
+    let problem = format!(
+        "the labels are numbers ({}), expected classes. Scores cannot be learned (there is no regression): sort them \
+         into classes with names first. If the numbers are classes, say so by naming all of them in their order: \
+         `--labels {choice}`",
+        quoted_list(&names)
+    );
+    Error::file(path, problem)
+}
+
 pub(super) fn load(format: Format, options: &DataSource) -> Result<Splits<TextExample>, Error> {
     let columns = Columns {
         text: &options.text_column,
         second: options.second_column.as_deref(),
         label: &options.label_column,
+        quotes: options.quotes,
     };
     let mut left_out = LeftOut::default();
     let folder = &options.folder;
     let part = |names: &[&str]| format.part(folder, names);
-    let train = if folder.is_file() {
-        folder.clone()
+    // What is no folder is the file: reading it says what else it is.
+    let train = if folder.is_dir() {
+        part(&["train"]).ok_or_else(|| format.without_training(folder))?
     } else {
-        part(&["train"]).ok_or_else(|| {
-            let name = format!("train.{}", format.extensions()[0]);
-            Error::missing(&folder.join(name), format.files())
-        })?
+        folder.clone()
     };
     let rows = format.rows(&train, &columns, &mut left_out)?;
     let labels = match &options.labels {

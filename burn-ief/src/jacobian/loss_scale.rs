@@ -1,0 +1,174 @@
+//! A check of the declared loss scale, by the form of softmax cross-entropy.
+//!
+//! For plain softmax cross-entropy, an output gradient divided by the declared scale is
+//! r (softmax(z) − onehot(y)), and r is 1 if the declaration is right. A sum instead of a mean, or a
+//! mean over tokens instead of samples, shows as the same r ≠ 1 in every row.
+//!
+//! Legitimate losses can look the same. While the logits are small, softmax is uniform, and label
+//! smoothing, a temperature or a focal loss differ from a scaled cross-entropy only by rounding. A few
+//! classes may share a class weight. So the step is refused only if r is exactly what a sum or a mean
+//! would give, and nothing else explains it. Otherwise a note is logged, once.
+
+use std::collections::BTreeSet;
+use std::sync::Once;
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Int, Tensor};
+
+use super::outputs::row_squares;
+use super::to_host;
+use crate::error::Error;
+
+/// Most entries of an output that the check reads.
+const CHECKED: usize = 1 << 18;
+/// Number of different labels that have to show the same scale, unless there are fewer classes. A few
+/// classes may happen to share a class weight other than 1.
+const ENOUGH: usize = 4;
+/// Ratios within these bounds need evidence against other losses: smoothing gives 0.5 to 1,
+/// temperatures and focal losses 0.1 to 4. Outside, no loss is likely to give exactly 1 over the number
+/// of samples.
+const PLAUSIBLE: std::ops::RangeInclusive<f64> = 0.1..=4.0;
+
+/// Check the output gradients `error [M, T * C]` (divided by the declared scale) of the output
+/// `value [M, T, C]`.
+///
+/// # Errors
+///
+/// [`Error::LossScale`]
+pub(super) fn check(value: &Tensor<3>, error: &Tensor<2>, declared: f64) -> Result<(), Error> {
+    let [samples, positions, classes] = value.dims();
+    if classes < 2 {
+        return Ok(());
+    }
+    let read = samples.min((CHECKED / (positions * classes)).max(1));
+    let rows = read * positions;
+    let rows = Rows::new(
+        value.clone().narrow(0, 0, read).reshape([rows, classes]),
+        error.clone().narrow(0, 0, read).reshape([rows, classes]),
+    );
+    let Some(ratio) = rows.common_ratio() else {
+        return Ok(());
+    };
+    if (ratio - 1.0).abs() <= 1e-2 {
+        return Ok(());
+    }
+    let found = declared * ratio;
+    let all = error.clone().reshape([samples * positions, classes]);
+    let used = to_host(row_squares(all))
+        .iter()
+        .filter(|e| **e > 0.0)
+        .count();
+    let counts = [1, samples, used, samples * positions];
+    let is_mean = |count: usize| (found * count as f64 - 1.0).abs() < 2e-3;
+    let is_mistake = counts.into_iter().any(is_mean);
+    if is_mistake && (!PLAUSIBLE.contains(&ratio) || rows.exclude_other_losses(ratio)) {
+        return Err(Error::LossScale { declared, found });
+    }
+    note(ratio);
+    Ok(())
+}
+
+/// Say once that the scale may be wrong.
+fn note(ratio: f64) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::warn!(
+            "the gradients at the marked output are {ratio:.4} times those of softmax cross-entropy. \
+             If the loss is scaled (by a weight, or another reduction than the declared one), declare \
+             it with `LossScale`. Label smoothing, a temperature or a focal loss look like this too; \
+             then nothing has to be done. This is logged once."
+        );
+    });
+}
+
+/// The positions of an output, one row each.
+struct Rows {
+    p: Tensor<2>,
+    /// softmax(z) − onehot(y)
+    closed: Tensor<2>,
+    error: Tensor<2>,
+    /// The true class of each row, by its gradient.
+    labels: Tensor<1, Int>,
+}
+
+impl Rows {
+    fn new(z: Tensor<2>, error: Tensor<2>) -> Self {
+        let [_, classes] = z.dims();
+        // Only the true class has a negative entry, because a loss scale is positive.
+        let labels: Tensor<1, Int> = error.clone().argmin(1).squeeze_dim(1);
+        let p = softmax(z, 1);
+        let onehot = labels.clone().one_hot::<2>(classes).float();
+        let closed = p.clone() - onehot.cast(error.dtype());
+        Self {
+            p,
+            closed,
+            error,
+            labels,
+        }
+    }
+
+    /// The common r if all informative rows of the error are r (softmax(z) − onehot(y)), for all
+    /// labels or [`ENOUGH`] of them.
+    fn common_ratio(&self) -> Option<f64> {
+        let [_, classes] = self.p.dims();
+        let labels = self.labels.clone().into_data().convert::<i64>();
+        let labels: Vec<i64> = labels.try_into_vec().expect("converted to i64");
+        let overlap = to_host((self.error.clone() * self.closed.clone()).sum_dim(1));
+        let closed = to_host(row_squares(self.closed.clone()));
+        let error = to_host(row_squares(self.error.clone()));
+        let mut ratios = Vec::new();
+        let mut seen = BTreeSet::new();
+        let rows = overlap.into_iter().zip(closed).zip(error).zip(labels);
+        for (((overlap, closed), error), label) in rows {
+            // Rows of well-fitted samples and of padding are near zero and show no scale.
+            if closed < 1e-4 || error == 0.0 {
+                continue;
+            }
+            let misfit = 1.0 - overlap * overlap / (closed * error);
+            if !misfit.is_finite() || misfit > 1e-4 {
+                return None;
+            }
+            ratios.push(overlap / closed);
+            seen.insert(label);
+        }
+        let first = *ratios.first()?;
+        // A few classes may happen to share a class weight.
+        if seen.len() < classes.min(ENOUGH) {
+            return None;
+        }
+        ratios
+            .iter()
+            .all(|ratio| (ratio / first - 1.0).abs() < 1e-3)
+            .then_some(first)
+    }
+
+    /// Whether the rows are r times those of cross-entropy so exactly that smoothing, a temperature or
+    /// a focal loss would show.
+    ///
+    /// Smoothing by ε = 1 − r adds ε (p − 1/C) to a row, and a temperature changes it by about as
+    /// much. A focal loss gives rows of different p other ratios.
+    fn exclude_other_losses(&self, ratio: f64) -> bool {
+        let [_, classes] = self.p.dims();
+        let sum = |x: Tensor<2>| to_host(x.square().sum())[0];
+        let residual = sum(self.error.clone() - self.closed.clone() * ratio);
+        let uneven = sum(self.p.clone() - 1.0 / classes as f64);
+        let size = sum(self.error.clone());
+        let shift = if ratio < 1.0 {
+            ratio.min(1.0 - ratio)
+        } else {
+            (ratio - 1.0).min(1.0)
+        };
+        let signal = shift * shift * uneven;
+        let own = self
+            .p
+            .clone()
+            .gather(1, self.labels.clone().unsqueeze_dim(1));
+        let change = to_host(own)
+            .into_iter()
+            .map(|p| p * (1.0 - p.max(1e-30).ln()));
+        let (low, high) = change.fold((f64::MAX, f64::MIN), |(low, high), x| {
+            (low.min(x), high.max(x))
+        });
+        signal > 1e-8 * size && residual < 1e-2 * signal && high - low > 5e-3
+    }
+}
