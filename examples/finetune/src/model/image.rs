@@ -10,7 +10,8 @@ use burn_hf_models::vit::{ViTConfig, ViTForImageClassification, ViTInput};
 use burn_hf_models::weights::load_named;
 use burn_peft::{NameMap, Peft};
 
-use super::adapter::{Family, NAME, Trained, load_full, no_prompt, save_full, save_lora};
+use super::adapter::{Family, NAME, Trained, no_prompt, save_lora};
+use super::export::{Class, Destination, Reader, load_weights, write_model_folder, write_readme};
 use super::mlp::Mlp;
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config};
@@ -19,7 +20,7 @@ use crate::error::Error;
 
 const FAMILY: Family<'_> = Family {
     targets: &["query", "value"],
-    head: Some("classifier"),
+    saved: &["classifier"],
     task: None,
 };
 
@@ -37,6 +38,9 @@ pub trait Backbone: Module + ModuleDisplay + 'static {
 
     /// Path of the layer that makes the logits.
     fn head(&self) -> String;
+
+    /// Its class in `transformers`, if there is one.
+    fn class() -> Option<&'static str>;
 }
 
 impl Backbone for ViTForImageClassification {
@@ -54,6 +58,10 @@ impl Backbone for ViTForImageClassification {
     fn head(&self) -> String {
         "classifier".into()
     }
+
+    fn class() -> Option<&'static str> {
+        Some("ViTForImageClassification")
+    }
 }
 
 impl Backbone for Dinov2ForImageClassification {
@@ -70,6 +78,10 @@ impl Backbone for Dinov2ForImageClassification {
 
     fn head(&self) -> String {
         "classifier".into()
+    }
+
+    fn class() -> Option<&'static str> {
+        Some("Dinov2ForImageClassification")
     }
 }
 
@@ -252,15 +264,27 @@ impl<B: Backbone> Judged for ImageClassifier<B> {
 }
 
 impl<B: Backbone> FineTune for ImageClassifier<B> {
-    fn save(&self, folder: &Path) -> Result<(), Error> {
-        match &self.trained {
-            Trained::Lora(settings) => save_lora(&self.backbone, settings, &B::names(), folder),
-            _ => save_full(&self.backbone, folder),
+    fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
+        match (&self.trained, B::class()) {
+            (Trained::Lora(settings), _) => {
+                save_lora(&self.backbone, settings, &B::names(), &to.adapter())
+            }
+            (_, Some(name)) => {
+                let class = Class {
+                    name,
+                    has_head: true,
+                };
+                write_model_folder(&self.backbone, &B::names(), Some(class), to)
+            }
+            (_, None) => {
+                write_model_folder(&self.backbone, &B::names(), None, to)?;
+                write_readme(Reader::Layers, to)
+            }
         }
     }
 
     fn load_full(self, folder: &Path) -> Result<Self, Error> {
-        let backbone = load_full(self.backbone, folder)?;
+        let backbone = load_weights(self.backbone, &B::names(), folder)?;
         Ok(Self { backbone, ..self })
     }
 

@@ -63,4 +63,8 @@ impl Backbone for Mlp {
     fn head(&self) -> String {
         format!("layers.{}", self.layers.len() - 1)
     }
+
+    fn class() -> Option<&'static str> {
+        None
+    }
 }

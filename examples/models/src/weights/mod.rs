@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod parameters;
+mod save;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use checkpoint::Checkpoint;
 use parameters::{Parameter, parameters};
+pub use save::save;
 
 /// Read `config.json` of a folder.
 ///
