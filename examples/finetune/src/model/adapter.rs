@@ -104,9 +104,9 @@ pub(super) fn no_prompt(config: &Config) -> Result<(), Error> {
 pub(super) fn save_lora<M: Module>(
     model: &M,
     settings: &LoraConfig,
-    names: &NameMap,
+    names: &[NameMap],
     folder: &Path,
 ) -> Result<(), Error> {
-    let adapter = model.save_adapter(NAME, settings, std::slice::from_ref(names))?;
+    let adapter = model.save_adapter(NAME, settings, names)?;
     Ok(adapter.write(folder)?)
 }

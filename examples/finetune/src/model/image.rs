@@ -18,8 +18,9 @@ use crate::config::{AdapterKind, Config};
 use crate::data::ImageBatch;
 use crate::error::Error;
 
+/// PEFT looks for an adapter's layers under the names of the installed `transformers`: these are those of version 5.
 const FAMILY: Family<'_> = Family {
-    targets: &["query", "value"],
+    targets: &["q_proj", "v_proj"],
     saved: &["classifier"],
     task: None,
 };
@@ -33,8 +34,9 @@ pub trait Backbone: Module + ModuleDisplay + 'static {
     /// The model's own, if the pictures do not fit.
     fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, burn_hf_models::Error>;
 
-    /// Names of its modules in files.
-    fn names() -> NameMap;
+    /// Names of its modules in files, those that every version of `transformers` reads first, and those of the
+    /// newest version last.
+    fn namings() -> Vec<NameMap>;
 
     /// Path of the layer that makes the logits.
     fn head(&self) -> String;
@@ -48,11 +50,8 @@ impl Backbone for ViTForImageClassification {
         Ok(self.forward(ViTInput::new(pixels).interpolated())?.logits)
     }
 
-    fn names() -> NameMap {
+    fn namings() -> Vec<NameMap> {
         ViTForImageClassification::names()
-            .into_iter()
-            .next()
-            .unwrap_or_default()
     }
 
     fn head(&self) -> String {
@@ -69,11 +68,8 @@ impl Backbone for Dinov2ForImageClassification {
         Ok(self.forward(pixels)?.logits)
     }
 
-    fn names() -> NameMap {
+    fn namings() -> Vec<NameMap> {
         Dinov2ForImageClassification::names()
-            .into_iter()
-            .next()
-            .unwrap_or_default()
     }
 
     fn head(&self) -> String {
@@ -83,6 +79,16 @@ impl Backbone for Dinov2ForImageClassification {
     fn class() -> Option<&'static str> {
         Some("Dinov2ForImageClassification")
     }
+}
+
+/// The namings that an adapter's layers are looked up in.
+fn newest_first<B: Backbone>() -> Vec<NameMap> {
+    B::namings().into_iter().rev().collect()
+}
+
+/// Names in weight files.
+fn file_names<B: Backbone>() -> NameMap {
+    B::namings().into_iter().next().unwrap_or_default()
 }
 
 /// A model of pictures with what is trained of it.
@@ -136,7 +142,7 @@ impl Pretrained for ViTForImageClassification {
         }
         let options = Self::load_options().keep_initial("classifier");
         let vit = sizes.init_classifier(device)?;
-        let vit = load_named(vit, &Self::names(), folder, &options)?;
+        let vit = load_named(vit, &Self::namings(), folder, &options)?;
         Ok(Self {
             classifier: head::new(sizes.hidden_size, classes, device),
             ..vit
@@ -161,7 +167,7 @@ impl Pretrained for Dinov2ForImageClassification {
         }
         let dinov2 = sizes.init_classifier(device)?;
         let options = Self::load_options().keep_initial("classifier");
-        let mut dinov2 = load_named(dinov2, &Self::names(), folder, &options)?;
+        let mut dinov2 = load_named(dinov2, &Self::namings(), folder, &options)?;
         dinov2.classifier = head::new(2 * sizes.hidden_size, classes, device);
         Ok(dinov2)
     }
@@ -219,7 +225,7 @@ impl<B: Backbone> ImageClassifier<B> {
         }
         let settings = FAMILY.lora(config);
         Ok(Self {
-            backbone: backbone.adapt(NAME, &settings, &[B::names()])?,
+            backbone: backbone.adapt(NAME, &settings, &newest_first::<B>())?,
             trained: Trained::Lora(Box::new(settings)),
         })
     }
@@ -266,25 +272,28 @@ impl<B: Backbone> Judged for ImageClassifier<B> {
 impl<B: Backbone> FineTune for ImageClassifier<B> {
     fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, B::class()) {
-            (Trained::Lora(settings), _) => {
-                save_lora(&self.backbone, settings, &B::names(), &to.adapter())
-            }
+            (Trained::Lora(settings), _) => save_lora(
+                &self.backbone,
+                settings,
+                &newest_first::<B>(),
+                &to.adapter(),
+            ),
             (_, Some(name)) => {
                 let class = Class {
                     name,
                     has_head: true,
                 };
-                write_model_folder(&self.backbone, &B::names(), Some(class), to)
+                write_model_folder(&self.backbone, &file_names::<B>(), Some(class), to)
             }
             (_, None) => {
-                write_model_folder(&self.backbone, &B::names(), None, to)?;
+                write_model_folder(&self.backbone, &file_names::<B>(), None, to)?;
                 write_readme(Reader::Layers, to)
             }
         }
     }
 
     fn load_full(self, folder: &Path) -> Result<Self, Error> {
-        let backbone = load_weights(self.backbone, &B::names(), folder)?;
+        let backbone = load_weights(self.backbone, &file_names::<B>(), folder)?;
         Ok(Self { backbone, ..self })
     }
 

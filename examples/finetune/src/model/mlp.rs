@@ -56,8 +56,8 @@ impl Backbone for Mlp {
         Ok(self.forward(pixels))
     }
 
-    fn names() -> NameMap {
-        NameMap::default()
+    fn namings() -> Vec<NameMap> {
+        vec![NameMap::default()]
     }
 
     fn head(&self) -> String {

@@ -273,7 +273,9 @@ impl Judged for Seq2Seq {
 impl FineTune for Seq2Seq {
     fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => save_lora(&self.t5, settings, &names(), &to.adapter()),
+            (Trained::Lora(settings), _) => {
+                save_lora(&self.t5, settings, &[names()], &to.adapter())
+            }
             (Trained::Prompt(settings), Some(prompt)) => {
                 let adapter = prompt.to_folder(settings)?;
                 Ok(adapter.write(to.adapter())?)

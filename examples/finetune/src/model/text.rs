@@ -11,11 +11,12 @@ use burn_hf_models::weights::load;
 use burn_peft::folder::AdapterKey;
 use burn_peft::settings::TaskType;
 use burn_peft::{ForwardAdapted, NameMap, Peft, SoftPrompt};
+use programs::err_line;
 
 use super::adapter::{Family, NAME, Size, Trained, save_lora};
 use super::export::{
-    Class, Destination, Reader, load_head, load_weights, save_features_lora, save_features_prompt,
-    save_head, write_model_folder, write_readme,
+    Class, Destination, Reader, load_head, load_weights, remove_head, save_features_lora,
+    save_features_prompt, save_head, write_model_folder, write_readme,
 };
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config, Pooling};
@@ -171,6 +172,10 @@ fn with_pooler(sizes: &BertConfig, folder: &Path, device: &Device) -> Result<Ber
         Err(burn_hf_models::Error::Missing { names: missing, .. })
             if missing.iter().all(|name| name.contains("pooler.dense")) =>
         {
+            err_line!(
+                "note: {} has no pooler: a new one is trained with the head",
+                folder.display()
+            );
             let bert = sizes.init_model(true, device)?;
             // As for a new head: draw its values here.
             if let Some(pooler) = &bert.pooler {
@@ -270,7 +275,7 @@ impl TextClassifier {
     /// Write what `BertForSequenceClassification` loads.
     fn save_classifier(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => save_lora(self, settings, &names(), &to.adapter())?,
+            (Trained::Lora(settings), _) => save_lora(self, settings, &[names()], &to.adapter())?,
             (Trained::Prompt(settings), Some(prompt)) => {
                 let mut adapter = prompt.to_folder(settings)?;
                 for (module, layer) in self.saved_layers() {
@@ -299,6 +304,7 @@ impl TextClassifier {
                 write_model_folder(&parts, &names(), Some(class), to)?;
             }
         }
+        remove_head(to)?;
         write_readme(Reader::Classifier, to)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::{AdapterKind, Config};
 
 /// Where a trained model is written, and what its files say about it.
 ///
@@ -41,6 +41,14 @@ impl<'a> Destination<'a> {
     /// The folder of a model that was trained in full.
     pub fn model(&self) -> PathBuf {
         self.folder.join("model")
+    }
+
+    /// The folder that is written, of these two.
+    pub(crate) fn written(&self) -> PathBuf {
+        match self.config.adapter.kind {
+            AdapterKind::Full => self.model(),
+            _ => self.adapter(),
+        }
     }
 
     /// The folder of the pretrained model.

@@ -5,6 +5,8 @@
 //! bare encoder, none of which the classifier has: there PEFT ends with "Target modules … not found".
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use burn::module::Module;
@@ -14,7 +16,7 @@ use burn_peft::settings::{Modules, TaskType};
 use burn_peft::{LoraConfig, NameMap, Peft, PromptConfig, SoftPrompt};
 
 use super::super::adapter::NAME;
-use super::{HEAD, save_weights};
+use super::{Destination, HEAD, save_weights};
 use crate::error::Error;
 
 /// The head alone, under the name that it has in the model.
@@ -66,6 +68,15 @@ pub(in crate::model) fn save_head(classifier: &Linear, folder: &Path) -> Result<
         classifier: classifier.clone(),
     };
     save_weights(&head, &NameMap::default(), &folder.join(HEAD))
+}
+
+/// Remove the head that an earlier run with other settings left in a folder.
+pub(in crate::model) fn remove_head(to: &Destination<'_>) -> Result<(), Error> {
+    let path = to.written().join(HEAD);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::write(&path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Read what [`save_head`] wrote of a head like this.

@@ -22,10 +22,7 @@ pub(in crate::model) enum Reader {
 
 /// Write README.md into the folder of a trained model.
 pub(in crate::model) fn write_readme(reader: Reader, to: &Destination<'_>) -> Result<(), Error> {
-    let folder = match to.config.adapter.kind {
-        AdapterKind::Full => to.model(),
-        _ => to.adapter(),
-    };
+    let folder = to.written();
     files::write(&folder.join(README), text(reader, &folder, to))?;
     Ok(())
 }
