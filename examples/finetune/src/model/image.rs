@@ -43,6 +43,11 @@ pub trait Backbone: Module + ModuleDisplay + 'static {
 
     /// Its class in `transformers`, if there is one.
     fn class() -> Option<&'static str>;
+
+    /// The tensor of masked patches and its width, where that class has one.
+    fn mask_token(&self) -> Option<(&'static str, usize)> {
+        None
+    }
 }
 
 impl Backbone for ViTForImageClassification {
@@ -78,6 +83,12 @@ impl Backbone for Dinov2ForImageClassification {
 
     fn class() -> Option<&'static str> {
         Some("Dinov2ForImageClassification")
+    }
+
+    fn mask_token(&self) -> Option<(&'static str, usize)> {
+        // The head is on two vectors.
+        let [width, _] = self.classifier.weight.shape().dims();
+        Some(("dinov2.embeddings.mask_token", width / 2))
     }
 }
 
@@ -282,6 +293,7 @@ impl<B: Backbone> FineTune for ImageClassifier<B> {
                 let class = Class {
                     name,
                     has_head: true,
+                    mask_token: self.backbone.mask_token(),
                 };
                 write_model_folder(&self.backbone, &file_names::<B>(), Some(class), to)
             }

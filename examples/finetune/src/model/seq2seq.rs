@@ -284,6 +284,7 @@ impl FineTune for Seq2Seq {
                 let class = Class {
                     name: "T5ForConditionalGeneration",
                     has_head: false,
+                    mask_token: None,
                 };
                 write_model_folder(&self.t5, &names(), Some(class), to)
             }

@@ -300,6 +300,7 @@ impl TextClassifier {
                 let class = Class {
                     name: "BertForSequenceClassification",
                     has_head: true,
+                    mask_token: None,
                 };
                 write_model_folder(&parts, &names(), Some(class), to)?;
             }
@@ -337,6 +338,7 @@ impl TextClassifier {
                 let class = Class {
                     name: "BertModel",
                     has_head: false,
+                    mask_token: None,
                 };
                 write_model_folder(&self.bert, &names(), Some(class), to)?;
                 to.model()

@@ -299,6 +299,18 @@ fn pictures_have_the_names_of_transformers() {
     let options = ViTForImageClassification::load_options();
     ViTForImageClassification::load(&folder, &options, &Device::flex()).unwrap();
 
+    let dino = place.model("vit/dinov2");
+    let flags = [
+        "--task=images",
+        "--data=pictures",
+        "--image-size=16",
+        "--epochs=1",
+    ];
+    let more = ["--model=vit-dinov2", "--adapter=full", "--out=dino"];
+    place.succeed(&[&flags[..], &more].concat());
+    let folder = place.path("dino/ief-seed1/model/model.safetensors");
+    assert_eq!(names(&folder), names(&dino.join("model.safetensors")));
+
     train("lora", "lora");
     let adapter = AdapterFolder::read(place.path("lora/ief-seed1/adapter")).unwrap();
     let modules = adapter.adapted_modules().unwrap();

@@ -15,7 +15,8 @@ use crate::error::Error;
 /// Write all float parameters of a model into a safetensors file, under the names and in the layouts that
 /// [`load`](super::load) reads with the same `names`.
 ///
-/// The model must be without adapters. A file of this name is replaced.
+/// The model must be without adapters. `unused` are names and shapes of tensors that a class of `transformers` has
+/// and this model has no use for: they are zeros in the file. A file of this name is replaced.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -34,7 +35,7 @@ use crate::error::Error;
 /// let [model, other] = [0, 1].map(|_| config.init_classifier(&Device::flex()));
 /// let (model, other) = (model?, other?);
 /// let names = &BertForSequenceClassification::names()[0];
-/// save(&model, names, &folder.path().join("model.safetensors"))?;
+/// save(&model, names, &[], &folder.path().join("model.safetensors"))?;
 ///
 /// let other = load(other, names, folder.path(), &LoadOptions::default())?;
 /// let weights = [model, other].map(|model| model.classifier.weight.val().into_data());
@@ -45,7 +46,12 @@ use crate::error::Error;
 /// # Errors
 ///
 /// [`Error::Weights`] if the file cannot be written, or a parameter is no float of 16 bits or more.
-pub fn save<M: Module>(model: &M, names: &NameMap, path: &Path) -> Result<(), Error> {
+pub fn save<M: Module>(
+    model: &M,
+    names: &NameMap,
+    unused: &[(&str, Vec<usize>)],
+    path: &Path,
+) -> Result<(), Error> {
     let refuse = |reason: String| Error::Weights {
         path: path.into(),
         reason,
@@ -74,6 +80,11 @@ pub fn save<M: Module>(model: &M, names: &NameMap, path: &Path) -> Result<(), Er
         let bytes = tensor.to_bytes();
         let bytes = bytes.map_err(|error| refuse(format!("`{name}`: {error}")))?;
         values.push((name.to_string(), dtype, tensor.shape.to_vec(), bytes));
+    }
+    for (name, shape) in unused {
+        let zeros = vec![0; shape.iter().product::<usize>() * size_of::<f32>()];
+        let zeros = burn_pack::Bytes::from_bytes_vec(zeros);
+        values.push((name.to_string(), Dtype::F32, shape.clone(), zeros));
     }
     let mut views = Vec::new();
     for (name, dtype, shape, bytes) in &values {

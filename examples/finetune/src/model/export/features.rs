@@ -67,7 +67,7 @@ pub(in crate::model) fn save_head(classifier: &Linear, folder: &Path) -> Result<
     let head = Head {
         classifier: classifier.clone(),
     };
-    save_weights(&head, &NameMap::default(), &folder.join(HEAD))
+    save_weights(&head, &NameMap::default(), &[], &folder.join(HEAD))
 }
 
 /// Remove the head that an earlier run with other settings left in a folder.

@@ -40,6 +40,8 @@ pub(in crate::model) struct Class {
     pub name: &'static str,
     /// Whether it has a head for the classes of the data.
     pub has_head: bool,
+    /// The tensor of masked patches, with its width, in a class that has one. No classification uses it.
+    pub mask_token: Option<(&'static str, usize)>,
 }
 
 /// Write `model` with the weights under the names of `transformers`, the configuration of the pretrained model as
@@ -52,7 +54,12 @@ pub(in crate::model) fn write_model_folder<M: Module>(
 ) -> Result<(), Error> {
     let folder = to.model();
     files::make_folder(&folder)?;
-    save_weights(model, names, &folder.join(WEIGHTS))?;
+    let mask_token = class.and_then(|class| class.mask_token);
+    let unused: Vec<_> = mask_token
+        .map(|(name, width)| (name, vec![1, width]))
+        .into_iter()
+        .collect();
+    save_weights(model, names, &unused, &folder.join(WEIGHTS))?;
     let (Some(class), Some(base)) = (class, to.base()) else {
         return Ok(());
     };
@@ -103,10 +110,11 @@ fn described(
 pub(in crate::model) fn save_weights<M: Module>(
     model: &M,
     names: &NameMap,
+    unused: &[(&str, Vec<usize>)],
     path: &Path,
 ) -> Result<(), Error> {
     let part = files::unfinished(path);
-    let saved = weights::save(model, names, &part)
+    let saved = weights::save(model, names, unused, &part)
         .map_err(|error| error.to_string())
         .and_then(|()| files::put_in_place(path).map_err(|error| error.to_string()));
     saved.map_err(|error| {
@@ -123,7 +131,8 @@ pub(in crate::model) fn load_weights<M: Module>(
     folder: &Path,
 ) -> Result<M, Error> {
     let folder = folder.join("model");
-    weights::load(model, names, &folder, &LoadOptions::default())
+    let options = LoadOptions::default().skip("embeddings.mask_token");
+    weights::load(model, names, &folder, &options)
         .map_err(|error| Error::read(&folder.join(WEIGHTS), error))
 }
 
