@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::history::{History, Scores, Status};
 use crate::log::Log;
 use crate::metric::Metric;
-use crate::model::{FineTune, Outcome};
+use crate::model::{Destination, FineTune, Outcome};
 use crate::stop::Stop;
 
 /// What the TUI says when its user stops the training.
@@ -91,8 +91,8 @@ pub(crate) fn run<M: FineTune>(
                 stop,
                 proper,
             };
-            run.start(model, optim, plain_gradients, |model, folder| {
-                model.model().save(folder)
+            run.start(model, optim, plain_gradients, |model, to| {
+                model.model().save(to)
             })
         }
     }
@@ -119,7 +119,7 @@ impl<B: Send + 'static> Run<'_, B> {
         model: W,
         optim: ModuleOptimizer,
         plain: impl FnOnce(&W) -> Vec<String>,
-        save: impl FnOnce(&W, &Path) -> Result<(), Error>,
+        save: impl FnOnce(&W, &Destination<'_>) -> Result<(), Error>,
     ) -> Result<History, Error>
     where
         W: Module
@@ -151,7 +151,7 @@ impl<B: Send + 'static> Run<'_, B> {
             Some(scores) => scores,
             None => return Err(self.interrupted()),
         };
-        save(&model.model, self.plan.folder)?;
+        self.save(&model.model, save)?;
         if !test.loss.is_finite() {
             let reason = format!("{}; the model is saved", not_finite(best, &test));
             self.close(Status::Failed, &reason);
@@ -177,7 +177,7 @@ impl<B: Send + 'static> Run<'_, B> {
         &self,
         model: Watched<W, Log>,
         checkpoints: &Checkpoints,
-        save: impl FnOnce(&W, &Path) -> Result<(), Error>,
+        save: impl FnOnce(&W, &Destination<'_>) -> Result<(), Error>,
     ) -> String
     where
         W: Module + ModuleDisplay + InferenceStep<Input = B, Output = Outcome>,
@@ -188,7 +188,7 @@ impl<B: Send + 'static> Run<'_, B> {
         let kept = checkpoints.load(model, best).and_then(|model| {
             let model = model.valid();
             let test = self.test(&model)?;
-            save(&model.model, self.plan.folder)?;
+            self.save(&model.model, save)?;
             Ok(test)
         });
         match kept {
@@ -206,6 +206,18 @@ impl<B: Send + 'static> Run<'_, B> {
             Ok(None) => format!("; the model of epoch {best}, the best one, is saved"),
             Err(error) => format!("; the model of epoch {best} could not be saved: {error}"),
         }
+    }
+
+    fn save<W>(
+        &self,
+        model: &W,
+        save: impl FnOnce(&W, &Destination<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let history = self.log.history();
+        save(
+            model,
+            &Destination::new(self.plan.folder, &history.config, &history.labels),
+        )
     }
 
     fn has_epochs_left(&self) -> bool {

@@ -138,7 +138,7 @@ pub struct RunArgs {
     /// LoRA's update is scaled by alpha / rank.
     #[arg(long, help_heading = "Model")]
     alpha: Option<f64>,
-    /// Layers that LoRA adapts, by the ends of their names [default: query and value].
+    /// Layers that LoRA adapts, by the ends of their names [default: query and value; q and v in T5, q_proj and v_proj in pictures].
     #[arg(long, help_heading = "Model", value_delimiter = ',')]
     targets: Vec<String>,
     /// Biases that LoRA trains.
@@ -150,7 +150,7 @@ pub struct RunArgs {
     /// Virtual tokens of a prompt.
     #[arg(long, help_heading = "Model")]
     virtual_tokens: Option<usize>,
-    /// Vector of a text that BERT's head takes.
+    /// Vector of a text that BERT's head takes [default: pooler].
     #[arg(long, help_heading = "Model", value_enum)]
     pooling: Option<Pooling>,
     /// The model's own dropout in training.

@@ -36,15 +36,15 @@ pub enum Architecture {
 /// ```
 /// use finetune::config::{ModelOptions, Pooling};
 ///
-/// assert_eq!(ModelOptions::default().pooling, Pooling::Mean);
+/// assert_eq!(ModelOptions::default().pooling, Pooling::Pooler);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
-    /// The mean over the tokens of the text, without padding and virtual tokens.
-    Mean,
     /// The first token through BERT's pooler, as `BertForSequenceClassification`.
     Pooler,
+    /// The mean over the tokens of the text, without padding and virtual tokens. No class of `transformers` has it.
+    Mean,
 }
 
 /// The pretrained model.
@@ -76,7 +76,7 @@ impl Default for ModelOptions {
         Self {
             folder: None,
             architecture: None,
-            pooling: Pooling::Mean,
+            pooling: Pooling::Pooler,
             dropout: false,
             hidden: vec![2048, 2048],
         }

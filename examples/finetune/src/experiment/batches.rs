@@ -11,7 +11,7 @@ use burn_hf_models::vit::dinov2::Dinov2Config;
 use burn_ief::train::EpochLoader;
 
 use crate::bounds::NUMBER;
-use crate::config::{Architecture, Config, TrainingOptions};
+use crate::config::{Architecture, Config, Pooling, TrainingOptions};
 use crate::data::{
     Encoded, ImageBatcher, ImageExample, Seq2SeqBatcher, Seq2SeqItem, Splits, Table, TextBatcher,
     TextExample, TextItem, load_tokenizer,
@@ -19,6 +19,10 @@ use crate::data::{
 use crate::error::Error;
 use crate::model::{Seq2Seq, TextClassifier};
 use crate::run::Loaders;
+
+/// What the user of a model with such a head should know.
+const MEAN: &str = "the head on the mean of the tokens (pooling mean) is none of a class of transformers: README.md in \
+                    the written folder shows how to load it in Python";
 
 /// The data as a family of models takes it.
 pub(super) enum Data {
@@ -151,6 +155,9 @@ pub(super) fn texts(
             Ok(Data::Words(joined(encoded, notes)?, batcher))
         }
         _ => {
+            if config.model.pooling == Pooling::Mean {
+                notes.push(MEAN.into());
+            }
             let (vocabulary, segments) = TextClassifier::tables(config, folder)?;
             let table = Table::tokens(folder, vocabulary);
             let segments = segments.map(|segments| Table::segments(folder, segments));

@@ -22,7 +22,7 @@ use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
 use crate::inputs::{Inputs, Rows};
-use crate::model::{FineTune, architecture, normalization};
+use crate::model::{FineTune, HEAD, README, architecture, normalization};
 use crate::run::{Plan, run};
 use crate::stop::Stop;
 use crate::{begun, left_over};
@@ -462,10 +462,15 @@ impl WithModel for Start<'_> {
 fn check_outputs(folder: &Path, kind: AdapterKind) -> Result<(), Error> {
     files::make_folder(folder)?;
     let (inner, names): (_, &[&str]) = match kind {
-        AdapterKind::Full => ("model", &["model.safetensors"]),
+        AdapterKind::Full => ("model", &["model.safetensors", "config.json", HEAD, README]),
         _ => (
             "adapter",
-            &["adapter_config.json", "adapter_model.safetensors"],
+            &[
+                "adapter_config.json",
+                "adapter_model.safetensors",
+                HEAD,
+                README,
+            ],
         ),
     };
     for inner in ["checkpoint", inner] {

@@ -1,10 +1,8 @@
 //! What of a model is trained, and how it is written.
 
-use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
 use burn_peft::settings::TaskType;
 use burn_peft::{LoraConfig, NameMap, Peft, PromptConfig};
 
@@ -29,8 +27,8 @@ pub enum Trained {
 pub(super) struct Family<'a> {
     /// Layers that LoRA adapts if nothing else is asked for.
     pub targets: &'a [&'a str],
-    /// The new head.
-    pub head: Option<&'a str>,
+    /// What is trained in full: the new head, and what makes its vector.
+    pub saved: &'a [&'a str],
     /// As PEFT calls the task.
     pub task: Option<TaskType>,
 }
@@ -53,8 +51,8 @@ impl Family<'_> {
         if let Some(folder) = &config.model.folder {
             settings = settings.with_base_model(folder.display().to_string());
         }
-        if let Some(head) = self.head {
-            settings = settings.with_modules_to_save([head]);
+        if !self.saved.is_empty() {
+            settings = settings.with_modules_to_save(self.saved.iter().copied());
         }
         match self.task {
             Some(task) => settings.with_task_type(task),
@@ -72,8 +70,8 @@ impl Family<'_> {
         if let Some(folder) = &config.model.folder {
             settings = settings.with_base_model(folder.display().to_string());
         }
-        if let Some(head) = self.head {
-            settings = settings.with_modules_to_save([head]);
+        if !self.saved.is_empty() {
+            settings = settings.with_modules_to_save(self.saved.iter().copied());
         }
         match self.task {
             Some(task) => settings.with_task_type(task),
@@ -102,40 +100,13 @@ pub(super) fn no_prompt(config: &Config) -> Result<(), Error> {
     }
 }
 
-/// Write LoRA's folder `adapter`.
+/// Write LoRA's folder.
 pub(super) fn save_lora<M: Module>(
     model: &M,
     settings: &LoraConfig,
-    names: &NameMap,
+    names: &[NameMap],
     folder: &Path,
 ) -> Result<(), Error> {
-    let adapter = model.save_adapter(NAME, settings, std::slice::from_ref(names))?;
-    Ok(adapter.write(folder.join("adapter"))?)
-}
-
-/// The file that [`save_full`] writes into a folder.
-const FULL: &str = "model.safetensors";
-
-/// Write all parameters as `model/model.safetensors`, in PyTorch's layouts under the paths of the
-/// module.
-pub(super) fn save_full<M: Module>(model: &M, folder: &Path) -> Result<(), Error> {
-    let folder = folder.join("model");
-    fs::create_dir_all(&folder).map_err(|error| Error::write(&folder, error))?;
-    let path = folder.join(FULL);
-    let mut store = SafetensorsStore::from_file(&path)
-        .overwrite(true)
-        .with_to_adapter(BurnToPyTorchAdapter);
-    model
-        .save_into(&mut store)
-        .map_err(|error| Error::write(&path, error))
-}
-
-/// Read what [`save_full`] wrote of a model like this.
-pub(super) fn load_full<M: Module>(mut model: M, folder: &Path) -> Result<M, Error> {
-    let path = folder.join("model").join(FULL);
-    let mut store = SafetensorsStore::from_file(&path).with_from_adapter(PyTorchToBurnAdapter);
-    match model.load_from(&mut store) {
-        Ok(_) => Ok(model),
-        Err(error) => Err(Error::read(&path, error)),
-    }
+    let adapter = model.save_adapter(NAME, settings, names)?;
+    Ok(adapter.write(folder)?)
 }

@@ -10,16 +10,18 @@ use burn_hf_models::vit::{ViTConfig, ViTForImageClassification, ViTInput};
 use burn_hf_models::weights::load_named;
 use burn_peft::{NameMap, Peft};
 
-use super::adapter::{Family, NAME, Trained, load_full, no_prompt, save_full, save_lora};
+use super::adapter::{Family, NAME, Trained, no_prompt, save_lora};
+use super::export::{Class, Destination, Reader, load_weights, write_model_folder, write_readme};
 use super::mlp::Mlp;
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config};
 use crate::data::ImageBatch;
 use crate::error::Error;
 
+/// PEFT looks for an adapter's layers under the names of the installed `transformers`: these are those of version 5.
 const FAMILY: Family<'_> = Family {
-    targets: &["query", "value"],
-    head: Some("classifier"),
+    targets: &["q_proj", "v_proj"],
+    saved: &["classifier"],
     task: None,
 };
 
@@ -32,11 +34,20 @@ pub trait Backbone: Module + ModuleDisplay + 'static {
     /// The model's own, if the pictures do not fit.
     fn logits(&self, pixels: Tensor<4>) -> Result<Tensor<2>, burn_hf_models::Error>;
 
-    /// Names of its modules in files.
-    fn names() -> NameMap;
+    /// Names of its modules in files, those that every version of `transformers` reads first, and those of the
+    /// newest version last.
+    fn namings() -> Vec<NameMap>;
 
     /// Path of the layer that makes the logits.
     fn head(&self) -> String;
+
+    /// Its class in `transformers`, if there is one.
+    fn class() -> Option<&'static str>;
+
+    /// The tensor of masked patches and its width, where that class has one.
+    fn mask_token(&self) -> Option<(&'static str, usize)> {
+        None
+    }
 }
 
 impl Backbone for ViTForImageClassification {
@@ -44,15 +55,16 @@ impl Backbone for ViTForImageClassification {
         Ok(self.forward(ViTInput::new(pixels).interpolated())?.logits)
     }
 
-    fn names() -> NameMap {
+    fn namings() -> Vec<NameMap> {
         ViTForImageClassification::names()
-            .into_iter()
-            .next()
-            .unwrap_or_default()
     }
 
     fn head(&self) -> String {
         "classifier".into()
+    }
+
+    fn class() -> Option<&'static str> {
+        Some("ViTForImageClassification")
     }
 }
 
@@ -61,16 +73,33 @@ impl Backbone for Dinov2ForImageClassification {
         Ok(self.forward(pixels)?.logits)
     }
 
-    fn names() -> NameMap {
+    fn namings() -> Vec<NameMap> {
         Dinov2ForImageClassification::names()
-            .into_iter()
-            .next()
-            .unwrap_or_default()
     }
 
     fn head(&self) -> String {
         "classifier".into()
     }
+
+    fn class() -> Option<&'static str> {
+        Some("Dinov2ForImageClassification")
+    }
+
+    fn mask_token(&self) -> Option<(&'static str, usize)> {
+        // The head is on two vectors.
+        let [width, _] = self.classifier.weight.shape().dims();
+        Some(("dinov2.embeddings.mask_token", width / 2))
+    }
+}
+
+/// The namings that an adapter's layers are looked up in.
+fn newest_first<B: Backbone>() -> Vec<NameMap> {
+    B::namings().into_iter().rev().collect()
+}
+
+/// Names in weight files.
+fn file_names<B: Backbone>() -> NameMap {
+    B::namings().into_iter().next().unwrap_or_default()
 }
 
 /// A model of pictures with what is trained of it.
@@ -124,7 +153,7 @@ impl Pretrained for ViTForImageClassification {
         }
         let options = Self::load_options().keep_initial("classifier");
         let vit = sizes.init_classifier(device)?;
-        let vit = load_named(vit, &Self::names(), folder, &options)?;
+        let vit = load_named(vit, &Self::namings(), folder, &options)?;
         Ok(Self {
             classifier: head::new(sizes.hidden_size, classes, device),
             ..vit
@@ -149,7 +178,7 @@ impl Pretrained for Dinov2ForImageClassification {
         }
         let dinov2 = sizes.init_classifier(device)?;
         let options = Self::load_options().keep_initial("classifier");
-        let mut dinov2 = load_named(dinov2, &Self::names(), folder, &options)?;
+        let mut dinov2 = load_named(dinov2, &Self::namings(), folder, &options)?;
         dinov2.classifier = head::new(2 * sizes.hidden_size, classes, device);
         Ok(dinov2)
     }
@@ -207,7 +236,7 @@ impl<B: Backbone> ImageClassifier<B> {
         }
         let settings = FAMILY.lora(config);
         Ok(Self {
-            backbone: backbone.adapt(NAME, &settings, &[B::names()])?,
+            backbone: backbone.adapt(NAME, &settings, &newest_first::<B>())?,
             trained: Trained::Lora(Box::new(settings)),
         })
     }
@@ -252,15 +281,31 @@ impl<B: Backbone> Judged for ImageClassifier<B> {
 }
 
 impl<B: Backbone> FineTune for ImageClassifier<B> {
-    fn save(&self, folder: &Path) -> Result<(), Error> {
-        match &self.trained {
-            Trained::Lora(settings) => save_lora(&self.backbone, settings, &B::names(), folder),
-            _ => save_full(&self.backbone, folder),
+    fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
+        match (&self.trained, B::class()) {
+            (Trained::Lora(settings), _) => save_lora(
+                &self.backbone,
+                settings,
+                &newest_first::<B>(),
+                &to.adapter(),
+            ),
+            (_, Some(name)) => {
+                let class = Class {
+                    name,
+                    has_head: true,
+                    mask_token: self.backbone.mask_token(),
+                };
+                write_model_folder(&self.backbone, &file_names::<B>(), Some(class), to)
+            }
+            (_, None) => {
+                write_model_folder(&self.backbone, &file_names::<B>(), None, to)?;
+                write_readme(Reader::Layers, to)
+            }
         }
     }
 
     fn load_full(self, folder: &Path) -> Result<Self, Error> {
-        let backbone = load_full(self.backbone, folder)?;
+        let backbone = load_weights(self.backbone, &file_names::<B>(), folder)?;
         Ok(Self { backbone, ..self })
     }
 

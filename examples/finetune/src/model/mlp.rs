@@ -56,11 +56,15 @@ impl Backbone for Mlp {
         Ok(self.forward(pixels))
     }
 
-    fn names() -> NameMap {
-        NameMap::default()
+    fn namings() -> Vec<NameMap> {
+        vec![NameMap::default()]
     }
 
     fn head(&self) -> String {
         format!("layers.{}", self.layers.len() - 1)
+    }
+
+    fn class() -> Option<&'static str> {
+        None
     }
 }

@@ -1,6 +1,7 @@
 //! Models with what is trained of them, for `burn::train` learners.
 
 mod adapter;
+mod export;
 mod folder;
 mod head;
 mod image;
@@ -20,6 +21,8 @@ use burn_ief::train::train_output;
 use programs::learner::WithLoss;
 
 pub use adapter::Trained;
+pub use export::Destination;
+pub(crate) use export::{HEAD, README};
 pub use folder::{architecture, normalization};
 pub use image::{Backbone, ImageClassifier};
 pub use judged::Judged;
@@ -36,12 +39,13 @@ pub trait FineTune:
     + TrainStep<Input = Self::Batch, Output = Outcome>
     + InferenceStep<Input = Self::Batch, Output = Outcome>
 {
-    /// Write what was trained: a PEFT folder `adapter`, or `model` with all parameters.
+    /// Write what was trained: a PEFT folder `adapter`, or a Hugging Face folder `model`.
     ///
     /// # Errors
     ///
-    /// [`Error::Adapter`] and [`Error::Write`].
-    fn save(&self, folder: &Path) -> Result<(), Error>;
+    /// [`Error::Adapter`], [`Error::Write`], and [`Error::Model`] and [`Error::Read`] for files of the pretrained
+    /// model that are copied.
+    fn save(&self, to: &Destination<'_>) -> Result<(), Error>;
 
     /// Take the parameters that [`save`](Self::save) wrote of a model that was trained in full.
     ///

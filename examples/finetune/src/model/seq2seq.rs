@@ -14,7 +14,8 @@ use burn_peft::{NameMap, Peft, SoftPrompt};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::adapter::{Family, NAME, Size, Trained, load_full, save_full, save_lora};
+use super::adapter::{Family, NAME, Size, Trained, save_lora};
+use super::export::{Class, Destination, load_weights, write_model_folder};
 use super::{FineTune, Judged, Outcome, fits};
 use crate::config::{AdapterKind, Config};
 use crate::data::Seq2SeqBatch;
@@ -22,7 +23,7 @@ use crate::error::Error;
 
 const FAMILY: Family<'_> = Family {
     targets: &["q", "v"],
-    head: None,
+    saved: &[],
     task: Some(TaskType::Seq2SeqLm),
 };
 
@@ -270,19 +271,28 @@ impl Judged for Seq2Seq {
 }
 
 impl FineTune for Seq2Seq {
-    fn save(&self, folder: &Path) -> Result<(), Error> {
+    fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => save_lora(&self.t5, settings, &names(), folder),
+            (Trained::Lora(settings), _) => {
+                save_lora(&self.t5, settings, &[names()], &to.adapter())
+            }
             (Trained::Prompt(settings), Some(prompt)) => {
                 let adapter = prompt.to_folder(settings)?;
-                Ok(adapter.write(folder.join("adapter"))?)
+                Ok(adapter.write(to.adapter())?)
             }
-            _ => save_full(&self.t5, folder),
+            _ => {
+                let class = Class {
+                    name: "T5ForConditionalGeneration",
+                    has_head: false,
+                    mask_token: None,
+                };
+                write_model_folder(&self.t5, &names(), Some(class), to)
+            }
         }
     }
 
     fn load_full(self, folder: &Path) -> Result<Self, Error> {
-        let t5 = load_full(self.t5, folder)?;
+        let t5 = load_weights(self.t5, &names(), folder)?;
         Ok(Self { t5, ..self })
     }
 

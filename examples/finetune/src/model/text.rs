@@ -11,25 +11,35 @@ use burn_hf_models::weights::load;
 use burn_peft::folder::AdapterKey;
 use burn_peft::settings::TaskType;
 use burn_peft::{ForwardAdapted, NameMap, Peft, SoftPrompt};
+use programs::err_line;
 
-use super::adapter::{Family, NAME, Size, Trained, load_full, save_full, save_lora};
+use super::adapter::{Family, NAME, Size, Trained, save_lora};
+use super::export::{
+    Class, Destination, Reader, load_head, load_weights, remove_head, save_features_lora,
+    save_features_prompt, save_head, write_model_folder, write_readme,
+};
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config, Pooling};
 use crate::data::TextBatch;
 use crate::error::Error;
 
-const FAMILY: Family<'_> = Family {
-    targets: &["query", "value"],
-    head: Some("classifier"),
-    task: Some(TaskType::SequenceClassification),
-};
+/// What is trained of a model with this vector, as PEFT describes it.
+fn family(pooling: Pooling) -> Family<'static> {
+    Family {
+        targets: &["query", "value"],
+        saved: match pooling {
+            Pooling::Pooler => &["classifier", "pooler"],
+            Pooling::Mean => &["classifier"],
+        },
+        task: Some(TaskType::SequenceClassification),
+    }
+}
 
 /// BERT (or MiniLM) and a new linear head on a vector of the text.
 ///
-/// The vector is by default the mean over the text's own tokens, not BERT's pooler: sentence
-/// encoders such as MiniLM are trained with that mean, and their pooler is left over from before.
-/// Modules have the names of `BertForSequenceClassification`, so that with [`Pooling::Pooler`] the
-/// adapters are those of `transformers`' class.
+/// With [`Pooling::Pooler`], the default, this is `BertForSequenceClassification` of `transformers`, and what is
+/// written is loaded as such. With [`Pooling::Mean`] the vector is the mean over the text's own tokens, which no
+/// class there has: encoder and head are written apart.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -71,13 +81,12 @@ impl TextClassifier {
     ) -> Result<Self, Error> {
         let sizes = bert_config(config, folder)?;
         let pooler = config.model.pooling == Pooling::Pooler;
-        let bert = sizes.init_model(pooler, device)?;
-        let options = if pooler {
-            BertModel::load_options()
+        let mut bert = if pooler {
+            with_pooler(&sizes, folder, device)?
         } else {
-            BertModel::load_options().skip("pooler")
+            let options = BertModel::load_options().skip("pooler");
+            load(sizes.init_model(false, device)?, &names(), folder, &options)?
         };
-        let bert = load(bert, &names(), folder, &options)?;
         let classifier = head::new(sizes.hidden_size, classes, device);
         let new = |bert, prompt, trained| Self {
             prompt,
@@ -90,7 +99,7 @@ impl TextClassifier {
         match config.adapter.kind {
             AdapterKind::Full => Ok(new(bert, None, Trained::Full)),
             AdapterKind::Lora => {
-                let settings = FAMILY.lora(config);
+                let settings = family(config.model.pooling).lora(config);
                 let trained = Trained::Lora(Box::new(settings.clone()));
                 Ok(new(bert, None, trained).adapt(NAME, &settings, &[names()])?)
             }
@@ -101,8 +110,11 @@ impl TextClassifier {
                     heads: sizes.num_attention_heads,
                     parts: 1,
                 };
-                let settings = FAMILY.prompt(config, size);
-                let bert = bert.freeze();
+                let settings = family(config.model.pooling).prompt(config, size);
+                let pooler = bert.pooler.take();
+                let mut bert = bert.freeze();
+                // It is trained, as all that the settings save.
+                bert.pooler = pooler;
                 let table = bert.embeddings.word_embeddings.weight.val();
                 let prompt = SoftPrompt::from_vocabulary(&settings, table, device)?;
                 Ok(new(bert, Some(prompt), Trained::Prompt(Box::new(settings))))
@@ -150,6 +162,34 @@ fn mean(tokens: Tensor<3>, mask: Tensor<2, Int>, length: usize) -> Tensor<2> {
         .sum_dim(1)
         .reshape([rows, width]);
     sum / counts
+}
+
+/// The folder's model with its pooler, or a new one where there is none.
+fn with_pooler(sizes: &BertConfig, folder: &Path, device: &Device) -> Result<BertModel, Error> {
+    let options = BertModel::load_options();
+    let bert = sizes.init_model(true, device)?;
+    match load(bert, &names(), folder, &options) {
+        Err(burn_hf_models::Error::Missing { names: missing, .. })
+            if missing.iter().all(|name| name.contains("pooler.dense")) =>
+        {
+            err_line!(
+                "note: {} has no pooler: a new one is trained with the head",
+                folder.display()
+            );
+            let bert = sizes.init_model(true, device)?;
+            // As for a new head: draw its values here.
+            if let Some(pooler) = &bert.pooler {
+                pooler.dense.weight.val();
+            }
+            Ok(load(
+                bert,
+                &names(),
+                folder,
+                &options.keep_initial("pooler"),
+            )?)
+        }
+        loaded => Ok(loaded?),
+    }
 }
 
 fn has_segments(sizes: &BertConfig) -> bool {
@@ -224,35 +264,119 @@ impl Judged for TextClassifier {
     }
 }
 
-impl FineTune for TextClassifier {
-    fn save(&self, folder: &Path) -> Result<(), Error> {
+/// The parameters under the names of `BertForSequenceClassification`.
+#[derive(Module, Debug)]
+struct Parts {
+    bert: BertModel,
+    classifier: Linear,
+}
+
+impl TextClassifier {
+    /// Write what `BertForSequenceClassification` loads.
+    fn save_classifier(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => save_lora(self, settings, &names(), folder),
+            (Trained::Lora(settings), _) => save_lora(self, settings, &[names()], &to.adapter())?,
             (Trained::Prompt(settings), Some(prompt)) => {
                 let mut adapter = prompt.to_folder(settings)?;
-                let weight = self.classifier.weight.val().transpose().into_data();
-                let bias = self
-                    .classifier
-                    .bias
-                    .as_ref()
-                    .map(|bias| bias.val().into_data());
-                let head = [("weight", Some(weight)), ("bias", bias)];
-                for (parameter, data) in head {
-                    let key = AdapterKey::Saved {
-                        module: "classifier".into(),
-                        parameter: parameter.into(),
-                    };
-                    let key = key.name(&adapter.config);
-                    adapter.tensors.extend(data.map(|data| (key, data)));
+                for (module, layer) in self.saved_layers() {
+                    let weight = layer.weight.val().transpose().into_data();
+                    let bias = layer.bias.as_ref().map(|bias| bias.val().into_data());
+                    for (parameter, data) in [("weight", Some(weight)), ("bias", bias)] {
+                        let key = AdapterKey::Saved {
+                            module: module.into(),
+                            parameter: parameter.into(),
+                        };
+                        let key = key.name(&adapter.config);
+                        adapter.tensors.extend(data.map(|data| (key, data)));
+                    }
                 }
-                Ok(adapter.write(folder.join("adapter"))?)
+                adapter.write(to.adapter())?;
             }
-            _ => save_full(self, folder),
+            _ => {
+                let parts = Parts {
+                    bert: self.bert.clone(),
+                    classifier: self.classifier.clone(),
+                };
+                let class = Class {
+                    name: "BertForSequenceClassification",
+                    has_head: true,
+                    mask_token: None,
+                };
+                write_model_folder(&parts, &names(), Some(class), to)?;
+            }
+        }
+        remove_head(to)?;
+        write_readme(Reader::Classifier, to)
+    }
+
+    /// Layers that a prompt's folder holds in full.
+    fn saved_layers(&self) -> impl Iterator<Item = (&'static str, &Linear)> {
+        let pooler = self.bert.pooler.as_ref();
+        let pooler = pooler.map(|pooler| ("bert.pooler.dense", &pooler.dense));
+        std::iter::once(("classifier", &self.classifier)).chain(pooler)
+    }
+
+    /// Write the encoder for `BertModel`, and the head apart.
+    fn save_features(&self, to: &Destination<'_>) -> Result<(), Error> {
+        let folder = match (&self.trained, &self.prompt) {
+            (Trained::Lora(settings), _) => {
+                let whole = self.save_adapter(NAME, (**settings).clone(), &[names()])?;
+                let adapted = whole.adapted_modules()?;
+                let adapted = adapted
+                    .iter()
+                    .map(|name| name.strip_prefix("bert.").unwrap_or(name).to_string())
+                    .collect();
+                let folder = to.adapter();
+                save_features_lora(&self.bert, settings, &adapted, &names(), &folder)?;
+                folder
+            }
+            (Trained::Prompt(settings), Some(prompt)) => {
+                save_features_prompt(prompt, settings, &to.adapter())?;
+                to.adapter()
+            }
+            _ => {
+                let class = Class {
+                    name: "BertModel",
+                    has_head: false,
+                    mask_token: None,
+                };
+                write_model_folder(&self.bert, &names(), Some(class), to)?;
+                to.model()
+            }
+        };
+        save_head(&self.classifier, &folder)?;
+        write_readme(Reader::Mean, to)
+    }
+}
+
+impl FineTune for TextClassifier {
+    fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
+        match self.pooling {
+            Pooling::Pooler => self.save_classifier(to),
+            Pooling::Mean => self.save_features(to),
         }
     }
 
     fn load_full(self, folder: &Path) -> Result<Self, Error> {
-        load_full(self, folder)
+        match self.pooling {
+            Pooling::Pooler => {
+                let parts = Parts {
+                    bert: self.bert,
+                    classifier: self.classifier,
+                };
+                let Parts { bert, classifier } = load_weights(parts, &names(), folder)?;
+                Ok(Self {
+                    bert,
+                    classifier,
+                    ..self
+                })
+            }
+            Pooling::Mean => Ok(Self {
+                bert: load_weights(self.bert, &names(), folder)?,
+                classifier: load_head(self.classifier, &folder.join("model"))?,
+                ..self
+            }),
+        }
     }
 
     fn head(&self) -> String {

@@ -3,6 +3,7 @@
 mod endings;
 mod inputs;
 mod kfac;
+mod outputs;
 mod place;
 mod prune;
 mod resume;
@@ -81,8 +82,12 @@ fn every_method_trains_lora_on_bert_and_is_reported() {
         );
         assert_eq!(history.losses.len(), 5 * history.steps_per_epoch);
         assert_eq!(history.losses.len(), history.milliseconds.len());
-        // Query and value projections of two layers at rank 8, and the head.
-        assert_eq!(history.model.trainable, 2 * 2 * 2 * 8 * 32 + 32 * 3 + 3);
+        // Query and value projections of two layers at rank 8, the pooler, and the head.
+        let pooler = 32 * 32 + 32;
+        assert_eq!(
+            history.model.trainable,
+            2 * 2 * 2 * 8 * 32 + pooler + 32 * 3 + 3
+        );
         assert!(history.test.is_some());
         assert!(
             !place
@@ -126,14 +131,11 @@ fn adapters_are_peft_folders_with_the_head() {
     let place = Place::new();
     let model = place.model("bert");
     place.texts();
-    place.succeed(&on_texts("bert", &["--epochs=1", "--pooling=pooler"]));
+    place.succeed(&on_texts("bert", &["--epochs=1"]));
     let folder = AdapterFolder::read(place.path("runs/ief-seed1/adapter")).unwrap();
-    assert!(
-        folder
-            .tensors
-            .keys()
-            .any(|key| key.ends_with("classifier.weight"))
-    );
+    for end in ["classifier.weight", "bert.pooler.dense.weight"] {
+        assert!(folder.tensors.keys().any(|key| key.ends_with(end)));
+    }
     let device = Device::flex();
     let options = BertForSequenceClassification::load_options();
     let base = BertForSequenceClassification::load(&model, &options, &device).unwrap();
@@ -156,7 +158,7 @@ fn prompts_train_and_are_peft_folders() {
     place.succeed(&on_texts("bert", &[&flags[..], &sizes].concat()));
     for method in ["ief", "sf", "adamw"] {
         let history = place.history(&format!("runs/{method}-seed1"));
-        assert_eq!(history.model.trainable, 4 * 32 + 32 * 3 + 3);
+        assert_eq!(history.model.trainable, 4 * 32 + 32 * 32 + 32 + 32 * 3 + 3);
         assert!(learned(&history), "{method}: {:?}", history.epochs);
         let folder = AdapterFolder::read(place.path(&format!("runs/{method}-seed1/adapter")));
         let folder = folder.unwrap();

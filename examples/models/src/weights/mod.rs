@@ -6,6 +6,7 @@ mod json;
 mod layers;
 mod options;
 mod parameters;
+mod save;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,6 +19,7 @@ use burn_peft::NameMap;
 
 pub use json::read_config;
 pub use options::LoadOptions;
+pub use save::save;
 
 use crate::error::Error;
 use crate::message::bytes;

@@ -1,0 +1,252 @@
+//! A text in each folder that shows how to load it in Python.
+
+use std::path::Path;
+
+use programs::files;
+
+use super::full::WEIGHTS;
+use super::{Destination, HEAD, README};
+use crate::config::AdapterKind;
+use crate::error::Error;
+
+/// What reads a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) enum Reader {
+    /// A class of `transformers` that classifies texts.
+    Classifier,
+    /// An encoder, with a head on the mean of its tokens.
+    Mean,
+    /// PyTorch, with layers of one's own.
+    Layers,
+}
+
+/// Write README.md into the folder of a trained model.
+pub(in crate::model) fn write_readme(reader: Reader, to: &Destination<'_>) -> Result<(), Error> {
+    let folder = to.written();
+    files::write(&folder.join(README), text(reader, &folder, to))?;
+    Ok(())
+}
+
+fn text(reader: Reader, folder: &Path, to: &Destination<'_>) -> String {
+    let kind = to.config.adapter.kind;
+    let title = match kind {
+        AdapterKind::Lora => "LoRA adapter",
+        AdapterKind::Prompt => "Prompt",
+        AdapterKind::Full => "Model",
+    };
+    let what = match (reader, kind) {
+        (Reader::Mean, AdapterKind::Full) => format!(
+            "The head stands on the mean of the text's tokens. `transformers` has no class for that: this folder \
+             holds the encoder (`AutoModel`), and `{HEAD}` the head. `AutoModelForSequenceClassification` would put \
+             a new, random head on another vector. So load it like this:"
+        ),
+        (Reader::Mean, _) => format!(
+            "The head stands on the mean of the text's tokens. `transformers` and PEFT have no class for that: the \
+             adapter is one of the encoder (`AutoModel`, task FEATURE_EXTRACTION), and `{HEAD}` holds the head. On \
+             `AutoModelForSequenceClassification` it would compute something else. So load it like this:"
+        ),
+        (Reader::Layers, _) => "Linear layers with ReLU between them:".into(),
+        (_, AdapterKind::Full) => "The classes of `transformers` load it:".into(),
+        _ => "PEFT loads it on the class of `transformers` that it was trained as:".into(),
+    };
+    let code = match reader {
+        Reader::Classifier => classifier(folder, to),
+        Reader::Mean => mean(folder, to),
+        Reader::Layers => layers(folder),
+    };
+    let settings =
+        "Written by `finetune`; `run.json`, one folder up, has the settings and the results.";
+    format!("# {title}\n\n{settings}\n\n{what}\n\n```python\n{code}```\n")
+}
+
+/// A string of Python.
+fn string(text: impl AsRef<str>) -> String {
+    serde_json::to_string(text.as_ref()).unwrap_or_default()
+}
+
+fn path(path: &Path) -> String {
+    string(path.display().to_string())
+}
+
+fn base(to: &Destination<'_>) -> String {
+    path(to.base().unwrap_or(Path::new("")))
+}
+
+/// A list of Python.
+fn labels(to: &Destination<'_>) -> String {
+    let labels: Vec<String> = to.labels.iter().map(string).collect();
+    format!("[{}]", labels.join(", "))
+}
+
+/// From a text to `inputs`, as they were in the training.
+fn tokens(folder: &str, to: &Destination<'_>) -> String {
+    format!(
+        r#"tokenizer = Tokenizer.from_file({folder} + "/tokenizer.json")
+tokenizer.enable_truncation({length})
+tokenizer.enable_padding()
+texts = tokenizer.encode_batch(["A text."])  # or pairs: [("One text.", "Another one.")]
+inputs = {{
+    "input_ids": torch.tensor([text.ids for text in texts]),
+    "attention_mask": torch.tensor([text.attention_mask for text in texts]),
+    "token_type_ids": torch.tensor([text.type_ids for text in texts]),
+}}
+"#,
+        length = to.config.data.max_length,
+    )
+}
+
+fn classifier(folder: &Path, to: &Destination<'_>) -> String {
+    let end = r#"with torch.no_grad():
+    logits = model(**inputs).logits
+print([model.config.id2label[row] for row in logits.argmax(-1).tolist()])
+"#;
+    let folder = path(folder);
+    if to.config.adapter.kind == AdapterKind::Full {
+        let tokens = tokens("folder", to);
+        return format!(
+            r#"import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForSequenceClassification
+
+folder = {folder}
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+{tokens}{end}"#
+        );
+    }
+    let (base, labels, tokens) = (base(to), labels(to), tokens("base", to));
+    format!(
+        r#"import torch
+from peft import PeftModel
+from tokenizers import Tokenizer
+from transformers import AutoModelForSequenceClassification
+
+base, folder = {base}, {folder}
+labels = {labels}
+model = AutoModelForSequenceClassification.from_pretrained(
+    base, num_labels=len(labels), id2label=dict(enumerate(labels))
+)
+model = PeftModel.from_pretrained(model, folder).eval()
+{tokens}{end}"#
+    )
+}
+
+fn mean(folder: &Path, to: &Destination<'_>) -> String {
+    let (labels, folder) = (labels(to), path(folder));
+    let (imports, load, at) = match to.config.adapter.kind {
+        AdapterKind::Full => (
+            "",
+            format!(
+                "folder = {folder}\nmodel = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()"
+            ),
+            "folder",
+        ),
+        _ => (
+            "from peft import PeftModel\n",
+            format!(
+                "base, folder = {}, {folder}\nmodel = AutoModel.from_pretrained(base, add_pooling_layer=False)\n\
+                 model = PeftModel.from_pretrained(model, folder).eval()",
+                base(to)
+            ),
+            "base",
+        ),
+    };
+    let encode = match to.config.adapter.kind {
+        // PEFT leaves the segments of pairs out here.
+        AdapterKind::Prompt => format!(
+            r#"virtual = {virtual_tokens}
+def behind_prompt(values, first):
+    return torch.cat([torch.full((len(texts), virtual), first), values], 1)
+with torch.no_grad():
+    own = model.get_input_embeddings()(inputs["input_ids"])
+    tokens = model.get_base_model()(
+        inputs_embeds=torch.cat([model.get_prompt(len(texts)).to(own), own], 1),
+        attention_mask=behind_prompt(inputs["attention_mask"], 1),
+        token_type_ids=behind_prompt(inputs["token_type_ids"], 0),
+    ).last_hidden_state[:, virtual:]
+"#,
+            virtual_tokens = to.config.adapter.virtual_tokens,
+        ),
+        _ => "with torch.no_grad():\n    tokens = model(**inputs).last_hidden_state\n".into(),
+    };
+    let tokens = tokens(at, to);
+    format!(
+        r#"import torch
+{imports}from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from transformers import AutoModel
+
+{load}
+head = load_file(folder + "/{HEAD}")
+labels = {labels}
+{tokens}{encode}mask = inputs["attention_mask"].unsqueeze(-1)
+vectors = (tokens * mask).sum(1) / mask.sum(1)
+logits = vectors @ head["classifier.weight"].T + head["classifier.bias"]
+print([labels[row] for row in logits.argmax(-1).tolist()])
+"#
+    )
+}
+
+fn layers(folder: &Path) -> String {
+    let folder = path(folder);
+    format!(
+        r#"import torch
+from safetensors.torch import load_file
+
+folder = {folder}
+weights = load_file(folder + "/{WEIGHTS}")
+count = len(weights) // 2
+
+def logits(pixels):  # [pictures, 3, height, width], normalised
+    x = pixels.flatten(1)
+    for i in range(count):
+        x = torch.nn.functional.linear(x, weights[f"layers.{{i}}.weight"], weights[f"layers.{{i}}.bias"])
+        x = torch.relu(x) if i + 1 < count else x
+    return x
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn of(kind: AdapterKind, reader: Reader, names: &[&str]) -> String {
+        let mut config = Config::default();
+        config.adapter.kind = kind;
+        config.model.folder = Some("base".into());
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let to = Destination::new(Path::new("runs/a"), &config, &names);
+        text(reader, Path::new("runs/a/adapter"), &to)
+    }
+
+    #[test]
+    fn classes_and_folders_are_strings_of_python() {
+        let text = of(
+            AdapterKind::Lora,
+            Reader::Classifier,
+            &["a\"b", "c\\", "d\n"],
+        );
+        assert!(
+            text.contains(r#"labels = ["a\"b", "c\\", "d\n"]"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"base, folder = "base", "runs/a/adapter""#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn only_the_mean_has_a_head_of_its_own() {
+        for kind in [AdapterKind::Lora, AdapterKind::Prompt, AdapterKind::Full] {
+            let text = of(kind, Reader::Mean, &["a", "b"]);
+            assert!(
+                text.contains(HEAD) && text.contains("AutoModel.from"),
+                "{text}"
+            );
+            let text = of(kind, Reader::Classifier, &["a", "b"]);
+            assert!(!text.contains(HEAD), "{text}");
+        }
+    }
+}
