@@ -35,6 +35,7 @@ use crate::targets::ModuleKind;
 pub struct NameMap {
     names: KeyRemapper,
     kinds: Vec<(String, ModuleKind)>,
+    tied_heads: Vec<(String, String)>,
 }
 
 impl NameMap {
@@ -77,6 +78,31 @@ impl NameMap {
         self
     }
 
+    /// Declare that the output head `head` shares the table `table` where the model has no module
+    /// `head`; both are names in `transformers`.
+    ///
+    /// The model calls the head with [`unembed_adapted`](crate::unembed_adapted). With the
+    /// declaration, adapters can change the look-up and the head apart from each other, as in PEFT:
+    /// a folder may hold `head` or `table` in `modules_to_save` or adapt them. Without it, a folder
+    /// that names the head is refused, and
+    /// [`merge_and_unload`](crate::Peft::merge_and_unload) cannot know that an adapter of the table
+    /// would change the head.
+    ///
+    /// ```
+    /// use burn_peft::NameMap;
+    ///
+    /// let names = NameMap::new().with_tied_head("lm_head", "model.embed_tokens");
+    /// ```
+    pub fn with_tied_head(mut self, head: impl Into<String>, table: impl Into<String>) -> Self {
+        self.tied_heads.push((head.into(), table.into()));
+        self
+    }
+
+    /// Output heads and the tables that they share, by name.
+    pub(crate) fn tied_heads(&self) -> &[(String, String)] {
+        &self.tied_heads
+    }
+
     /// The name of the module at `path`.
     pub fn name(&self, path: &str) -> String {
         let mut name = path.to_string();
@@ -107,7 +133,7 @@ impl From<KeyRemapper> for NameMap {
     fn from(names: KeyRemapper) -> Self {
         Self {
             names,
-            kinds: Vec::new(),
+            ..Self::default()
         }
     }
 }

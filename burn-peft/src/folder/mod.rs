@@ -2,12 +2,14 @@
 
 mod check;
 mod key;
+mod placeholder;
 mod soft_prompt;
 mod weights;
 mod write;
 
 pub(crate) use check::by_module;
 pub use key::AdapterKey;
+pub use placeholder::Placeholder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -93,6 +95,7 @@ impl AdapterFolder {
     /// # Errors
     ///
     /// - what [`PeftConfig::parse`] finds
+    /// - [`Error::Placeholder`] for an empty file, a Git LFS pointer or a web page
     /// - [`Error::Weights`] for a damaged file, [`Error::Dtype`] for integers and other types
     /// - what [`check`](Self::check) finds
     pub fn parse(config: &[u8], weights: &[u8]) -> Result<Self, Error> {
@@ -100,6 +103,7 @@ impl AdapterFolder {
     }
 
     fn with_weights(config: PeftConfig, weights: &[u8]) -> Result<Self, Error> {
+        check_contents(weights)?;
         let folder = Self {
             config,
             tensors: weights::read(weights)?,
@@ -174,6 +178,14 @@ impl AdapterFolder {
             _ => None,
         });
         Ok(modules.collect())
+    }
+}
+
+/// Fail if a file is something else than its name says.
+pub(crate) fn check_contents(contents: &[u8]) -> Result<(), Error> {
+    match Placeholder::of(contents) {
+        Some(placeholder) => Err(Error::Placeholder { placeholder }),
+        None => Ok(()),
     }
 }
 

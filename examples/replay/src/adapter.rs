@@ -133,7 +133,7 @@ impl Task for Run<'_> {
         let model = F::open(&self.case.model, &self.place.device)?;
         let model = model.load_adapter(NAME, &folder, &F::names())?;
         let model = if self.merged {
-            model.merge_and_unload()
+            model.merge_and_unload()?
         } else {
             model
         };
