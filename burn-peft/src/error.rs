@@ -280,6 +280,22 @@ pub enum Error {
         /// Names of the adapters.
         adapters: Vec<String>,
     },
+    /// An adapter is for one of several look-ups that are one table in this model.
+    #[error(
+        "`{}` is tied: in this model `{}` is one table for {}, and an adapter cannot change one of \
+         them alone; take it out with exclude_modules, or train the adapter without it",
+        short(module),
+        short(table),
+        listed(look_ups)
+    )]
+    SharedTable {
+        /// Name of the module that the adapter is for.
+        module: String,
+        /// Name of the table.
+        table: String,
+        /// Names of the look-ups.
+        look_ups: Vec<String>,
+    },
     /// A folder holds two tables of the base model where the model has one.
     #[error(
         "the folder holds different tables of the base model for `{}` and `{}`, which are tied in \

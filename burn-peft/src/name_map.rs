@@ -36,6 +36,7 @@ pub struct NameMap {
     names: KeyRemapper,
     kinds: Vec<(String, ModuleKind)>,
     tied_heads: Vec<(String, String)>,
+    shared_tables: Vec<(String, Vec<String>)>,
 }
 
 impl NameMap {
@@ -96,6 +97,31 @@ impl NameMap {
     pub fn with_tied_head(mut self, head: impl Into<String>, table: impl Into<String>) -> Self {
         self.tied_heads.push((head.into(), table.into()));
         self
+    }
+
+    /// Declare that the table `table` of this model is what `look_ups` are in `transformers`: several
+    /// modules that share their weights, each of which an adapter can change there. The model has
+    /// one table, so that a folder or a configuration that adapts or saves one of them is refused.
+    ///
+    /// ```
+    /// use burn_peft::NameMap;
+    ///
+    /// let look_ups = ["encoder.embed_tokens", "decoder.embed_tokens"];
+    /// let names = NameMap::new().with_shared_table("shared", look_ups);
+    /// ```
+    pub fn with_shared_table<N: Into<String>>(
+        mut self,
+        table: impl Into<String>,
+        look_ups: impl IntoIterator<Item = N>,
+    ) -> Self {
+        let look_ups = look_ups.into_iter().map(Into::into).collect();
+        self.shared_tables.push((table.into(), look_ups));
+        self
+    }
+
+    /// Tables and the names that their look-ups have.
+    pub(crate) fn shared_tables(&self) -> &[(String, Vec<String>)] {
+        &self.shared_tables
     }
 
     /// Output heads and the tables that they share, by name.

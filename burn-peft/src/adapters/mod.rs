@@ -22,7 +22,9 @@ pub(crate) use fresh::{Carrier, Fresh, carrier};
 pub(crate) use layer::{Layer, Weight};
 pub use layer_adapter::LayerAdapter;
 pub(crate) use merged::NotFinite;
-pub(crate) use parameter::{at, bare, like, place, plain, replace, tensor, trainable};
+pub(crate) use parameter::{
+    at, at_least_f32, bare, like, place, plain, replace, tensor, trainable,
+};
 pub use stack::Adapters;
 pub(crate) use stack::{ADAPTER, MERGED_ADAPTER, SLOT};
 pub(crate) use tied::STORED_HEAD;

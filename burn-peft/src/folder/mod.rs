@@ -159,9 +159,22 @@ impl AdapterFolder {
     ///
     /// [`Error::Key`] for a tensor that does not belong to an adapter of this configuration.
     pub fn entries(&self) -> Result<Vec<(AdapterKey, &TensorData)>, Error> {
+        let mut adapter = None;
+        for key in self.tensors.keys() {
+            let Some(found) = AdapterKey::adapter_name(key, &self.config) else {
+                continue;
+            };
+            if *adapter.get_or_insert(found) != found {
+                return Err(Error::Key {
+                    key: key.clone(),
+                    reason: "it has the name of another adapter than the keys before it: write \
+                             the adapters into files of their own",
+                });
+            }
+        }
         let tensors = self.tensors.iter();
         tensors
-            .map(|(key, data)| Ok((AdapterKey::parse(key, &self.config)?, data)))
+            .map(|(key, data)| Ok((AdapterKey::parse_of(key, &self.config, adapter)?, data)))
             .collect()
     }
 

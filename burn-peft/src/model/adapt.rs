@@ -33,6 +33,7 @@ pub(super) fn adapt<M: Module>(
         let needs = |census: &Census, tied: &TiedTo| need(config, layers, census, tied);
         let (prepared, census) = tied::prepared(&model, names, carrier(layers), needs)?;
         census.check_method(name, config.peft_type())?;
+        check_shared(config, Some(layers), &census)?;
         let targets = targets(layers, &census)?;
         Ok((prepared, census, targets))
     })?;
@@ -74,7 +75,7 @@ pub(super) fn need(
         return Ok(Need::Layer);
     }
     // What is wrong with the targets is found when they are chosen.
-    let targets = layers.selection().resolve(&census.with_tied_heads());
+    let targets = layers.selection().resolve(&census.with_tied());
     let targets = targets.unwrap_or_default();
     let chosen = |module: &str| targets.iter().any(|target| target.module == module);
     Ok(if chosen(&tied.head) {
@@ -83,6 +84,24 @@ pub(super) fn need(
         Need::Note
     } else {
         Need::Nothing
+    })
+}
+
+/// Fail if the configuration adapts or saves a look-up of a table that stands for several.
+pub(super) fn check_shared(
+    config: &PeftConfig,
+    layers: Option<&(dyn LayerTuner + '_)>,
+    census: &Census,
+) -> Result<(), Error> {
+    if census.shared.is_empty() {
+        return Ok(());
+    }
+    let targets = layers.map(|layers| layers.selection().resolve(&census.with_tied()));
+    // What is wrong with the targets is found when they are chosen.
+    let targets = targets.and_then(Result::ok).unwrap_or_default();
+    census.check_shared(|module| {
+        is_under_saved(config.modules_to_save(), module)
+            || targets.iter().any(|target| target.module == module)
     })
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Census {
     pub parameters: Vec<Own>,
     /// Output heads that share a table and have no layer of their own.
     pub tied: Vec<TiedTo>,
+    /// Tables that stand for several look-ups, with the names of these.
+    pub shared: Vec<(String, Vec<String>)>,
     /// Names of output heads with a layer that a table carries.
     pub carried_heads: HashSet<String>,
     /// Methods of the adapters that are on the model.
@@ -90,14 +92,40 @@ impl Census {
             let at = self.by_key.get(&joined(&tied.table, "weight"))?;
             Some(&self.parameters[*at])
         })
+        .or_else(|| {
+            let module = key.strip_suffix(".weight")?;
+            let mut shared = self.shared.iter();
+            let is_look_up = |look_ups: &[String]| look_ups.iter().any(|name| name == module);
+            let (table, _) = shared.find(|(_, look_ups)| is_look_up(look_ups))?;
+            let at = self.by_key.get(&joined(table, "weight"))?;
+            Some(&self.parameters[*at])
+        })
     }
 
-    /// The names and kinds of the modules with the heads that share a table, which a configuration
-    /// can choose as well.
-    pub fn with_tied_heads(&self) -> Vec<(String, ModuleKind)> {
+    /// Fail if one of these modules is a look-up of a table that stands for several.
+    pub fn check_shared(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), Error> {
+        for (table, look_ups) in &self.shared {
+            let mut names = std::iter::once(table).chain(look_ups);
+            if let Some(module) = names.find(|name| is_meant(name)) {
+                return Err(Error::SharedTable {
+                    module: module.clone(),
+                    table: table.clone(),
+                    look_ups: look_ups.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The names and kinds of the modules with the heads and look-ups that share a table, which a
+    /// configuration can choose as well.
+    pub fn with_tied(&self) -> Vec<(String, ModuleKind)> {
         let heads = self.tied.iter();
         let heads = heads.map(|tied| (tied.head.clone(), ModuleKind::Linear));
-        self.modules.iter().cloned().chain(heads).collect()
+        let look_ups = self.shared.iter().flat_map(|(_, look_ups)| look_ups);
+        let look_ups = look_ups.map(|name| (name.clone(), ModuleKind::Embedding));
+        let modules = self.modules.iter().cloned();
+        modules.chain(heads).chain(look_ups).collect()
     }
 
     /// Fail if the layout of the parameter is unknown.
@@ -170,6 +198,7 @@ impl Count {
             layers: Vec::new(),
             parameters: Vec::new(),
             tied: Vec::new(),
+            shared: Vec::new(),
             carried_heads: self.heads.values().cloned().collect(),
             methods: self.methods,
             by_key: HashMap::new(),
@@ -236,6 +265,12 @@ impl Count {
             census.by_key.entry(own.full_key()).or_insert(at);
             census.parameters.push(own);
         }
+        let shared = names.shared_tables().iter();
+        census.shared.extend(
+            shared
+                .filter(|(table, _)| census.modules.iter().any(|(name, _)| name == table))
+                .cloned(),
+        );
         for (head, table) in names.tied_heads() {
             let is = |name: &str, kind: Option<ModuleKind>| {
                 let mut modules = census.modules.iter();

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::folder::{AdapterFolder, AdapterKey, by_module};
 use crate::name_map::{NameMap, first_that_fits};
 use crate::settings::Modules;
-use crate::targets::{Selection, Target, is_under_saved};
+use crate::targets::{Selection, Target, is_language_head, is_under_saved};
 use crate::tuner::LayerTuner;
 
 /// The model with the adapter of the folder, active and trainable.
@@ -82,16 +82,29 @@ impl<'a> Entries<'a> {
         };
         let needs = |census: &Census, tied: &TiedTo| self.need(layers, census, tied);
         let (prepared, census) = tied::prepared(model, names, carrier, needs)?;
+        adapt::check_shared(&self.folder.config, layers, &census)?;
+        census.check_shared(|module| {
+            self.keys.iter().any(|(key, _)| match key {
+                AdapterKey::Adapter { module: own, .. } | AdapterKey::Saved { module: own, .. } => {
+                    own == module
+                }
+                _ => false,
+            })
+        })?;
         let mut entries = self.clone();
         for (head, table) in names.tied_heads() {
             entries.share(head, table, &census);
         }
         match entries.stranger(&census)? {
             None => Ok((prepared, entries, census)),
-            Some(key) => Err(Error::Key {
+            Some((module, key)) => Err(Error::Key {
                 key,
-                reason: "the model has no such module. If it is an output head that is tied to \
-                         the embedding table, declare it with `NameMap::with_tied_head`",
+                reason: if is_language_head(&module) {
+                    "the model has no such module. If its output head is tied to the embedding \
+                     table, declare it with `NameMap::with_tied_head`"
+                } else {
+                    "the model has no such module"
+                },
             }),
         }
     }
@@ -186,19 +199,22 @@ impl<'a> Entries<'a> {
         key.name(&self.folder.config)
     }
 
-    /// The first key that names nothing of the model.
-    fn stranger(&self, census: &Census) -> Result<Option<String>, Error> {
+    /// The first key that names nothing of the model, with its module.
+    fn stranger(&self, census: &Census) -> Result<Option<(String, String)>, Error> {
         for (key, _) in &self.keys {
             if let AdapterKey::Adapter { module, .. } = key
                 && census.layer(module).is_none()
             {
                 census.check_kind(module)?;
-                return Ok(Some(self.name(key)));
+                return Ok(Some((module.clone(), self.name(key))));
             }
         }
         let mut own = self.own();
         let own = own.find(|(own, _, _)| census.parameter(own).is_none());
-        Ok(own.map(|(_, key, _)| self.name(key)))
+        Ok(own.map(|(own, key, _)| {
+            let module = own.rsplit_once('.').map_or("", |(module, _)| module);
+            (module.to_string(), self.name(key))
+        }))
     }
 
     /// The adapter's copies of the model's own parameters. Everything that the configuration trains

@@ -92,7 +92,8 @@ pub trait Peft: Module {
     /// What [`PeftConfig::targets`] finds; [`Error::Config`] and [`Error::Unsupported`] for a
     /// configuration that does not fit a target or cannot start an adapter;
     /// [`Error::OtherMethod`] if the model has adapters of another method;
-    /// [`Error::AmbiguousModule`] for a target that looks like a layer of Burn's and is not.
+    /// [`Error::AmbiguousModule`] for a target that looks like a layer of Burn's and is not;
+    /// [`Error::SharedTable`] for one of several look-ups that are one table here.
     fn adapt(
         self,
         name: &str,
