@@ -502,6 +502,16 @@ fn burns_own_adapters_come_and_go() {
     assert_eq!((again.a.id, again.scale), (adapter.a.id, 3.0));
     assert!(largest(burns.forward(ids) - expected) < 1e-5);
 
+    // Burn's own adapters have no room for others.
+    let first = small().with_target_modules(["first"]);
+    let error = shaken.clone().adapt("mine", &first, &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("`lora` on `first.weight`"),
+        "{error}"
+    );
+    let head = small().with_target_modules(["head"]);
+    assert!(shaken.clone().adapt("mine", &head, &[]).is_ok());
+
     let rank = shaken.adopt_burn_lora("mine", &small().with_r(3));
     assert!(matches!(rank, Err(Error::Config { field: "r", .. })));
     let dora = small().with_use_dora(true);

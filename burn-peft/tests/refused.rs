@@ -85,8 +85,15 @@ fn saving_reports_a_pattern_that_cannot_be_used() {
         assert!(matches!(error, Error::Pattern { .. }), "{error}");
     }
     // A layer that was adapted by itself is saved whatever the configuration would choose.
-    let layer = config().linear("a", net(&device).first).unwrap();
-    assert!(layer.save_adapter("a", config(), &[]).is_ok());
+    let mut by_layer = net(&device);
+    by_layer.first = config().linear("a", by_layer.first).unwrap();
+    for targets in [["first"], ["other"]] {
+        let config = config().with_target_modules(targets);
+        let saved = by_layer.save_adapter("a", &config, &[]).unwrap();
+        assert_eq!(saved.tensors.len(), 2);
+    }
+    let no_targets = LoraConfig::new().with_r(2);
+    assert!(by_layer.save_adapter("a", &no_targets, &[]).is_ok());
 }
 
 #[test]
@@ -143,8 +150,21 @@ fn an_adapter_of_the_same_name_is_replaced_as_a_whole() {
     // And the other way round, with both in one model.
     let both = again.adapt("b", &more, &[]).unwrap();
     assert_eq!(both.adapter_names(), ["a", "b"]);
+    let mixed = [("a", 1.0), ("b", 1.0)];
+    assert!(both.clone().with_active_adapters(&mixed).is_ok());
+    let pissa = less.clone().with_init_lora_weights(InitLoraWeights::Pissa);
+    let three = both.clone().adapt("pissa", &pissa, &[]).unwrap();
+    let mixed = [("pissa", 1.0), ("b", 1.0)];
+    let error = three.with_active_adapters(&mixed).unwrap_err();
+    assert!(matches!(error, Error::SeveralOwners { .. }), "{error}");
     let back = both.clone().with_active_adapters(&[("a", 1.0)]).unwrap();
     assert_eq!(back.save_adapter("a", &less, &[]).unwrap(), folder);
+    // Copies move with the model, through training and validation.
+    let moved = both.clone().fork(&device.clone().inner());
+    for unloaded in [moved.clone().train().valid().unload(), moved.unload()] {
+        let expected = base.second.weight.val().into_data();
+        assert_eq!(unloaded.second.weight.val().into_data(), expected);
+    }
     let unloaded = both.unload();
     let [found, expected] = [unloaded, base].map(|net| net.second.weight.val().into_data());
     assert_eq!(found, expected);

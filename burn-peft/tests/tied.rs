@@ -144,7 +144,8 @@ fn the_look_up_and_the_head_change_apart_from_each_other() {
 
         let folder = net.save_adapter("a", &config, &names()).unwrap();
         let loaded = base.clone().load_adapter("b", &folder, &names()).unwrap();
-        assert_eq!(values(loaded.forward(ids(&device))), adapted);
+        // Factors from a file lie in memory the other way round, which changes the last digit.
+        assert!(far(&values(loaded.forward(ids(&device))), &adapted) < 1e-5);
         assert_eq!(
             loaded.update_folder("b", &folder, &names()).unwrap(),
             folder

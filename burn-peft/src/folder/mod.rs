@@ -194,6 +194,15 @@ impl AdapterFolder {
     }
 }
 
+/// What a folder that held `old` gets for the model's `new` value: its own tensor as it was where
+/// the model only has it in another precision.
+pub(crate) fn written(old: &TensorData, new: TensorData) -> TensorData {
+    if old.clone().convert_dtype(new.dtype()) == new {
+        return old.clone();
+    }
+    new.convert_dtype(old.dtype())
+}
+
 /// Fail if a file is something else than its name says.
 pub(crate) fn check_contents(contents: &[u8]) -> Result<(), Error> {
     match Placeholder::of(contents) {

@@ -50,6 +50,7 @@ pub(super) fn adapt<M: Module>(
         };
         plan.add(&layer.path, layers.fresh(target, layer)?);
     }
+    plan.check(&model)?;
     Ok(install::install(prepared.unwrap_or(model), name, plan))
 }
 

@@ -13,6 +13,8 @@ use super::walk::{self, Change, Place, joined};
 use crate::adapters::{
     AnyAdapters, Carrier, CopyKind, Fresh, Layer, Unadapted, at, carrier, copy_of, replace,
 };
+use crate::error::Error;
+use crate::settings::ranges::refuse;
 
 /// Values by the path of the parameter, a plain tensor of its rank each.
 pub(super) type Values = HashMap<String, Box<dyn Any>>;
@@ -58,6 +60,22 @@ impl Plan {
     pub fn carry(&mut self, layer: &Layer, carrier: Box<dyn Carrier>) {
         let weight = joined(&layer.path, "weight");
         self.carriers.entry(weight).or_insert(carrier);
+    }
+
+    /// Fail if a parameter that gets something carries something of Burn's or of another crate, which
+    /// has no room for it.
+    pub fn check<M: Module>(&self, model: &M) -> Result<(), Error> {
+        let foreign = Carried::of(model).foreign;
+        let gets = |path: &str| self.adapters.contains_key(path) || self.copies.contains_key(path);
+        match foreign.iter().find(|(path, _)| gets(path)) {
+            Some((path, slot)) => refuse(
+                "adapters",
+                format!("`{slot}` on `{path}`"),
+                "expected none but those of burn-peft: `adopt_burn_lora` takes Burn's own over, and \
+                 `materialize` puts them into the weights",
+            ),
+            None => Ok(()),
+        }
     }
 
     /// Whether nothing comes to the model.

@@ -46,6 +46,7 @@ pub(super) fn load<M: Module>(
     if !plan.is_empty() {
         census.check_method(name, folder.config.peft_type())?;
     }
+    plan.check(&model)?;
     // Nothing fails from here on.
     if plan.is_empty() {
         return Ok(install::install(model, name, plan));

@@ -10,7 +10,7 @@ use super::walk::{self, Look, Place, joined};
 use super::{adapt, switch};
 use crate::adapters::Layer;
 use crate::error::Error;
-use crate::folder::{AdapterFolder, AdapterKey};
+use crate::folder::{AdapterFolder, AdapterKey, written};
 use crate::methods::PeftConfig;
 use crate::name_map::{NameMap, first_that_fits};
 use crate::targets::is_under_saved;
@@ -128,15 +128,6 @@ pub(super) fn update<M: Module>(
     };
     folder.check()?;
     Ok(folder)
-}
-
-/// What a folder that held `old` gets for the model's `new` value: its own tensor as it was where
-/// the model only has it in another precision.
-fn written(old: &TensorData, new: TensorData) -> TensorData {
-    if old.clone().convert_dtype(new.dtype()) == new {
-        return old.clone();
-    }
-    new.convert_dtype(old.dtype())
 }
 
 /// One adapter of a model.

@@ -15,7 +15,7 @@ use burn::tensor::Tensor;
 
 use super::merge;
 use super::walk::{self, Change, Look, Place};
-use crate::adapters::{AnyAdapters, CopyKind};
+use crate::adapters::{AnyAdapters, CopyKind, SLOT};
 use crate::error::Error;
 
 /// Parameters by path, a `Param` of its rank each.
@@ -30,8 +30,10 @@ pub(super) struct Carried {
     pub names: BTreeSet<String>,
     /// Whether some adapter has a copy of a parameter.
     pub copies: bool,
-    /// Names of the adapters that have a trained copy, by path of the parameter.
-    trained: BTreeMap<String, BTreeSet<String>>,
+    /// The adapters that have a copy, by path of the parameter.
+    owners: BTreeMap<String, BTreeMap<String, CopyKind>>,
+    /// Paths of the parameters that carry something that is not of this crate, and what it is.
+    pub foreign: BTreeMap<String, String>,
     /// The parameter that was seen last.
     last: Option<(String, Box<dyn Any>)>,
 }
@@ -55,16 +57,20 @@ impl Look for Carried {
     }
 
     fn enter(&mut self, place: Place<'_>) {
-        if place.slot().is_some() {
-            self.params.extend(self.last.take());
+        if let Some(slot) = place.reparameterization() {
+            let last = self.last.take();
+            if slot == SLOT {
+                self.params.extend(last);
+            } else {
+                let foreign = last.map(|(path, _)| (path, slot.to_string()));
+                self.foreign.extend(foreign);
+            }
         }
         if let Some(copy) = place.copy() {
             self.copies = true;
             self.names.insert(copy.name.into());
-            if copy.kind == CopyKind::Trained {
-                let owners = self.trained.entry(copy.path).or_default();
-                owners.insert(copy.name.into());
-            }
+            let owners = self.owners.entry(copy.path).or_default();
+            owners.insert(copy.name.into(), copy.kind);
         }
     }
 }
@@ -192,16 +198,17 @@ fn check(carried: &Carried, active: &[(&str, f64)]) -> Result<(), Error> {
             });
         }
     }
-    for (parameter, owners) in &carried.trained {
-        let owners: Vec<String> = owners
+    for (parameter, owners) in &carried.owners {
+        let owners: BTreeMap<_, _> = owners
             .iter()
-            .filter(|owner| seen.contains(owner.as_str()))
-            .cloned()
+            .filter(|(owner, _)| seen.contains(owner.as_str()))
             .collect();
-        if owners.len() > 1 {
+        // What is fixed is a change of the base, and several of these add up.
+        let trained = owners.values().any(|kind| **kind == CopyKind::Trained);
+        if trained && owners.len() > 1 {
             return Err(Error::SeveralOwners {
                 parameter: parameter.clone(),
-                adapters: owners,
+                adapters: owners.into_keys().cloned().collect(),
             });
         }
     }

@@ -105,11 +105,10 @@ impl Place<'_> {
         })
     }
 
-    /// On entering a container: the path of the parameter whose adapters begin here.
-    pub fn slot(&self) -> Option<String> {
-        let (name, path) = self.path.split_last()?;
+    /// On entering a container: the name of what a parameter carries, if that begins here.
+    pub fn reparameterization(&self) -> Option<&str> {
         let container = self.containers.last()?;
-        (name == SLOT && container == REPARAMETERIZATION).then(|| path.join("."))
+        (container == REPARAMETERIZATION).then(|| self.leaf())
     }
 
     /// The name of the output head whose own layer holds this.

@@ -335,7 +335,9 @@ fn training_moves_the_active_adapter_alone() {
     let written = model.save_adapter("head_a", &config, &case.names).unwrap();
     assert_ne!(written.tensors, case.folder("head_a").tensors);
     let again = only("pissa").load_adapter("again", &written, &case.names);
-    assert_eq!((case.logits)(&again.unwrap()), after);
+    // Factors from a file lie in memory the other way round, which changes the last digits.
+    let error = relative(&(case.logits)(&again.unwrap()), &after);
+    assert!(error < TOLERANCE, "{error:e}");
 }
 
 #[test]
