@@ -249,9 +249,12 @@ fn long_lists_of_patterns_are_quick_or_refused() {
     let started = Instant::now();
     let list = |field: &str, count: usize, entry: fn(usize) -> String| {
         let mapping = field.ends_with("_pattern");
-        let entries = (0..count).map(|at| match mapping {
-            true => format!("\"{}\": 4", entry(at)),
-            false => format!("\"{}\"", entry(at)),
+        let entries = (0..count).map(|at| {
+            if mapping {
+                format!("\"{}\": 4", entry(at))
+            } else {
+                format!("\"{}\"", entry(at))
+            }
         });
         let entries = entries.collect::<Vec<_>>().join(",");
         let (open, close) = if mapping { ("{", "}") } else { ("[", "]") };

@@ -153,14 +153,9 @@ impl<const D: usize> Copies<D> {
         enabled: bool,
         wake: bool,
     ) -> Param<Tensor<D>> {
-        let entries = self.entries.iter();
-        let active: Vec<usize> = match enabled {
-            true => entries
-                .enumerate()
-                .filter_map(|(at, copy)| copy.factor.map(|_| at))
-                .collect(),
-            false => Vec::new(),
-        };
+        let entries = self.entries.iter().enumerate();
+        let active = entries.filter(|(_, copy)| enabled && copy.factor.is_some());
+        let active: Vec<usize> = active.map(|(at, _)| at).collect();
         // The check in `with_active_adapters` leaves one active copy that trains at most.
         let trained = active
             .iter()

@@ -16,12 +16,15 @@ use reference::{Tensors, folder, relative};
 /// f32 against f64.
 const TOLERANCE: f64 = 1e-5;
 
+/// The logits of a model for the inputs of its case.
+type Logits<M> = Box<dyn Fn(&M) -> Vec<f64>>;
+
 /// A model with its inputs, and PEFT's logits.
 struct Case<M> {
     model: &'static str,
     base: M,
     names: Vec<NameMap>,
-    logits: Box<dyn Fn(&M) -> Vec<f64>>,
+    logits: Logits<M>,
     expected: Tensors,
 }
 
