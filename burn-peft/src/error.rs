@@ -5,12 +5,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::adapters::NotFinite;
+use crate::folder::Placeholder;
+
 /// What can go wrong when adapters are made, read or written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A configuration field is out of its range.
-    #[error("configuration field `{field}` is {value}: {expected}")]
+    #[error("configuration field `{field}` is {}: {expected}", short(value))]
     Config {
         /// Name of the field.
         field: &'static str,
@@ -20,7 +23,10 @@ pub enum Error {
         expected: &'static str,
     },
     /// A configuration field asks for something that this crate does not do.
-    #[error("configuration field `{field}` is {value}, which is not supported")]
+    #[error(
+        "configuration field `{field}` is {}, which is not supported",
+        short(value)
+    )]
     Unsupported {
         /// Name of the field.
         field: &'static str,
@@ -28,7 +34,7 @@ pub enum Error {
         value: String,
     },
     /// The folder holds an adapter of another method.
-    #[error("peft_type is {peft_type}: expected {expected}")]
+    #[error("peft_type is {}: expected {expected}", short(peft_type))]
     PeftType {
         /// The method that the file names, as JSON.
         peft_type: String,
@@ -36,7 +42,11 @@ pub enum Error {
         expected: String,
     },
     /// A pattern is not a regular expression that can be matched here.
-    #[error("`{field}`: pattern `{pattern}` cannot be used: {source}")]
+    #[error(
+        "`{field}`: pattern `{}` cannot be used: {}",
+        short(pattern),
+        short(source)
+    )]
     Pattern {
         /// Name of the configuration field, or `names` for a pattern of a
         /// [`NameMap`](crate::NameMap).
@@ -49,8 +59,10 @@ pub enum Error {
     /// The model has adapters of another method. As in PEFT, all adapters of a model are of one
     /// method.
     #[error(
-        "the model has adapters of {found} and `{name}` is of {peft_type}: all adapters of a model \
-         are of one method; merge or unload the others first"
+        "the model has adapters of {} and `{}` is of {peft_type}: all adapters of a model \
+         are of one method; merge or unload the others first",
+        short(found),
+        short(name)
     )]
     OtherMethod {
         /// Name of the new adapter.
@@ -63,9 +75,11 @@ pub enum Error {
     /// A module has the name of a layer of Burn's and not its parameters, so that the layout of its
     /// weight is unknown.
     #[error(
-        "`{path}` is a struct named `{holder}`, but {problem}: it is not Burn's layer. Declare what \
-         it is, with `NameMap::with_kind(\"{path}\", ModuleKind::Other)` for a layer of your own \
-         that is not adapted"
+        "`{0}` is a struct named `{1}`, but {2}: it is not Burn's layer. Declare what it is, with \
+         `NameMap::with_kind(\"{0}\", ModuleKind::Other)` for a layer of your own that is not adapted",
+        short(path),
+        short(holder),
+        short(problem)
     )]
     AmbiguousModule {
         /// Path of the module in the Burn model.
@@ -76,7 +90,7 @@ pub enum Error {
         problem: String,
     },
     /// An error in a file of an adapter folder.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {source}", short(file.display()))]
     InFile {
         /// The file or folder.
         file: PathBuf,
@@ -84,7 +98,11 @@ pub enum Error {
         source: Box<Error>,
     },
     /// No module of the model is a target.
-    #[error("target_modules {targets} matches no module{}", near_text(near))]
+    #[error(
+        "target_modules {} matches no module{}",
+        short(targets),
+        near_text(near)
+    )]
     NoTarget {
         /// The field's value.
         targets: String,
@@ -93,8 +111,9 @@ pub enum Error {
     },
     /// Every module that `target_modules` matches is excluded again.
     #[error(
-        "every module that target_modules {targets} matches is taken out by exclude_modules, \
-         modules_to_save or layers_to_transform"
+        "every module that target_modules {} matches is taken out by exclude_modules, \
+         modules_to_save or layers_to_transform",
+        short(targets)
     )]
     AllExcluded {
         /// The field's value.
@@ -102,7 +121,8 @@ pub enum Error {
     },
     /// A target is a module that the method cannot adapt.
     #[error(
-        "target_modules matches `{module}`: expected {expected}; exclude it with exclude_modules"
+        "target_modules matches `{}`: expected {expected}; exclude it with exclude_modules",
+        short(module)
     )]
     TargetKind {
         /// Name of the module.
@@ -111,7 +131,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// The operating system could not read or write a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", short(path.display()), short(source))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -119,13 +139,13 @@ pub enum Error {
         source: Cause,
     },
     /// A folder without `adapter_config.json`.
-    #[error("{} has no adapter_config.json: it is not a PEFT adapter folder", folder.display())]
+    #[error("{} has no adapter_config.json: it is not a PEFT adapter folder", short(folder.display()))]
     NoConfig {
         /// The folder.
         folder: PathBuf,
     },
     /// A folder without weights.
-    #[error("{} has no adapter_model.safetensors", folder.display())]
+    #[error("{} has no adapter_model.safetensors", short(folder.display()))]
     NoWeights {
         /// The folder.
         folder: PathBuf,
@@ -136,14 +156,14 @@ pub enum Error {
          python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.contiguous().clone() \
          for k, v in torch.load('adapter_model.bin', map_location='cpu', \
          weights_only=True).items()}}, 'adapter_model.safetensors', metadata={{'format': 'pt'}})\"",
-        folder.display()
+        short(folder.display())
     )]
     Pickled {
         /// The folder.
         folder: PathBuf,
     },
     /// A JSON text cannot be read.
-    #[error("{file}: {message}")]
+    #[error("{file}: {}", short(message))]
     Json {
         /// Which text.
         file: &'static str,
@@ -153,7 +173,7 @@ pub enum Error {
         source: Option<Cause>,
     },
     /// The tensors cannot be read or written.
-    #[error("adapter_model.safetensors: {message}")]
+    #[error("adapter_model.safetensors: {}", short(message))]
     Weights {
         /// What is wrong.
         message: String,
@@ -161,7 +181,10 @@ pub enum Error {
         source: Option<Cause>,
     },
     /// A tensor is not of floating point numbers.
-    #[error("tensor `{key}` is {dtype}: F16, BF16, F32 and F64 are supported")]
+    #[error(
+        "tensor `{}` is {dtype}: F16, BF16, F32 and F64 are supported",
+        short(key)
+    )]
     Dtype {
         /// Key of the tensor.
         key: String,
@@ -169,7 +192,7 @@ pub enum Error {
         dtype: String,
     },
     /// A tensor does not belong to an adapter of this configuration.
-    #[error("tensor `{key}` is unknown: {reason}")]
+    #[error("tensor `{}` is unknown: {reason}", short(key))]
     Key {
         /// Key of the tensor.
         key: String,
@@ -177,13 +200,13 @@ pub enum Error {
         reason: &'static str,
     },
     /// A tensor is missing.
-    #[error("tensor `{key}` is missing")]
+    #[error("tensor `{}` is missing", short(key))]
     MissingKey {
         /// Key of the tensor.
         key: String,
     },
     /// A tensor has another shape than the configuration says.
-    #[error("tensor `{key}` has shape {shape:?}: expected {expected}")]
+    #[error("tensor `{}` has shape {}: expected {expected}", short(key), short(format!("{shape:?}")))]
     Shape {
         /// Key of the tensor.
         key: String,
@@ -192,8 +215,112 @@ pub enum Error {
         /// The shape it should have.
         expected: String,
     },
-    /// No weight of the model has an adapter of that name.
-    #[error("there is no adapter `{name}`; the model has {}", listed(known))]
+    /// A factor of an active adapter is not a finite number.
+    #[error(
+        "adapter `{}` has the factor {factor}: expected a finite number",
+        short(name)
+    )]
+    AdapterFactor {
+        /// Name of the adapter.
+        name: String,
+        /// The factor.
+        factor: String,
+    },
+    /// An adapter is twice among those that are to be active.
+    #[error(
+        "adapter `{}` is there twice: expected every name once, with one factor",
+        short(name)
+    )]
+    AdapterTwice {
+        /// Name of the adapter.
+        name: String,
+    },
+    /// Several adapters that are to be active have their own copy of a parameter.
+    #[error(
+        "the adapters {} each have their own `{}`, and only one can be in use: make one of them \
+         active at a time",
+        listed(adapters),
+        short(parameter)
+    )]
+    SeveralOwners {
+        /// Path of the parameter in the Burn model.
+        parameter: String,
+        /// Names of the adapters.
+        adapters: Vec<String>,
+    },
+    /// Adapters cannot be merged into a parameter.
+    #[error(
+        "merging {} into `{}` is refused: {problem}",
+        listed(adapters),
+        short(parameter)
+    )]
+    Merge {
+        /// Path of the parameter in the Burn model.
+        parameter: String,
+        /// Names of the adapters.
+        adapters: Vec<String>,
+        /// What is wrong, and what helps.
+        problem: String,
+    },
+    /// An output head and an embedding table share their weights, and an adapter changes one of the
+    /// two.
+    #[error(
+        "the output head `{}` is tied to the table `{}`, and {} change one of the two: a model \
+         without adapters has one table for both, so that merging would change the other one too. \
+         `merge_adapters` merges and keeps the two apart",
+        short(head),
+        short(table),
+        listed(adapters)
+    )]
+    TiedMerge {
+        /// Name of the head.
+        head: String,
+        /// Path of the table in the Burn model.
+        table: String,
+        /// Names of the adapters.
+        adapters: Vec<String>,
+    },
+    /// An adapter is for one of several look-ups that are one table in this model.
+    #[error(
+        "`{}` is tied: in this model `{}` is one table for {}, and an adapter cannot change one of \
+         them alone; take it out with exclude_modules, or train the adapter without it",
+        short(module),
+        short(table),
+        listed(look_ups)
+    )]
+    SharedTable {
+        /// Name of the module that the adapter is for.
+        module: String,
+        /// Name of the table.
+        table: String,
+        /// Names of the look-ups.
+        look_ups: Vec<String>,
+    },
+    /// A folder holds two tables of the base model where the model has one.
+    #[error(
+        "the folder holds different tables of the base model for `{}` and `{}`, which are tied in \
+         this model: load the base model that the adapter was made for",
+        short(head),
+        short(table)
+    )]
+    TiedTables {
+        /// Name of the output head.
+        head: String,
+        /// Name of the table.
+        table: String,
+    },
+    /// A file is something else than its name says.
+    #[error("{placeholder}")]
+    Placeholder {
+        /// What it is.
+        placeholder: Placeholder,
+    },
+    /// The model has no adapter of that name.
+    #[error(
+        "there is no adapter `{}`; the model has {}",
+        short(name),
+        listed(known)
+    )]
     UnknownAdapter {
         /// The name asked for.
         name: String,
@@ -259,6 +386,25 @@ impl StdError for Cause {
 }
 
 impl Error {
+    /// Why adapters cannot be merged into the parameter at this path.
+    pub(crate) fn merge(parameter: &str, adapters: &[String], reason: NotFinite) -> Self {
+        let problem = match reason {
+            NotFinite::Base => "the base model's own values hold NaN or infinity".into(),
+            NotFinite::Adapters => "their factors hold NaN or infinity, or multiply to it: remove \
+                 the adapter, and train it again with a smaller step size"
+                .into(),
+            NotFinite::Range(dtype) => format!(
+                "the sum is beyond the range of {dtype:?}: use the adapters unmerged, or load the \
+                 base model in F32"
+            ),
+        };
+        Self::Merge {
+            parameter: parameter.into(),
+            adapters: adapters.into(),
+            problem,
+        }
+    }
+
     /// The same error with the file in which it was found.
     pub(crate) fn in_file(self, file: impl Into<PathBuf>) -> Self {
         Self::InFile {
@@ -271,16 +417,44 @@ impl Error {
 fn near_text(near: &[String]) -> String {
     match near {
         [] => String::new(),
-        near => format!("; near names: {}", near.join(", ")),
+        near => {
+            let near: Vec<String> = near.iter().map(short).collect();
+            format!("; near names: {}", near.join(", "))
+        }
     }
 }
 
-/// Names in a message.
+/// Names in a message; of a long list the first ones and the number of the others.
 fn listed(names: &[String]) -> String {
-    match names {
-        [] => "none".into(),
-        names => format!("`{}`", names.join("`, `")),
+    const MOST: usize = 4;
+    if names.is_empty() {
+        return "none".into();
     }
+    let shown = names.iter().take(MOST);
+    let shown: Vec<String> = shown.map(|name| format!("`{}`", short(name))).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A value of the user's in a message: cut where it is long, and without control characters.
+fn short(value: impl fmt::Display) -> String {
+    const LONGEST: usize = 240;
+    let text = value.to_string();
+    let length = text.chars().count();
+    let visible = |letter: char| {
+        if letter.is_control() {
+            '\u{fffd}'
+        } else {
+            letter
+        }
+    };
+    if length <= LONGEST {
+        return text.chars().map(visible).collect();
+    }
+    let start: String = text.chars().take(LONGEST).map(visible).collect();
+    format!("{start}… ({length} characters)")
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@
 //! model.save_adapter("default", &config, &[])?.write(&path)?;
 //! let folder = AdapterFolder::read(&path)?;
 //! let model = base.load_adapter("default", &folder, &[])?;
-//! let plain = model.merge_and_unload();
+//! let plain = model.merge_and_unload()?;
 //! assert!(plain.adapter_names().is_empty());
 //! # Ok::<(), burn_peft::Error>(())
 //! ```

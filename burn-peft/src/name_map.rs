@@ -35,6 +35,8 @@ use crate::targets::ModuleKind;
 pub struct NameMap {
     names: KeyRemapper,
     kinds: Vec<(String, ModuleKind)>,
+    tied_heads: Vec<(String, String)>,
+    shared_tables: Vec<(String, Vec<String>)>,
 }
 
 impl NameMap {
@@ -77,6 +79,56 @@ impl NameMap {
         self
     }
 
+    /// Declare that the output head `head` shares the table `table` where the model has no module
+    /// `head`; both are names in `transformers`.
+    ///
+    /// The model calls the head with [`unembed_adapted`](crate::unembed_adapted). With the
+    /// declaration, adapters can change the look-up and the head apart from each other, as in PEFT:
+    /// a folder may hold `head` or `table` in `modules_to_save` or adapt them. Without it, a folder
+    /// that names the head is refused, and
+    /// [`merge_and_unload`](crate::Peft::merge_and_unload) cannot know that an adapter of the table
+    /// would change the head.
+    ///
+    /// ```
+    /// use burn_peft::NameMap;
+    ///
+    /// let names = NameMap::new().with_tied_head("lm_head", "model.embed_tokens");
+    /// ```
+    pub fn with_tied_head(mut self, head: impl Into<String>, table: impl Into<String>) -> Self {
+        self.tied_heads.push((head.into(), table.into()));
+        self
+    }
+
+    /// Declare that the table `table` of this model is what `look_ups` are in `transformers`: several
+    /// modules that share their weights, each of which an adapter can change there. The model has
+    /// one table, so that a folder or a configuration that adapts or saves one of them is refused.
+    ///
+    /// ```
+    /// use burn_peft::NameMap;
+    ///
+    /// let look_ups = ["encoder.embed_tokens", "decoder.embed_tokens"];
+    /// let names = NameMap::new().with_shared_table("shared", look_ups);
+    /// ```
+    pub fn with_shared_table<N: Into<String>>(
+        mut self,
+        table: impl Into<String>,
+        look_ups: impl IntoIterator<Item = N>,
+    ) -> Self {
+        let look_ups = look_ups.into_iter().map(Into::into).collect();
+        self.shared_tables.push((table.into(), look_ups));
+        self
+    }
+
+    /// Tables and the names that their look-ups have.
+    pub(crate) fn shared_tables(&self) -> &[(String, Vec<String>)] {
+        &self.shared_tables
+    }
+
+    /// Output heads and the tables that they share, by name.
+    pub(crate) fn tied_heads(&self) -> &[(String, String)] {
+        &self.tied_heads
+    }
+
     /// The name of the module at `path`.
     pub fn name(&self, path: &str) -> String {
         let mut name = path.to_string();
@@ -107,7 +159,7 @@ impl From<KeyRemapper> for NameMap {
     fn from(names: KeyRemapper) -> Self {
         Self {
             names,
-            kinds: Vec::new(),
+            ..Self::default()
         }
     }
 }

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use burn::module::Param;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::adapters::{Fresh, Layer};
+use crate::adapters::{Adapters, Carrier, Fresh, Layer, LayerAdapter, bare};
 use crate::error::Error;
 use crate::settings::{Bias, Fields};
 use crate::targets::{Selection, Target};
@@ -103,6 +104,9 @@ pub(crate) trait LayerTuner {
     /// Check the tensors of an adapted layer on their own, without the model.
     fn check(&self, tensors: &LayerTensors<'_>) -> Result<(), Error>;
 
+    /// Puts a stack for this method's adapters on the weight of a layer.
+    fn carrier(&self, layer: &Layer) -> Box<dyn Carrier>;
+
     /// A new adapter.
     fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error>;
 
@@ -188,6 +192,11 @@ impl<'a> LayerTensors<'a> {
 /// What a method's adapters do in the forward pass of a layer. Each call breaks with the output, or
 /// continues with the input if the layer's weight carries no adapters of this method.
 pub(crate) trait ForwardLayers {
+    /// What a table that carries adapters of this method is as an output head.
+    fn tied_head(_table: &Embedding) -> Option<TableAsHead> {
+        None
+    }
+
     fn forward_linear<const D: usize>(
         _layer: &Linear,
         input: Tensor<D>,
@@ -204,5 +213,24 @@ pub(crate) trait ForwardLayers {
 
     fn forward_conv2d(_layer: &Conv2d, input: Tensor<4>) -> ControlFlow<Tensor<4>, Tensor<4>> {
         ControlFlow::Continue(input)
+    }
+}
+
+/// What an embedding table with adapters is as an output head.
+pub(crate) enum TableAsHead {
+    /// A layer of its own.
+    Layer(Linear),
+    /// The base table.
+    Table(Param<Tensor<2>>),
+}
+
+impl TableAsHead {
+    /// Of a table whose adapters have this type.
+    pub fn of<A: LayerAdapter<2>>(table: &Embedding) -> Option<Self> {
+        let adapters = Adapters::<A, 2>::of(&table.weight)?;
+        Some(match adapters.head() {
+            Some(layer) => Self::Layer(layer.clone()),
+            None => Self::Table(adapters.base(&bare(&table.weight))),
+        })
     }
 }

@@ -137,11 +137,11 @@ fn merging_scales_weights_and_biases_and_unmerging_gives_them_back() {
         let net = base.clone().adapt("default", &config, &[]).unwrap();
         let net = net.map(&mut Shake);
         let expected = net.forward(x.clone());
-        let whole = net.clone().merge_and_unload();
+        let whole = net.clone().merge_and_unload().unwrap();
         assert!(whole.adapter_names().is_empty());
         assert!(largest(whole.forward(x.clone()) - expected.clone()) < 1e-5);
 
-        let merged = net.merge_adapters();
+        let merged = net.merge_adapters().unwrap();
         assert!(largest(merged.forward(x.clone()) - expected.clone()) < 1e-5);
         let again = merged.unmerge_adapters();
         assert!(largest(again.forward(x.clone()) - expected) < 1e-5);
@@ -269,5 +269,8 @@ fn all_adapters_of_a_model_are_of_one_method() {
     let error = net.save_adapter("lora", outputs(), &[]).unwrap_err();
     assert!(matches!(error, Error::PeftType { .. }), "{error}");
     // Merged and unloaded, the model takes another method.
-    net.merge_and_unload().adapt("ia3", outputs(), &[]).unwrap();
+    net.merge_and_unload()
+        .unwrap()
+        .adapt("ia3", outputs(), &[])
+        .unwrap();
 }

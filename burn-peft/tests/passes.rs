@@ -94,7 +94,7 @@ fn adapting_and_loading_map_a_model_once() {
     assert_eq!(count, 1);
     assert_eq!(both.adapter_names(), ["one", "two"]);
     // Taking merged adapters out needs two more.
-    let merged = both.merge_adapters();
+    let merged = both.merge_adapters().unwrap();
     let (count, three) = maps(|| merged.load_adapter("three", &folder, &[]).unwrap());
     assert_eq!(count, 3);
     assert_eq!(three.adapter_names(), ["one", "three", "two"]);

@@ -299,14 +299,34 @@ pub(crate) fn constant<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
 ///
 /// The composed value then stays on the autodiff graph. If its factors train, they appear in Burn's
 /// gradients and are reported as unrecorded uses, so none is missed.
+///
+/// A reparameterization may also keep parameters for later that take no part in the value, such as
+/// the heads of other adapters: those are in a container whose name begins with `Stored:`.
 pub(crate) fn is_composed<const D: usize>(weight: &Param<Tensor<D>>) -> bool {
-    struct Count(usize);
+    #[derive(Default)]
+    struct Count {
+        parameters: usize,
+        /// Containers around the current one that hold what is kept for later.
+        stored: usize,
+    }
     impl ModuleVisitor for Count {
+        fn enter_module(&mut self, _name: &str, container: &str) {
+            if self.stored > 0 || container.starts_with("Stored:") {
+                self.stored += 1;
+            }
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.stored = self.stored.saturating_sub(1);
+        }
+
         fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
-            self.0 += 1;
+            if self.stored == 0 {
+                self.parameters += 1;
+            }
         }
     }
-    let mut count = Count(0);
+    let mut count = Count::default();
     weight.visit(&mut count);
-    count.0 > 1 && weight.reparameterization::<LoraAdapter>().is_none()
+    count.parameters > 1 && weight.reparameterization::<LoraAdapter>().is_none()
 }

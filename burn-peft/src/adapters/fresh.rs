@@ -1,26 +1,22 @@
 //! Adapters that are made and not yet on their weights.
 
 use std::any::Any;
+use std::marker::PhantomData;
 
 use burn::module::Param;
 use burn::tensor::Tensor;
 
+use super::edit::AnyAdapters;
 use super::layer_adapter::LayerAdapter;
 use super::stack::Adapters;
-
-/// An adapter of any method at any rank.
-pub(crate) trait NewAdapter {
-    /// Put the adapter on its weight, a `Param` of the adapter's rank that carries none yet.
-    fn attach(self: Box<Self>, name: &str, weight: Box<dyn Any>) -> Box<dyn Any>;
-
-    /// The adapter itself, for a weight that carries some already.
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-}
 
 /// What a layer gets: an adapter, and what is left of the weight where part of it moved into the
 /// adapter.
 pub(crate) struct Fresh {
-    pub adapter: Box<dyn NewAdapter>,
+    /// An adapter of the layer's method and rank.
+    pub adapter: Box<dyn Any>,
+    /// Puts a stack for such adapters on a weight.
+    pub carrier: Box<dyn Carrier>,
     /// A plain tensor of the weight's rank.
     pub rest: Option<Box<dyn Any>>,
 }
@@ -29,7 +25,8 @@ impl Fresh {
     /// An adapter of a weight of rank `D` that stays as it is.
     pub fn new<A: LayerAdapter<D>, const D: usize>(adapter: A) -> Self {
         Self {
-            adapter: Box::new(AtRank::<A, D>(adapter)),
+            adapter: Box::new(adapter),
+            carrier: carrier::<A, D>(),
             rest: None,
         }
     }
@@ -43,17 +40,34 @@ impl Fresh {
     }
 }
 
-struct AtRank<A, const D: usize>(A);
+/// Puts a stack of adapters on a parameter that carries none.
+pub(crate) trait Carrier {
+    /// `load` fills the stack; `param` and the result are a `Param` of the carrier's rank.
+    fn attach(
+        &self,
+        param: Box<dyn Any>,
+        load: &mut dyn FnMut(&mut dyn AnyAdapters),
+    ) -> Box<dyn Any>;
+}
 
-impl<A: LayerAdapter<D>, const D: usize> NewAdapter for AtRank<A, D> {
-    fn attach(self: Box<Self>, name: &str, weight: Box<dyn Any>) -> Box<dyn Any> {
-        match weight.downcast::<Param<Tensor<D>>>() {
-            Ok(weight) => Box::new(Adapters::new(name, self.0).attach(*weight)),
-            Err(_) => unreachable!("an adapter is made at its weight's rank"),
+/// The carrier for adapters of type `A`.
+pub(crate) fn carrier<A: LayerAdapter<D>, const D: usize>() -> Box<dyn Carrier> {
+    Box::new(Of::<A, D>(PhantomData))
+}
+
+struct Of<A, const D: usize>(PhantomData<fn() -> A>);
+
+impl<A: LayerAdapter<D>, const D: usize> Carrier for Of<A, D> {
+    fn attach(
+        &self,
+        param: Box<dyn Any>,
+        load: &mut dyn FnMut(&mut dyn AnyAdapters),
+    ) -> Box<dyn Any> {
+        let mut adapters = Adapters::<A, D>::empty();
+        load(&mut adapters);
+        match param.downcast::<Param<Tensor<D>>>() {
+            Ok(param) => Box::new(adapters.attach(*param)),
+            Err(_) => unreachable!("a carrier is made at its weight's rank"),
         }
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        Box::new(self.0)
     }
 }

@@ -14,8 +14,6 @@ pub(crate) struct Layer {
     pub weight: Weight,
     /// Whether the layer has a bias.
     pub bias: bool,
-    /// Whether its weight carries adapters already.
-    pub adapted: bool,
 }
 
 /// The weight of a layer, without its adapters.

@@ -1,6 +1,6 @@
 //! The values of a layer before and after merging.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use super::parameter::at;
 
@@ -15,22 +15,44 @@ pub(super) struct Merged<const D: usize> {
 /// A parameter's value before and after merging.
 #[derive(Debug, Clone)]
 pub(super) struct Change<const D: usize> {
-    base: Tensor<D>,
+    pub base: Tensor<D>,
     /// The same memory as the parameter's value, unless that has changed.
     pub merged: Tensor<D>,
 }
 
+/// Why adapters cannot be merged into a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum NotFinite {
+    /// The base value is not finite.
+    Base,
+    /// The adapters make something of the value that is not finite.
+    Adapters,
+    /// The sum is beyond the range of the parameter's type.
+    Range(DType),
+}
+
 impl<const D: usize> Change<D> {
     /// From `base` to `merged`, in the type of the base if that is a float.
-    pub fn new(base: Tensor<D>, merged: Tensor<D>) -> Self {
+    pub fn new(base: Tensor<D>, merged: Tensor<D>) -> Result<Self, NotFinite> {
         let own = match base.dtype() {
             own if own.is_float() => own,
             _ => merged.dtype(),
         };
-        Self {
+        let exact = merged.clone();
+        let change = Self {
             base: at(base, own),
             merged: at(merged, own),
+        };
+        if is_finite(&change.merged) {
+            return Ok(change);
         }
+        Err(if !is_finite(&change.base) {
+            NotFinite::Base
+        } else if !is_finite(&exact) {
+            NotFinite::Adapters
+        } else {
+            NotFinite::Range(own)
+        })
     }
 
     /// The value before merging, with what has been added to the parameter since.
@@ -50,6 +72,10 @@ impl<const D: usize> Change<D> {
             merged: moved(&self.merged),
         }
     }
+}
+
+fn is_finite<const D: usize>(x: &Tensor<D>) -> bool {
+    x.clone().is_finite().all().into_scalar()
 }
 
 impl<const D: usize> Merged<D> {

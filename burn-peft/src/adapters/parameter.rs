@@ -41,15 +41,25 @@ pub(crate) fn trainable<const D: usize>(value: Tensor<D>, device: &Device) -> Pa
     Param::from_tensor(like(value, &there)).set_require_grad(true)
 }
 
-/// Device of a weight, and the dtype of its adapter's parameters: the weight's own if it is a
-/// float. A weight without a value yet is not given one.
+/// Device of a weight, and the dtype of its adapter's parameters. A weight without a value yet is not
+/// given one.
 pub(crate) fn place<const D: usize>(weight: &Param<Tensor<D>>) -> (Device, DType) {
     let device = weight.lazy_device();
-    if weight.is_initialized() && weight.base().dtype().is_float() {
-        return (device, weight.base().dtype());
+    let own = weight.is_initialized().then(|| weight.base().dtype());
+    let dtype = match own {
+        Some(own) if own.is_float() => own,
+        _ => Tensor::<1>::zeros([1], &device).dtype(),
+    };
+    (device, at_least_f32(dtype))
+}
+
+/// The dtype of an adapter on a weight of this type: at least f32, as in PEFT. An adapter in half
+/// precision would be rounded when it is loaded, and small updates would not move it.
+pub(crate) fn at_least_f32(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        dtype => dtype,
     }
-    let dtype = Tensor::<1>::zeros([1], &device).dtype();
-    (device, dtype)
 }
 
 /// A plain tensor of these data.

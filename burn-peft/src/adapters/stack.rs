@@ -5,12 +5,15 @@ use std::any::Any;
 use burn::module::{
     Devices, Module, ModuleMapper, ModuleVisitor, Param, Reparameterization, Reparameterizer,
 };
+use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 
+use super::copies::{Copies, CopyKind, copy_of};
 use super::edit::{self, AnyAdapters, Folded};
 use super::layer_adapter::LayerAdapter;
-use super::merged::{Change, Merged};
-use super::parameter::{bare, replace};
+use super::merged::{Change, Merged, NotFinite};
+use super::parameter::{bare, like, replace};
+use super::tied::TiedHead;
 
 /// Named adapters of one method on one weight of rank `D`.
 ///
@@ -47,6 +50,10 @@ pub struct Adapters<A, const D: usize> {
     enabled: bool,
     /// Set while the active adapters are merged into the weight.
     merged: Option<Merged<D>>,
+    /// The adapters' own copies of the weight.
+    copies: Copies<D>,
+    /// The output head, if this is a table that it shares.
+    tied: Option<TiedHead>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,12 +67,18 @@ struct Entry<A> {
 impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
     /// One adapter, active.
     pub fn new(name: &str, adapter: A) -> Self {
+        Self::empty().with(name, adapter)
+    }
+
+    /// No adapters yet.
+    pub(crate) fn empty() -> Self {
         Self {
             entries: Vec::new(),
             enabled: true,
             merged: None,
+            copies: Copies::default(),
+            tied: None,
         }
-        .with(name, adapter)
     }
 
     /// Add an adapter, or replace the one of that name; it becomes the only active one, and the
@@ -80,14 +93,16 @@ impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
         self.with_active(&[(name, 1.0)])
     }
 
-    /// Without the adapter of that name.
+    /// Without the adapter of that name. What else belongs to it in a model is removed by
+    /// [`Peft::without_adapter`](crate::Peft::without_adapter).
     pub fn without(mut self, name: &str) -> Self {
         self.entries.retain(|entry| entry.name != name);
+        self.copies.remove(name);
         self
     }
 
     /// Make these the active adapters, each with a factor on its update. As in PEFT the active
-    /// ones train and the others are frozen.
+    /// ones train and the others are frozen. Of a name that is there twice the first factor counts.
     pub fn with_active(self, active: &[(&str, f64)]) -> Self {
         let factor = |name: &str| Some(active.iter().find(|(active, _)| *active == name)?.1);
         let entries = self.entries.into_iter().map(|entry| {
@@ -98,8 +113,12 @@ impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
                 name: entry.name,
             }
         });
+        let entries = entries.collect();
+        let mut copies = self.copies;
+        copies.set_active(active);
         Self {
-            entries: entries.collect(),
+            entries,
+            copies,
             ..self
         }
     }
@@ -152,48 +171,87 @@ impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
     }
 
     /// Put the adapters on a weight, in place of those that it carries.
-    pub fn attach(self, weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        bare(&weight).apply_reparameterization(Attach(Some(self)))
+    pub fn attach(mut self, weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let mut present = bare(&weight);
+        if self.copies.is_empty()
+            && let Some(replaced) = Self::of(&weight)
+        {
+            present = replaced.clone().copies.settle(present, false, false);
+        }
+        let present = self.copies.settle(present, self.enabled, false);
+        present.apply_reparameterization(Attach(Some(self)))
     }
 
-    /// Add an adapter to those of a weight.
-    pub(crate) fn added(name: &str, adapter: A, weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let adapters = match Self::of(&weight) {
-            Some(present) => present.clone().with(name, adapter),
-            None => Self::new(name, adapter),
-        };
-        adapters.attach(weight)
+    /// Add an adapter to those of a weight, with the value that the weight has under it if that is
+    /// not the base's.
+    pub(crate) fn added(
+        name: &str,
+        adapter: A,
+        rest: Option<Tensor<D>>,
+        weight: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>> {
+        let mut adapters = Self::of(&weight).cloned().unwrap_or_else(Self::empty);
+        let present = bare(&weight);
+        adapters = adapters.without(name).with_enabled(true);
+        let present = adapters.copies.settle(present, false, false);
+        if let Some(rest) = rest {
+            let copy = copy_of(&present, Some(rest));
+            adapters
+                .copies
+                .add(name, copy, CopyKind::Fixed, A::PEFT_TYPE);
+        }
+        adapters.with(name, adapter).attach(present)
     }
 
-    /// A weight frozen, with its adapters, merged ones taken out. (`Param`'s own `set_require_grad`
-    /// drops a reparameterization.)
+    /// A weight frozen, with its adapters, merged ones taken out and the base's value in place. The
+    /// adapters are off until one is [`added`](Self::added). (`Param`'s own `set_require_grad` drops
+    /// a reparameterization.)
     pub(crate) fn frozen(weight: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(mut adapters) = Self::of(&weight).cloned() else {
             return weight.set_require_grad(false);
         };
         let merged = adapters.merged.take();
-        let base = replace(bare(&weight), |value| match merged {
+        let present = replace(bare(&weight), |value| match merged {
             Some(merged) => merged.weight.undo(value),
             None => value,
         });
-        adapters.attach(base.set_require_grad(false))
+        let base = adapters.copies.settle(present, false, false);
+        let base = base.set_require_grad(false);
+        base.apply_reparameterization(Attach(Some(adapters)))
+    }
+
+    /// The base model's weight, where the module holds `present`.
+    pub(crate) fn base(&self, present: &Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let base = self.copies.base(present);
+        match &self.merged {
+            Some(merged) => {
+                let value = like(merged.weight.base.clone(), &base.base());
+                copy_of(&base, None).map(|_| value)
+            }
+            None => base,
+        }
+    }
+
+    /// The output head's own layer, if this is a table that it shares and an adapter changes it.
+    pub(crate) fn head(&self) -> Option<&Linear> {
+        self.tied.as_ref()?.layer.as_ref()
     }
 
     /// Merge the active adapters into the plain weight and bias of their layer, and give back the
     /// new weight, and the new bias if it changes. The weight is formed in the adapters' type and
-    /// rounded once; a packed weight becomes dense.
+    /// rounded once; a packed weight becomes dense. An error where a result is not finite.
     pub(crate) fn merge(
         self,
         weight: Tensor<D>,
         bias: Option<Tensor<1>>,
-    ) -> (Self, Tensor<D>, Option<Tensor<1>>) {
+    ) -> Result<MergedLayer<Self, D>, NotFinite> {
         let inactive = self.valid();
         let parts = inactive.parts();
         if parts.is_empty() {
-            return (self, weight, None);
+            return Ok((self, weight, None));
         }
         let merged = A::compose_all(&parts, weight.clone());
-        let weight = Change::new(weight, merged);
+        let weight = Change::new(weight, merged)?;
         let changes = parts.iter().any(|(adapter, _)| adapter.changes_bias());
         let bias = bias.filter(|_| changes).map(|bias| {
             let parts = parts.iter();
@@ -202,20 +260,17 @@ impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
             });
             Change::new(bias, merged)
         });
+        let bias = bias.transpose()?;
         let values = (
             weight.merged.clone(),
             bias.as_ref().map(|bias| bias.merged.clone()),
         );
         let merged = Some(Merged { weight, bias });
-        (Self { merged, ..self }, values.0, values.1)
+        Ok((Self { merged, ..self }, values.0, values.1))
     }
 
     /// Take merged adapters out of the plain weight and bias of their layer.
-    fn unmerge(
-        mut self,
-        weight: Tensor<D>,
-        bias: Option<Tensor<1>>,
-    ) -> (Self, Tensor<D>, Option<Tensor<1>>) {
+    fn unmerge(mut self, weight: Tensor<D>, bias: Option<Tensor<1>>) -> MergedLayer<Self, D> {
         let Some(merged) = self.merged.take() else {
             return (self, weight, None);
         };
@@ -236,19 +291,30 @@ impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
         format!("{container}:{}", A::PEFT_TYPE)
     }
 
-    fn each(self, f: impl Fn(A) -> A) -> Self {
+    /// Everything that is carried through these functions.
+    fn each(
+        self,
+        of_adapter: impl Fn(A) -> A,
+        of_copy: impl Fn(Param<Tensor<D>>) -> Param<Tensor<D>>,
+        of_head: impl FnOnce(Linear) -> Linear,
+    ) -> Self {
         let entries = self.entries.into_iter();
         Self {
             entries: entries
                 .map(|entry| Entry {
-                    adapter: f(entry.adapter),
+                    adapter: of_adapter(entry.adapter),
                     ..entry
                 })
                 .collect(),
+            copies: self.copies.each(of_copy),
+            tied: self.tied.map(|tied| tied.each(of_head)),
             ..self
         }
     }
 }
+
+/// A stack, and the weight and bias of its layer.
+type MergedLayer<S, const D: usize> = (S, Tensor<D>, Option<Tensor<1>>);
 
 /// The slot that adapters of every method have in a path: `weight.peft.NAME.PARAMETER`.
 pub(crate) const SLOT: &str = "peft";
@@ -262,6 +328,9 @@ impl<A: LayerAdapter<D>, const D: usize> Reparameterization for Adapters<A, D> {
 
     fn apply<const E: usize>(&self, base: Tensor<E>) -> Tensor<E> {
         let parts = self.parts();
+        if parts.is_empty() {
+            return base;
+        }
         if parts.iter().any(|(adapter, _)| adapter.changes_bias()) {
             panic!(
                 "an adapter of {} on this layer scales its bias as well, which the layer's own \
@@ -284,6 +353,13 @@ impl<A: LayerAdapter<D>, const D: usize> AnyAdapters for Adapters<A, D> {
         }
     }
 
+    fn add_copy(&mut self, name: &str, copy: Box<dyn Any>, kind: CopyKind, method: &'static str) {
+        match copy.downcast::<Param<Tensor<D>>>() {
+            Ok(copy) => self.copies.add(name, *copy, kind, method),
+            Err(_) => unreachable!("a copy is made at its parameter's rank"),
+        }
+    }
+
     fn remove(&mut self, name: &str) {
         *self = self.clone().without(name);
     }
@@ -296,26 +372,74 @@ impl<A: LayerAdapter<D>, const D: usize> AnyAdapters for Adapters<A, D> {
         self.enabled = enabled;
     }
 
-    fn fold(&mut self, layer: Folded, merge: bool) -> Option<Folded> {
+    fn settle(&mut self, present: Box<dyn Any>, wake: bool) -> Option<Box<dyn Any>> {
+        if self.copies.is_empty() {
+            return None;
+        }
+        match present.downcast::<Param<Tensor<D>>>() {
+            Ok(present) => Some(Box::new(self.copies.settle(*present, self.enabled, wake))),
+            Err(_) => unreachable!("adapters are attached at their parameter's rank"),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn active(&self) -> Vec<(String, f64)> {
+        let entries = self.entries.iter();
+        let entries = entries.filter_map(|entry| Some((entry.name.clone(), entry.factor?)));
+        entries.chain(self.copies.active()).collect()
+    }
+
+    fn at_work(&self) -> Vec<String> {
+        let mut names: Vec<String> = if self.enabled {
+            let entries = self.entries.iter();
+            let active = entries.filter(|entry| entry.factor.is_some());
+            active.map(|entry| entry.name.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        if !self.copies.shows_base() {
+            names.extend(self.copies.active().map(|(name, _)| name));
+        }
+        names
+    }
+
+    fn tied_to(&self) -> Option<&str> {
+        self.tied.as_ref().map(|tied| tied.name.as_str())
+    }
+
+    fn tie(&mut self, name: &str, layer: Option<Linear>) {
+        let present = self.tied.take().and_then(|tied| tied.layer);
+        self.tied = Some(TiedHead {
+            name: name.into(),
+            layer: present.or(layer),
+        });
+    }
+
+    fn fold(&mut self, layer: Folded, merge: bool) -> Result<Option<Folded>, NotFinite> {
         let nothing = if merge {
             self.parts().is_empty()
         } else {
             self.merged.is_none()
         };
         if nothing {
-            return None;
+            return Ok(None);
         }
-        let weight = *layer.weight.downcast::<Tensor<D>>().ok()?;
+        let Ok(weight) = layer.weight.downcast::<Tensor<D>>() else {
+            return Ok(None);
+        };
         let (adapters, weight, bias) = if merge {
-            self.clone().merge(weight, layer.bias)
+            self.clone().merge(*weight, layer.bias)?
         } else {
-            self.clone().unmerge(weight, layer.bias)
+            self.clone().unmerge(*weight, layer.bias)
         };
         *self = adapters;
-        Some(Folded {
+        Ok(Some(Folded {
             weight: Box::new(weight),
             bias,
-        })
+        }))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -327,29 +451,50 @@ impl<A: LayerAdapter<D>, const D: usize> AnyAdapters for Adapters<A, D> {
 // method and whether adapters are merged, and so that `map` runs an edit of a whole model.
 impl<A: LayerAdapter<D>, const D: usize> Module for Adapters<A, D> {
     fn collect_devices(&self, devices: Devices) -> Devices {
-        self.entries.iter().fold(devices, |devices, entry| {
+        let entries = self.entries.iter();
+        let devices = entries.fold(devices, |devices, entry| {
             entry.adapter.collect_devices(devices)
-        })
+        });
+        let mut stored = self.copies.stored();
+        let devices = stored.by_ref().fold(devices, |devices, param| {
+            Module::collect_devices(param, devices)
+        });
+        match self.head() {
+            Some(layer) => layer.collect_devices(devices),
+            None => devices,
+        }
     }
 
     fn fork(self, device: &Device) -> Self {
         let merged = self.merged.as_ref().map(|merged| merged.moved(device));
-        let forked = self.each(|adapter| adapter.fork(device));
+        let forked = self.each(
+            |adapter| adapter.fork(device),
+            |param| param.fork(device),
+            |layer| layer.fork(device),
+        );
         Self { merged, ..forked }
     }
 
     fn to_device(self, device: &Device) -> Self {
         let merged = self.merged.as_ref().map(|merged| merged.moved(device));
-        let moved = self.each(|adapter| adapter.to_device(device));
+        let moved = self.each(
+            |adapter| adapter.to_device(device),
+            |param| Module::to_device(param, device),
+            |layer| layer.to_device(device),
+        );
         Self { merged, ..moved }
     }
 
     fn train(self) -> Self {
-        self.each(Module::train)
+        self.each(Module::train, Module::train, Module::train)
     }
 
     fn valid(&self) -> Self {
-        self.clone().each(|adapter| adapter.valid())
+        self.clone().each(
+            |adapter| adapter.valid(),
+            |param| param.valid(),
+            |layer| layer.valid(),
+        )
     }
 
     fn materialize(self) -> Self {
@@ -362,6 +507,10 @@ impl<A: LayerAdapter<D>, const D: usize> Module for Adapters<A, D> {
             visitor.enter_module(&entry.name, &container);
             entry.adapter.visit(visitor);
             visitor.exit_module(&entry.name, &container);
+        }
+        self.copies.visit(visitor);
+        if let Some(tied) = &self.tied {
+            tied.visit(visitor);
         }
     }
 
@@ -379,6 +528,8 @@ impl<A: LayerAdapter<D>, const D: usize> Module for Adapters<A, D> {
                 Entry { adapter, ..entry }
             })
             .collect();
+        adapters.copies = adapters.copies.map(mapper);
+        adapters.tied = adapters.tied.map(|tied| tied.map(mapper));
         adapters
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::methods::PeftConfig;
 use crate::settings::Bias;
 use crate::targets::is_under_saved;
-use crate::tuner::AdapterPart;
+use crate::tuner::{AdapterPart, Tuner};
 
 /// What a tensor of an adapter folder is.
 ///
@@ -82,6 +82,15 @@ impl AdapterKey {
     ///
     /// [`Error::Key`] if it does not belong there.
     pub fn parse(name: &str, config: &PeftConfig) -> Result<Self, Error> {
+        Self::parse_of(name, config, None)
+    }
+
+    /// The same in a folder whose adapter has this name in PEFT, where its keys say one.
+    pub(crate) fn parse_of(
+        name: &str,
+        config: &PeftConfig,
+        adapter: Option<&str>,
+    ) -> Result<Self, Error> {
         let unknown = |reason| {
             let key = name.into();
             Err(Error::Key { key, reason })
@@ -105,25 +114,36 @@ impl AdapterKey {
             }
             let (module, suffix) = path.split_at(start);
             let module = module.trim_end_matches('.').to_string();
-            return match tuner.part(suffix) {
-                Some(part) if !module.is_empty() => Ok(Self::Adapter { module, part }),
+            return match part(tuner, suffix) {
+                Some((part, _)) if !module.is_empty() => Ok(Self::Adapter { module, part }),
                 _ => unknown("the method has no tensor of this name"),
             };
         }
-        match Self::of_base(path, config) {
+        match Self::of_base(path, config, adapter) {
             Some(key) => Ok(key),
             None => unknown("it is neither of an adapter, nor in modules_to_save, nor a bias"),
         }
     }
 
+    /// The name that PEFT gave the adapter, where the key of one of its tensors says it
+    /// (`….lora_A.default.weight`): a file that was not written by `save_pretrained`.
+    pub(crate) fn adapter_name<'a>(name: &'a str, config: &PeftConfig) -> Option<&'a str> {
+        let tuner = config.tuner();
+        let path = name.strip_prefix(tuner.prefix())?;
+        let marker = Some(tuner.marker()).filter(|marker| !marker.is_empty())?;
+        let start = start_of(path, marker)?;
+        part(tuner, &path[start..])?.1
+    }
+
     /// A parameter of the model itself.
-    fn of_base(path: &str, config: &PeftConfig) -> Option<Self> {
+    fn of_base(path: &str, config: &PeftConfig, adapter: Option<&str>) -> Option<Self> {
         let (owner, parameter) = path.rsplit_once('.')?;
         let parameter = parameter.to_string();
         if let Some(module) = without(owner, "original_module") {
             return Some(Self::Original { module, parameter });
         }
-        let marked = without(owner, "modules_to_save.default");
+        let mut names = adapter.into_iter().chain(["default"]);
+        let marked = names.find_map(|name| without(owner, &format!("modules_to_save.{name}")));
         if let Some(module) = marked.or_else(|| without(owner, "modules_to_save")) {
             return Some(Self::Saved { module, parameter });
         }
@@ -182,6 +202,22 @@ impl AdapterKey {
             key => key.name(config),
         }
     }
+}
+
+/// The tensor that a method calls so, and the adapter's name if it is in between.
+fn part<'a>(tuner: &dyn Tuner, suffix: &'a str) -> Option<(AdapterPart, Option<&'a str>)> {
+    if let Some(part) = tuner.part(suffix) {
+        return Some((part, None));
+    }
+    let (first, rest) = suffix.split_once('.')?;
+    let (name, plain) = match rest.split_once('.') {
+        Some((name, parameter)) => (name, format!("{first}.{parameter}")),
+        None => (rest, first.to_string()),
+    };
+    if matches!(name, "" | "weight" | "bias") {
+        return None;
+    }
+    Some((tuner.part(&plain)?, Some(name)))
 }
 
 /// Where the first part of the path that begins with `marker` starts.
@@ -253,6 +289,20 @@ mod tests {
                 "a.0.q.lora_magnitude_vector.weight",
                 lora(AdapterPart::LORA_MAGNITUDE),
             ),
+            ("a.0.q.lora_A.default.weight", lora(AdapterPart::LORA_A)),
+            ("a.0.q.lora_B.my-adapter.weight", lora(AdapterPart::LORA_B)),
+            (
+                "a.0.q.lora_embedding_A.default",
+                lora(AdapterPart::LORA_EMBEDDING_A),
+            ),
+            (
+                "a.0.q.lora_magnitude_vector.default",
+                lora(AdapterPart::LORA_MAGNITUDE),
+            ),
+            (
+                "a.0.q.lora_magnitude_vector.default.weight",
+                lora(AdapterPart::LORA_MAGNITUDE),
+            ),
             ("classifier.weight", saved(("classifier", "weight"))),
             ("classifier.dense.bias", saved(("classifier.dense", "bias"))),
             (
@@ -300,8 +350,10 @@ mod tests {
             "prompt_embeddings",
             "base_model.q.lora_A.weight",
             "base_model.model.lora_A.weight",
-            "base_model.model.q.lora_A.default.weight",
+            "base_model.model.q.lora_A.default.bias",
+            "base_model.model.q.lora_A.a.b.weight",
             "base_model.model.q.lora_A.bias",
+            "base_model.model.q.lora_embedding_A.weight",
             "base_model.model.q.lora_C.weight",
             "base_model.model.q..lora_A.weight",
             "base_model.model.weight",

@@ -2,12 +2,14 @@
 
 mod check;
 mod key;
+mod placeholder;
 mod soft_prompt;
 mod weights;
 mod write;
 
 pub(crate) use check::by_module;
 pub use key::AdapterKey;
+pub use placeholder::Placeholder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -93,6 +95,7 @@ impl AdapterFolder {
     /// # Errors
     ///
     /// - what [`PeftConfig::parse`] finds
+    /// - [`Error::Placeholder`] for an empty file, a Git LFS pointer or a web page
     /// - [`Error::Weights`] for a damaged file, [`Error::Dtype`] for integers and other types
     /// - what [`check`](Self::check) finds
     pub fn parse(config: &[u8], weights: &[u8]) -> Result<Self, Error> {
@@ -100,6 +103,7 @@ impl AdapterFolder {
     }
 
     fn with_weights(config: PeftConfig, weights: &[u8]) -> Result<Self, Error> {
+        check_contents(weights)?;
         let folder = Self {
             config,
             tensors: weights::read(weights)?,
@@ -155,9 +159,22 @@ impl AdapterFolder {
     ///
     /// [`Error::Key`] for a tensor that does not belong to an adapter of this configuration.
     pub fn entries(&self) -> Result<Vec<(AdapterKey, &TensorData)>, Error> {
+        let mut adapter = None;
+        for key in self.tensors.keys() {
+            let Some(found) = AdapterKey::adapter_name(key, &self.config) else {
+                continue;
+            };
+            if *adapter.get_or_insert(found) != found {
+                return Err(Error::Key {
+                    key: key.clone(),
+                    reason: "it has the name of another adapter than the keys before it: write \
+                             the adapters into files of their own",
+                });
+            }
+        }
         let tensors = self.tensors.iter();
         tensors
-            .map(|(key, data)| Ok((AdapterKey::parse(key, &self.config)?, data)))
+            .map(|(key, data)| Ok((AdapterKey::parse_of(key, &self.config, adapter)?, data)))
             .collect()
     }
 
@@ -174,6 +191,23 @@ impl AdapterFolder {
             _ => None,
         });
         Ok(modules.collect())
+    }
+}
+
+/// What a folder that held `old` gets for the model's `new` value: its own tensor as it was where
+/// the model only has it in another precision.
+pub(crate) fn written(old: &TensorData, new: TensorData) -> TensorData {
+    if old.clone().convert_dtype(new.dtype()) == new {
+        return old.clone();
+    }
+    new.convert_dtype(old.dtype())
+}
+
+/// Fail if a file is something else than its name says.
+pub(crate) fn check_contents(contents: &[u8]) -> Result<(), Error> {
+    match Placeholder::of(contents) {
+        Some(placeholder) => Err(Error::Placeholder { placeholder }),
+        None => Ok(()),
     }
 }
 

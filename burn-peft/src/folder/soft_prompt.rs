@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::AdapterFolder;
+use super::{AdapterFolder, written};
 use crate::error::Error;
 use crate::methods::PeftConfig;
 use crate::prompt::{EMBEDDINGS, PromptConfig, SoftPrompt, default_dtype};
@@ -41,7 +41,7 @@ impl SoftPrompt {
         let mut folder = folder.clone();
         let data = self.table().into_data();
         let data = match folder.tensors.get(EMBEDDINGS) {
-            Some(old) => data.convert_dtype(old.dtype()),
+            Some(old) => written(old, data),
             None => data,
         };
         folder.tensors.insert(EMBEDDINGS.into(), data);

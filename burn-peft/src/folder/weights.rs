@@ -36,7 +36,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, Error> 
 /// What the `safetensors` crate does not look at: a key that is there twice (it takes one of the two)
 /// and ends of tensors beyond the file (it adds them up without a check).
 fn check_header(bytes: &[u8]) -> Result<(), Error> {
-    let header = header(bytes).ok_or_else(|| damaged("the header is cut off"))?;
+    let header = header(bytes).ok_or_else(|| damaged(instead(bytes)))?;
     let Json::Object(header) = json::parse(super::WEIGHTS, header)? else {
         return Err(damaged("the header is not an object"));
     };
@@ -52,6 +52,23 @@ fn check_header(bytes: &[u8]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What a file without a header is.
+fn instead(bytes: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    let start = &bytes[..bytes.len().min(SHOWN)];
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(b"\x80\x02") {
+        return "the file is of PyTorch (a pickle), not safetensors: save the adapter with \
+                `save_pretrained` of PEFT 0.5 or later"
+            .into();
+    }
+    let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    if start.iter().all(printable) {
+        let text = String::from_utf8_lossy(start);
+        return format!("the file holds text, not tensors: {text:?}");
+    }
+    "the header is cut off: download or copy the file again".into()
 }
 
 fn header(bytes: &[u8]) -> Option<&[u8]> {
@@ -211,5 +228,13 @@ mod tests {
         let mut longer = whole;
         longer[7] = 0xff;
         assert!(read(&longer).is_err());
+        for (contents, words) in [
+            (b"Entry not found".as_slice(), "text, not tensors: \"Entry"),
+            (b"PK\x03\x04\0\0\0\0\0\0", "PyTorch"),
+            (b"\x10\0\0\0\0\0\0\0{", "cut off"),
+        ] {
+            let error = read(contents).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

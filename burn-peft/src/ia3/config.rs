@@ -1,7 +1,7 @@
 //! IA³'s configuration.
 
 use crate::error::Error;
-use crate::settings::ranges::refuse;
+use crate::settings::ranges::{not_too_many, refuse};
 use crate::settings::{
     Fields, Json, Modules, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
 };
@@ -127,8 +127,19 @@ impl Ia3Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if a name in `feedforward_modules` is not in `target_modules`.
+    /// [`Error::Config`] if a name in `feedforward_modules` is not in `target_modules`, and for a list
+    /// that is too long.
     pub fn validate(&self) -> Result<(), Error> {
+        let modules = [
+            ("target_modules", &self.target_modules),
+            ("exclude_modules", &self.exclude_modules),
+            ("feedforward_modules", &self.feedforward_modules),
+        ];
+        for (field, modules) in modules {
+            not_too_many(field, modules.as_ref().map_or(0, Modules::count))?;
+        }
+        let saved = self.modules_to_save.as_ref();
+        not_too_many("modules_to_save", saved.map_or(0, Vec::len))?;
         if let (Some(Modules::Names(feedforward)), Some(Modules::Names(targets))) =
             (&self.feedforward_modules, &self.target_modules)
             && let Some(name) = feedforward.iter().find(|name| !targets.contains(name))

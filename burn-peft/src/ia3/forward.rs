@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
+use burn::nn::{Embedding, Linear};
 use burn::tensor::Tensor;
 use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_ief::recorder;
@@ -11,9 +11,13 @@ use burn_ief::recorder;
 use super::config::Ia3Config;
 use super::vector::{Ia3Adapters, Ia3Side, Ia3Vector};
 use crate::adapters::{at, bare};
-use crate::tuner::ForwardLayers;
+use crate::tuner::{ForwardLayers, TableAsHead};
 
 impl ForwardLayers for Ia3Config {
+    fn tied_head(table: &Embedding) -> Option<TableAsHead> {
+        TableAsHead::of::<Ia3Vector>(table)
+    }
+
     fn forward_linear<const D: usize>(
         layer: &Linear,
         input: Tensor<D>,

@@ -4,7 +4,7 @@ use burn::tensor::{Distribution, Tensor};
 
 use super::config::Ia3Config;
 use super::vector::{Ia3Side, Ia3Vector};
-use crate::adapters::{Fresh, Layer, Weight, like, place, tensor};
+use crate::adapters::{Carrier, Fresh, Layer, Weight, carrier, like, place, tensor};
 use crate::error::Error;
 use crate::settings::{Fields, Modules, Pattern};
 use crate::targets::{ModuleKind, Selection, Target};
@@ -166,6 +166,13 @@ impl LayerTuner for Ia3Layers<'_> {
             return Ok(());
         }
         Err(tensors.wrong_shape(AdapterPart::IA3_L, data, expected.into()))
+    }
+
+    fn carrier(&self, layer: &Layer) -> Box<dyn Carrier> {
+        match &layer.weight {
+            Weight::Two(_) => carrier::<Ia3Vector, 2>(),
+            Weight::Four(_) => carrier::<Ia3Vector, 4>(),
+        }
     }
 
     fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error> {

@@ -3,7 +3,7 @@
 use super::init_weights::InitLoraWeights;
 use super::rank_pattern::Scales;
 use crate::error::Error;
-use crate::settings::ranges::{above_zero, at_least_one, below_one, refuse};
+use crate::settings::ranges::{above_zero, at_least_one, below_one, not_too_many, refuse};
 use crate::settings::unsupported::{self, Used};
 use crate::settings::{
     Bias, FieldValue, Fields, Json, Modules, OneOrMany, TaskType, WRITTEN_AS, shared_setters,
@@ -238,6 +238,25 @@ impl LoraConfig {
             });
         }
         unsupported::check(&self.fields, &UNSUPPORTED)?;
+        let lists = [
+            ("rank_pattern", self.rank_pattern.len()),
+            ("alpha_pattern", self.alpha_pattern.len()),
+            (
+                "target_modules",
+                self.target_modules.as_ref().map_or(0, Modules::count),
+            ),
+            (
+                "exclude_modules",
+                self.exclude_modules.as_ref().map_or(0, Modules::count),
+            ),
+            (
+                "modules_to_save",
+                self.modules_to_save.as_ref().map_or(0, Vec::len),
+            ),
+        ];
+        for (field, entries) in lists {
+            not_too_many(field, entries)?;
+        }
         at_least_one("r", self.r)?;
         for (_, rank) in &self.rank_pattern {
             at_least_one("rank_pattern", *rank)?;

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use burn_ief::nn::{ForwardRecorded, expand_param};
 
 use super::factors::LoraFactors;
-use crate::adapters::at;
+use crate::adapters::{at, at_least_f32};
 
 /// A convolution with these adapters, not in groups: a convolution to `r` channels with the layer's
 /// own kernel size, stride and padding (A), then a 1 × 1 convolution (B). With DoRA, output channels
@@ -21,11 +21,14 @@ pub(super) fn forward(
         return decomposed(base.clone(), parts, input);
     }
     let mut y = base.forward_recorded(input.clone());
+    // In half precision the sum is rounded once, as in PEFT.
+    let dtype = y.dtype();
+    let wide = at_least_f32(dtype);
     for (adapter, factor) in parts {
         let entering = adapter.dropout.forward_recorded(input.clone());
-        y = y.clone() + at(through(adapter, base, entering, *factor), y.dtype());
+        y = at(y, wide) + at(through(adapter, base, entering, *factor), wide);
     }
-    y
+    at(y, dtype)
 }
 
 /// With DoRA, recorded or not: `(m / ‖W + s B A‖) (W + s B A) ∗ x + b`.
@@ -35,27 +38,31 @@ fn decomposed(base: Conv2d, parts: &[(&LoraFactors<4>, f64)], input: Tensor<4>) 
     let convolved = base.forward_recorded(input.clone());
     let [batch, channels, ..] = convolved.dims();
     let over_channels = |x: Tensor<2>| x.reshape([batch, channels, 1, 1]);
+    let dtype = convolved.dtype();
+    let wide = at_least_f32(dtype);
+    let convolved = at(convolved, wide);
     let mut y = convolved.clone();
     for &(adapter, factor) in parts {
         let entering = adapter.dropout.forward_recorded(input.clone());
         let delta = through(adapter, &base, entering.clone(), factor);
-        let delta = at(delta, y.dtype());
+        let delta = at(delta, wide);
         let Some(ratios) = adapter.ratios(base.weight.val(), factor, batch) else {
             y = y + delta;
             continue;
         };
-        let ratios = at(over_channels(ratios), y.dtype());
+        let ratios = at(over_channels(ratios), wide);
         let base_part = if adapter.drops() {
-            base.forward_recorded(entering)
+            at(base.forward_recorded(entering), wide)
         } else {
             convolved.clone()
         };
         y = y - base_part.clone() + (base_part + delta) * ratios;
     }
-    match bias {
-        Some(bias) => y + over_channels(expand_param::<_, 2>(&bias, batch)),
+    let y = match bias {
+        Some(bias) => y + at(over_channels(expand_param::<_, 2>(&bias, batch)), wide),
         None => y,
-    }
+    };
+    at(y, dtype)
 }
 
 /// `s B ∗ (A ∗ x)`.

@@ -8,12 +8,16 @@ use burn::tensor::{Int, Tensor};
 use burn_ief::nn::ForwardRecorded;
 
 use super::config::LoraConfig;
-use super::factors::LoraAdapters;
+use super::factors::{LoraAdapters, LoraFactors};
 use super::{conv, embedding, linear};
 use crate::adapters::bare;
-use crate::tuner::ForwardLayers;
+use crate::tuner::{ForwardLayers, TableAsHead};
 
 impl ForwardLayers for LoraConfig {
+    fn tied_head(table: &Embedding) -> Option<TableAsHead> {
+        TableAsHead::of::<LoraFactors<2>>(table)
+    }
+
     fn forward_linear<const D: usize>(
         layer: &Linear,
         input: Tensor<D>,

@@ -10,7 +10,7 @@ use super::factors::{LoraAdapters, LoraFactors, column_norms};
 use super::init_weights::InitLoraWeights;
 use super::initial_values::{self, Sizes};
 use super::lora_linear::LoraLinear;
-use crate::adapters::{at, bare, place, plain, replace, trainable};
+use crate::adapters::{at, bare, copy_of, place, plain, trainable};
 use crate::error::Error;
 use crate::settings::ranges::refuse;
 
@@ -33,10 +33,11 @@ impl LoraConfig {
     ///
     /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
     pub fn linear(&self, name: &str, layer: Linear) -> Result<Linear, Error> {
-        let (weight, adapter) = self.layer()?.split(layer.weight)?;
+        let weight = LoraAdapters::frozen(layer.weight);
+        let (adapter, rest) = self.layer()?.split(&weight)?;
         let bias = layer.bias.map(|bias| bias.set_require_grad(false));
         Ok(Linear {
-            weight: LoraAdapters::added(name, adapter, weight),
+            weight: LoraAdapters::added(name, adapter, rest, weight),
             bias,
         })
     }
@@ -50,7 +51,7 @@ impl LoraConfig {
         let weight = LoraAdapters::frozen(table.weight);
         let adapter = self.embedding_adapter(&weight)?;
         Ok(Embedding {
-            weight: LoraAdapters::added(name, adapter, weight),
+            weight: LoraAdapters::added(name, adapter, None, weight),
         })
     }
 
@@ -61,7 +62,8 @@ impl LoraConfig {
     /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
     pub fn conv2d(&self, name: &str, conv: Conv2d) -> Result<Conv2d, Error> {
         let adapter = self.conv2d_adapter(&conv)?;
-        let weight = LoraAdapters::added(name, adapter, LoraAdapters::frozen(conv.weight));
+        let weight = LoraAdapters::frozen(conv.weight);
+        let weight = LoraAdapters::added(name, adapter, None, weight);
         let bias = conv.bias.map(|bias| bias.set_require_grad(false));
         Ok(Conv2d {
             weight,
@@ -76,11 +78,17 @@ impl LoraConfig {
     ///
     /// [`Error::Config`] naming the field that is out of range or does not fit the layer.
     pub fn try_init(&self, base: Linear) -> Result<LoraLinear, Error> {
-        let (weight, adapter) = self.layer()?.split(base.weight)?;
+        let weight = LoraAdapters::frozen(base.weight);
+        let (adapter, rest) = self.layer()?.split(&weight)?;
+        let (weight, whole) = match rest {
+            Some(rest) => (copy_of(&weight, Some(rest)), Some(weight)),
+            None => (weight, None),
+        };
         let bias = base.bias.map(|bias| bias.set_require_grad(false));
         Ok(LoraLinear {
             base: Linear { weight, bias },
             adapter,
+            whole,
             enabled: true,
         })
     }
@@ -205,22 +213,16 @@ impl LayerConfig {
         Ok(self.assemble([a, b], magnitude, &device))
     }
 
-    /// The frozen weight and a new adapter; with PiSSA and OLoRA part of the one moves into the
-    /// other.
-    fn split(&self, weight: Param<Tensor<2>>) -> Result<(Param<Tensor<2>>, LoraFactors<2>), Error> {
-        let weight = LoraAdapters::frozen(weight);
+    /// A new adapter for a linear weight; with PiSSA and OLoRA also what is left of the weight.
+    fn split(
+        &self,
+        weight: &Param<Tensor<2>>,
+    ) -> Result<(LoraFactors<2>, Option<Tensor<2>>), Error> {
         if !self.splits_weight() {
-            let adapter = self.linear(&weight)?;
-            return Ok((weight, adapter));
+            return Ok((self.linear(weight)?, None));
         }
-        let (rest, adapter) = self.taken_out(&weight)?;
-        let others = LoraAdapters::of(&weight).cloned();
-        let weight = replace(weight, |_| rest);
-        let weight = match others {
-            Some(others) => others.attach(weight),
-            None => weight,
-        };
-        Ok((weight, adapter))
+        let (rest, adapter) = self.taken_out(weight)?;
+        Ok((adapter, Some(rest)))
     }
 
     /// With PiSSA and OLoRA, a new adapter and the plain rest of the weight.

@@ -9,7 +9,7 @@ use burn_ief::{Recorder, Rows, recorder};
 
 use super::factors::LoraFactors;
 use super::product::{self, Update};
-use crate::adapters::at;
+use crate::adapters::{at, at_least_f32};
 
 /// The adapters that take part, with the factors on their updates.
 type Parts<'a> = [(&'a LoraFactors<2>, f64)];
@@ -56,6 +56,15 @@ fn plain(base: &Linear, parts: &Parts<'_>, x: Tensor<2>) -> Tensor<2> {
         scale: adapter.scale * factor,
     };
     let updates: Vec<Update> = parts.iter().map(update).collect();
+    if at_least_f32(x.dtype()) != x.dtype() {
+        // The layer rounds with its bias, and then the sum with the updates, as in PEFT.
+        let y = x.clone().matmul(weight);
+        let y = match &base.bias {
+            Some(bias) => y + bias.val().unsqueeze(),
+            None => y,
+        };
+        return product::add(y, x, &updates);
+    }
     let y = product::of(x, weight, &updates);
     match &base.bias {
         Some(bias) => y + bias.val().unsqueeze(),
@@ -75,7 +84,11 @@ fn dense(weight: Tensor<2>, dtype: DType) -> Tensor<2> {
 /// With DoRA, on `[M, T, d_input]`, recorded or not: `(m / ‖W + s A B‖) (x (W + s A B)) + b`.
 fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
     let [batch, _, _] = x.dims();
+    // In half precision the sum is rounded once, as in PEFT.
     let through = without_bias(&base.weight, x.clone());
+    let dtype = through.dtype();
+    let wide = at_least_f32(dtype);
+    let through = at(through, wide);
     let mut y = through.clone();
     for (adapter, factor) in parts {
         let scale = adapter.scale * factor;
@@ -83,23 +96,27 @@ fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
             .dropout
             .forward_recorded(at(x.clone(), adapter.a.val().dtype()));
         let hidden = without_bias(&adapter.a, entering.clone());
-        let delta = at(without_bias(&adapter.b, hidden) * scale, y.dtype());
+        let delta = at(without_bias(&adapter.b, hidden) * scale, wide);
         let Some(ratios) = adapter.ratios(base.weight.val(), *factor, batch) else {
             y = y + delta;
             continue;
         };
-        let ratios = at(ratios.unsqueeze_dim(1), y.dtype());
+        let ratios = at(ratios.unsqueeze_dim(1), wide);
         let base_part = if adapter.drops() {
-            without_bias(&base.weight, at(entering, x.dtype()))
+            at(without_bias(&base.weight, at(entering, x.dtype())), wide)
         } else {
             through.clone()
         };
         y = y - base_part.clone() + (base_part + delta) * ratios;
     }
-    match &base.bias {
-        Some(bias) => y + expand_param::<_, 2>(bias, batch).unsqueeze_dim(1),
+    let y = match &base.bias {
+        Some(bias) => {
+            let bias: Tensor<3> = expand_param::<_, 2>(bias, batch).unsqueeze_dim(1);
+            y + at(bias, wide)
+        }
         None => y,
-    }
+    };
+    at(y, dtype)
 }
 
 /// `x W` without a bias, folded to 2-D.
@@ -197,7 +214,7 @@ impl Call {
             let [_, width] = x.dims();
             x.reshape([batch, positions, width])
         };
-        let input = at_least_f32(entering.unwrap_or(x).inner());
+        let input = kept(entering.unwrap_or(x).inner());
         if adapter.a.is_require_grad() {
             let (input, tap) = (input.clone(), tap.clone());
             self.recorder.record(&adapter.a, batch, move |grads| {
@@ -219,9 +236,7 @@ impl Call {
 }
 
 /// Per-sample rows are kept in f32 or f64: products of f16 rows overflow.
-fn at_least_f32(x: Tensor<2>) -> Tensor<2> {
-    match x.dtype() {
-        DType::F32 | DType::F64 => x,
-        _ => x.cast(DType::F32),
-    }
+fn kept(x: Tensor<2>) -> Tensor<2> {
+    let wide = at_least_f32(x.dtype());
+    at(x, wide)
 }

@@ -1,12 +1,13 @@
 //! A layer that holds its adapter as a field.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use super::factors::{LoraAdapters, LoraFactors};
 use super::linear;
-use crate::adapters::replace;
+use crate::adapters::{plain as plain_value, replace};
+use crate::error::Error;
 
 /// A frozen [`Linear`] and a trainable low-rank adapter as one module, for models whose struct
 /// names the adapted layers. [`LoraConfig::linear`](crate::LoraConfig::linear) puts an adapter on a
@@ -35,6 +36,8 @@ pub struct LoraLinear {
     pub base: Linear,
     /// The adapter.
     pub adapter: LoraFactors<2>,
+    /// The layer's weight, where PiSSA or OLoRA moved a part of it into the adapter.
+    pub whole: Option<Param<Tensor<2>>>,
     /// Whether the adapter takes part; without it the layer is its base.
     pub enabled: bool,
 }
@@ -56,9 +59,19 @@ impl LoraLinear {
     ///
     /// Panics if the last axis of `input` is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let parts = [(&self.adapter, 1.0)];
-        let count = if self.enabled { 1 } else { 0 };
-        linear::forward(&self.base, &parts[..count], input)
+        if self.enabled {
+            return linear::forward(&self.base, &[(&self.adapter, 1.0)], input);
+        }
+        linear::forward(&self.plain(), &[], input)
+    }
+
+    /// The layer without the adapter.
+    fn plain(&self) -> Linear {
+        let weight = self.whole.as_ref().unwrap_or(&self.base.weight);
+        Linear {
+            weight: weight.clone(),
+            bias: self.base.bias.clone(),
+        }
     }
 
     /// The base layer with the adapter merged into its weight; it computes what this layer does,
@@ -66,13 +79,23 @@ impl LoraLinear {
     ///
     /// A switched-off adapter is left out. The result keeps the base's parameter ids and training
     /// state (frozen).
-    pub fn merge(self) -> Linear {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Merge`] if the weight would hold NaN or infinity.
+    pub fn merge(self) -> Result<Linear, Error> {
+        let plain = self.plain();
         if !self.enabled {
-            return self.base;
+            return Ok(plain);
         }
-        let Linear { weight, bias } = self.base;
         let adapters = LoraAdapters::new("merged", self.adapter);
-        let weight = replace(weight, |weight| adapters.merge(weight, None).1);
-        Linear { weight, bias }
+        let rest = plain_value(&self.base.weight);
+        let (_, merged, _) = adapters
+            .merge(rest, None)
+            .map_err(|problem| Error::merge("weight", &["merged".into()], problem))?;
+        Ok(Linear {
+            weight: replace(plain.weight, |_| merged),
+            bias: plain.bias,
+        })
     }
 }

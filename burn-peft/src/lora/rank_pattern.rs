@@ -1,7 +1,9 @@
 //! Rank and alpha of each module.
 
+use std::collections::HashMap;
+
 use crate::error::Error;
-use crate::settings::Pattern;
+use crate::settings::{Pattern, PlainNames};
 
 /// `r`, `lora_alpha` and the scale of each module by `rank_pattern` and `alpha_pattern`, with the
 /// patterns compiled once.
@@ -79,32 +81,52 @@ impl Scales {
 
 #[derive(Debug, Clone)]
 struct Lookup<T> {
-    entries: Vec<(Pattern, T)>,
+    /// In the order of the file.
+    values: Vec<T>,
+    /// Patterns that are plain names, with their places in `values`.
+    plain: PlainNames,
+    /// The other patterns, with their places in `values`.
+    expressions: Vec<(usize, Pattern)>,
     /// The keys as plain names: PEFT looks the module's own name up if no pattern matches it.
-    names: Vec<(String, T)>,
+    names: HashMap<String, usize>,
     default: T,
 }
 
 impl<T: Copy> Lookup<T> {
     fn new(field: &'static str, patterns: &[(String, T)], default: T) -> Result<Self, Error> {
-        let compile = |(key, value): &(String, T)| {
-            let pattern = Pattern::start(field, key, &format!(r"(.*\.)?({key})$"))?;
-            Ok((pattern, *value))
-        };
-        Ok(Self {
-            entries: patterns.iter().map(compile).collect::<Result<_, Error>>()?,
-            names: patterns.to_vec(),
+        let mut lookup = Self {
+            values: patterns.iter().map(|(_, value)| *value).collect(),
+            plain: PlainNames::default(),
+            expressions: Vec::new(),
+            names: HashMap::new(),
             default,
-        })
+        };
+        let keys = patterns.iter().map(|(key, _)| key);
+        Pattern::check_count(field, keys.filter(|key| !PlainNames::takes(key)).count())?;
+        for (at, (key, _)) in patterns.iter().enumerate() {
+            lookup.names.entry(key.clone()).or_insert(at);
+            if PlainNames::takes(key) {
+                lookup.plain.insert(at, key);
+                continue;
+            }
+            let pattern = Pattern::start(field, key, &format!(r"(.*\.)?({key})$"))?;
+            lookup.expressions.push((at, pattern));
+        }
+        Ok(lookup)
     }
 
     fn of(&self, module: &str) -> Result<T, Error> {
-        for (pattern, value) in &self.entries {
+        let mut first = self.plain.first(module);
+        for (at, pattern) in &self.expressions {
+            if first.is_some_and(|first| first < *at) {
+                break;
+            }
             if pattern.matches(module)? {
-                return Ok(*value);
+                first = Some(*at);
+                break;
             }
         }
-        let named = self.names.iter().find(|(key, _)| key == module);
-        Ok(named.map_or(self.default, |(_, value)| *value))
+        let first = first.or_else(|| self.names.get(module).copied());
+        Ok(first.map_or(self.default, |at| self.values[at]))
     }
 }

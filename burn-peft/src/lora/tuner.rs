@@ -7,7 +7,7 @@ use super::config::LoraConfig;
 use super::layer_config::LayerConfig;
 use super::rank_pattern::Scales;
 use super::{keys, tensors};
-use crate::adapters::{Fresh, Layer, Weight, place, tensor};
+use crate::adapters::{Carrier, Fresh, Layer, Weight, carrier, place, tensor};
 use crate::error::Error;
 use crate::lora::LoraFactors;
 use crate::settings::{Bias, Fields};
@@ -94,6 +94,13 @@ impl LayerTuner for LoraLayers<'_> {
     fn check(&self, layer: &LayerTensors<'_>) -> Result<(), Error> {
         let rank = self.scales.rank_of(layer.module)?;
         tensors::check(layer, rank, self.config.use_dora)
+    }
+
+    fn carrier(&self, layer: &Layer) -> Box<dyn Carrier> {
+        match &layer.weight {
+            Weight::Two(_) => carrier::<LoraFactors<2>, 2>(),
+            Weight::Four(_) => carrier::<LoraFactors<4>, 4>(),
+        }
     }
 
     fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error> {

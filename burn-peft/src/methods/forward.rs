@@ -4,7 +4,8 @@ use burn::nn::Embedding;
 use burn::tensor::Tensor;
 use burn_ief::nn::unembed;
 
-use crate::adapters::bare;
+use crate::adapters::ForwardAdapted;
+use crate::tuner::TableAsHead;
 
 /// Implements [`ForwardAdapted`](crate::ForwardAdapted) over the methods of the table.
 macro_rules! layers {
@@ -58,12 +59,21 @@ macro_rules! layers {
                 self.forward_recorded(input)
             }
         }
+
+        /// What a table is as an output head, whatever it carries.
+        fn tied_head(table: &burn::nn::Embedding) -> Option<$crate::tuner::TableAsHead> {
+            use $crate::tuner::ForwardLayers;
+
+            None$(.or_else(|| <$config>::tied_head(table)))+
+        }
     };
 }
 pub(super) use layers;
 
-/// Use an embedding table as output head with tied weights, `hidden · Wᵀ`. As in PEFT, adapters on
-/// the look-up do not take part: the head is another module that shares the base table.
+/// Use an embedding table as output head with tied weights, `hidden · Wᵀ`. As in PEFT, what adapters
+/// do to the look-up does not take part: the head is another module that shares the base table. What
+/// adapters do to the head itself does, if the model's [`NameMap`](crate::NameMap) says that the
+/// head is tied ([`with_tied_head`](crate::NameMap::with_tied_head)).
 ///
 /// # Shapes
 ///
@@ -81,8 +91,9 @@ pub(super) use layers;
 /// assert_eq!(unembed_adapted(&table, hidden).dims(), [2, 3, 10]);
 /// ```
 pub fn unembed_adapted<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> Tensor<D> {
-    let base = Embedding {
-        weight: bare(&table.weight),
-    };
-    unembed(&base, hidden)
+    match super::tied_head(table) {
+        Some(TableAsHead::Layer(head)) => head.forward_adapted(hidden),
+        Some(TableAsHead::Table(weight)) => unembed(&Embedding { weight }, hidden),
+        None => unembed(table, hidden),
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::PeftConfig;
 use crate::error::Error;
+use crate::folder::check_contents;
 use crate::settings::{Fields, Json, json};
 use crate::targets::{ModuleKind, Selection, Target};
 use crate::tuner::LayerTuner;
@@ -13,10 +14,12 @@ impl PeftConfig {
     ///
     /// # Errors
     ///
+    /// [`Error::Placeholder`] for an empty file, a Git LFS pointer or a web page,
     /// [`Error::Json`] for what is not a JSON object or has a key twice, [`Error::PeftType`] for
     /// another method, [`Error::Config`] for a value of the wrong type or out of range,
     /// [`Error::Unsupported`] for a field of PEFT that is in use and not supported.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        check_contents(text)?;
         let Json::Object(fields) = json::parse(FILE, text)? else {
             return Err(Error::Json {
                 file: FILE,

@@ -1,7 +1,7 @@
 //! Between this crate's adapters and those of Burn's own `apply_lora`.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use burn::module::{LoraAdapter, Module, Param, Reparameterization, Reparameterizer};
@@ -9,9 +9,9 @@ use burn::tensor::Tensor;
 
 use super::install::{self, Plan};
 use super::report::requires_grad;
-use super::switch;
-use super::walk::{self, Change, Look, Place, joined};
-use crate::adapters::{AnyAdapters, Fresh, replace};
+use super::walk::{self, Change, Look, Place};
+use super::{merge, switch};
+use crate::adapters::{AnyAdapters, CopyKind, Fresh, replace};
 use crate::error::Error;
 use crate::lora::{LoraAdapters, LoraConfig};
 use crate::settings::ranges::refuse;
@@ -30,7 +30,10 @@ pub(super) fn from_burn<M: Module>(model: M, name: &str, config: &LoraConfig) ->
     }
     let mut found = Found::default();
     walk::visit(&model, &mut found);
-    let mut plan = Plan::new(found.trains);
+    let mut plan = Plan::new(LoraConfig::PEFT_TYPE);
+    for path in found.trains {
+        plan.copy(path, None, CopyKind::Trained);
+    }
     for (path, factors) in found.factors {
         let [Some(a), Some(b)] = factors else {
             continue;
@@ -43,7 +46,7 @@ pub(super) fn from_burn<M: Module>(model: M, name: &str, config: &LoraConfig) ->
                 "expected the rank of the model's adapters",
             );
         }
-        plan.attach(
+        plan.add(
             &path,
             Fresh::new::<_, 2>(config.with_parameters([a, b], None)),
         );
@@ -53,12 +56,17 @@ pub(super) fn from_burn<M: Module>(model: M, name: &str, config: &LoraConfig) ->
     Ok(install::install(model, name, plan))
 }
 
-/// The active adapters as Burn's own.
+/// The active adapters as Burn's own. The model keeps the active adapter's copies of its parameters.
 pub(super) fn to_burn<M: Module>(model: M) -> Result<M, Error> {
+    merge::check_tied(&model)?;
     let taken: Rc<RefCell<HashMap<String, Option<LoraAdapter>>>> = Rc::default();
     let inside = taken.clone();
     let model = walk::edit_adapters(model, move |path, adapters| {
-        inside.borrow_mut().insert(path.into(), as_burn(adapters));
+        if adapters.count() > 0 {
+            inside.borrow_mut().insert(path.into(), as_burn(adapters));
+        }
+        // What is left composes nothing.
+        adapters.set_active(&[]);
     });
     let mut adapters = HashMap::new();
     for (path, adapter) in taken.take() {
@@ -69,10 +77,11 @@ pub(super) fn to_burn<M: Module>(model: M) -> Result<M, Error> {
                 "expected one active LoRA of a 2-D weight, without DoRA and dropout, not merged",
             );
         };
-        adapters.insert(joined(&path, "weight"), adapter);
+        adapters.insert(path, adapter);
     }
-    let model = switch::enable(model, false).materialize();
-    Ok(model.apply_reparameterization(Attach(adapters)))
+    Ok(model
+        .materialize()
+        .apply_reparameterization(Attach(adapters)))
 }
 
 /// The one active adapter as Burn's own, if it can be one.
@@ -112,7 +121,7 @@ struct Found {
     /// A and B of Burn's adapters, by the path of the module.
     factors: HashMap<String, [Option<Param<Tensor<2>>>; 2]>,
     /// Paths of the model's own parameters that train.
-    trains: HashSet<String>,
+    trains: BTreeSet<String>,
 }
 
 impl Look for Found {

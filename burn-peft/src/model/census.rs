@@ -40,6 +40,15 @@ impl Own {
     }
 }
 
+/// An output head that shares a table.
+#[derive(Debug, Clone)]
+pub(super) struct TiedTo {
+    /// Name of the head in `transformers`.
+    pub head: String,
+    /// Name of the table.
+    pub table: String,
+}
+
 /// Everything that targets, keys and shapes are checked against.
 pub(super) struct Census {
     /// Names and kinds of all modules, parents before their children.
@@ -47,8 +56,16 @@ pub(super) struct Census {
     /// Layers by name.
     pub layers: Vec<(String, Layer)>,
     pub parameters: Vec<Own>,
+    /// Output heads that share a table and have no layer of their own.
+    pub tied: Vec<TiedTo>,
+    /// Tables that stand for several look-ups, with the names of these.
+    pub shared: Vec<(String, Vec<String>)>,
+    /// Names of output heads with a layer that a table carries.
+    pub carried_heads: HashSet<String>,
     /// Methods of the adapters that are on the model.
     methods: BTreeSet<String>,
+    /// Places in `parameters` by key in `transformers`; of a key that is there twice the first.
+    by_key: HashMap<String, usize>,
     /// Errors for modules that look like a layer of Burn's and are not, by name.
     ambiguous: HashMap<String, Error>,
 }
@@ -65,9 +82,50 @@ impl Census {
         Some(layer)
     }
 
-    /// The parameter that `transformers` calls so.
+    /// The parameter that `transformers` calls so. The weight of a head that shares a table is the
+    /// table.
     pub fn parameter(&self, key: &str) -> Option<&Own> {
-        self.parameters.iter().find(|own| own.full_key() == key)
+        let own = self.by_key.get(key).map(|at| &self.parameters[*at]);
+        own.or_else(|| {
+            let mut tied = self.tied.iter();
+            let tied = tied.find(|tied| joined(&tied.head, "weight") == key)?;
+            let at = self.by_key.get(&joined(&tied.table, "weight"))?;
+            Some(&self.parameters[*at])
+        })
+        .or_else(|| {
+            let module = key.strip_suffix(".weight")?;
+            let mut shared = self.shared.iter();
+            let is_look_up = |look_ups: &[String]| look_ups.iter().any(|name| name == module);
+            let (table, _) = shared.find(|(_, look_ups)| is_look_up(look_ups))?;
+            let at = self.by_key.get(&joined(table, "weight"))?;
+            Some(&self.parameters[*at])
+        })
+    }
+
+    /// Fail if one of these modules is a look-up of a table that stands for several.
+    pub fn check_shared(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), Error> {
+        for (table, look_ups) in &self.shared {
+            let mut names = std::iter::once(table).chain(look_ups);
+            if let Some(module) = names.find(|name| is_meant(name)) {
+                return Err(Error::SharedTable {
+                    module: module.clone(),
+                    table: table.clone(),
+                    look_ups: look_ups.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The names and kinds of the modules with the heads and look-ups that share a table, which a
+    /// configuration can choose as well.
+    pub fn with_tied(&self) -> Vec<(String, ModuleKind)> {
+        let heads = self.tied.iter();
+        let heads = heads.map(|tied| (tied.head.clone(), ModuleKind::Linear));
+        let look_ups = self.shared.iter().flat_map(|(_, look_ups)| look_ups);
+        let look_ups = look_ups.map(|name| (name.clone(), ModuleKind::Embedding));
+        let modules = self.modules.iter().cloned();
+        modules.chain(heads).chain(look_ups).collect()
     }
 
     /// Fail if the layout of the parameter is unknown.
@@ -113,8 +171,8 @@ struct Count {
     modules: BTreeMap<String, Met>,
     /// Path of the module, name of the field, device.
     parameters: Vec<(String, String, Shape, Device)>,
-    /// Paths of modules whose weight carries adapters.
-    adapted: HashSet<String>,
+    /// Names of output heads by the path of the layer that a table carries for them.
+    heads: HashMap<String, String>,
     methods: BTreeSet<String>,
 }
 
@@ -139,8 +197,16 @@ impl Count {
             modules: Vec::new(),
             layers: Vec::new(),
             parameters: Vec::new(),
+            tied: Vec::new(),
+            shared: Vec::new(),
+            carried_heads: self.heads.values().cloned().collect(),
             methods: self.methods,
+            by_key: HashMap::new(),
             ambiguous: HashMap::new(),
+        };
+        let name_of = |path: &str| match self.heads.get(path) {
+            Some(head) => head.clone(),
+            None => names.name(path),
         };
         let mut seen = HashSet::new();
         let mut list = |name: &str, kind| {
@@ -152,8 +218,10 @@ impl Count {
         for path in &self.paths {
             let Met { held, weight } = &self.modules[path];
             let below = format!("{path}.");
-            let parent = self.paths.iter().any(|path| path.starts_with(&below));
-            let module = names.name(path);
+            let mut paths = self.paths.iter();
+            let parent =
+                paths.any(|path| path.starts_with(&below) && !self.heads.contains_key(path));
+            let module = name_of(path);
             let kind = own_layers::kind(held, parent, names.kind(path));
             let kind = kind.unwrap_or_else(|problem| {
                 let error = Error::AmbiguousModule {
@@ -178,22 +246,42 @@ impl Count {
                     kind,
                     weight: weight.clone(),
                     bias: held.parameters.iter().any(|(leaf, _)| leaf == "bias"),
-                    adapted: self.adapted.contains(path),
                 };
                 census.layers.push((module, layer));
             }
         }
         for (path, leaf, shape, device) in self.parameters {
             let (key, transposed) = stored(kinds[path.as_str()], &leaf);
-            census.parameters.push(Own {
-                module: names.name(&path),
+            let own = Own {
+                module: name_of(&path),
                 key: key.into(),
                 transposed,
                 path,
                 leaf,
                 shape,
                 device,
-            });
+            };
+            let at = census.parameters.len();
+            census.by_key.entry(own.full_key()).or_insert(at);
+            census.parameters.push(own);
+        }
+        let shared = names.shared_tables().iter();
+        census.shared.extend(
+            shared
+                .filter(|(table, _)| census.modules.iter().any(|(name, _)| name == table))
+                .cloned(),
+        );
+        for (head, table) in names.tied_heads() {
+            let is = |name: &str, kind: Option<ModuleKind>| {
+                let mut modules = census.modules.iter();
+                modules.any(|(own, found)| own == name && kind.is_none_or(|kind| kind == *found))
+            };
+            if !is(head, None) && is(table, Some(ModuleKind::Embedding)) {
+                census.tied.push(TiedTo {
+                    head: head.clone(),
+                    table: table.clone(),
+                });
+            }
         }
         census
     }
@@ -203,10 +291,12 @@ impl Look for Count {
     fn look<const D: usize>(&mut self, place: Place<'_>, param: &Param<Tensor<D>>) {
         if let Some(adapter) = place.adapter() {
             self.methods.insert(adapter.method.into());
-            self.adapted.insert(adapter.module);
         }
         if place.is_nested() {
             return;
+        }
+        if let Some(head) = place.tied_head() {
+            self.heads.insert(place.module(), head.into());
         }
         let (leaf, shape) = (place.leaf().to_string(), param.lazy_shape());
         let device = param.lazy_device();
@@ -221,6 +311,12 @@ impl Look for Count {
     fn look_other(&mut self, place: Place<'_>) {
         if !place.is_nested() {
             self.met(&place).held.others = true;
+        }
+    }
+
+    fn enter(&mut self, place: Place<'_>) {
+        if let Some(copy) = place.copy() {
+            self.methods.insert(copy.method.into());
         }
     }
 }

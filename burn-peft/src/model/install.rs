@@ -1,4 +1,4 @@
-//! Putting adapters into a model, after everything has been checked.
+//! Putting an adapter into a model, after everything has been checked.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -8,81 +8,145 @@ use std::rc::Rc;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use super::switch::{self, Carried};
 use super::walk::{self, Change, Place, joined};
-use crate::adapters::{Fresh, Layer, NewAdapter, at, replace};
+use crate::adapters::{
+    AnyAdapters, Carrier, CopyKind, Fresh, Layer, Unadapted, at, carrier, copy_of, replace,
+};
+use crate::error::Error;
+use crate::settings::ranges::refuse;
 
 /// Values by the path of the parameter, a plain tensor of its rank each.
 pub(super) type Values = HashMap<String, Box<dyn Any>>;
 
-/// What changes about a model when an adapter comes to it.
+/// What comes to a model with an adapter.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// Adapters for weights that carry none yet, by the path of the weight.
-    first: HashMap<String, Box<dyn NewAdapter>>,
-    /// Adapters for weights that carry some, by the path of the module.
-    further: HashMap<String, Box<dyn NewAdapter>>,
-    /// New values of the model's own parameters.
-    pub values: Values,
-    /// Paths of the model's own parameters that train.
-    trains: HashSet<String>,
+    /// The method, as `peft_type` names it.
+    method: &'static str,
+    /// Adapters by the path of the weight.
+    adapters: HashMap<String, Box<dyn Any>>,
+    /// What puts a stack for the method's adapters on a weight, by the path of the weight.
+    carriers: HashMap<String, Box<dyn Carrier>>,
+    /// The adapter's copies of the model's own parameters, by path: the base's value where there is
+    /// none.
+    copies: HashMap<String, (Option<Box<dyn Any>>, CopyKind)>,
 }
 
 impl Plan {
-    /// Nothing but which of the model's own parameters train.
-    pub fn new(trains: HashSet<String>) -> Self {
+    pub fn new(method: &'static str) -> Self {
         Self {
-            trains,
+            method,
             ..Self::default()
         }
     }
 
-    /// A new adapter for the module at `path`, whose weight carries none.
-    pub fn attach(&mut self, path: &str, fresh: Fresh) {
-        self.first.insert(joined(path, "weight"), fresh.adapter);
+    /// A new adapter for the module at `path`.
+    pub fn add(&mut self, path: &str, fresh: Fresh) {
+        let weight = joined(path, "weight");
+        if let Some(rest) = fresh.rest {
+            self.copy(weight.clone(), Some(rest), CopyKind::Fixed);
+        }
+        self.carriers.insert(weight.clone(), fresh.carrier);
+        self.adapters.insert(weight, fresh.adapter);
     }
 
-    /// A new adapter for a layer.
-    pub fn add(&mut self, layer: &Layer, fresh: Fresh) {
+    /// The adapter's copy of the parameter at `path`.
+    pub fn copy(&mut self, path: String, value: Option<Box<dyn Any>>, kind: CopyKind) {
+        self.copies.insert(path, (value, kind));
+    }
+
+    /// How stacks come to layers that may get adapters of this method later.
+    pub fn carry(&mut self, layer: &Layer, carrier: Box<dyn Carrier>) {
         let weight = joined(&layer.path, "weight");
-        if let Some(rest) = fresh.rest {
-            self.values.insert(weight.clone(), rest);
+        self.carriers.entry(weight).or_insert(carrier);
+    }
+
+    /// Fail if a parameter that gets something carries something of Burn's or of another crate, which
+    /// has no room for it.
+    pub fn check<M: Module>(&self, model: &M) -> Result<(), Error> {
+        let foreign = Carried::of(model).foreign;
+        let gets = |path: &str| self.adapters.contains_key(path) || self.copies.contains_key(path);
+        match foreign.iter().find(|(path, _)| gets(path)) {
+            Some((path, slot)) => refuse(
+                "adapters",
+                format!("`{slot}` on `{path}`"),
+                "expected none but those of burn-peft: `adopt_burn_lora` takes Burn's own over, and \
+                 `materialize` puts them into the weights",
+            ),
+            None => Ok(()),
         }
-        if layer.adapted {
-            self.further.insert(layer.path.clone(), fresh.adapter);
-        } else {
-            self.first.insert(weight, fresh.adapter);
-        }
+    }
+
+    /// Whether nothing comes to the model.
+    pub fn is_empty(&self) -> bool {
+        self.adapters.is_empty() && self.copies.is_empty()
     }
 }
 
-/// Carry out the plan in one pass over the model. The new adapters become the active ones under
-/// `name`; without any, those that are there stay as they are. Exactly the parameters that the plan
-/// names train, and the adapters.
+/// Carry out the plan on a model that holds the base's parameters. The new adapter becomes the
+/// active one under `name`, and exactly what belongs to it trains. An empty plan freezes the model's
+/// own parameters.
 pub(super) fn install<M: Module>(model: M, name: &str, plan: Plan) -> M {
-    let switch = !(plan.first.is_empty() && plan.further.is_empty());
-    let further = Rc::new(RefCell::new(plan.further));
-    let own = name.to_string();
-    let mut change = Install {
+    let switch = !plan.is_empty();
+    let carried = Carried::of(&model);
+    let carried_copies = carried.copies;
+    let waiting = Rc::new(RefCell::new(Waiting {
         name: name.into(),
-        first: plan.first,
-        values: plan.values,
-        trains: plan.trains,
+        method: plan.method,
+        adapters: plan.adapters,
+        copies: HashMap::new(),
+    }));
+    let mut change = Install {
+        carried: carried.params.into_keys().collect(),
+        carriers: plan.carriers,
+        copies: plan.copies,
+        waiting: waiting.clone(),
+        unsettled: false,
     };
-    walk::edit_with(model, &mut change, move |path, adapters| {
-        if let Some(adapter) = further.borrow_mut().remove(path) {
-            adapters.insert(&own, adapter.into_any());
-        }
+    let model = walk::edit_with(model, &mut change, move |path, adapters| {
         if switch {
-            adapters.set_active(&[(&own, 1.0)]);
+            waiting.borrow_mut().load(path, adapters);
         }
-    })
+    });
+    // New stacks hold their parameter already.
+    if !(switch && carried_copies || change.unsettled) {
+        return model;
+    }
+    let carried = Carried::of(&model);
+    switch::settle(model, carried, true, |_| {})
+}
+
+/// What has not come to its parameter yet.
+struct Waiting {
+    name: String,
+    method: &'static str,
+    adapters: HashMap<String, Box<dyn Any>>,
+    copies: HashMap<String, (Box<dyn Any>, CopyKind)>,
+}
+
+impl Waiting {
+    /// Everything for the parameter at `path`, active.
+    fn load(&mut self, path: &str, adapters: &mut dyn AnyAdapters) {
+        if let Some(adapter) = self.adapters.remove(path) {
+            adapters.insert(&self.name, adapter);
+        }
+        if let Some((copy, kind)) = self.copies.remove(path) {
+            adapters.add_copy(&self.name, copy, kind, self.method);
+        }
+        adapters.set_active(&[(&self.name, 1.0)]);
+        adapters.set_enabled(true);
+    }
 }
 
 struct Install {
-    name: String,
-    first: HashMap<String, Box<dyn NewAdapter>>,
-    values: Values,
-    trains: HashSet<String>,
+    /// Paths of the parameters that carry something already.
+    carried: HashSet<String>,
+    carriers: HashMap<String, Box<dyn Carrier>>,
+    copies: HashMap<String, (Option<Box<dyn Any>>, CopyKind)>,
+    waiting: Rc<RefCell<Waiting>>,
+    /// Whether a parameter that carried something got a copy.
+    unsettled: bool,
 }
 
 impl Change for Install {
@@ -91,23 +155,50 @@ impl Change for Install {
         place: Place<'_>,
         param: Param<Tensor<D>>,
     ) -> Param<Tensor<D>> {
-        if place.adapter().is_some() {
+        if place.is_nested() {
             return param;
         }
         let path = place.path.join(".");
-        let param = match self.values.remove(&path) {
-            Some(value) => set(param, value, true),
-            None => param,
-        };
-        let param = param.set_require_grad(self.trains.contains(&path));
-        let Some(adapter) = self.first.remove(&path) else {
+        let param = param.set_require_grad(false);
+        let copied = self.copies.remove(&path);
+        let carries = self.carried.contains(&path);
+        self.unsettled |= carries && copied.is_some();
+        let gets = copied.is_some() || self.waiting.borrow().adapters.contains_key(&path);
+        if let Some((value, kind)) = copied {
+            let copy: Box<dyn Any> = Box::new(new_copy(&param, value));
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.copies.insert(path.clone(), (copy, kind));
+        }
+        if !gets || carries {
             return param;
+        }
+        let own = self.carriers.remove(&path);
+        let own = own.unwrap_or_else(carrier::<Unadapted, D>);
+        let mut load = |adapters: &mut dyn AnyAdapters| {
+            self.waiting.borrow_mut().load(&path, adapters);
         };
-        match adapter.attach(&self.name, Box::new(param)).downcast() {
+        match own.attach(Box::new(param), &mut load).downcast() {
             Ok(param) => *param,
-            Err(_) => unreachable!("a weight with adapters is a weight of the same rank"),
+            Err(_) => unreachable!("a carrier is made at its weight's rank"),
         }
     }
+}
+
+/// A copy of a parameter, with a new value in its precision if there is one.
+fn new_copy<const D: usize>(
+    param: &Param<Tensor<D>>,
+    value: Option<Box<dyn Any>>,
+) -> Param<Tensor<D>> {
+    let value = value.map(|value| {
+        let old = param.base();
+        let value = tensor_of::<D>(value).to_device(&old.device().inner());
+        if old.dtype().is_float() {
+            at(value, old.dtype())
+        } else {
+            value
+        }
+    });
+    copy_of(param, value)
 }
 
 /// Give parameters new values as they are: a quantised weight becomes dense.
@@ -127,27 +218,15 @@ impl Change for Put {
         param: Param<Tensor<D>>,
     ) -> Param<Tensor<D>> {
         match self.0.remove(&place.path.join(".")) {
-            Some(value) => set(param, value, false),
+            Some(value) => replace(param, |old| tensor_of::<D>(value).to_device(&old.device())),
             None => param,
         }
     }
 }
 
-/// A parameter with a new value on its device, and in its precision if `cast` is set.
-fn set<const D: usize>(
-    param: Param<Tensor<D>>,
-    value: Box<dyn Any>,
-    cast: bool,
-) -> Param<Tensor<D>> {
-    let Ok(value) = value.downcast::<Tensor<D>>() else {
-        unreachable!("a value is made at its parameter's rank");
-    };
-    replace(param, |old| {
-        let value = value.to_device(&old.device());
-        if cast && old.dtype().is_float() {
-            at(value, old.dtype())
-        } else {
-            value
-        }
-    })
+fn tensor_of<const D: usize>(value: Box<dyn Any>) -> Tensor<D> {
+    match value.downcast::<Tensor<D>>() {
+        Ok(value) => *value,
+        Err(_) => unreachable!("a value is made at its parameter's rank"),
+    }
 }

@@ -10,6 +10,7 @@ mod own_layers;
 mod report;
 mod save;
 mod switch;
+mod tied;
 mod walk;
 
 use burn::module::Module;
@@ -43,14 +44,17 @@ pub use report::Trainable;
 /// let layer = layer.with_adapters_enabled(false).with_adapters_enabled(true);
 ///
 /// // Folded into the weight, and a plain layer again.
-/// let merged: Linear = layer.merge_and_unload();
+/// let merged: Linear = layer.merge_and_unload()?;
 /// assert!(merged.adapter_names().is_empty());
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 pub trait Peft: Module {
     /// Put a new adapter on every layer that `config` targets, active under `name`. Only the
     /// adapter, the biases that the configuration names and its `modules_to_save` train from then
-    /// on; other adapters are frozen.
+    /// on; other adapters are frozen. An adapter of that name is replaced.
+    ///
+    /// These biases and `modules_to_save` belong to the adapter: the model's modules hold them while
+    /// the adapter is active, and the base's own parameters are kept for when it is not.
     ///
     /// The model's `forward` should call these layers with
     /// [`forward_adapted`](crate::ForwardAdapted::forward_adapted). Burn's own `forward` works as
@@ -88,7 +92,8 @@ pub trait Peft: Module {
     /// What [`PeftConfig::targets`] finds; [`Error::Config`] and [`Error::Unsupported`] for a
     /// configuration that does not fit a target or cannot start an adapter;
     /// [`Error::OtherMethod`] if the model has adapters of another method;
-    /// [`Error::AmbiguousModule`] for a target that looks like a layer of Burn's and is not.
+    /// [`Error::AmbiguousModule`] for a target that looks like a layer of Burn's and is not;
+    /// [`Error::SharedTable`] for one of several look-ups that are one table here.
     fn adapt(
         self,
         name: &str,
@@ -98,9 +103,10 @@ pub trait Peft: Module {
         adapt::adapt(self, name, &config.into(), names)
     }
 
-    /// Put the adapter of a PEFT folder on the model, active and trainable under `name`, and load
-    /// the biases and the `modules_to_save` that it holds. Of a prompt tuning folder only these
-    /// are loaded: [`SoftPrompt::from_folder`](crate::SoftPrompt::from_folder) makes the prompt.
+    /// Put the adapter of a PEFT folder on the model, active and trainable under `name`, with the
+    /// biases and the `modules_to_save` that it holds, as in [`adapt`](Self::adapt). Of a prompt
+    /// tuning folder only these are loaded:
+    /// [`SoftPrompt::from_folder`](crate::SoftPrompt::from_folder) makes the prompt.
     ///
     /// `names` are the namings that the model goes by; the first that knows every key is used.
     /// Without any, names are the paths in the Burn model.
@@ -108,7 +114,9 @@ pub trait Peft: Module {
     /// # Errors
     ///
     /// [`Error::Key`] for a tensor that names nothing of the model, [`Error::MissingKey`] for a
-    /// target without tensors, [`Error::Shape`] for one that does not fit, [`Error::OtherMethod`]
+    /// target without tensors, and for a bias or a parameter of `modules_to_save` that the model has
+    /// and the file has not, [`Error::TiedTables`] for two different tables where the model has one,
+    /// [`Error::Shape`] for one that does not fit, [`Error::OtherMethod`]
     /// and [`Error::AmbiguousModule`] as in [`adapt`](Self::adapt), and what
     /// [`AdapterFolder::check`] finds. The model is consumed, but never half loaded.
     fn load_adapter(
@@ -120,8 +128,8 @@ pub trait Peft: Module {
         load::load(self, name, folder, names)
     }
 
-    /// The adapter `name` for a PEFT folder with this configuration: its tensors, and the biases
-    /// and `modules_to_save` that the configuration names.
+    /// The adapter `name` for a PEFT folder with this configuration: its tensors, and its biases
+    /// and `modules_to_save` that the configuration names, whichever adapter is active.
     ///
     /// `names` are the namings that the model goes by; the first under which the configuration's
     /// targets are found is used, or else the first. Without any, names are the paths in the Burn
@@ -129,8 +137,9 @@ pub trait Peft: Module {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownAdapter`] if no weight carries it, [`Error::PeftType`] if it is of another
-    /// method, and what [`AdapterFolder::check`] finds where the configuration is not the adapter's.
+    /// [`Error::UnknownAdapter`] if the model does not have it, [`Error::PeftType`] if it is of
+    /// another method, [`Error::Pattern`] for a pattern that is not a regular expression, and what
+    /// [`AdapterFolder::check`] finds where the configuration is not the adapter's.
     fn save_adapter(
         &self,
         name: &str,
@@ -140,12 +149,14 @@ pub trait Peft: Module {
         save::save(self, name, &config.into(), names)
     }
 
-    /// A folder that was loaded, with the values that the model has now: the same keys, types and
-    /// configuration. `names` are those that the folder was loaded with.
+    /// A folder that was loaded, with the values that the adapter has now: the same keys, types and
+    /// configuration. A tensor that has not changed stays as it is, also where the model has it in
+    /// another precision. `names` are those that the folder was loaded with.
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] for a tensor that the model does not have.
+    /// [`Error::UnknownAdapter`] if the model does not have it, and [`Error::Key`] for a tensor that
+    /// the model does not have.
     fn update_folder(
         &self,
         name: &str,
@@ -155,51 +166,39 @@ pub trait Peft: Module {
         save::update(self, name, folder, names)
     }
 
-    /// Names of the adapters on the model's weights, sorted.
+    /// Names of the adapters on the model, sorted.
     fn adapter_names(&self) -> Vec<String> {
         switch::names(self).into_iter().collect()
     }
 
     /// Make these the active adapters, with a factor on the update of each: one name switches,
-    /// several mix. Like everything that changes adapters, this first takes merged ones out of the
-    /// weights.
+    /// several mix. The heads, biases and other parameters of its own that an adapter has come with
+    /// it; a factor does not change them. Like everything that changes adapters, this first takes
+    /// merged ones out of the weights.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownAdapter`] for a name that no weight of the model carries.
+    /// - [`Error::UnknownAdapter`] for a name that the model does not have
+    /// - [`Error::AdapterTwice`] for a name that is there twice
+    /// - [`Error::AdapterFactor`] for a factor that is not a finite number
+    /// - [`Error::SeveralOwners`] if two of them have the same head or bias: only one can be in use
     fn with_active_adapters(self, active: &[(&str, f64)]) -> Result<Self, Error> {
-        let known = self.adapter_names();
-        match active
-            .iter()
-            .find(|(name, _)| !known.iter().any(|known| known == name))
-        {
-            Some((name, _)) => Err(Error::UnknownAdapter {
-                name: name.to_string(),
-                known,
-            }),
-            None => Ok(switch::activate(self, active)),
-        }
+        switch::activate(self, active)
     }
 
-    /// Switch all adapters on or off; off, the model is its base.
+    /// Switch all adapters on or off. Off, the model is its base, bit for bit.
     fn with_adapters_enabled(self, enabled: bool) -> Self {
         switch::enable(self, enabled)
     }
 
-    /// Remove an adapter.
+    /// Remove an adapter with everything that belongs to it. If no other one is active, the first of
+    /// the others becomes active, as in PEFT; without any the model is its base.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownAdapter`] if no weight of the model carries it.
+    /// [`Error::UnknownAdapter`] if the model does not have it.
     fn without_adapter(self, name: &str) -> Result<Self, Error> {
-        let known = self.adapter_names();
-        if !known.iter().any(|known| known == name) {
-            return Err(Error::UnknownAdapter {
-                name: name.into(),
-                known,
-            });
-        }
-        Ok(switch::remove(self, name))
+        switch::remove(self, name)
     }
 
     /// Merge the active adapters into the weights and keep them for
@@ -208,25 +207,36 @@ pub trait Peft: Module {
     ///
     /// The sum is taken in the adapters' type and rounded once to the weight's. A quantised weight
     /// becomes dense.
-    fn merge_adapters(self) -> Self {
-        merge::fold(self, true)
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Merge`] if a weight would hold NaN or infinity: an adapter whose training diverged
+    /// loads, as in PEFT, but is not written into the weights.
+    fn merge_adapters(self) -> Result<Self, Error> {
+        merge::merge(self)
     }
 
     /// Take merged adapters out of the weights again, which are then exactly what they were before,
     /// plus what has been added to them since.
     fn unmerge_adapters(self) -> Self {
-        merge::fold(self, false)
+        merge::unmerge(self)
     }
 
     /// Merge the active adapters into the weights and drop them all: the model as if it had been
-    /// trained in full.
-    fn merge_and_unload(self) -> Self {
-        merge::fold(self, true).materialize()
+    /// trained in full, with the heads and biases of the active adapter.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Merge`] as in [`merge_adapters`](Self::merge_adapters), and [`Error::TiedMerge`] if
+    /// an active adapter changes a table and not the output head that shares it, or the other way
+    /// round: the model itself has one table for both.
+    fn merge_and_unload(self) -> Result<Self, Error> {
+        merge::merge_and_unload(self)
     }
 
-    /// Drop all adapters: the base model again.
+    /// Drop all adapters with everything that belongs to them: the base model again, bit for bit.
     fn unload(self) -> Self {
-        switch::enable(merge::fold(self, false), false).materialize()
+        switch::unload(merge::unmerge(self))
     }
 
     /// The adapters of Burn's own [`apply_lora`](Module::apply_lora) as adapters of this crate:
@@ -241,11 +251,12 @@ pub trait Peft: Module {
     }
 
     /// The active adapters as those of Burn's own [`apply_lora`](Module::apply_lora), for code
-    /// that knows these, such as Burn's composite modules inside a recording.
+    /// that knows these, such as Burn's composite modules inside a recording. The model keeps the
+    /// heads and biases of the active adapter; those of others, and the base's, are dropped.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for a weight with several active adapters, DoRA, dropout, merged ones, or
+    /// [`Error::TiedMerge`] as in [`merge_and_unload`](Self::merge_and_unload); [`Error::Config`] for a weight with several active adapters, DoRA, dropout, merged ones, or
     /// of a convolution.
     fn into_burn_lora(self) -> Result<Self, Error> {
         burn_lora::to_burn(self)

@@ -10,7 +10,7 @@ use super::walk::{self, Look, Place, joined};
 use super::{adapt, switch};
 use crate::adapters::Layer;
 use crate::error::Error;
-use crate::folder::{AdapterFolder, AdapterKey};
+use crate::folder::{AdapterFolder, AdapterKey, written};
 use crate::methods::PeftConfig;
 use crate::name_map::{NameMap, first_that_fits};
 use crate::targets::is_under_saved;
@@ -24,6 +24,11 @@ pub(super) fn save<M: Module>(
     names: &[NameMap],
 ) -> Result<AdapterFolder, Error> {
     let layers = config.layers()?;
+    let known = switch::names(model);
+    if !known.contains(name) {
+        return Err(switch::unknown(name, &known));
+    }
+    let model = &switch::only(model.clone(), name);
     let values = Values::of(model);
     let adapter = Adapter {
         name,
@@ -35,14 +40,29 @@ pub(super) fn save<M: Module>(
         adapter.check_targets(&census)?;
         Ok(census)
     });
-    // An adapter that was put on single layers need not be what the configuration would choose.
-    let census = census.unwrap_or_else(|_| {
-        let first = names.first().cloned();
-        Census::of(model, &first.unwrap_or_default())
-    });
+    let census = match census {
+        Ok(census) => census,
+        // An adapter that was put on single layers need not be what the configuration would choose.
+        Err(
+            Error::NoTarget { .. }
+            | Error::AllExcluded { .. }
+            | Error::TargetKind { .. }
+            | Error::Config {
+                field: "target_modules",
+                ..
+            },
+        ) => {
+            let first = names.first().cloned();
+            Census::of(model, &first.unwrap_or_default())
+        }
+        Err(error) => return Err(error),
+    };
     let tensors = adapter.tensors(config, &census)?;
     if tensors.is_empty() {
-        return Err(missing(model, name, config));
+        return Err(Error::PeftType {
+            peft_type: config.peft_type().into(),
+            expected: format!("the method of the adapter `{name}`"),
+        });
     }
     let folder = AdapterFolder {
         config: config.clone(),
@@ -50,21 +70,6 @@ pub(super) fn save<M: Module>(
     };
     folder.check()?;
     Ok(folder)
-}
-
-/// The error for an adapter without parameters of this method.
-fn missing<M: Module>(model: &M, name: &str, config: &PeftConfig) -> Error {
-    let known: Vec<String> = switch::names(model).into_iter().collect();
-    if known.iter().any(|known| known == name) {
-        return Error::PeftType {
-            peft_type: config.peft_type().into(),
-            expected: format!("the method of the adapter `{name}`"),
-        };
-    }
-    Error::UnknownAdapter {
-        name: name.into(),
-        known,
-    }
 }
 
 /// The folder with the model's values in place of its own: keys, types and configuration stay.
@@ -75,15 +80,23 @@ pub(super) fn update<M: Module>(
     names: &[NameMap],
 ) -> Result<AdapterFolder, Error> {
     let layers = folder.config.tuner().layers()?;
+    let known = switch::names(model);
+    let keys = folder.entries()?;
+    let of_model = keys.iter().any(|(key, _)| *key != AdapterKey::Model);
+    // The head of a prompt that was trained in the model itself belongs to no adapter.
+    if of_model && !known.contains(name) && (layers.is_some() || !known.is_empty()) {
+        return Err(switch::unknown(name, &known));
+    }
+    let model = &switch::only(model.clone(), name);
     let values = Values::of(model);
     let tensors = first_that_fits(names, |names| {
         let census = Census::of(model, names);
         let mut tensors = BTreeMap::new();
-        for (text, old) in &folder.tensors {
-            let new = match AdapterKey::parse(text, &folder.config)? {
+        for (text, (key, old)) in folder.tensors.keys().zip(&keys) {
+            let new = match key {
                 // These are not of the model.
-                AdapterKey::Model | AdapterKey::Original { .. } => Some(old.clone()),
-                AdapterKey::Adapter { module, part } => match (&layers, census.layer(&module)) {
+                AdapterKey::Model | AdapterKey::Original { .. } => Some((*old).clone()),
+                AdapterKey::Adapter { module, part } => match (&layers, census.layer(module)) {
                     (Some(layers), Some(layer)) => {
                         let layers = layers.as_ref();
                         let adapter = Adapter {
@@ -91,21 +104,21 @@ pub(super) fn update<M: Module>(
                             layers,
                             values: &values,
                         };
-                        adapter.parts(&module, layer)?.remove(&part)
+                        adapter.parts(module, layer)?.remove(part)
                     }
                     _ => None,
                 },
                 AdapterKey::Saved { module, parameter }
                 | AdapterKey::Base { module, parameter } => {
-                    values.own(&joined(&module, &parameter), &census)?
+                    values.own(&joined(module, parameter), &census)?
                 }
-                AdapterKey::Bias { module } => values.own(&joined(&module, "bias"), &census)?,
+                AdapterKey::Bias { module } => values.own(&joined(module, "bias"), &census)?,
             };
             let new = new.ok_or_else(|| Error::Key {
                 key: text.clone(),
                 reason: "the model has no such tensor",
             })?;
-            tensors.insert(text.clone(), new.convert_dtype(old.dtype()));
+            tensors.insert(text.clone(), written(old, new));
         }
         Ok(tensors)
     })?;

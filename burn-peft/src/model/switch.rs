@@ -1,53 +1,267 @@
-//! Switching and removing the adapters of a model.
+//! Whose parameters a model uses: every switch between adapters goes through [`settle`].
 //!
-//! Merged adapters are taken out of the weights before anything about them changes, as in PEFT: the
-//! weights hold what was active when they were merged.
+//! An adapter consists of its factors and of its own copies of some of the model's parameters. The
+//! factors stay where they are, and a flag says whether they take part. A copy is in use while the
+//! model's module holds it. Merged adapters are taken out of the weights before anything about them
+//! changes, as in PEFT: the weights hold what was active when they were merged.
 
-use std::collections::BTreeSet;
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::merge;
-use super::walk::{self, Look, Place};
+use super::walk::{self, Change, Look, Place};
+use crate::adapters::{AnyAdapters, CopyKind, SLOT};
+use crate::error::Error;
 
-/// Names of the adapters on the model's weights.
-pub(super) fn names<M: Module>(model: &M) -> BTreeSet<String> {
-    struct Names(BTreeSet<String>);
-    impl Look for Names {
-        fn look<const D: usize>(&mut self, place: Place<'_>, _param: &Param<Tensor<D>>) {
-            if let Some(adapter) = place.adapter() {
-                self.0.insert(adapter.name.into());
-            }
-        }
-    }
-    let mut names = Names(BTreeSet::new());
-    walk::visit(model, &mut names);
-    names.0
+/// Parameters by path, a `Param` of its rank each.
+type Params = HashMap<String, Box<dyn Any>>;
+
+/// What the parameters of a model carry.
+#[derive(Default)]
+pub(super) struct Carried {
+    /// The parameters that carry something.
+    pub params: Params,
+    /// Names of the adapters.
+    pub names: BTreeSet<String>,
+    /// Whether some adapter has a copy of a parameter.
+    pub copies: bool,
+    /// The adapters that have a copy, by path of the parameter.
+    owners: BTreeMap<String, BTreeMap<String, CopyKind>>,
+    /// Paths of the parameters that carry something that is not of this crate, and what it is.
+    pub foreign: BTreeMap<String, String>,
+    /// The parameter that was seen last.
+    last: Option<(String, Box<dyn Any>)>,
 }
 
-pub(super) fn activate<M: Module>(model: M, active: &[(&str, f64)]) -> M {
-    let model = merge::fold(model, false);
+impl Carried {
+    pub fn of<M: Module>(model: &M) -> Self {
+        let mut carried = Self::default();
+        walk::visit(model, &mut carried);
+        carried
+    }
+}
+
+impl Look for Carried {
+    fn look<const D: usize>(&mut self, place: Place<'_>, param: &Param<Tensor<D>>) {
+        if let Some(adapter) = place.adapter() {
+            self.names.insert(adapter.name.into());
+        }
+        if !place.is_nested() {
+            self.last = Some((place.path.join("."), Box::new(param.clone())));
+        }
+    }
+
+    fn enter(&mut self, place: Place<'_>) {
+        if let Some(slot) = place.reparameterization() {
+            let last = self.last.take();
+            if slot == SLOT {
+                self.params.extend(last);
+            } else {
+                let foreign = last.map(|(path, _)| (path, slot.to_string()));
+                self.foreign.extend(foreign);
+            }
+        }
+        if let Some(copy) = place.copy() {
+            self.copies = true;
+            self.names.insert(copy.name.into());
+            let owners = self.owners.entry(copy.path).or_default();
+            owners.insert(copy.name.into(), copy.kind);
+        }
+    }
+}
+
+/// Names of the adapters on a model.
+pub(super) fn names<M: Module>(model: &M) -> BTreeSet<String> {
+    Carried::of(model).names
+}
+
+/// Change what the parameters carry with `edit`, then let every module hold the parameter of its
+/// active adapter, or the base's. With `wake` the trained copies that are in use require a gradient
+/// afterwards, otherwise only those that come into use.
+pub(super) fn settle<M: Module>(
+    model: M,
+    carried: Carried,
+    wake: bool,
+    mut edit: impl FnMut(&mut dyn AnyAdapters) + 'static,
+) -> M {
+    if carried.params.is_empty() {
+        return model;
+    }
+    let settled: Rc<RefCell<Params>> = Rc::default();
+    let results = settled.clone();
+    let mut params = carried.params;
+    // A mapper meets a parameter before what it carries and cannot go back: the first pass decides,
+    // the second puts the parameters in place.
+    let model = walk::edit_adapters(model, move |path, adapters| {
+        edit(adapters);
+        let param = params
+            .remove(path)
+            .and_then(|param| adapters.settle(param, wake));
+        results
+            .borrow_mut()
+            .extend(param.map(|param| (path.to_string(), param)));
+    });
+    let settled = settled.take();
+    if settled.is_empty() {
+        return model;
+    }
+    walk::map(model, &mut Hold(settled))
+}
+
+/// Puts parameters in place of those that are there.
+struct Hold(Params);
+
+impl Change for Hold {
+    fn change<const D: usize>(
+        &mut self,
+        place: Place<'_>,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>> {
+        let Some(new) = self.0.remove(&place.path.join(".")) else {
+            return param;
+        };
+        match new.downcast() {
+            Ok(new) => *new,
+            Err(_) => unreachable!("a parameter is settled at its rank"),
+        }
+    }
+}
+
+/// The model with the base's parameters in place and without the adapter `name`; the others are off.
+pub(super) fn base<M: Module>(model: M, name: &str) -> M {
+    let model = merge::unmerge(model);
+    let carried = Carried::of(&model);
+    if !carried.copies && !carried.names.contains(name) {
+        return model;
+    }
+    let name = name.to_string();
+    settle(model, carried, false, move |adapters| {
+        adapters.remove(&name);
+        adapters.set_enabled(false);
+    })
+}
+
+/// The model with the parameters of one adapter in place.
+pub(super) fn only<M: Module>(model: M, name: &str) -> M {
+    let model = merge::unmerge(model);
+    let carried = Carried::of(&model);
+    if !carried.copies {
+        return model;
+    }
+    let name = name.to_string();
+    settle(model, carried, false, move |adapters| {
+        adapters.set_active(&[(&name, 1.0)]);
+        adapters.set_enabled(true);
+    })
+}
+
+/// Make these the active adapters.
+pub(super) fn activate<M: Module>(model: M, active: &[(&str, f64)]) -> Result<M, Error> {
+    let model = merge::unmerge(model);
+    let carried = Carried::of(&model);
+    check(&carried, active)?;
     let active: Vec<(String, f64)> = active
         .iter()
         .map(|(name, factor)| (name.to_string(), *factor))
         .collect();
-    walk::edit_adapters(model, move |_, adapters| {
+    let model = settle(model, carried, true, move |adapters| {
+        let active = active.iter();
         let active: Vec<(&str, f64)> = active
-            .iter()
             .map(|(name, factor)| (name.as_str(), *factor))
             .collect();
         adapters.set_active(&active);
+    });
+    Ok(model)
+}
+
+/// Whether these adapters can be active together.
+fn check(carried: &Carried, active: &[(&str, f64)]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for (name, factor) in active {
+        if !carried.names.contains(*name) {
+            return Err(unknown(name, &carried.names));
+        }
+        if !factor.is_finite() {
+            return Err(Error::AdapterFactor {
+                name: name.to_string(),
+                factor: factor.to_string(),
+            });
+        }
+        if !seen.insert(*name) {
+            return Err(Error::AdapterTwice {
+                name: name.to_string(),
+            });
+        }
+    }
+    for (parameter, owners) in &carried.owners {
+        let owners: BTreeMap<_, _> = owners
+            .iter()
+            .filter(|(owner, _)| seen.contains(owner.as_str()))
+            .collect();
+        // What is fixed is a change of the base, and several of these add up.
+        let trained = owners.values().any(|kind| **kind == CopyKind::Trained);
+        if trained && owners.len() > 1 {
+            return Err(Error::SeveralOwners {
+                parameter: parameter.clone(),
+                adapters: owners.into_keys().cloned().collect(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The error for a name that no adapter has.
+pub(super) fn unknown(name: &str, known: &BTreeSet<String>) -> Error {
+    Error::UnknownAdapter {
+        name: name.into(),
+        known: known.iter().cloned().collect(),
+    }
+}
+
+/// Switch all adapters on or off.
+pub(super) fn enable<M: Module>(model: M, enabled: bool) -> M {
+    let model = merge::unmerge(model);
+    let carried = Carried::of(&model);
+    settle(model, carried, false, move |adapters| {
+        adapters.set_enabled(enabled);
     })
 }
 
-pub(super) fn enable<M: Module>(model: M, enabled: bool) -> M {
-    let model = merge::fold(model, false);
-    walk::edit_adapters(model, move |_, adapters| adapters.set_enabled(enabled))
+/// Remove an adapter. As in PEFT, the first of the others becomes active if it was the only active
+/// one.
+pub(super) fn remove<M: Module>(model: M, name: &str) -> Result<M, Error> {
+    let model = merge::unmerge(model);
+    let carried = Carried::of(&model);
+    if !carried.names.contains(name) {
+        return Err(unknown(name, &carried.names));
+    }
+    let mut left = carried.names.clone();
+    left.remove(name);
+    let Some(next) = left.pop_first() else {
+        // Nothing is left: the model carries nothing any more.
+        return Ok(unload(model));
+    };
+    let removed = name.to_string();
+    let active: Rc<RefCell<BTreeSet<String>>> = Rc::default();
+    let before = active.clone();
+    let model = settle(model, carried, false, move |adapters| {
+        let names = adapters.active().into_iter().map(|(name, _)| name);
+        before.borrow_mut().extend(names);
+        adapters.remove(&removed);
+    });
+    let was_alone = active.take() == BTreeSet::from([name.to_string()]);
+    if was_alone {
+        return activate(model, &[(&next, 1.0)]);
+    }
+    Ok(model)
 }
 
-pub(super) fn remove<M: Module>(model: M, name: &str) -> M {
-    let model = merge::fold(model, false);
-    let name = name.to_string();
-    walk::edit_adapters(model, move |_, adapters| adapters.remove(&name))
+/// Drop all adapters and everything that belongs to them.
+pub(super) fn unload<M: Module>(model: M) -> M {
+    enable(model, false).materialize()
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor};
 
-use crate::adapters::{ADAPTER, AnyAdapters, MERGED_ADAPTER, SLOT, edit};
+use crate::adapters::{ADAPTER, AnyAdapters, CopyKind, MERGED_ADAPTER, SLOT, STORED_HEAD, edit};
 
 /// What Burn calls the container of a reparameterization's state, whatever its name: a field of
 /// the user's may have the same name.
@@ -32,6 +32,17 @@ pub(super) struct OfAdapter<'a> {
     pub method: &'a str,
     /// Whether the adapter's module has its adapters merged into the weight.
     pub merged: bool,
+}
+
+/// Whose copy of a parameter is announced.
+pub(super) struct OfCopy<'a> {
+    /// Path of the parameter in the model.
+    pub path: String,
+    /// Name of the adapter.
+    pub name: &'a str,
+    /// The method, as `peft_type` names it.
+    pub method: &'a str,
+    pub kind: CopyKind,
 }
 
 impl Place<'_> {
@@ -74,9 +85,49 @@ impl Place<'_> {
             })
     }
 
+    /// On entering a container: the adapter with a copy of the parameter, if it begins here.
+    pub fn copy(&self) -> Option<OfCopy<'_>> {
+        let [.., slot, container] = self.containers else {
+            return None;
+        };
+        if slot.as_str() != REPARAMETERIZATION {
+            return None;
+        }
+        let (kind, method) = CopyKind::of_container(container)?;
+        let [path @ .., _, name] = self.path else {
+            return None;
+        };
+        Some(OfCopy {
+            path: path.join("."),
+            name,
+            method,
+            kind,
+        })
+    }
+
+    /// On entering a container: the name of what a parameter carries, if that begins here.
+    pub fn reparameterization(&self) -> Option<&str> {
+        let container = self.containers.last()?;
+        (container == REPARAMETERIZATION).then(|| self.leaf())
+    }
+
+    /// The name of the output head whose own layer holds this.
+    pub fn tied_head(&self) -> Option<&str> {
+        let holder = self.containers.len().checked_sub(2)?;
+        self.containers[holder].strip_prefix(STORED_HEAD)
+    }
+
+    /// Where the parts of the path begin that are behind the layer of a tied head: this layer is a
+    /// module of the model, although it is carried by a table.
+    fn behind_head(&self) -> usize {
+        let head = |container: &String| container.starts_with(STORED_HEAD);
+        let head = self.containers.iter().rposition(head);
+        head.map_or(0, |at| at + 1)
+    }
+
     /// Whether this is the state of a reparameterization, and not a parameter of the model.
     pub fn is_nested(&self) -> bool {
-        self.containers
+        self.containers[self.behind_head()..]
             .iter()
             .any(|container| container == REPARAMETERIZATION)
     }
@@ -85,6 +136,9 @@ impl Place<'_> {
     pub fn behind(&self, slot: &str) -> Option<(String, &[String])> {
         let is_slot = |container: &String| container == REPARAMETERIZATION;
         let at = self.containers.iter().rposition(is_slot)?;
+        if at < self.behind_head() {
+            return None;
+        }
         // […module, weight, slot, …]
         let module = self.path.get(..at.checked_sub(1)?)?;
         (self.path[at] == slot).then(|| (module.join("."), &self.path[at + 1..]))
@@ -107,6 +161,9 @@ pub(super) trait Look {
 
     /// A parameter of the model that is not a float.
     fn look_other(&mut self, _place: Place<'_>) {}
+
+    /// A container that is entered; the place ends with it.
+    fn enter(&mut self, _place: Place<'_>) {}
 }
 
 /// Show every float parameter of the model to `look`.
@@ -125,6 +182,7 @@ struct Visitor<'a, L> {
 impl<L: Look> ModuleVisitor for Visitor<'_, L> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.stack.enter(name, container);
+        self.look.enter(self.stack.place());
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
@@ -162,7 +220,7 @@ pub(super) fn map<M: Module, C: Change>(model: M, change: &mut C) -> M {
     })
 }
 
-/// Change the adapters of every weight that carries some; `edit` gets the module's path.
+/// Change what every parameter carries; `edit` gets the path of the parameter.
 pub(super) fn edit_adapters<M: Module>(
     model: M,
     mut edit: impl FnMut(&str, &mut dyn AnyAdapters) + 'static,
@@ -170,7 +228,7 @@ pub(super) fn edit_adapters<M: Module>(
     edit_with(model, &mut Keep, move |path, adapters| edit(path, adapters))
 }
 
-/// The same, while `change` sees every parameter, a weight right before its adapters.
+/// The same, while `change` sees every parameter, right before what it carries.
 pub(super) fn edit_with<M: Module, C: Change>(
     model: M,
     change: &mut C,
@@ -206,7 +264,7 @@ impl Change for Keep {
 struct Mapper<'a, C> {
     stack: Stack,
     change: &'a mut C,
-    /// For an edit, the path of the module whose weight carries the adapters.
+    /// For an edit, the path of the parameter that carries the adapters.
     whereabouts: Option<Rc<RefCell<String>>>,
 }
 
@@ -216,8 +274,8 @@ impl<C: Change> ModuleMapper for Mapper<'_, C> {
         if container == REPARAMETERIZATION
             && let Some(whereabouts) = &self.whereabouts
         {
-            let module = &self.stack.path[..self.stack.path.len().saturating_sub(2)];
-            *whereabouts.borrow_mut() = module.join(".");
+            let parameter = &self.stack.path[..self.stack.path.len().saturating_sub(1)];
+            *whereabouts.borrow_mut() = parameter.join(".");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::initial_tokens::PromptInit;
 use crate::error::Error;
 use crate::settings::json::{is_unset, shown};
-use crate::settings::ranges::{at_least_one, refuse};
+use crate::settings::ranges::{at_least_one, not_too_many, refuse};
 use crate::settings::{
     Fields, Json, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
 };
@@ -135,6 +135,8 @@ impl PromptConfig {
     /// or tokenizer, which PEFT does not load.
     pub fn validate(&self) -> Result<(), Error> {
         at_least_one("num_virtual_tokens", self.num_virtual_tokens)?;
+        let saved = self.modules_to_save.as_ref();
+        not_too_many("modules_to_save", saved.map_or(0, Vec::len))?;
         let counts = [
             ("token_dim", self.token_dim),
             (

@@ -1,11 +1,13 @@
 //! Prompt tuning as a method of the table.
 
+use burn::nn::Embedding;
 use burn::tensor::TensorData;
 
 use super::config::PromptConfig;
+use crate::adapters::Unadapted;
 use crate::error::Error;
 use crate::settings::Fields;
-use crate::tuner::{ForwardLayers, Tuner};
+use crate::tuner::{ForwardLayers, TableAsHead, Tuner};
 
 /// Key of the table of virtual tokens.
 pub(crate) const EMBEDDINGS: &str = "prompt_embeddings";
@@ -64,4 +66,9 @@ impl Tuner for PromptConfig {
     }
 }
 
-impl ForwardLayers for PromptConfig {}
+impl ForwardLayers for PromptConfig {
+    // A prompt has no adapters of layers, but its folder may hold a table or a head.
+    fn tied_head(table: &Embedding) -> Option<TableAsHead> {
+        TableAsHead::of::<Unadapted>(table)
+    }
+}

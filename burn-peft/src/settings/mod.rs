@@ -8,6 +8,7 @@ mod layer_rule;
 mod module_names;
 mod one_or_many;
 mod pattern;
+mod plain_names;
 pub(crate) mod ranges;
 mod shared_setters;
 mod task_type;
@@ -22,6 +23,7 @@ pub(crate) use field::{FieldValue, named_values, read_field, sorted, typed_field
 pub(crate) use json::{Fields, Json};
 pub(crate) use layer_rule::LayerRule;
 pub(crate) use pattern::Pattern;
+pub(crate) use plain_names::PlainNames;
 pub(crate) use shared_setters::shared_setters;
 
 /// The version of PEFT whose fields a new configuration has.

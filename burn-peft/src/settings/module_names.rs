@@ -41,6 +41,14 @@ impl Modules {
         matches!(self, Self::Pattern(text) if text.to_lowercase() == "all-linear")
     }
 
+    /// The number of names; an expression counts as one.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Names(names) => names.len(),
+            Self::Pattern(_) => 1,
+        }
+    }
+
     /// Whether it names nothing.
     pub fn is_empty(&self) -> bool {
         match self {

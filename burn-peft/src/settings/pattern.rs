@@ -2,6 +2,7 @@
 
 use fancy_regex::Regex;
 
+use super::ranges::refuse;
 use crate::error::{Cause, Error};
 
 /// A compiled expression, with look-around and back-references as in Python.
@@ -22,6 +23,16 @@ impl Pattern {
     /// Matches at the start of a name: `re.match`. `shown` is the part that the user wrote.
     pub(crate) fn start(field: &'static str, shown: &str, pattern: &str) -> Result<Self, Error> {
         Self::compile(field, shown, pattern, |text| format!(r"\A(?:{text})"))
+    }
+
+    /// Fail where so many expressions are in a field that compiling them takes long.
+    pub(crate) fn check_count(field: &'static str, expressions: usize) -> Result<(), Error> {
+        const MOST: usize = 1_000;
+        if expressions > MOST {
+            let value = format!("a list with {expressions} regular expressions");
+            return refuse(field, value, "expected at most 1,000 besides plain names");
+        }
+        Ok(())
     }
 
     fn compile(

@@ -25,6 +25,17 @@ pub(crate) fn at_least_one(field: &'static str, value: usize) -> Result<(), Erro
     Ok(())
 }
 
+/// The entries of a list or a mapping. Some models have ten thousand modules, and every entry is
+/// compared with all of them.
+pub(crate) fn not_too_many(field: &'static str, entries: usize) -> Result<(), Error> {
+    const MOST: usize = 20_000;
+    if entries > MOST {
+        let value = format!("a list of {entries} entries");
+        return refuse(field, value, "expected at most 20,000");
+    }
+    Ok(())
+}
+
 /// A scale. PEFT takes any number here; zero and negative ones switch an adapter off or turn its
 /// sign, and PiSSA divides by the scale, so that such a value is an error in practice.
 pub(crate) fn above_zero(field: &'static str, value: f64) -> Result<(), Error> {

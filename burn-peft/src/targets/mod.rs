@@ -12,6 +12,7 @@ mod saved_modules;
 mod selection;
 mod target;
 
+pub(crate) use output_head::is_language_head;
 pub use output_head::{default_targets, output_head};
 pub(crate) use saved_modules::is_under_saved;
 pub use saved_modules::modules_to_save;

@@ -8,6 +8,9 @@ use crate::settings::Modules;
 /// The longest list that helps.
 const MOST: usize = 8;
 
+/// How many of the names that were written are compared.
+const MOST_WRITTEN: usize = 50;
+
 /// Ends of names of adaptable modules, nearest first: those within a few letters of what was
 /// written, or else every one there is.
 pub(super) fn near(targets: &Modules, modules: &[(String, ModuleKind)]) -> Vec<String> {
@@ -18,7 +21,7 @@ pub(super) fn near(targets: &Modules, modules: &[(String, ModuleKind)]) -> Vec<S
         Modules::Pattern(text) => words(text),
     };
     let mut near = BTreeMap::new();
-    for wanted in &written {
+    for wanted in written.iter().take(MOST_WRITTEN) {
         let segments = wanted.split('.').count();
         let close = (wanted.chars().count() / 3).max(2);
         for name in &names {

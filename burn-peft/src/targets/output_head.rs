@@ -14,6 +14,11 @@ const LANGUAGE_HEADS: [&str; 7] = [
     "proj_out",
 ];
 
+/// Whether `transformers` calls an output head so.
+pub(crate) fn is_language_head(module: &str) -> bool {
+    LANGUAGE_HEADS.contains(&module)
+}
+
 /// Where it keeps the head of a sequence classifier.
 const CLASSIFIERS: [&str; 2] = ["score", "classifier"];
 

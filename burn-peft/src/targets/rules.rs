@@ -1,10 +1,10 @@
 //! Matching one module's name.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::selection::Selection;
 use crate::error::Error;
-use crate::settings::{LayerRule, Modules, OneOrMany, Pattern};
+use crate::settings::{LayerRule, Modules, OneOrMany, Pattern, PlainNames};
 
 /// What the rules say about a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Choice {
 pub(super) struct Rules {
     targets: Matcher,
     excluded: Option<Matcher>,
-    saved: Vec<Pattern>,
+    saved: Saved,
     layers: Option<Layers>,
 }
 
@@ -27,18 +27,12 @@ impl Rules {
     pub(super) fn new(selection: &Selection<'_>, targets: &Modules) -> Result<Self, Error> {
         let excluded = selection.exclude_modules;
         let excluded = excluded.filter(|modules| !modules.is_empty());
-        let saved = selection.modules_to_save.iter();
-        // The name goes into the expression as it is: PEFT takes it for one.
-        let saved = saved.map(|name| {
-            let around = format!(r"(^|.*\.){name}($|\..*)");
-            Pattern::start("modules_to_save", name, &around)
-        });
         Ok(Self {
             targets: Matcher::new("target_modules", targets)?,
             excluded: excluded
                 .map(|modules| Matcher::new("exclude_modules", modules))
                 .transpose()?,
-            saved: saved.collect::<Result<_, _>>()?,
+            saved: Saved::new(selection.modules_to_save)?,
             layers: Layers::new(selection)?,
         })
     }
@@ -52,10 +46,8 @@ impl Rules {
         {
             return Ok(Choice::Excluded);
         }
-        for saved in &self.saved {
-            if saved.matches(name)? {
-                return Ok(Choice::Excluded);
-            }
+        if self.saved.matches(name)? {
+            return Ok(Choice::Excluded);
         }
         Ok(if self.in_layers(name)? {
             Choice::Target
@@ -72,6 +64,43 @@ impl Rules {
             }
             _ => Ok(true),
         }
+    }
+}
+
+/// `modules_to_save`, each entry as the expression `(^|.*\.)ENTRY($|\..*)`: PEFT takes it for one.
+struct Saved {
+    /// Entries that are one plain part of a name.
+    parts: HashSet<String>,
+    expressions: Vec<Pattern>,
+}
+
+impl Saved {
+    fn new(entries: &[String]) -> Result<Self, Error> {
+        let field = "modules_to_save";
+        let is_part = |entry: &&String| PlainNames::takes(entry) && !entry.contains('.');
+        let (parts, others): (BTreeSet<&String>, BTreeSet<&String>) =
+            entries.iter().partition(is_part);
+        Pattern::check_count(field, others.len())?;
+        let others = others.into_iter().map(|entry| {
+            let around = format!(r"(^|.*\.){entry}($|\..*)");
+            Pattern::start(field, entry, &around)
+        });
+        Ok(Self {
+            parts: parts.into_iter().cloned().collect(),
+            expressions: others.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn matches(&self, name: &str) -> Result<bool, Error> {
+        if name.split('.').any(|part| self.parts.contains(part)) {
+            return Ok(true);
+        }
+        for expression in &self.expressions {
+            if expression.matches(name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

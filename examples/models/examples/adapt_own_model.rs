@@ -158,7 +158,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // ANCHOR_END: save
 
     // ANCHOR: merge
-    let merged = net.merge_and_unload();
+    let merged = net.merge_and_unload()?;
     println!("merged               loss {:.4}", task.loss_of(&merged));
 
     // A plain model, saved as one.

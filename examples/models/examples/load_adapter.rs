@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let adapted = logits(&model)?;
     compare("first, to PEFT", adapted.clone(), python("lora")?)?;
-    let merged = model.clone().merge_and_unload();
+    let merged = model.clone().merge_and_unload()?;
     compare("first merged, to first", logits(&merged)?, adapted.clone())?;
     // ANCHOR_END: merge
 
@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compare("switched to first", logits(&model)?, adapted)?;
 
     let mixed = model.with_active_adapters(&[("first", 0.3), ("second", 0.7)])?;
-    let merged = mixed.clone().merge_adapters();
+    let merged = mixed.clone().merge_adapters()?;
     let mixture = logits(&mixed)?;
     compare("0.3 first + 0.7 second, merged", logits(&merged)?, mixture)?;
 

@@ -168,7 +168,7 @@ impl Job for Run<'_> {
         let model: F = load(self.case, &folder, self.place)?;
         room::check(&self.case.model, self.inputs)?;
         let model = if self.merged {
-            model.merge_and_unload()
+            model.merge_and_unload()?
         } else {
             model
         };

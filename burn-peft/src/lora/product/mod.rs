@@ -5,7 +5,7 @@ mod operation;
 
 use burn::tensor::Tensor;
 
-use crate::adapters::at;
+use crate::adapters::{at, at_least_f32};
 
 /// A low-rank update of a weight.
 #[derive(Debug, Clone)]
@@ -37,8 +37,11 @@ pub(super) fn of(x: Tensor<2>, weight: Tensor<2>, updates: &[Update]) -> Tensor<
     add(y, x, updates)
 }
 
-/// `y + Σ s (x A) B`, the updates at the precision of their factors.
+/// `y + Σ s (x A) B`, the updates at the precision of their factors. In half precision the sum is
+/// rounded once, as in PEFT.
 pub(super) fn add(mut y: Tensor<2>, x: Tensor<2>, updates: &[Update]) -> Tensor<2> {
+    let dtype = y.dtype();
+    let wide = at_least_f32(dtype);
     for update in updates {
         let Update {
             entering,
@@ -50,8 +53,7 @@ pub(super) fn add(mut y: Tensor<2>, x: Tensor<2>, updates: &[Update]) -> Tensor<
         // Scaled where it is narrow.
         let hidden = entering.matmul(a) * scale;
         // No second owner of `y`, so that devices can add in place.
-        let dtype = y.dtype();
-        y = y + at(hidden.matmul(b), dtype);
+        y = at(y, wide) + at(hidden.matmul(b), wide);
     }
-    y
+    at(y, dtype)
 }

@@ -84,7 +84,7 @@ impl LlamaForCausalLM {
 
     /// The names of its modules in `transformers`: those of the fields.
     pub fn names() -> Vec<NameMap> {
-        vec![NameMap::default()]
+        vec![NameMap::new().with_tied_head("lm_head", "model.embed_tokens")]
     }
 
     /// What [`load`](crate::weights::load) needs to know about the files: a tied head may be there

@@ -115,6 +115,10 @@ impl T5ForConditionalGeneration {
             (r"^encoder\b(.*)\.feed_forward\b", "encoder${1}.layer.1"),
             (r"^decoder\b(.*)\.feed_forward\b", "decoder${1}.layer.2"),
         ]);
+        // `transformers` calls the table by the names of its look-ups.
+        let names = names
+            .with_tied_head("lm_head", "shared")
+            .with_shared_table("shared", ["encoder.embed_tokens", "decoder.embed_tokens"]);
         vec![names]
     }
 
