@@ -192,7 +192,7 @@ def texts(checks):
         data = ["--task", "csv", "--data", "pairs", "--second-column", "second"] if pairs else ["--task", "csv", "--data", "texts"]
         for base in ["bert"] if pairs else ["bert", "bare"]:
             for kind in ["lora", "prompt", "full"]:
-                for pooling in [None, "mean"]:
+                for pooling in ["pooler", "mean"] if kind == "prompt" else [None, "mean"]:
                     name = "-".join(filter(None, [base, kind, pooling, "pairs" if pairs else None]))
                     flags = [*data, "--model", base, "--adapter", kind, "--max-length", "12"]
                     flags += ["--virtual-tokens", "4"] if kind == "prompt" else []

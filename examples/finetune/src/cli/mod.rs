@@ -150,7 +150,7 @@ pub struct RunArgs {
     /// Virtual tokens of a prompt.
     #[arg(long, help_heading = "Model")]
     virtual_tokens: Option<usize>,
-    /// Vector of a text that BERT's head takes [default: pooler].
+    /// Vector of a text that BERT's head takes [default: pooler; mean for a prompt].
     #[arg(long, help_heading = "Model", value_enum)]
     pooling: Option<Pooling>,
     /// The model's own dropout in training.
@@ -282,7 +282,7 @@ impl RunArgs {
         let model = &mut config.model;
         choose(&self.model, &mut model.folder);
         choose(&self.architecture, &mut model.architecture);
-        set(&self.pooling, &mut model.pooling);
+        choose(&self.pooling, &mut model.pooling);
         set(
             &self.dropout.map(|switch| switch == Switch::On),
             &mut model.dropout,

@@ -79,6 +79,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Sentence vectors of BERT: as configured; otherwise the pooler, as in `BertForSequenceClassification`, but the
+    /// mean for a prompt, behind which the pooler would look at a virtual token.
+    pub fn pooling(&self) -> Pooling {
+        self.model.pooling.unwrap_or(match self.adapter.kind {
+            AdapterKind::Prompt => Pooling::Mean,
+            AdapterKind::Lora | AdapterKind::Full => Pooling::Pooler,
+        })
+    }
+
     /// As a TOML file that [`read`] takes.
     ///
     /// # Errors

@@ -34,9 +34,9 @@ pub enum Architecture {
 /// What becomes of BERT's token vectors.
 ///
 /// ```
-/// use finetune::config::{ModelOptions, Pooling};
+/// use finetune::config::{Config, Pooling};
 ///
-/// assert_eq!(ModelOptions::default().pooling, Pooling::Pooler);
+/// assert_eq!(Config::default().pooling(), Pooling::Pooler);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -62,8 +62,9 @@ pub struct ModelOptions {
     /// Its family; by default that of `model_type` in its `config.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub architecture: Option<Architecture>,
-    /// Sentence vectors of BERT.
-    pub pooling: Pooling,
+    /// Sentence vectors of BERT; otherwise as [`Config::pooling`](super::Config::pooling) says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
     /// Whether the model's own dropout is on in training. Off, as in the configurations that were
     /// released with the paper.
     pub dropout: bool,
@@ -76,7 +77,7 @@ impl Default for ModelOptions {
         Self {
             folder: None,
             architecture: None,
-            pooling: Pooling::Pooler,
+            pooling: None,
             dropout: false,
             hidden: vec![2048, 2048],
         }

@@ -155,7 +155,7 @@ pub(super) fn texts(
             Ok(Data::Words(joined(encoded, notes)?, batcher))
         }
         _ => {
-            if config.model.pooling == Pooling::Mean {
+            if config.pooling() == Pooling::Mean {
                 notes.push(MEAN.into());
             }
             let (vocabulary, segments) = TextClassifier::tables(config, folder)?;

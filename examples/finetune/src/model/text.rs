@@ -37,7 +37,7 @@ fn family(pooling: Pooling) -> Family<'static> {
 
 /// BERT (or MiniLM) and a new linear head on a vector of the text.
 ///
-/// With [`Pooling::Pooler`], the default, this is `BertForSequenceClassification` of `transformers`, and what is
+/// With [`Pooling::Pooler`], the default but for prompts, this is `BertForSequenceClassification` of `transformers`, and what is
 /// written is loaded as such. With [`Pooling::Mean`] the vector is the mean over the text's own tokens, which no
 /// class there has: encoder and head are written apart.
 ///
@@ -80,7 +80,7 @@ impl TextClassifier {
         device: &Device,
     ) -> Result<Self, Error> {
         let sizes = bert_config(config, folder)?;
-        let pooler = config.model.pooling == Pooling::Pooler;
+        let pooler = config.pooling() == Pooling::Pooler;
         let mut bert = if pooler {
             with_pooler(&sizes, folder, device)?
         } else {
@@ -92,14 +92,14 @@ impl TextClassifier {
             prompt,
             bert,
             classifier,
-            pooling: config.model.pooling,
+            pooling: config.pooling(),
             segments: has_segments(&sizes),
             trained,
         };
         match config.adapter.kind {
             AdapterKind::Full => Ok(new(bert, None, Trained::Full)),
             AdapterKind::Lora => {
-                let settings = family(config.model.pooling).lora(config);
+                let settings = family(config.pooling()).lora(config);
                 let trained = Trained::Lora(Box::new(settings.clone()));
                 Ok(new(bert, None, trained).adapt(NAME, &settings, &[names()])?)
             }
@@ -110,7 +110,7 @@ impl TextClassifier {
                     heads: sizes.num_attention_heads,
                     parts: 1,
                 };
-                let settings = family(config.model.pooling).prompt(config, size);
+                let settings = family(config.pooling()).prompt(config, size);
                 let pooler = bert.pooler.take();
                 let mut bert = bert.freeze();
                 // It is trained, as all that the settings save.

@@ -79,7 +79,7 @@ fn settings(run: &History) -> BTreeMap<String, String> {
         "split_seed": data.split_seed,
         "max_length": data.max_length,
         "image_size": data.image_size,
-        "pooling": model.pooling,
+        "pooling": config.pooling(),
         "dropout": model.dropout,
         "trainable": run.model.trainable,
     });

@@ -124,7 +124,10 @@ fn a_prompt_is_one_of_the_class_that_it_names() {
     let place = Place::new();
     let base = place.model("bert");
     let test = tables(&place);
-    let expected = train(&place, &["--adapter=prompt", "--virtual-tokens=4"]);
+    let expected = train(
+        &place,
+        &["--adapter=prompt", "--virtual-tokens=4", "--pooling=pooler"],
+    );
     let folder = AdapterFolder::read(place.path("runs/adamw-seed1/adapter")).unwrap();
     let prompt = SoftPrompt::from_folder(&folder, &Device::flex()).unwrap();
     let namings = BertForSequenceClassification::names();

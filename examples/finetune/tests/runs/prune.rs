@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::on_texts;
 use crate::place::Place;
 
-/// Weights of the attention and feed-forward layers of the small BERT.
-const WEIGHTS: u64 = 2 * (4 * 32 * 32 + 2 * 32 * 64);
+/// Weights of the attention and feed-forward layers and the pooler of the small BERT.
+const WEIGHTS: u64 = 2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32;
 
 /// Two seeds of BERT, trained in full.
 fn trained() -> Place {
