@@ -142,8 +142,9 @@ fn other_methods_are_named() {
         };
         assert_eq!(peft_type, expected);
     }
+    let empty = parse("").unwrap_err();
+    assert!(empty.to_string().contains("empty"), "{empty}");
     for text in [
-        "",
         "[]",
         "{",
         "{\"peft_type\": \"LORA\", \"r\": 1, \"r\": 2}",
