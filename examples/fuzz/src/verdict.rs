@@ -39,6 +39,7 @@ fn attempt(
         return Ok(Verdict::Failed("there is no program".into()));
     };
     let program = fs::canonicalize(programs.join(program))?;
+    let before = unfinished(folder)?;
     let logs = tempfile::tempdir()?;
     let (out, err) = (logs.path().join("out"), logs.path().join("err"));
     // The shell sets the limit and is replaced by the program.
@@ -66,10 +67,15 @@ fn attempt(
         std::thread::sleep(Duration::from_millis(2));
     };
     let said = String::from_utf8_lossy(&fs::read(&err)?).into_owned();
-    Ok(judge(status, &said, folder))
+    let left = unfinished(folder)?.into_iter();
+    let left = left
+        .filter(|file| !before.contains(file))
+        .collect::<Vec<_>>();
+    Ok(judge(status, &said, &left))
 }
 
-fn judge(status: ExitStatus, said: &str, folder: &Path) -> Verdict {
+/// `left` are the unfinished files that were not there before.
+fn judge(status: ExitStatus, said: &str, left: &[String]) -> Verdict {
     let first_lines = || said.chars().take(300).collect::<String>();
     if said.contains("panicked at") || status.code() == Some(101) {
         return Verdict::Failed(format!("it panics: {}", first_lines()));
@@ -86,8 +92,8 @@ fn judge(status: ExitStatus, said: &str, folder: &Path) -> Verdict {
             first_lines()
         ));
     }
-    if let Some(left) = half_written(folder) {
-        return Verdict::Failed(format!("it leaves {left}"));
+    if !left.is_empty() {
+        return Verdict::Failed(format!("it leaves {}", left.join(", ")));
     }
     match status.code() {
         Some(0) => Verdict::Passed,
@@ -96,18 +102,19 @@ fn judge(status: ExitStatus, said: &str, folder: &Path) -> Verdict {
     }
 }
 
-/// A temporary file that the program has left behind.
-fn half_written(folder: &Path) -> Option<String> {
-    for entry in fs::read_dir(folder).ok()?.flatten() {
+/// Unfinished files of a folder, by the endings of their names.
+fn unfinished(folder: &Path) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(".tmp") || name.ends_with(".part") || name.starts_with(".tmp") {
-            return Some(name);
+            found.push(name.clone());
         }
-        if entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && let Some(inside) = half_written(&entry.path())
-        {
-            return Some(format!("{name}/{inside}"));
+        if entry.file_type()?.is_dir() {
+            let inside = unfinished(&entry.path())?;
+            found.extend(inside.into_iter().map(|file| format!("{name}/{file}")));
         }
     }
-    None
+    Ok(found)
 }
