@@ -56,9 +56,12 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
         return z;
     }
     let width: usize = dims[1..].iter().product();
-    let pass = state.sample_pass.as_ref();
-    let draw = state.labels.clone().or(pass.map(|pass| pass.draw.clone()));
-    if let Some(LabelDraw::Enumerate { classes: declared }) = draw {
+    let of_pass = state.sample_pass.as_ref().map(|pass| &pass.draw);
+    let enumerated = match state.labels.as_ref().or(of_pass) {
+        Some(LabelDraw::Enumerate { classes }) => Some(*classes),
+        _ => None,
+    };
+    if let Some(declared) = enumerated {
         for (what, expected, found) in [
             (
                 "positions of an output whose labels are enumerated",

@@ -65,6 +65,13 @@ pub(crate) fn check_layers(field: &'static str, value: usize) -> Result<(), Erro
     require(fits, field, value, format!("1 to {LAYERS}"))
 }
 
+/// The classes of a head, from their names or their number.
+pub(crate) fn check_classes(named: bool, count: usize, width: usize) -> Result<(), Error> {
+    let field = if named { "id2label" } else { "num_labels" };
+    check_size(field, count)?;
+    check_table(field, count, width)
+}
+
 /// The memory of a matrix of one row for each `value` of a field.
 pub(crate) fn check_table(field: &'static str, value: usize, width: usize) -> Result<(), Error> {
     let size = value as u128 * width as u128 * 4;

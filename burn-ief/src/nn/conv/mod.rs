@@ -14,6 +14,18 @@ use crate::record::{Recorder, is_composed, is_empty_batch, recorder, without_sam
 use crate::rows::Rows;
 use patches::Window;
 
+/// The output of an empty batch: its shape is that of one sample's output.
+fn empty_output<const D: usize>(
+    input: &Tensor<D>,
+    forward: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Tensor<D> {
+    let mut dims = input.dims();
+    dims[0] = 1;
+    let mut dims = forward(without_samples(dims, input)).dims();
+    dims[0] = 0;
+    without_samples(dims, input)
+}
+
 /// Records the kernel's gradient rows, and one row per sample for the bias.
 ///
 /// The rows of the kernel are computed from the patches that it saw. They are kept as patches and
@@ -40,11 +52,7 @@ impl ForwardRecorded<Tensor<3>> for Conv1d {
 
     fn forward_recorded(&self, input: Tensor<3>) -> Tensor<3> {
         if is_empty_batch(input.dims()[0]) {
-            let mut dims = input.dims();
-            dims[0] = 1;
-            let mut dims = self.forward(without_samples(dims, &input)).dims();
-            dims[0] = 0;
-            return without_samples(dims, &input);
+            return empty_output(&input, |x| self.forward(x));
         }
         let Some(recorder) = recorder() else {
             return self.forward(input);
@@ -105,11 +113,7 @@ impl ForwardRecorded<Tensor<4>> for Conv2d {
 
     fn forward_recorded(&self, input: Tensor<4>) -> Tensor<4> {
         if is_empty_batch(input.dims()[0]) {
-            let mut dims = input.dims();
-            dims[0] = 1;
-            let mut dims = self.forward(without_samples(dims, &input)).dims();
-            dims[0] = 0;
-            return without_samples(dims, &input);
+            return empty_output(&input, |x| self.forward(x));
         }
         let Some(recorder) = recorder() else {
             return self.forward(input);

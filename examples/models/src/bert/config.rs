@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::encoder::{activation, check_activation, classifier_config, labels};
 use crate::error::Error;
 use crate::fields::{
-    check_heads, check_layers, check_model_type, check_only, check_positive, check_probability,
-    check_size, check_table,
+    check_classes, check_heads, check_layers, check_model_type, check_only, check_positive,
+    check_probability, check_size, check_table,
 };
 
 /// The fields of a BERT `config.json`, with the names and defaults of `transformers`.
@@ -120,12 +120,7 @@ impl BertConfig {
         ] {
             check_table(field, rows, self.hidden_size)?;
         }
-        let classes = match self.id2label {
-            Some(_) => "id2label",
-            None => "num_labels",
-        };
-        check_size(classes, self.num_labels())?;
-        check_table(classes, self.num_labels(), self.hidden_size)?;
+        check_classes(self.id2label.is_some(), self.num_labels(), self.hidden_size)?;
         check_activation(&self.hidden_act)?;
         check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
         check_probability(

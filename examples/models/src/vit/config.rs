@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 use crate::encoder::{check_activation, classifier_config, labels};
 use crate::error::Error;
 use crate::fields::{
-    check_heads, check_layers, check_model_type, check_positive, check_probability, check_size,
-    check_table, refuse,
+    check_classes, check_heads, check_layers, check_model_type, check_positive, check_probability,
+    check_size, check_table, refuse,
 };
 
 /// The fields of a ViT `config.json`, with the names and defaults of `transformers`.
@@ -100,12 +100,7 @@ impl ViTConfig {
         check_heads(self.hidden_size, self.num_attention_heads)?;
         check_layers("num_hidden_layers", self.num_hidden_layers)?;
         check_size("intermediate_size", self.intermediate_size)?;
-        let classes = match self.id2label {
-            Some(_) => "id2label",
-            None => "num_labels",
-        };
-        check_size(classes, self.num_labels())?;
-        check_table(classes, self.num_labels(), self.hidden_size)?;
+        check_classes(self.id2label.is_some(), self.num_labels(), self.hidden_size)?;
         check_activation(&self.hidden_act)?;
         check_probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
         check_probability(
