@@ -16,7 +16,7 @@ pub(in crate::model) enum Reader {
     Classifier,
     /// An encoder, with a head on the mean of its tokens.
     Mean,
-    /// PyTorch, with layers of one's own.
+    /// PyTorch, with your own layers.
     Layers,
 }
 
@@ -36,12 +36,12 @@ fn text(reader: Reader, folder: &Path, to: &Destination<'_>) -> String {
     };
     let what = match (reader, kind) {
         (Reader::Mean, AdapterKind::Full) => format!(
-            "The head stands on the mean of the text's tokens. `transformers` has no class for that: this folder \
+            "The head reads the mean of the text's tokens. `transformers` has no class for that: this folder \
              holds the encoder (`AutoModel`), and `{HEAD}` the head. `AutoModelForSequenceClassification` would put \
              a new, random head on another vector. So load it like this:"
         ),
         (Reader::Mean, _) => format!(
-            "The head stands on the mean of the text's tokens. `transformers` and PEFT have no class for that: the \
+            "The head reads the mean of the text's tokens. `transformers` and PEFT have no class for that: the \
              adapter is one of the encoder (`AutoModel`, task FEATURE_EXTRACTION), and `{HEAD}` holds the head. On \
              `AutoModelForSequenceClassification` it would compute something else. So load it like this:"
         ),
