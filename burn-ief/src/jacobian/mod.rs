@@ -197,27 +197,24 @@ impl Jacobian {
         // Coefficients of very short or very long rows leave the range of f32, though their products
         // with the rows do not.
         let largest = c.iter().fold(0.0f64, |largest, c| largest.max(c.abs()));
-        let range = if self.row_epsilon() > f64::EPSILON {
-            F32_COEFFICIENTS
+        let in_f32 = self.row_epsilon() > f64::EPSILON;
+        let usual = largest == 0.0 || !largest.is_finite() || F32_COEFFICIENTS.contains(&largest);
+        let scale = if in_f32 && !usual {
+            largest.clamp(*F32_COEFFICIENTS.start(), *F32_COEFFICIENTS.end()) / largest
         } else {
-            0.0..=f64::MAX
+            1.0
         };
-        if largest > 0.0 && !range.contains(&largest) {
-            let scale = largest.clamp(*range.start(), *range.end()) / largest;
-            let scaled: Vec<f64> = c.iter().map(|c| c * scale).collect();
-            let mut direction = self.into_combination(&scaled)?;
-            direction.scale(1.0 / scale);
-            return Ok(direction);
-        }
+        let scaled: Vec<f64> = c.iter().map(|c| c * scale).collect();
         let mut direction = Direction::default();
         let mut offset = 0;
         for mut part in self.parts {
-            let c = &c[offset..offset + part.samples];
+            let c = &scaled[offset..offset + part.samples];
             offset += part.samples;
             for block in std::mem::take(&mut part.blocks) {
                 part.add_block(&block, c, &mut direction);
             }
         }
+        direction.scale(1.0 / scale);
         Ok(direction)
     }
 
@@ -361,9 +358,7 @@ impl Jacobian {
             f64::from(f32::EPSILON)
         }
     }
-}
 
-impl Jacobian {
     /// The largest entry that an update may have, with some room below the largest number of the
     /// rows' type.
     pub(crate) fn largest_update(&self) -> f64 {

@@ -451,14 +451,18 @@ impl Found {
                 expected,
                 found,
             },
-            Error::IndexRange { what, size, found } => Error::IndexRange {
-                what: match self.path(&what) {
-                    Some(path) => format!("an index into `{path}`"),
-                    None => what,
-                },
-                size,
-                found,
-            },
+            Error::IndexRange { what, size, found } => {
+                let mut all = self.natural.iter().chain(&self.others);
+                let named = all.find(|param| what.contains(&param.id.to_string()));
+                Error::IndexRange {
+                    what: match named {
+                        Some(param) => what.replace(&param.id.to_string(), &param.path),
+                        None => what,
+                    },
+                    size,
+                    found,
+                }
+            }
             other => other,
         }
     }

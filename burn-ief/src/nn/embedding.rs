@@ -138,7 +138,8 @@ pub fn unembed<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> Tensor<D
 
 fn look_up(recorder: &Recorder, layer: &Embedding, ids: Tensor<2, Int>) -> Tensor<3> {
     let [entries, _] = layer.weight.shape().dims();
-    let ids = recorder.checked_indices(layer.weight.id.to_string(), ids, entries);
+    let ids =
+        recorder.checked_indices(format!("an index into `{}`", layer.weight.id), ids, entries);
     let Some(adapter) = layer.weight.adapter() else {
         return read(recorder, &layer.weight, ids);
     };

@@ -270,7 +270,7 @@ pub struct SolveReport {
     /// rounding of the rows and would have put rounding into the update. They are those of the
     /// smallest eigenvalues.
     pub left_out: usize,
-    /// The part of the target that lies in these directions, relative to its length.
+    /// The length of the target's part in these directions, relative to the length of the target.
     pub share_left_out: f64,
     /// Samples that contribute nothing: their row is zero (or s_n = 0), or they are fitted to the
     /// precision of the outputs.

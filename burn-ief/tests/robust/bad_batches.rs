@@ -90,6 +90,13 @@ fn an_index_out_of_range_is_an_error_with_the_path() {
         )
         .is_ok()
     );
+    // The paths of frozen tables are not known; the message still says what the number is.
+    let mut frozen = model;
+    frozen.table = frozen.table.no_grad();
+    let bad = ids(2, |_| 7, &device);
+    let error = step(&frozen, &IefConfig::new().into(), bad, &[0, 2]).unwrap_err();
+    let said = error.to_string();
+    assert!(said.starts_with("an index into `"), "{said}");
 }
 
 /// Two linear layers with one weight, as users tie them.

@@ -30,7 +30,11 @@ impl Pattern {
         const MOST: usize = 1_000;
         if expressions > MOST {
             let value = format!("a list with {expressions} regular expressions");
-            return refuse(field, value, "expected at most 1,000 besides plain names");
+            return refuse(
+                field,
+                value,
+                "expected at most 1,000 in addition to plain names",
+            );
         }
         Ok(())
     }

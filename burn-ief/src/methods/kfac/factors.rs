@@ -67,11 +67,12 @@ pub struct LayerInverses {
 }
 
 impl LayerFactors {
-    /// The factors of all samples of a step from those of its shards, each with its number of samples.
+    /// The factors of all samples of a step from those of its shards, each with its number of
+    /// samples.
     ///
-    /// The factors are means over samples, so these are the means of the shards' factors, weighted by their samples:
-    /// the same as from one recording of all samples, if they have the same number of positions. `None` without a
-    /// shard with samples, or for shards of several layers.
+    /// The factors are means over samples, so these are the means of the shards' factors, weighted by
+    /// their samples: the same as from one recording of all samples, if they have the same number of
+    /// positions. `None` without a shard with samples, or for shards of several layers.
     ///
     /// ```
     /// # use burn::nn::LinearConfig;
@@ -97,8 +98,9 @@ impl LayerFactors {
     ///     (3, factors(x.narrow(0, 2, 3))?),
     /// ];
     /// let joined = LayerFactors::join(shards).unwrap();
-    /// let distance = (joined.error - whole.error).abs().max();
-    /// assert!(distance.into_scalar::<f32>() < 1e-6);
+    /// for difference in [joined.error - whole.error, joined.input - whole.input] {
+    ///     assert!(difference.abs().max().into_scalar::<f32>() < 1e-6);
+    /// }
     /// # Ok::<(), burn_ief::Error>(())
     /// ```
     pub fn join(shards: Vec<(usize, Self)>) -> Option<Self> {
