@@ -397,6 +397,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// A record that cannot be read, with the cause.
+    pub(crate) fn record(cause: impl fmt::Display) -> Self {
+        Self::Record {
+            reason: cause.to_string(),
+        }
+    }
+
     /// A configuration field that is out of its range.
     ///
     /// `expected` completes the sentence "expected …, found `value`".

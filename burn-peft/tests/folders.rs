@@ -501,15 +501,12 @@ fn adapters_made_here_are_read_again() {
         let key = format!("base_model.model.a.q.{part}.weight");
         (key, TensorData::ones::<f32, _>(shape))
     });
-    let lora = AdapterFolder {
-        config: settings.into(),
-        tensors: factors.into(),
-    };
+    let lora = AdapterFolder::new(settings, factors);
     let table = TensorData::ones::<f32, _>([3, 6]);
-    let prompt = AdapterFolder {
-        config: PromptConfig::new(3).with_token_dim(6).into(),
-        tensors: [("prompt_embeddings".to_string(), table)].into(),
-    };
+    let prompt = AdapterFolder::new(
+        PromptConfig::new(3).with_token_dim(6),
+        [("prompt_embeddings".to_string(), table)],
+    );
     for folder in [lora, prompt] {
         let (config, weights) = folder.to_bytes().unwrap();
         let read = AdapterFolder::parse(config.as_bytes(), &weights).unwrap();

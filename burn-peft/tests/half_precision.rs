@@ -1,7 +1,5 @@
 //! Adapters on a base model in half precision.
 
-use std::collections::BTreeMap;
-
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
@@ -76,10 +74,7 @@ fn folder() -> AdapterFolder {
         let data = TensorData::new(numbers(count, at as u32), shape);
         (format!("base_model.model.{key}"), data)
     });
-    AdapterFolder {
-        config: config().into(),
-        tensors: BTreeMap::from_iter(tensors),
-    }
+    AdapterFolder::new(config(), tensors)
 }
 
 #[test]

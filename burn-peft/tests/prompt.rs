@@ -172,9 +172,6 @@ fn what_does_not_fit_is_refused() {
 
     let prompt = SoftPrompt::random(&settings(), &device).unwrap();
     assert!(matches!(prompt.to_folder(&many), Err(Error::Shape { .. })));
-    let lora = AdapterFolder {
-        config: LoraConfig::new().into(),
-        tensors: Default::default(),
-    };
+    let lora = AdapterFolder::new(LoraConfig::new(), []);
     assert!(SoftPrompt::from_folder(&lora, &device).is_err());
 }

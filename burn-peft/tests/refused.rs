@@ -226,10 +226,7 @@ fn keys_with_the_adapters_name_are_read() {
                 .replace("second.", &format!("second.modules_to_save.{name}."));
             (key, data.clone())
         });
-        let named = AdapterFolder {
-            config: plain.config.clone(),
-            tensors: named.collect(),
-        };
+        let named = AdapterFolder::new(plain.config.clone(), named);
         let loaded = base.clone().load_adapter("b", &named, &[]).unwrap();
         assert_eq!(loaded.save_adapter("b", &config, &[]).unwrap(), plain);
         assert_eq!(loaded.update_folder("b", &named, &[]).unwrap(), named);
@@ -310,10 +307,7 @@ fn messages_are_short() {
         layer = LoraConfig::new().with_r(1).linear(name, layer).unwrap();
     }
     errors.push(layer.without_adapter("z").unwrap_err());
-    let mut folder = AdapterFolder {
-        config: LoraConfig::new().with_target_modules(["q"]).into(),
-        tensors: Default::default(),
-    };
+    let mut folder = AdapterFolder::new(LoraConfig::new().with_target_modules(["q"]), []);
     let data = burn::tensor::TensorData::zeros::<f32, _>([1]);
     folder
         .tensors

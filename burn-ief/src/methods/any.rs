@@ -1,5 +1,8 @@
 //! All methods in one enum, for programs that choose at run time.
 
+use burn::config::Config;
+use serde_json::{Map, Value};
+
 /// Access to the options that only some configurations have.
 macro_rules! shared_options {
     (solve, solve, $config:expr) => {
@@ -20,8 +23,9 @@ macro_rules! methods {
         /// The configuration of any method, by name.
         ///
         /// It parses from and prints as the names of the [table](self), and serialises with the name
-        /// in the field `method`. A serialised configuration has to hold every field: start from one
-        /// that was written.
+        /// in the field `method`. Fields that are left out when it is read, at the top or in `solve`,
+        /// `step` and `factors`, keep their defaults; a field that the method does not have is
+        /// refused.
         ///
         /// ```
         /// use burn_ief::methods::AnyConfig;
@@ -34,9 +38,13 @@ macro_rules! methods {
         /// assert_eq!(config.to_string(), "ief");
         /// assert!(config.try_build().is_ok());
         /// assert!("adam".parse::<AnyConfig>().is_err());
+        ///
+        /// let read: AnyConfig =
+        ///     serde_json::from_str(r#"{"method": "ief", "solve": {"momentum": 0.5}}"#).unwrap();
+        /// assert_eq!(serde_json::to_string(&read).unwrap(), serde_json::to_string(&config).unwrap());
         /// # Ok::<(), burn_ief::Error>(())
         /// ```
-        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, serde::Serialize)]
         #[serde(tag = "method")]
         #[non_exhaustive]
         pub enum AnyConfig {
@@ -105,6 +113,20 @@ macro_rules! methods {
         impl std::fmt::Display for AnyConfig {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for AnyConfig {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let fields = any::Fields::deserialize(deserializer)?;
+                let config = match fields.method() {
+                    $($name => fields.over(&$config::new()).map(Self::$variant),)+
+                    name => {
+                        let error = name.parse::<Self>().err();
+                        return Err(serde::de::Error::custom(error.expect("an unknown name")));
+                    }
+                };
+                config.map_err(serde::de::Error::custom)
             }
         }
 
@@ -237,6 +259,32 @@ macro_rules! methods {
                 }
             }
 
+            fn save_state(&self, state: AnyState) -> burn::store::ModuleRecord {
+                match (self, state) {
+                    $(
+                        (Self::$variant(method), AnyState::$variant(state)) => {
+                            method.save_state(state)
+                        }
+                    )+
+                    (_, state) => burn::module::Module::into_record(state),
+                }
+            }
+
+            fn load_state(
+                &self,
+                new: AnyState,
+                record: burn::store::ModuleRecord,
+            ) -> Result<AnyState, crate::Error> {
+                match (self, new) {
+                    $(
+                        (Self::$variant(method), AnyState::$variant(new)) => {
+                            method.load_state(new, record).map(AnyState::$variant)
+                        }
+                    )+
+                    (_, new) => Err(any::foreign(self.name(), new.method())),
+                }
+            }
+
             fn start_shard(&self, step: u64, first_row: u64) -> crate::record::Tape {
                 match self {
                     $(Self::$variant(method) => method.start_shard(step, first_row),)+
@@ -337,5 +385,100 @@ pub(super) fn foreign(expected: &str, found: &str) -> crate::Error {
         state: "state",
         expected: format!("a state of `{expected}`"),
         found: format!("one of `{found}`"),
+    }
+}
+
+/// The fields of a configuration that was written down, not necessarily all of them.
+#[derive(serde::Deserialize)]
+pub(super) struct Fields {
+    method: String,
+    #[serde(flatten)]
+    given: Map<String, Value>,
+}
+
+/// Groups of options, of which single fields may be left out too.
+const GROUPS: [&str; 3] = ["solve", "step", "factors"];
+
+impl Fields {
+    /// The name of the method.
+    pub(super) fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// These fields over those of a configuration.
+    pub(super) fn over<C: Config>(self, defaults: &C) -> Result<C, String> {
+        let mut all = serde_json::to_value(defaults).map_err(|error| error.to_string())?;
+        for (field, value) in self.given {
+            let place = entry(&mut all, &self.method, &field)?;
+            match value {
+                Value::Object(options) if GROUPS.contains(&field.as_str()) => {
+                    for (option, value) in options {
+                        *entry(place, &format!("{}.{field}", self.method), &option)? = value;
+                    }
+                }
+                value => *place = value,
+            }
+        }
+        serde_json::from_value(all).map_err(|error| format!("`{}`: {error}", self.method))
+    }
+}
+
+/// A field of a configuration, or the error that it has none of this name.
+fn entry<'a>(config: &'a mut Value, owner: &str, name: &str) -> Result<&'a mut Value, String> {
+    let fields = config.as_object_mut();
+    let fields = fields.ok_or_else(|| format!("`{owner}` has no fields, found `{name}`"))?;
+    let known = fields.keys().cloned().collect::<Vec<_>>().join("`, `");
+    let entry = fields.get_mut(name);
+    entry.ok_or_else(|| format!("`{owner}` has no field `{name}`: expected one of `{known}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::methods::AnyConfig;
+
+    fn read(json: &str) -> Result<AnyConfig, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for name in AnyConfig::NAMES {
+            let config: AnyConfig = name.parse().unwrap();
+            let json = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::to_string(&read(&json).unwrap()).unwrap(), json);
+        }
+    }
+
+    #[test]
+    fn fields_that_are_left_out_keep_their_defaults() {
+        let json = r#"{"method": "sf", "solve": {"damping": {"amount": {"absolute": 0.5}, "on": "gram"}}, "step": {"weight_decay": 0.1}}"#;
+        let mut config = read(json).unwrap();
+        let defaults = serde_json::to_string(&"sf".parse::<AnyConfig>().unwrap()).unwrap();
+        assert_eq!(config.step_mut().weight_decay, 0.1);
+        config.step_mut().weight_decay = 0.0;
+        let damping = crate::solve::Damping::absolute(0.5).on(crate::solve::DampedMatrix::Gram);
+        let solve = config.solve_mut().unwrap();
+        assert_eq!(solve.damping, damping);
+        solve.damping = crate::solve::Damping::default();
+        assert_eq!(serde_json::to_string(&config).unwrap(), defaults);
+    }
+
+    #[test]
+    fn a_field_that_is_not_known_is_refused() {
+        let error = read(r#"{"method": "ief", "solve": {"momentun": 0.5}}"#).unwrap_err();
+        assert!(
+            error.contains("`ief.solve` has no field `momentun`: expected one of `trust_region`"),
+            "{error}"
+        );
+        let error = read(r#"{"method": "kfac", "solve": {}}"#).unwrap_err();
+        assert!(error.contains("`kfac` has no field `solve`"), "{error}");
+        let error = read(r#"{"method": "ief", "step": {"weight_decay": "much"}}"#).unwrap_err();
+        assert!(error.contains("`ief`"), "{error}");
+        let error = read(r#"{"method": "adam"}"#).unwrap_err();
+        assert!(
+            error.contains("unknown method: expected one of ief"),
+            "{error}"
+        );
+        assert!(read(r#"{"solve": {}}"#).unwrap_err().contains("method"));
     }
 }

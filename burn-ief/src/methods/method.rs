@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::optim::GradientsParams;
+use burn::store::ModuleRecord;
 
 use super::options::StepOptions;
 use crate::error::Error;
@@ -160,6 +161,23 @@ pub trait Method: Clone + Debug + Send + Sync + 'static {
 
     /// The state before the first step, for the parameters that the method trains.
     fn new_state(&self, params: &[ParamInfo]) -> Self::State;
+
+    /// What [`to_record`](crate::optim::NaturalOptimizer::to_record) saves of a state.
+    ///
+    /// It is the same whether the method is chosen at compile time or at run time
+    /// ([`AnyMethod`](super::AnyMethod)).
+    fn save_state(&self, state: Self::State) -> ModuleRecord {
+        state.into_record()
+    }
+
+    /// A state with the values of a record, which `new` has the shapes of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if the record does not fit.
+    fn load_state(&self, new: Self::State, record: ModuleRecord) -> Result<Self::State, Error> {
+        new.try_load_record(record).map_err(Error::record)
+    }
 
     /// Start the recording of this step's only (or first) shard.
     fn start(&self, step: u64) -> Tape {

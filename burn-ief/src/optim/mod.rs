@@ -1,9 +1,11 @@
 //! The optimizer that trains a model with any method.
 
+mod descent;
 mod init;
 mod natural_optimizer;
 mod record;
 
+pub use descent::{MethodOptimizer, NaturalDescent};
 pub use init::InitOptimizer;
-pub use natural_optimizer::{MethodOptimizer, NaturalDescent, NaturalOptimizer};
+pub use natural_optimizer::NaturalOptimizer;
 pub use record::NaturalRecord;

@@ -2,11 +2,11 @@
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, Optimizer, Sgd, SgdConfig};
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::optim::{GradientsParams, ModuleOptimizer, Optimizer};
+use burn::tensor::{Gradients, Tensor};
 
-use super::record::{NaturalRecord, refused};
+use super::descent::MethodOptimizer;
+use super::record::NaturalRecord;
 use crate::error::Error;
 use crate::jacobian::RecordedBatch;
 use crate::methods::{AnyMethod, Method, Reduction, StepReport};
@@ -59,6 +59,8 @@ pub struct NaturalOptimizer<X: Method = AnyMethod> {
     owner: Vec<String>,
     /// Shards of the next step.
     pending: Vec<X::Shard>,
+    /// What the last step did.
+    report: Option<StepReport>,
 }
 
 impl<X: Method> NaturalOptimizer<X> {
@@ -73,6 +75,7 @@ impl<X: Method> NaturalOptimizer<X> {
             method,
             steps: 0,
             pending: Vec::new(),
+            report: None,
         }
     }
 
@@ -312,6 +315,7 @@ impl<X: Method> NaturalOptimizer<X> {
         let (state, grads, report) = update.finish(norm)?;
         self.state = state;
         self.steps += 1;
+        self.report = Some(report.clone());
         Ok((grads, report))
     }
 
@@ -325,6 +329,13 @@ impl<X: Method> NaturalOptimizer<X> {
         &self.state
     }
 
+    /// What the last step did, in whatever form it was taken; `None` before the first one.
+    ///
+    /// A step that fails leaves the report of the one before it.
+    pub fn last_report(&self) -> Option<&StepReport> {
+        self.report.as_ref()
+    }
+
     /// Steps taken, over resumed runs too.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -332,15 +343,13 @@ impl<X: Method> NaturalOptimizer<X> {
 
     /// Everything that a resumed run needs: moments, the state of the method, and the steps taken.
     ///
-    /// Accumulated batches are not part of it. Load it into an optimizer of the same configuration
-    /// type: one of `IefConfig` and one of [`AnyConfig`](crate::methods::AnyConfig) keep their states
-    /// under different names.
+    /// Accumulated batches are not part of it.
     pub fn to_record(&self) -> NaturalRecord {
         NaturalRecord {
             owner: self.owner.clone(),
             steps: self.steps,
             moments: self.optim.to_record(),
-            state: self.state.clone().into_record(),
+            state: self.method.save_state(self.state.clone()),
         }
     }
 
@@ -352,117 +361,13 @@ impl<X: Method> NaturalOptimizer<X> {
     pub fn load_record(self, record: NaturalRecord) -> Result<Self, Error> {
         record.check_owner(&self.owner)?;
         Ok(Self {
-            state: self.state.try_load_record(record.state).map_err(refused)?,
+            state: self.method.load_state(self.state, record.state)?,
             optim: self.optim.load_record(record.moments),
             steps: record.steps,
             method: self.method,
             owner: self.owner,
             pending: Vec::new(),
+            report: None,
         })
     }
 }
-
-/// Applies an update that a method has formed: `θ ← (1 − η w) θ − η m`, with m the update or its
-/// running average.
-///
-/// Burn's [`Optimizer`] sees one parameter at a time, but a natural gradient needs one system over
-/// all parameters. So the method forms the update, and this optimizer applies it, with decoupled
-/// weight decay w as in AdamW and Burn's own momentum.
-///
-/// Do not combine it with Burn's gradient clipping, which clips every tensor by itself and so changes
-/// the direction: use the trust region or the normalisation of the method instead.
-///
-/// ```
-/// use burn::optim::ModuleOptimizer;
-/// use burn_ief::optim::NaturalDescent;
-///
-/// let optimizer = ModuleOptimizer::from(NaturalDescent::new(0.01, None));
-/// assert!(!optimizer.has_gradient_clipping());
-/// ```
-#[derive(Clone)]
-pub struct NaturalDescent {
-    sgd: Sgd,
-    weight_decay: f64,
-}
-
-impl NaturalDescent {
-    /// With this decoupled weight decay and momentum.
-    pub fn new(weight_decay: f64, momentum: Option<MomentumConfig>) -> Self {
-        Self {
-            sgd: SgdConfig::new().with_momentum(momentum).build(),
-            weight_decay,
-        }
-    }
-}
-
-impl Optimizer for NaturalDescent {
-    type State<const D: usize> = <Sgd as Optimizer>::State<D>;
-
-    fn step<const D: usize>(
-        &self,
-        lr: LearningRate,
-        tensor: Tensor<D>,
-        grad: Tensor<D>,
-        state: Option<Self::State<D>>,
-    ) -> (Tensor<D>, Option<Self::State<D>>) {
-        // Updates are formed in f32 at least; the parameter may be narrower.
-        let grad = if grad.dtype() == tensor.dtype() {
-            grad
-        } else {
-            grad.cast(tensor.dtype())
-        };
-        let tensor = if self.weight_decay == 0.0 {
-            tensor
-        } else {
-            tensor * (1.0 - lr * self.weight_decay)
-        };
-        self.sgd.step(lr, tensor, grad, state)
-    }
-
-    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
-        Sgd::to_device(state, device)
-    }
-}
-
-/// Burn's optimizer that applies the updates of a method: for a learner, which owns its optimizer.
-///
-/// ```
-/// use burn::module::ParamGroup;
-/// use burn::optim::AdamWConfig;
-/// use burn_ief::methods::StepOptions;
-/// use burn_ief::prelude::*;
-///
-/// let step = StepOptions::new().with_group(Some(ParamGroup::from_predicate("encoder")));
-/// let method = IefConfig::new().with_step(step).build();
-/// // The encoder takes iEF's updates, AdamW trains everything else.
-/// let optim = method.optimizer_with(AdamWConfig::new().build());
-/// assert!(!optim.has_gradient_clipping());
-/// ```
-pub trait MethodOptimizer: Method {
-    /// An optimizer that applies the updates to all parameters.
-    fn optimizer(&self) -> ModuleOptimizer {
-        self.descent().into()
-    }
-
-    /// An optimizer that applies the updates to the parameters of the method's group, and leaves all
-    /// others to `rest`, from the same backward pass.
-    ///
-    /// The two take different step sizes: set them per group with
-    /// `burn::lr_scheduler::module_lr_scheduler`.
-    fn optimizer_with<O: Optimizer>(&self, rest: O) -> ModuleOptimizer {
-        match &self.step_options().group {
-            Some(group) => {
-                ModuleOptimizer::from(rest).with_group(group.clone(), self.descent(), None)
-            }
-            None => self.optimizer(),
-        }
-    }
-
-    /// The bare optimizer, for [`ModuleOptimizer::with_group`].
-    fn descent(&self) -> NaturalDescent {
-        let step = self.step_options();
-        NaturalDescent::new(step.weight_decay, step.momentum.clone())
-    }
-}
-
-impl<X: Method> MethodOptimizer for X {}

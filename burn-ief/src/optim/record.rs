@@ -43,8 +43,8 @@ impl NaturalRecord {
     ///
     /// [`Error::Record`] if Burn cannot serialise one of its parts.
     pub fn into_bytes(self) -> Result<Vec<u8>, Error> {
-        let moments = self.moments.into_bytes().map_err(refused)?;
-        let state = self.state.into_bytes().map_err(refused)?;
+        let moments = self.moments.into_bytes().map_err(Error::record)?;
+        let state = self.state.into_bytes().map_err(Error::record)?;
         let owner = self.owner.join("\n");
         let size = 40 + owner.len() + moments.len() + state.len();
         let mut bytes = Vec::with_capacity(size);
@@ -70,7 +70,7 @@ impl NaturalRecord {
             });
         }
         let steps = number(&mut left)?;
-        let owner = String::from_utf8(part(&mut left)?).map_err(refused)?;
+        let owner = String::from_utf8(part(&mut left)?).map_err(Error::record)?;
         let moments = part(&mut left)?;
         let state = part(&mut left)?;
         if !left.is_empty() {
@@ -82,8 +82,8 @@ impl NaturalRecord {
         Ok(Self {
             owner: owner.split('\n').map(String::from).collect(),
             steps,
-            moments: OptimizerRecord::from_bytes(moments).map_err(refused)?,
-            state: ModuleRecord::from_bytes(state).map_err(refused)?,
+            moments: OptimizerRecord::from_bytes(moments).map_err(Error::record)?,
+            state: ModuleRecord::from_bytes(state).map_err(Error::record)?,
         })
     }
 
@@ -132,11 +132,4 @@ fn number(left: &mut &[u8]) -> Result<u64, Error> {
 fn part(left: &mut &[u8]) -> Result<Vec<u8>, Error> {
     let length = usize::try_from(number(left)?).unwrap_or(usize::MAX);
     Ok(take(left, length)?.to_vec())
-}
-
-/// Burn's description of the cause.
-pub(super) fn refused(error: impl std::fmt::Display) -> Error {
-    Error::Record {
-        reason: error.to_string(),
-    }
 }

@@ -9,6 +9,7 @@ use crate::names::named_variants;
 /// How much.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DampingAmount {
     /// λ itself, in sum form.
     Absolute(f64),
@@ -18,13 +19,25 @@ pub enum DampingAmount {
 }
 
 impl DampingAmount {
+    /// The number, whatever its unit.
+    pub fn value(self) -> f64 {
+        let (Self::Absolute(value) | Self::Relative(value)) = self;
+        value
+    }
+
+    /// The number, whatever its unit, to change it.
+    pub fn value_mut(&mut self) -> &mut f64 {
+        let (Self::Absolute(value) | Self::Relative(value)) = self;
+        value
+    }
+
     /// Check the number.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] if it is negative, NaN or infinite.
     pub fn validate(self) -> Result<(), Error> {
-        let (Self::Absolute(value) | Self::Relative(value)) = self;
+        let value = self.value();
         if value.is_finite() && value >= 0.0 {
             Ok(())
         } else {
@@ -69,6 +82,7 @@ pub enum DampedMatrix {
 /// assert!(Damping::relative(-1.0).validate().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Damping {
     /// How much.

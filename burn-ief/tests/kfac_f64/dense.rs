@@ -73,6 +73,7 @@ impl Layer {
         let lambda = match damping.amount {
             DampingAmount::Absolute(lambda) => lambda,
             DampingAmount::Relative(fraction) => fraction * mean_a * mean_b,
+            other => panic!("{other:?}"),
         };
         let pi = match damping.split {
             DampingSplit::Even => 1.0,

@@ -47,6 +47,38 @@ fn a_loop_continues_from_its_record_bit_for_bit() {
     }
 }
 
+/// Choosing the method when the program is compiled or when it runs makes no difference to records.
+#[test]
+fn a_record_fits_the_method_chosen_either_way() {
+    fn check<C>(config: C)
+    where
+        C: MethodConfig + InitOptimizer + Into<AnyConfig> + Clone,
+    {
+        let any: AnyConfig = config.clone().into();
+        let net = Net::new(3, &device());
+        let mut chosen = any.init(&net);
+        let half = train(net, &mut chosen, 0..2);
+        let record =
+            || NaturalRecord::from_bytes(&chosen.to_record().into_bytes().unwrap()).unwrap();
+
+        let mut typed = config.init(&half).load_record(record()).unwrap();
+        let back = any.init(&half).load_record(typed.to_record()).unwrap();
+        assert_eq!(back.steps(), 2, "{any}");
+        let step = |net: &Net| net.loss(batch(9, 7, &device()));
+        let with_typed = typed.step_closure(0.2, half.clone(), step).unwrap();
+        let mut back = back;
+        let with_any = back.step_closure(0.2, half, step).unwrap();
+        assert_eq!(weights(&with_typed), weights(&with_any), "{any}");
+    }
+    check(IefConfig::new());
+    check(EfConfig::new());
+    check(SfConfig::new());
+    check(NgdConfig::new().with_classes(3));
+    check(IekfacConfig::new());
+    check(EkfacConfig::new());
+    check(KfacConfig::new());
+}
+
 #[test]
 fn records_that_do_not_fit_are_refused() {
     let net = Net::new(3, &device());

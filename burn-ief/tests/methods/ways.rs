@@ -87,10 +87,12 @@ fn a_report_says_what_the_step_did() {
     for mut config in all() {
         let exact = config.solve_mut().is_some();
         let (net, mut optim) = start(&config);
+        assert_eq!(optim.last_report(), None, "{config}");
         let tape = optim.start();
         let grads = net.loss(batch(SAMPLES, 0, &device())).backward();
         let stepped = optim.step_with_report(0.3, net.clone(), tape, grads);
         let report: StepReport = stepped.unwrap().1;
+        assert_eq!(optim.last_report(), Some(&report), "{config}");
         assert!(report.unused.is_empty(), "{config}: {report:?}");
         assert_eq!(report.solves.len(), usize::from(exact), "{config}");
         assert_eq!(report.factors.is_some(), !exact, "{config}");

@@ -32,8 +32,6 @@ const PICKLED: &str = "adapter_model.bin";
 /// with the configuration. Whether it fits a model is found when it is put there.
 ///
 /// ```
-/// use std::collections::BTreeMap;
-///
 /// use burn::tensor::TensorData;
 /// use burn_peft::{AdapterFolder, LoraConfig};
 ///
@@ -42,10 +40,8 @@ const PICKLED: &str = "adapter_model.bin";
 ///     let key = format!("base_model.model.{key}");
 ///     (key, TensorData::zeros::<f32, _>(shape))
 /// });
-/// let folder = AdapterFolder {
-///     config: LoraConfig::new().with_r(2).with_target_modules(["a"]).into(),
-///     tensors: BTreeMap::from(tensors),
-/// };
+/// let config = LoraConfig::new().with_r(2).with_target_modules(["a"]);
+/// let folder = AdapterFolder::new(config, tensors);
 /// # let parent = tempfile::tempdir().unwrap();
 /// # let path = parent.path().join("adapter");
 /// folder.write(&path)?;
@@ -53,6 +49,7 @@ const PICKLED: &str = "adapter_model.bin";
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct AdapterFolder {
     /// `adapter_config.json`
     pub config: PeftConfig,
@@ -61,6 +58,17 @@ pub struct AdapterFolder {
 }
 
 impl AdapterFolder {
+    /// A folder with these contents; nothing is checked before it is written.
+    pub fn new(
+        config: impl Into<PeftConfig>,
+        tensors: impl IntoIterator<Item = (String, TensorData)>,
+    ) -> Self {
+        Self {
+            config: config.into(),
+            tensors: tensors.into_iter().collect(),
+        }
+    }
+
     /// Read a folder.
     ///
     /// # Errors

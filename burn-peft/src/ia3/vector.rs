@@ -14,6 +14,7 @@ use crate::adapters::{Adapters, LayerAdapter, at};
 /// assert_ne!(Ia3Side::Input, Ia3Side::Output);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Ia3Side {
     /// Its input (`feedforward_modules`).
     Input,
@@ -48,6 +49,7 @@ pub enum Ia3Side {
 /// assert!(difference.abs().max().into_scalar::<f32>() < 1e-6);
 /// ```
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct Ia3Vector {
     /// The scales l.
     pub l: Param<Tensor<1>>,

@@ -32,6 +32,7 @@ use crate::adapters::{Adapters, LayerAdapter, at, like};
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct LoraFactors<const D: usize> {
     /// The factor at the input.
     pub a: Param<Tensor<D>>,

@@ -31,6 +31,7 @@ use crate::error::Error;
 /// assert!(!adapted.base.weight.is_require_grad() && adapted.adapter.a.is_require_grad());
 /// ```
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct LoraLinear {
     /// The adapted layer, frozen.
     pub base: Linear,

@@ -25,6 +25,7 @@ use crate::settings::ranges::{at_least_one, refuse};
 /// # Ok::<(), burn_peft::Error>(())
 /// ```
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct SoftPrompt {
     /// The virtual tokens `[V, d]`.
     pub embeddings: Param<Tensor<2>>,

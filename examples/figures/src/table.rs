@@ -65,9 +65,7 @@ impl From<&SurveyRow> for SurveyLine {
         Self {
             stage: row.stage.clone(),
             direction: row.direction.clone(),
-            relative_damping: row.damping.map(|amount| match amount {
-                DampingAmount::Relative(value) | DampingAmount::Absolute(value) => value,
-            }),
+            relative_damping: row.damping.map(DampingAmount::value),
             batches: row.ratio.count(),
             ratio_mean: row.ratio.mean(),
             ratio_standard_deviation: row.ratio.standard_deviation(),

@@ -153,17 +153,14 @@ impl MethodFlags {
             put(optimizer.step_mut(), |step| step.normalize = Some(value))
         })?;
         set.value("damping", &self.damping, |value| {
-            put(optimizer.damping_mut(), |amount| match amount {
-                DampingAmount::Relative(number) | DampingAmount::Absolute(number) => {
-                    *number = value;
-                }
+            put(optimizer.damping_mut(), |amount| {
+                *amount.value_mut() = value
             })
         })?;
         if let (Some(unit), Some(amount)) = (self.damping_unit, optimizer.damping_mut()) {
-            let (DampingAmount::Relative(number) | DampingAmount::Absolute(number)) = *amount;
             *amount = match unit {
-                Unit::Relative => DampingAmount::Relative(number),
-                Unit::Absolute => DampingAmount::Absolute(number),
+                Unit::Relative => DampingAmount::Relative(amount.value()),
+                Unit::Absolute => DampingAmount::Absolute(amount.value()),
             };
         }
         if let (Some(on), Some(solve)) = (self.damping_on, optimizer.solve_mut()) {

@@ -4,7 +4,6 @@ use super::*;
 use burn::tensor::TensorData;
 use burn_peft::LoraConfig;
 use burn_peft::settings::TaskType;
-use std::collections::BTreeMap;
 
 /// The class for a folder with this configuration and an adapter with this task and key.
 fn choose(
@@ -20,10 +19,10 @@ fn choose(
         Some(task) => config.with_task_type(task),
         None => config,
     };
-    let adapter = AdapterFolder {
-        config: config.into(),
-        tensors: BTreeMap::from([(key.to_string(), TensorData::zeros::<f32, _>([1, 1]))]),
-    };
+    let adapter = AdapterFolder::new(
+        config,
+        [(key.to_string(), TensorData::zeros::<f32, _>([1, 1]))],
+    );
     ModelClass::choose(folder.path(), Some(&adapter), None)
 }
 
