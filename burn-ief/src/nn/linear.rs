@@ -5,6 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
 
 use super::ForwardRecorded;
+use super::low_rank::record_low_rank;
 use crate::record::{
     Recorder, Tap, constant, is_composed, is_empty_batch, recorder, without_samples,
 };
@@ -118,42 +119,28 @@ impl Call<'_> {
         y
     }
 
-    /// `x W + b + s (x A) B`, with a tap at `x A` (for A) and one at the output (for B).
+    /// `x W + b + s (x A) B`, with one tap at the output for the factors and the bias.
     fn adapted(&self, x: Tensor<2>, adapter: &LoraAdapter) -> Tensor<2> {
         let base = self.layer.weight.base().inner();
         let base = base_at(base, x.dtype());
-        let scale = adapter.scale;
-        let [a, b] = [adapter.a.val().inner(), adapter.b.val().inner()];
-        let dims = (self.batch, self.positions);
-
-        let mut hidden = self.repeated(x.clone().matmul(a));
-        if adapter.a.is_require_grad() {
-            let (tapped, tap) = self.recorder.tap(hidden, &adapter.a);
-            hidden = tapped;
-            let left = self.positioned(self.repeated(constant(&x)));
-            self.recorder.record(&adapter.a, self.batch, move |grads| {
-                Some(Rows::outer(left, positioned(tap.error(grads)?, dims)))
-            });
-        }
-        let product = self.repeated(x.matmul(base)) + hidden.clone().matmul(b) * scale;
+        let factors = [&adapter.a, &adapter.b];
+        let [a, b] = factors.map(|factor| factor.val().inner());
+        let hidden = x.clone().matmul(a) * adapter.scale;
+        let product = self.repeated(x.clone().matmul(base) + hidden.matmul(b));
         let bias = self.layer.bias.as_ref();
-        let bias_trains = bias.is_some_and(|bias| bias.is_require_grad());
-        if !adapter.b.is_require_grad() && !bias_trains {
+        let trained_bias = bias.filter(|bias| bias.is_require_grad());
+        if trained_bias.is_none() && !factors.iter().any(|factor| factor.is_require_grad()) {
             return match bias {
                 Some(bias) => product + bias.val().inner().unsqueeze(),
                 None => product,
             };
         }
         let (y, tap) = self.tap(product);
-        if let Some(bias) = bias.filter(|_| bias_trains) {
+        if let Some(bias) = trained_bias {
             self.record_bias(bias, tap.clone());
         }
-        if adapter.b.is_require_grad() {
-            let left = self.positioned(constant(&hidden) * scale);
-            self.recorder.record(&adapter.b, self.batch, move |grads| {
-                Some(Rows::outer(left, positioned(tap.error(grads)?, dims)))
-            });
-        }
+        let input = self.positioned(self.repeated(x));
+        record_low_rank(self.recorder, factors, adapter.scale, input, tap);
         y
     }
 

@@ -32,6 +32,7 @@
 //! | [`expand_param`] | a parameter that all samples share: soft prompts, class tokens, position embeddings, scales |
 //! | [`embed_shared`] | an embedding of indices that all samples share (positions) |
 //! | [`unembed`] | an embedding table as output head (tied weights) |
+//! | [`record_low_rank`] | the factors of a low-rank adapter, in an adapted layer of your own |
 //!
 //! Layers without parameters (activations, pooling, rotary encodings) need no recorded form: call
 //! their `forward`. A layer that has parameters and is missing here can be recorded by a rule that
@@ -58,12 +59,14 @@ mod dropout;
 mod embedding;
 mod expand_param;
 mod linear;
+mod low_rank;
 mod normalization;
 mod transformer;
 
 pub use attention::AttentionInput;
 pub use embedding::{embed_shared, unembed};
 pub use expand_param::expand_param;
+pub use low_rank::record_low_rank;
 pub use transformer::EncoderInput;
 
 /// A layer whose forward pass can be recorded; `I` is the type of its input.

@@ -3,9 +3,8 @@
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
-use burn_ief::nn::{ForwardRecorded, expand_param};
-use burn_ief::record::Tap;
-use burn_ief::{Recorder, Rows, recorder};
+use burn_ief::nn::{ForwardRecorded, expand_param, record_low_rank};
+use burn_ief::{Recorder, recorder};
 
 use super::factors::LoraFactors;
 use super::product::{self, Update};
@@ -195,48 +194,11 @@ impl Call {
             }
         };
         for ((adapter, _), update) in parts.iter().zip(updates) {
-            self.record(adapter, update, folded.clone(), tap.clone());
+            let entering = update.entering.unwrap_or_else(|| folded.clone());
+            let input = entering.reshape([batch, positions, d_input]);
+            let factors = [&adapter.a, &adapter.b];
+            record_low_rank(&self.recorder, factors, update.scale, input, tap.clone());
         }
         y
     }
-
-    /// Rows of both factors, from what enters the adapter and the error e at the layer's output:
-    /// that of A is its input times `s e Bᵀ`, that of B is `s (x A)` times e.
-    fn record(&self, adapter: &LoraFactors<2>, update: Update, x: Tensor<2>, tap: Tap<2>) {
-        let Update {
-            entering,
-            a,
-            b,
-            scale,
-        } = update;
-        let (batch, positions) = self.dims;
-        let positioned = move |x: Tensor<2>| {
-            let [_, width] = x.dims();
-            x.reshape([batch, positions, width])
-        };
-        let input = kept(entering.unwrap_or(x).inner());
-        if adapter.a.is_require_grad() {
-            let (input, tap) = (input.clone(), tap.clone());
-            self.recorder.record(&adapter.a, batch, move |grads| {
-                let error = tap.error(grads)?;
-                let b = at(b, error.dtype());
-                let error = error.matmul(b.transpose()) * scale;
-                Some(Rows::outer(positioned(input), positioned(error)))
-            });
-        }
-        if adapter.b.is_require_grad() {
-            self.recorder.record(&adapter.b, batch, move |grads| {
-                let error = tap.error(grads)?;
-                let a = at(a, input.dtype());
-                let input = input.matmul(a) * scale;
-                Some(Rows::outer(positioned(input), positioned(error)))
-            });
-        }
-    }
-}
-
-/// Per-sample rows are kept in f32 or f64: products of f16 rows overflow.
-fn kept(x: Tensor<2>) -> Tensor<2> {
-    let wide = at_least_f32(x.dtype());
-    at(x, wide)
 }
