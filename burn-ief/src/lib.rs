@@ -5,6 +5,7 @@ pub mod error;
 pub mod eval;
 #[cfg(feature = "flex")]
 pub mod flex;
+mod host;
 pub mod jacobian;
 pub(crate) mod linalg;
 pub mod methods;

@@ -7,7 +7,7 @@ use super::copies::moved;
 use super::outputs::{check_finite, check_same_shape};
 use super::trainable::{Checked, SquaredLengths, epsilon};
 use crate::error::Error;
-use crate::jacobian::to_host;
+use crate::host::to_host;
 use crate::params::{Direction, widen};
 
 /// The first step is kept if the outputs changed by what was asked for, within this factor.

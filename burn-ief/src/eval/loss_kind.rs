@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
-use crate::jacobian::to_host;
+use crate::host::to_host;
 use crate::record::{LabelDraw, Likelihood};
 
 /// The loss, which must be a negative log-likelihood of the model's outputs.

@@ -3,7 +3,7 @@
 use burn::tensor::{Bool, Tensor};
 
 use crate::error::Error;
-use crate::jacobian::to_host;
+use crate::host::to_host;
 
 /// The outputs as `[samples, positions, classes]`. A single axis is the batch, with one output per
 /// sample.

@@ -5,8 +5,8 @@ use burn::module::{Module, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
-use super::outputs::{Outputs, OutputsBySample};
-use super::recorded_batch::{Rest, assemble};
+use super::outputs::Outputs;
+use super::recorded_batch::{Rest, assemble, read_facts};
 use super::{Block, GramPrecision, Jacobian, Part, RecordedBatch};
 use crate::error::Error;
 use crate::params::{self, Direction, ParamInfo};
@@ -99,7 +99,13 @@ impl RecordedBatch {
                         rest.add(param.id, share / samples as f64);
                     }
                 }
-                let outputs = Outputs::new(recording.outputs, 1, copies);
+                let outputs = read_facts(
+                    recording.index_checks,
+                    recording.outputs,
+                    1,
+                    labels.as_ref(),
+                    None,
+                )?;
                 match outputs.norms() {
                     Ok(norm) => norms.extend(norm),
                     Err(Error::NoOutput) => {}
@@ -111,9 +117,10 @@ impl RecordedBatch {
                     }
                     Err(error) => return Err(error),
                 }
-                fitted.extend(outputs.fitted().unwrap_or_default());
-                if let Some(LabelDraw::Sample { count, .. }) = &labels {
-                    for (k, same) in outputs.matches(*count)?.into_iter().enumerate() {
+                fitted.extend(outputs.fitted.unwrap_or_default());
+                if let Some(LabelDraw::Sample { .. }) = &labels {
+                    let own = outputs.matches.ok_or(Error::NoSampledLabels)?;
+                    for (k, same) in own.into_iter().enumerate() {
                         matches[k * samples + n] = same;
                     }
                 }
@@ -122,16 +129,17 @@ impl RecordedBatch {
         if norms.len() != samples && labels.is_some() {
             return Err(Error::NoOutput);
         }
-        let facts = OutputsBySample {
+        let outputs = Outputs {
             norms: (norms.len() == samples).then_some(norms),
             matches: labels.is_some().then_some(matches),
             fitted: (fitted.len() == samples).then_some(fitted),
+            curvature: None,
         };
         Ok(Self {
             jacobian: rows.finish(params.clone(), samples * (1 + copies)),
             samples,
             labels,
-            outputs: Outputs::by_sample(facts, samples, copies),
+            outputs,
             rest: Rest {
                 params: others,
                 gradients: rest,

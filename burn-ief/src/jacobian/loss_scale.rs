@@ -16,8 +16,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor};
 
 use super::outputs::row_squares;
-use super::to_host;
 use crate::error::Error;
+use crate::host::{ReadOf, Reads, Values, to_host};
 
 /// Most entries of an output that the check reads.
 const CHECKED: usize = 1 << 18;
@@ -29,43 +29,109 @@ const ENOUGH: usize = 4;
 /// of samples.
 const PLAUSIBLE: std::ops::RangeInclusive<f64> = 0.1..=4.0;
 
-/// Check the output gradients `error [M, T * C]` (divided by the declared scale) of the output
-/// `value [M, T, C]`.
-///
-/// # Errors
-///
-/// [`Error::LossScale`]
-pub(super) fn check(value: &Tensor<3>, error: &Tensor<2>, declared: f64) -> Result<(), Error> {
-    let [samples, positions, classes] = value.dims();
-    if classes < 2 {
-        return Ok(());
+/// A check whose facts are being read.
+pub(super) struct LossScaleCheck {
+    rows: Rows,
+    /// The error at every position.
+    all: Tensor<2>,
+    samples: usize,
+    declared: f64,
+    labels: ReadOf,
+    overlap: ReadOf,
+    closed: ReadOf,
+    error: ReadOf,
+}
+
+impl LossScaleCheck {
+    /// Check the output gradients `error [M, T * C]` (divided by the declared scale) of the output
+    /// `value [M, T, C]`; `None` if they show nothing.
+    pub fn new(
+        value: &Tensor<3>,
+        error: &Tensor<2>,
+        declared: f64,
+        reads: &mut Reads,
+    ) -> Option<Self> {
+        let [samples, positions, classes] = value.dims();
+        if classes < 2 {
+            return None;
+        }
+        let read = samples.min((CHECKED / (positions * classes)).max(1));
+        let count = read * positions;
+        let rows = Rows::new(
+            value.clone().narrow(0, 0, read).reshape([count, classes]),
+            error.clone().narrow(0, 0, read).reshape([count, classes]),
+        );
+        Some(Self {
+            labels: reads.int(rows.labels.clone()),
+            overlap: reads.float((rows.error.clone() * rows.closed.clone()).sum_dim(1)),
+            closed: reads.float(row_squares(rows.closed.clone())),
+            error: reads.float(row_squares(rows.error.clone())),
+            all: error.clone().reshape([samples * positions, classes]),
+            rows,
+            samples,
+            declared,
+        })
     }
-    let read = samples.min((CHECKED / (positions * classes)).max(1));
-    let rows = read * positions;
-    let rows = Rows::new(
-        value.clone().narrow(0, 0, read).reshape([rows, classes]),
-        error.clone().narrow(0, 0, read).reshape([rows, classes]),
-    );
-    let Some(ratio) = rows.common_ratio() else {
-        return Ok(());
-    };
-    if (ratio - 1.0).abs() <= 1e-2 {
-        return Ok(());
+
+    /// Judge what was read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LossScale`]
+    pub fn finish(self, values: &Values) -> Result<(), Error> {
+        let Some(ratio) = self.common_ratio(values) else {
+            return Ok(());
+        };
+        if (ratio - 1.0).abs() <= 1e-2 {
+            return Ok(());
+        }
+        let (declared, found) = (self.declared, self.declared * ratio);
+        let [positions, _] = self.all.dims();
+        // Reads again, because this is rare.
+        let squares = to_host(row_squares(self.all));
+        let used = squares.into_iter().filter(|e| *e > 0.0).count();
+        let counts = [1, self.samples, used, positions];
+        let is_mean = |count: usize| (found * count as f64 - 1.0).abs() < 2e-3;
+        let is_mistake = counts.into_iter().any(is_mean);
+        if is_mistake && (!PLAUSIBLE.contains(&ratio) || self.rows.exclude_other_losses(ratio)) {
+            return Err(Error::LossScale { declared, found });
+        }
+        note(ratio);
+        Ok(())
     }
-    let found = declared * ratio;
-    let all = error.clone().reshape([samples * positions, classes]);
-    let used = to_host(row_squares(all))
-        .iter()
-        .filter(|e| **e > 0.0)
-        .count();
-    let counts = [1, samples, used, samples * positions];
-    let is_mean = |count: usize| (found * count as f64 - 1.0).abs() < 2e-3;
-    let is_mistake = counts.into_iter().any(is_mean);
-    if is_mistake && (!PLAUSIBLE.contains(&ratio) || rows.exclude_other_losses(ratio)) {
-        return Err(Error::LossScale { declared, found });
+
+    /// The common r if all informative rows of the error are r (softmax(z) − onehot(y)), for all
+    /// labels or [`ENOUGH`] of them.
+    fn common_ratio(&self, values: &Values) -> Option<f64> {
+        let [_, classes] = self.rows.p.dims();
+        let labels = values.int(self.labels);
+        let [overlap, closed, error] =
+            [self.overlap, self.closed, self.error].map(|place| values.float(place));
+        let mut ratios = Vec::new();
+        let mut seen = BTreeSet::new();
+        let rows = overlap.into_iter().zip(closed).zip(error).zip(labels);
+        for (((overlap, closed), error), label) in rows {
+            // Rows of well-fitted samples and of padding are near zero and show no scale.
+            if closed < 1e-4 || error == 0.0 {
+                continue;
+            }
+            let misfit = 1.0 - overlap * overlap / (closed * error);
+            if !misfit.is_finite() || misfit > 1e-4 {
+                return None;
+            }
+            ratios.push(overlap / closed);
+            seen.insert(label);
+        }
+        let first = *ratios.first()?;
+        // A few classes may happen to share a class weight.
+        if seen.len() < classes.min(ENOUGH) {
+            return None;
+        }
+        ratios
+            .iter()
+            .all(|ratio| (ratio / first - 1.0).abs() < 1e-3)
+            .then_some(first)
     }
-    note(ratio);
-    Ok(())
 }
 
 /// Say once that the scale may be wrong.
@@ -105,41 +171,6 @@ impl Rows {
             error,
             labels,
         }
-    }
-
-    /// The common r if all informative rows of the error are r (softmax(z) − onehot(y)), for all
-    /// labels or [`ENOUGH`] of them.
-    fn common_ratio(&self) -> Option<f64> {
-        let [_, classes] = self.p.dims();
-        let labels = self.labels.clone().into_data().convert::<i64>();
-        let labels: Vec<i64> = labels.try_into_vec().expect("converted to i64");
-        let overlap = to_host((self.error.clone() * self.closed.clone()).sum_dim(1));
-        let closed = to_host(row_squares(self.closed.clone()));
-        let error = to_host(row_squares(self.error.clone()));
-        let mut ratios = Vec::new();
-        let mut seen = BTreeSet::new();
-        let rows = overlap.into_iter().zip(closed).zip(error).zip(labels);
-        for (((overlap, closed), error), label) in rows {
-            // Rows of well-fitted samples and of padding are near zero and show no scale.
-            if closed < 1e-4 || error == 0.0 {
-                continue;
-            }
-            let misfit = 1.0 - overlap * overlap / (closed * error);
-            if !misfit.is_finite() || misfit > 1e-4 {
-                return None;
-            }
-            ratios.push(overlap / closed);
-            seen.insert(label);
-        }
-        let first = *ratios.first()?;
-        // A few classes may happen to share a class weight.
-        if seen.len() < classes.min(ENOUGH) {
-            return None;
-        }
-        ratios
-            .iter()
-            .all(|ratio| (ratio / first - 1.0).abs() < 1e-3)
-            .then_some(first)
     }
 
     /// Whether the rows are r times those of cross-entropy so exactly that smoothing, a temperature or

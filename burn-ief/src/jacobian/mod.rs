@@ -8,6 +8,7 @@ mod by_sample;
 mod loss_scale;
 mod outputs;
 mod part;
+mod products;
 mod recorded_batch;
 mod validate;
 
@@ -15,11 +16,12 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::error::Error;
+use crate::host::supports_f64;
 use crate::linalg::Symmetric;
 use crate::params::{Direction, ParamInfo};
 
 pub use part::GramPrecision;
-pub(crate) use part::{Block, Part, to_host};
+pub(crate) use part::{Block, Part};
 pub use recorded_batch::RecordedBatch;
 pub(crate) use recorded_batch::Rest;
 pub use validate::{ValidatedParameter, ValidationReport, validate};
@@ -162,7 +164,7 @@ impl Jacobian {
 
     /// [`matvec`](Self::matvec) for a flattened direction.
     pub(crate) fn image(&self, v: &Direction) -> Vec<f64> {
-        self.parts.iter().flat_map(|p| p.matvec(v)).collect()
+        products::image(self, v)
     }
 
     /// Jᵀc = Σ_n c_n ∇l_n, as gradients for an optimizer.
@@ -208,10 +210,10 @@ impl Jacobian {
         let mut direction = Direction::default();
         let mut offset = 0;
         for mut part in self.parts {
-            let c = &scaled[offset..offset + part.samples];
+            let c = part.coefficients(&scaled[offset..offset + part.samples]);
             offset += part.samples;
             for block in std::mem::take(&mut part.blocks) {
-                part.add_block(&block, c, &mut direction);
+                block.add_t_matvec(c.clone(), &mut direction);
             }
         }
         direction.scale(1.0 / scale);
@@ -316,7 +318,16 @@ impl Jacobian {
     ///
     /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
     pub fn gram(&self) -> Result<Symmetric, Error> {
-        gram(self)
+        products::gram(self)
+    }
+
+    /// K and Jv, for a flattened direction v, from one read.
+    ///
+    /// # Errors
+    ///
+    /// As [`gram`](Self::gram).
+    pub(crate) fn gram_and_image(&self, v: &Direction) -> Result<(Symmetric, Vec<f64>), Error> {
+        products::gram_and_image(self, v)
     }
 
     /// Inner products with the rows of another Jacobian, J J'ᵀ `[M][M']`, on the host.
@@ -326,7 +337,7 @@ impl Jacobian {
     /// [`Error::Size`] if the two have columns for different parameters.
     pub fn cross_gram(&self, other: &Self) -> Result<Vec<Vec<f64>>, Error> {
         self.same_params(other)?;
-        Ok(cross(self, other))
+        Ok(products::cross(self, other))
     }
 
     /// Machine epsilon of the precision in which [`gram`](Self::gram) is accumulated.
@@ -344,7 +355,7 @@ impl Jacobian {
 impl Jacobian {
     /// Whether [`GramPrecision::Auto`] chose f32 for the Gram matrix on devices that support f64.
     pub(crate) fn can_accumulate_in_f64(&self) -> bool {
-        let f64_works = |part: &Part| part.device.supports_dtype(DType::F64);
+        let f64_works = |part: &Part| supports_f64(&part.device);
         self.precision == GramPrecision::Auto
             && self.gram_epsilon() > f64::EPSILON
             && self.parts.iter().all(f64_works)
@@ -368,66 +379,6 @@ impl Jacobian {
             f64::MAX / 16.0
         }
     }
-}
-
-fn gram(jacobian: &Jacobian) -> Result<Symmetric, Error> {
-    let size = jacobian.samples();
-    let values = match jacobian.parts.as_slice() {
-        [part] => part.gram(jacobian.precision, size),
-        _ => stacked(jacobian, size),
-    };
-    let gram = Symmetric::new(size, values);
-    let bad: Vec<usize> = (0..size).filter(|&n| !gram.get(n, n).is_finite()).collect();
-    if bad.is_empty() {
-        Ok(gram)
-    } else {
-        Err(Error::NonFinite {
-            what: "per-sample gradients",
-            samples: bad,
-        })
-    }
-}
-
-/// The lower triangle over all recordings.
-fn stacked(jacobian: &Jacobian, size: usize) -> Vec<f64> {
-    let mut values = vec![0.0; size * size];
-    let mut row = 0;
-    for (i, part) in jacobian.parts.iter().enumerate() {
-        let mut column = 0;
-        for other in &jacobian.parts[..i] {
-            let cross = part.cross(other, jacobian.precision, size);
-            for (a, line) in cross.chunks(other.samples.max(1)).enumerate() {
-                for (b, value) in line.iter().enumerate() {
-                    values[(row + a) * size + column + b] = *value;
-                }
-            }
-            column += other.samples;
-        }
-        let own = part.gram(jacobian.precision, size);
-        for a in 0..part.samples {
-            for b in 0..=a {
-                values[(row + a) * size + row + b] = own[a * part.samples + b];
-            }
-        }
-        row += part.samples;
-    }
-    values
-}
-
-fn cross(a: &Jacobian, b: &Jacobian) -> Vec<Vec<f64>> {
-    let rows = a.samples().max(b.samples());
-    let mut all = Vec::with_capacity(a.samples());
-    for part in &a.parts {
-        let mut lines = vec![Vec::with_capacity(b.samples()); part.samples];
-        for other in &b.parts {
-            let cross = part.cross(other, a.precision, rows);
-            for (line, values) in lines.iter_mut().zip(cross.chunks(other.samples.max(1))) {
-                line.extend_from_slice(values);
-            }
-        }
-        all.extend(lines);
-    }
-    all
 }
 
 fn check_size(

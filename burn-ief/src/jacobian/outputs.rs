@@ -1,57 +1,35 @@
-//! Gradients at the marked outputs: the norms s_n, label matches, fitted samples.
+//! What the marked outputs show: the norms s_n, fitted samples, label matches.
 
 use burn::tensor::{DType, Tensor};
 
-use super::{loss_scale, to_host};
+use super::loss_scale::LossScaleCheck;
 use crate::error::Error;
+use crate::host::{ReadOf, Reads, Values};
 use crate::params::widen;
-use crate::record::{Likelihood, OutputErrors};
+use crate::record::{LabelDraw, Likelihood, OutputErrors};
 
+/// What the marked outputs of a batch show, on the host.
 pub(super) struct Outputs {
-    marks: Vec<OutputErrors>,
-    samples: usize,
-    copies: usize,
-    /// What is known of outputs that were marked sample by sample.
-    by_sample: Option<OutputsBySample>,
-}
-
-/// Facts about the outputs of a batch that was recorded sample by sample.
-pub(super) struct OutputsBySample {
     /// s, `[M]`; `None` if no output was marked.
     pub norms: Option<Vec<f64>>,
-    /// Whether the drawn label of each copy is the true one, copy after copy, `[K * M]`.
-    pub matches: Option<Vec<bool>>,
-    /// Whether each sample is fitted, `[M]`; `None` if no output was marked.
+    /// Whether each sample is fitted to the precision of the outputs, `[M]`; `None` if none was marked.
+    ///
+    /// Softmax probabilities and labels are at most 1, so a gradient p − y below the machine epsilon
+    /// is rounding: the loss is 0 in that precision. Other outputs have no scale of their own; their
+    /// gradient is compared with the output.
     pub fitted: Option<Vec<bool>>,
+    /// Whether the drawn label of each copy is the true one, copy after copy, `[K * M]`; `None` if
+    /// nothing was drawn.
+    pub matches: Option<Vec<bool>>,
+    /// Whether the drawn labels show curvature: their output gradients are not rounding next to those
+    /// of the true labels. `None` if nothing was drawn.
+    pub curvature: Option<bool>,
 }
 
 impl Outputs {
-    pub fn new(marks: Vec<OutputErrors>, samples: usize, copies: usize) -> Self {
-        Self {
-            marks,
-            samples,
-            copies,
-            by_sample: None,
-        }
-    }
-
-    /// Outputs of which only these facts are known.
-    pub fn by_sample(facts: OutputsBySample, samples: usize, copies: usize) -> Self {
-        Self {
-            by_sample: Some(facts),
-            ..Self::new(Vec::new(), samples, copies)
-        }
-    }
-
+    /// s.
     pub fn norms(&self) -> Result<Vec<f64>, Error> {
-        if let Some(facts) = &self.by_sample {
-            return facts.norms.clone().ok_or(Error::NoOutput);
-        }
-        let norms = self
-            .marks
-            .iter()
-            .map(|mark| row_squares(mark.error.clone()));
-        let norms = to_host(norms.reduce(|a, b| a + b).ok_or(Error::NoOutput)?);
+        let norms = self.norms.clone().ok_or(Error::NoOutput)?;
         let bad: Vec<usize> = (0..norms.len())
             .filter(|&n| !norms[n].is_finite())
             .collect();
@@ -64,90 +42,139 @@ impl Outputs {
             })
         }
     }
+}
 
-    /// Whether each sample is fitted to the precision of the outputs, `[M]`; `None` if none is marked.
-    ///
-    /// Softmax probabilities and labels are at most 1, so a gradient p − y below the machine epsilon
-    /// is rounding: the loss is 0 in that precision. Other outputs have no scale of their own; their
-    /// gradient is compared with the output.
-    pub fn fitted(&self) -> Option<Vec<bool>> {
-        if let Some(facts) = &self.by_sample {
-            return facts.fitted.clone();
-        }
-        let mut fitted: Option<Vec<bool>> = None;
-        for mark in &self.marks {
-            let [samples, positions, classes] = mark.value.dims();
-            let epsilon = machine_epsilon(mark.error.dtype());
-            let squares = to_host(row_squares(mark.error.clone()));
-            let bounds = match mark.likelihood {
-                Likelihood::Categorical => vec![positions as f64; samples],
+/// Marked outputs whose facts are being read.
+pub(super) struct PendingOutputs {
+    marks: Vec<PendingMark>,
+    samples: usize,
+    copies: usize,
+}
+
+struct PendingMark {
+    positions: usize,
+    epsilon: f64,
+    /// `[M]`
+    squares: ReadOf,
+    /// Squared outputs `[M]`, where the size of a gradient is measured by them.
+    sizes: Option<ReadOf>,
+    drawn: Option<PendingDraw>,
+    scale: Option<LossScaleCheck>,
+}
+
+/// Facts about drawn labels: squared sizes of their gradients, and how far those are from the
+/// gradients of the true labels, `[K * M]`.
+struct PendingDraw {
+    sizes: ReadOf,
+    distances: ReadOf,
+    /// Relative and absolute rounding errors.
+    rounding: (f64, f64),
+    /// What the gradients were multiplied with.
+    factor: f64,
+}
+
+impl PendingOutputs {
+    /// Ask for what the marks of `samples` rows show. The loss scale is checked if it is declared.
+    pub fn new(
+        marks: Vec<OutputErrors>,
+        samples: usize,
+        labels: Option<&LabelDraw>,
+        declared: Option<f64>,
+        reads: &mut Reads,
+    ) -> Self {
+        let copies = labels.map_or(0, LabelDraw::copies);
+        // Each of several draws is scaled by 1/√count.
+        let factor = match labels {
+            Some(LabelDraw::Sample { count, .. }) => (*count as f64).sqrt(),
+            _ => 1.0,
+        };
+        let marks = marks.into_iter().map(|mark| {
+            let [_, positions, classes] = mark.value.dims();
+            let squares = reads.float(row_squares(mark.error.clone()));
+            let sizes = match mark.likelihood {
+                Likelihood::Categorical => None,
                 Likelihood::Gaussian => {
                     let value = mark.value.clone().reshape([samples, positions * classes]);
-                    to_host(row_squares(value))
+                    Some(reads.float(row_squares(value)))
                 }
             };
-            let own = squares.iter().zip(bounds);
-            let own = own.map(|(square, bound)| *square <= epsilon * epsilon * bound);
-            fitted = Some(match fitted {
-                Some(fitted) => fitted.iter().zip(own).map(|(a, b)| *a && b).collect(),
-                None => own.collect(),
+            let truth = mark.error.clone();
+            let drawn = mark.drawn.map(|drawn| {
+                let rounding = machine_epsilon(drawn.dtype());
+                let drawn = widen(drawn) * factor;
+                PendingDraw {
+                    sizes: reads.float(row_squares(drawn.clone())),
+                    distances: reads.float(row_squares(drawn - truth.repeat_dim(0, copies))),
+                    rounding: (1e-4f64.max(16.0 * rounding), 1e-6f64.max(8.0 * rounding)),
+                    factor,
+                }
             });
-        }
-        fitted
-    }
-
-    /// Whether the drawn labels show curvature: their output gradients are not rounding next to those
-    /// of the true labels. `None` if nothing is drawn.
-    pub fn drawn_labels_show_curvature(&self) -> Option<bool> {
-        if self.marks.is_empty() {
-            return None;
-        }
-        let (mut drawn, mut truth) = (0.0, 0.0);
-        for mark in &self.marks {
-            let epsilon = machine_epsilon(mark.error.dtype());
-            drawn += to_host(mark.drawn.clone().map(widen)?.square().sum())[0];
-            truth += epsilon * to_host(mark.error.clone().square().sum())[0];
-        }
-        Some(drawn > truth)
-    }
-
-    /// Whether the output gradient of a copy equals the gradient for the true label. The copies are
-    /// `count` draws, each scaled by 1/√count.
-    pub fn matches(&self, count: usize) -> Result<Vec<bool>, Error> {
-        if let Some(facts) = &self.by_sample {
-            return facts.matches.clone().ok_or(Error::NoSampledLabels);
-        }
-        let mut all = vec![true; self.copies * self.samples];
-        for mark in &self.marks {
-            let drawn = mark.drawn.clone().ok_or(Error::NoSampledLabels)?;
-            // Gradients for different labels differ by √2 or more. The rounding error is relative, or
-            // absolute where p − onehot(y) cancels; it is that of the type in which the model computes.
-            let rounding = machine_epsilon(drawn.dtype());
-            let (relative, absolute) = (1e-4f64.max(16.0 * rounding), 1e-6f64.max(8.0 * rounding));
-            let drawn = widen(drawn) * (count as f64).sqrt();
-            let truth = mark.error.clone().repeat_dim(0, self.copies);
-            let size = to_host(row_squares(drawn.clone()));
-            let distance = to_host(row_squares(drawn - truth));
-            for ((same, distance), size) in all.iter_mut().zip(distance).zip(size) {
-                *same &= distance.sqrt() <= relative * size.sqrt() + absolute;
+            let scale = declared
+                .filter(|_| mark.likelihood == Likelihood::Categorical)
+                .and_then(|declared| {
+                    LossScaleCheck::new(&mark.value, &mark.error, declared, reads)
+                });
+            PendingMark {
+                positions,
+                epsilon: machine_epsilon(mark.error.dtype()),
+                squares,
+                sizes,
+                drawn,
+                scale,
             }
+        });
+        Self {
+            marks: marks.collect(),
+            samples,
+            copies,
         }
-        Ok(all)
     }
 
-    /// Compare the declared loss scale with the scale that the output gradients show.
+    /// What was read.
     ///
     /// # Errors
     ///
-    /// [`Error::LossScale`] if they show the scale of a sum, of a mean over samples or of a mean over
-    /// positions, and it is not the declared one; see [`loss_scale`](super::loss_scale).
-    pub fn check_loss_scale(&self, declared: f64) -> Result<(), Error> {
-        for mark in &self.marks {
-            if mark.likelihood == Likelihood::Categorical {
-                loss_scale::check(&mark.value, &mark.error, declared)?;
+    /// [`Error::LossScale`], see [`loss_scale`](super::loss_scale).
+    pub fn finish(self, values: &Values) -> Result<Outputs, Error> {
+        let marked = !self.marks.is_empty();
+        let mut norms = vec![0.0; self.samples];
+        let mut fitted = vec![true; self.samples];
+        let mut matches = vec![true; self.copies * self.samples];
+        let (mut drawn_size, mut true_size) = (0.0, 0.0);
+        let draws = self.copies > 0 && self.marks.iter().all(|mark| mark.drawn.is_some());
+        for mark in self.marks {
+            if let Some(check) = mark.scale {
+                check.finish(values)?;
+            }
+            let squares = values.float(mark.squares);
+            let sizes = match mark.sizes {
+                Some(sizes) => values.float(sizes),
+                None => vec![mark.positions as f64; self.samples],
+            };
+            for (n, (square, size)) in squares.into_iter().zip(sizes).enumerate() {
+                norms[n] += square;
+                fitted[n] &= square <= mark.epsilon * mark.epsilon * size;
+                true_size += mark.epsilon * square;
+            }
+            if let Some(drawn) = mark.drawn {
+                let (relative, absolute) = drawn.rounding;
+                let sizes = values.float(drawn.sizes).into_iter();
+                let distances = values.float(drawn.distances);
+                for ((same, size), distance) in matches.iter_mut().zip(sizes).zip(distances) {
+                    // Gradients for different labels differ by √2 or more. The rounding error is
+                    // relative, or absolute where p − onehot(y) cancels; it is that of the type in
+                    // which the model computes.
+                    *same &= distance.sqrt() <= relative * size.sqrt() + absolute;
+                    drawn_size += size / (drawn.factor * drawn.factor);
+                }
             }
         }
-        Ok(())
+        Ok(Outputs {
+            norms: marked.then_some(norms),
+            fitted: marked.then_some(fitted),
+            matches: draws.then_some(matches),
+            curvature: (draws && marked).then_some(drawn_size > true_size),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use burn::module::ParamId;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use crate::host::{supports_f64, to_host_scaled};
 use crate::names::named_variants;
 use crate::params::{Direction, ParamInfo};
 use crate::rows::Rows;
@@ -46,7 +47,7 @@ impl GramPrecision {
             Self::F64 => true,
             Self::F32 => false,
         };
-        if wide && part.device.supports_dtype(DType::F64) {
+        if wide && supports_f64(&part.device) {
             DType::F64
         } else {
             part.dtype
@@ -83,7 +84,7 @@ impl Part {
 
     /// In f64, if the device supports it.
     pub(super) fn widened(self) -> Self {
-        if self.dtype == DType::F64 || !self.device.supports_dtype(DType::F64) {
+        if self.dtype == DType::F64 || !supports_f64(&self.device) {
             return self;
         }
         let blocks = self.blocks.into_iter().map(|block| Block {
@@ -110,56 +111,41 @@ impl Part {
     }
 
     /// The coefficients on the device, multiplied by `scale`.
-    fn coefficients(&self, c: &[f64]) -> Tensor<1> {
+    pub(super) fn coefficients(&self, c: &[f64]) -> Tensor<1> {
         let scaled: Vec<f64> = c.iter().map(|c| c * self.scale).collect();
         let data = TensorData::new(scaled, [c.len()]);
         Tensor::from_data(data, (&self.device, self.dtype))
     }
 
-    pub(super) fn matvec(&self, direction: &Direction) -> Vec<f64> {
-        let mut sum: Option<Tensor<1>> = None;
-        for block in &self.blocks {
-            for share in block.matvec(direction) {
-                sum = Some(match sum {
-                    Some(sum) => sum + share,
-                    None => share,
-                });
-            }
-        }
-        match sum {
-            Some(sum) => to_host(sum).into_iter().map(|x| x * self.scale).collect(),
-            None => vec![0.0; self.samples],
-        }
+    /// `Jv`, `[M]`, without the factor `scale`; `None` if it is zero.
+    pub(super) fn matvec(&self, direction: &Direction) -> Option<Tensor<1>> {
+        let shares = self.blocks.iter().flat_map(|block| block.matvec(direction));
+        shares.reduce(|a, b| a + b)
     }
 
     pub(super) fn add_t_matvec(&self, c: &[f64], direction: &mut Direction) {
+        let c = self.coefficients(c);
         for block in &self.blocks {
-            self.add_block(block, c, direction);
+            block.add_t_matvec(c.clone(), direction);
         }
     }
 
-    pub(super) fn add_block(&self, block: &Block, c: &[f64], direction: &mut Direction) {
-        block.add_t_matvec(self.coefficients(c), direction);
-    }
-
-    fn read(&self, sum: Option<Tensor<2>>, size: usize, scale: f64) -> Vec<f64> {
-        match sum {
-            Some(sum) => to_host_scaled(sum, scale),
-            None => vec![0.0; size],
-        }
-    }
-
-    pub(super) fn gram(&self, precision: GramPrecision, rows: usize) -> Vec<f64> {
+    /// The Gram matrix `[M, M]` without the factor `scale²`; only the lower triangle is guaranteed.
+    /// `None` if it is zero.
+    pub(super) fn gram(&self, precision: GramPrecision, rows: usize) -> Option<Tensor<2>> {
         let dtype = precision.dtype(self, rows);
-        let sum = self
-            .blocks
-            .iter()
-            .map(|b| b.gram(dtype))
-            .reduce(|a, b| a + b);
-        self.read(sum, self.samples * self.samples, self.scale * self.scale)
+        let shares = self.blocks.iter().map(|block| block.gram(dtype));
+        shares.reduce(|a, b| a + b)
     }
 
-    pub(super) fn cross(&self, other: &Self, precision: GramPrecision, rows: usize) -> Vec<f64> {
+    /// Inner products with the rows of another part, `[M, M']`, without the factors `scale` of both;
+    /// `None` if they are zero.
+    pub(super) fn cross(
+        &self,
+        other: &Self,
+        precision: GramPrecision,
+        rows: usize,
+    ) -> Option<Tensor<2>> {
         let dtype = precision.dtype(self, rows);
         let agree = |a: &Block, b: &Block| a.parameter == b.parameter && a.bias == b.bias;
         let (mut own, mut theirs) = (self.blocks.clone(), other.blocks.clone());
@@ -172,8 +158,7 @@ impl Part {
             let same = theirs.iter().filter(move |b| agree(a, b));
             same.map(move |b| (a, b))
         });
-        let sum = shared.map(|(a, b)| a.cross(b, dtype)).reduce(|a, b| a + b);
-        self.read(sum, self.samples * other.samples, self.scale * other.scale)
+        shared.map(|(a, b)| a.cross(b, dtype)).reduce(|a, b| a + b)
     }
 
     pub(super) fn squared_norms(&self, precision: GramPrecision) -> Vec<f64> {
@@ -352,24 +337,5 @@ impl Block {
             uses,
         };
         vec![block(self.parameter, weight), block(bias, bias_rows)]
-    }
-}
-
-/// Read a tensor to the host as f64.
-pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
-    to_host_scaled(x, 1.0)
-}
-
-/// Read `scale` x to the host in one pass, because a Gram matrix of a large batch does not fit into the
-/// caches.
-fn to_host_scaled<const D: usize>(x: Tensor<D>, scale: f64) -> Vec<f64> {
-    let data = x.into_data();
-    match data.as_slice::<f32>() {
-        Ok(values) => values.iter().map(|&x| f64::from(x) * scale).collect(),
-        Err(_) => {
-            let data = data.convert::<f64>();
-            let values: Vec<f64> = data.try_into_vec().expect("converted to f64");
-            values.into_iter().map(|x| x * scale).collect()
-        }
     }
 }

@@ -6,11 +6,12 @@ use burn::module::{Flag, Module, Param, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 
-use super::outputs::Outputs;
+use super::outputs::{Outputs, PendingOutputs};
 use super::{Block, GramPrecision, Jacobian, Part};
 use crate::error::Error;
+use crate::host::Reads;
 use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
-use crate::record::{LabelDraw, LossScale, RecordedUse, Tape};
+use crate::record::{IndexCheck, LabelDraw, LossScale, OutputErrors, RecordedUse, Tape};
 use crate::rows::Rows;
 
 /// Everything that a recorded batch gives: the Jacobian, the gradients at the output, and the
@@ -134,6 +135,14 @@ impl RecordedBatch {
                 parameters: walk.unrecorded,
             });
         }
+        let outputs = read_facts(
+            recording.index_checks,
+            recording.outputs,
+            recording.samples,
+            recording.labels.as_ref(),
+            Some(recording.alpha),
+        )
+        .map_err(|error| walk.name(error))?;
         let copies = 1 + recording.labels.as_ref().map_or(0, LabelDraw::copies);
         let rows = recording.samples * copies;
         walk.check(&recording.uses, rows)?;
@@ -173,8 +182,6 @@ impl RecordedBatch {
             let others = part(others, 1.0).narrow(0, recording.samples);
             others.add_t_matvec(&vec![1.0; recording.samples], &mut rest.gradients);
         }
-        let outputs = Outputs::new(recording.outputs, recording.samples, copies - 1);
-        outputs.check_loss_scale(recording.alpha)?;
         Ok(Self {
             jacobian: Jacobian {
                 parts: vec![part(natural, 1.0 / recording.alpha)],
@@ -242,15 +249,15 @@ impl RecordedBatch {
     /// Whether each sample is fitted to the precision of the outputs, so that its row is rounding;
     /// `None` if no output was marked.
     pub fn fitted(&self) -> Option<Vec<bool>> {
-        self.outputs.fitted()
+        self.outputs.fitted.clone()
     }
 
     /// Whether the output gradients of the labels that the curvature comes from are more than
     /// rounding: not every sample is fitted, and drawn labels are not all certain.
     pub(crate) fn shows_curvature(&self) -> bool {
-        let fitted = self.outputs.fitted();
+        let fitted = self.outputs.fitted.as_ref();
         let fitted = fitted.is_some_and(|fitted| fitted.iter().all(|&fitted| fitted));
-        !fitted && self.outputs.drawn_labels_show_curvature().unwrap_or(true)
+        !fitted && self.outputs.curvature.unwrap_or(true)
     }
 
     /// Whether the drawn label of each copy is the true label, copy after copy, `[K * M]`.
@@ -260,7 +267,9 @@ impl RecordedBatch {
     /// [`Error::NoSampledLabels`] if the recording has no copies.
     pub fn label_matches(&self) -> Result<Vec<bool>, Error> {
         match &self.labels {
-            Some(LabelDraw::Sample { count, .. }) => self.outputs.matches(*count),
+            Some(LabelDraw::Sample { .. }) => {
+                self.outputs.matches.clone().ok_or(Error::NoSampledLabels)
+            }
             // Enumerated labels are not drawn.
             Some(draw) => Ok(vec![false; draw.copies() * self.samples]),
             None => Err(Error::NoSampledLabels),
@@ -285,6 +294,29 @@ impl Jacobian {
     pub fn from_tape<M: Module>(tape: Tape, grads: Gradients, module: &M) -> Result<Self, Error> {
         RecordedBatch::collect(tape, grads, module, None).map(|recorded| recorded.jacobian())
     }
+}
+
+/// Read what a recording has to show besides its rows, all at once: indices out of range, and the
+/// gradients at the marked outputs.
+pub(super) fn read_facts(
+    checks: Vec<IndexCheck>,
+    marks: Vec<OutputErrors>,
+    samples: usize,
+    labels: Option<&LabelDraw>,
+    declared_scale: Option<f64>,
+) -> Result<Outputs, Error> {
+    let mut reads = Reads::default();
+    let checks = checks.into_iter().map(|check| {
+        let bounds = reads.int(check.bounds.clone());
+        (check, bounds)
+    });
+    let checks: Vec<_> = checks.collect();
+    let outputs = PendingOutputs::new(marks, samples, labels, declared_scale, &mut reads);
+    let values = reads.execute();
+    for (check, bounds) in checks {
+        check.check(&values.int(bounds))?;
+    }
+    outputs.finish(&values)
 }
 
 /// Group the recorded uses by parameter.

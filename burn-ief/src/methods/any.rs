@@ -407,29 +407,43 @@ impl Fields {
 
     /// These fields over those of a configuration.
     pub(super) fn over<C: Config>(self, defaults: &C) -> Result<C, String> {
-        let mut all = serde_json::to_value(defaults).map_err(|error| error.to_string())?;
-        for (field, value) in self.given {
-            let place = entry(&mut all, &self.method, &field)?;
-            match value {
-                Value::Object(options) if GROUPS.contains(&field.as_str()) => {
-                    for (option, value) in options {
-                        *entry(place, &format!("{}.{field}", self.method), &option)? = value;
-                    }
+        let refuse = |error: serde_json::Error| format!("`{}`: {error}", self.method);
+        let mut all = serde_json::to_value(defaults).map_err(refuse)?;
+        for (field, value) in &self.given {
+            match (value, all.get_mut(field)) {
+                (Value::Object(options), Some(Value::Object(group)))
+                    if GROUPS.contains(&field.as_str()) =>
+                {
+                    group.extend(options.clone());
                 }
-                value => *place = value,
+                _ => all[field] = value.clone(),
             }
         }
-        serde_json::from_value(all).map_err(|error| format!("`{}`: {error}", self.method))
+        let config: C = serde_json::from_value(all).map_err(refuse)?;
+        let known = serde_json::to_value(&config).map_err(refuse)?;
+        refuse_unknown("", &Value::Object(self.given), &known)?;
+        Ok(config)
     }
 }
 
-/// A field of a configuration, or the error that it has none of this name.
-fn entry<'a>(config: &'a mut Value, owner: &str, name: &str) -> Result<&'a mut Value, String> {
-    let fields = config.as_object_mut();
-    let fields = fields.ok_or_else(|| format!("`{owner}` has no fields, found `{name}`"))?;
-    let known = fields.keys().cloned().collect::<Vec<_>>().join("`, `");
-    let entry = fields.get_mut(name);
-    entry.ok_or_else(|| format!("`{owner}` has no field `{name}`: expected one of `{known}`"))
+/// Burn's configurations ignore fields that they do not know; a typing error must not pass.
+fn refuse_unknown(path: &str, found: &Value, known: &Value) -> Result<(), String> {
+    let (Value::Object(found), Value::Object(known)) = (found, known) else {
+        return Ok(());
+    };
+    for (name, value) in found {
+        match known.get(name) {
+            Some(known) => refuse_unknown(&format!("{path}{name}."), value, known)?,
+            None => {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                return Err(format!(
+                    "unknown field `{path}{name}`, expected one of `{}`",
+                    names.join("`, `")
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -467,11 +481,14 @@ mod tests {
     fn a_field_that_is_not_known_is_refused() {
         let error = read(r#"{"method": "ief", "solve": {"momentun": 0.5}}"#).unwrap_err();
         assert!(
-            error.contains("`ief.solve` has no field `momentun`: expected one of `trust_region`"),
+            error.contains("unknown field `solve.momentun`, expected one of `trust_region`"),
             "{error}"
         );
         let error = read(r#"{"method": "kfac", "solve": {}}"#).unwrap_err();
-        assert!(error.contains("`kfac` has no field `solve`"), "{error}");
+        assert!(error.contains("unknown field `solve`"), "{error}");
+        let json =
+            r#"{"method": "ief", "solve": {"damping": {"amount": {"relative": 1.0}, "at": 1}}}"#;
+        assert!(read(json).unwrap_err().contains("`at`"));
         let error = read(r#"{"method": "ief", "step": {"weight_decay": "much"}}"#).unwrap_err();
         assert!(error.contains("`ief`"), "{error}");
         let error = read(r#"{"method": "adam"}"#).unwrap_err();

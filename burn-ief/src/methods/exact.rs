@@ -6,7 +6,7 @@ use super::previous::PreviousUpdate;
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::jacobian::{GramPrecision, Jacobian, RecordedBatch, Rest};
-use crate::linalg::dot;
+use crate::linalg::{Symmetric, dot};
 use crate::params::{Direction, ParamInfo};
 use crate::record::{LabelDraw, Tape};
 use crate::solve::{Cancellation, SolveReport, trust_region_factor};
@@ -98,7 +98,16 @@ impl<R: UpdateRule> Exact<R> {
             system = system.with_fitted(fitted.clone());
         }
         if self.momentum > 0.0 {
-            let start = state.start(&rows.jacobian, self.momentum)?;
+            let previous = state.direction(&rows.jacobian)?;
+            // The rules solve for the rows, unless there are fewer parameters.
+            let image = if rows.jacobian.columns() > rows.jacobian.samples() {
+                let (gram, image) = rows.jacobian.gram_and_image(&previous)?;
+                system = system.with_gram(in_gram_order(gram, order));
+                image
+            } else {
+                rows.jacobian.image(&previous)
+            };
+            let start = image.into_iter().map(|x| self.momentum * x).collect();
             system = system.with_start(in_order(start, order));
         }
         Ok(system)
@@ -432,6 +441,14 @@ fn in_order(values: Vec<f64>, order: Option<&[usize]>) -> Vec<f64> {
     match order {
         Some(order) => order.iter().map(|&row| values[row]).collect(),
         None => values,
+    }
+}
+
+/// The Gram matrix of the Jacobian's rows, in the order of the system.
+fn in_gram_order(gram: Symmetric, order: Option<&[usize]>) -> Symmetric {
+    match order {
+        Some(order) => gram.principal(order).into_owned(),
+        None => gram,
     }
 }
 

@@ -67,16 +67,14 @@ impl PreviousUpdate {
         }
     }
 
-    /// μJΔ_prev, one entry for each row.
-    pub(super) fn start(&self, jacobian: &Jacobian, momentum: f64) -> Result<Vec<f64>, Error> {
+    /// Δ_prev, on the devices of the rows.
+    pub(super) fn direction(&self, jacobian: &Jacobian) -> Result<Direction, Error> {
         self.check(jacobian.params())?;
         let mut direction = Direction::default();
         for (param, entry) in jacobian.params().iter().zip(&self.entries) {
             direction.add(param.id, entry.val().to_device(&param.device));
         }
-        let mut image = jacobian.image(&direction);
-        image.iter_mut().for_each(|x| *x *= momentum);
-        Ok(image)
+        Ok(direction)
     }
 
     /// Keep `Δ = μΔ_prev + δ`, and return it.

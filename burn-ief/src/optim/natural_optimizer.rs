@@ -371,3 +371,62 @@ impl<X: Method> NaturalOptimizer<X> {
         })
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::nn::loss::CrossEntropyLossConfig;
+    use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+    use burn::tensor::{Device, Int};
+
+    use super::*;
+    use crate::host::waits;
+    use crate::optim::InitOptimizer;
+    use crate::prelude::*;
+
+    #[derive(Module, Debug)]
+    struct Classifier {
+        table: Embedding,
+        head: Linear,
+    }
+
+    /// Reads of each of two steps over shards of these sizes, with labels and ids that are checked.
+    fn reads<C: MethodConfig>(config: C, shards: &[usize]) -> [usize; 2] {
+        let device = Device::flex().autodiff();
+        let mut model = Classifier {
+            table: EmbeddingConfig::new(11, 4).init(&device),
+            head: LinearConfig::new(4, 3).init(&device),
+        };
+        let cross_entropy = CrossEntropyLossConfig::new().init(&device);
+        let mut optim = config.init(&model);
+        [0, 1].map(|_| {
+            let before = waits();
+            for &samples in shards {
+                let tape = optim.start();
+                let ids = Tensor::<1, Int>::arange(0..2 * samples as i64, &device);
+                let ids = ids.remainder_scalar(11).reshape([samples, 2]);
+                let hidden = model.table.forward_recorded(ids).mean_dim(1).squeeze_dim(1);
+                let logits = mark_output(model.head.forward_recorded(hidden));
+                let labels = Tensor::<1, Int>::arange(0..samples as i64, &device);
+                let labels = mark_labels(labels.remainder_scalar(3), 3);
+                let loss = mark_loss(cross_entropy.forward(logits, labels));
+                optim.accumulate(tape, loss.backward(), &model).unwrap();
+            }
+            model = optim.step_accumulated(0.1, model.clone()).unwrap();
+            waits() - before
+        })
+    }
+
+    /// One read of what the outputs show, and one of K and of the previous update's image.
+    #[test]
+    fn a_step_waits_for_the_device_twice() {
+        assert_eq!(reads(IefConfig::new(), &[6]), [2, 2]);
+        // Their updates are normalised: the norm is a read of its own.
+        assert_eq!(reads(EfConfig::new(), &[6]), [3, 3]);
+        assert_eq!(reads(SfConfig::new(), &[6]), [3, 3]);
+    }
+
+    #[test]
+    fn a_joint_step_waits_once_per_shard_and_once_more() {
+        assert_eq!(reads(IefConfig::new(), &[6, 5, 3]), [4, 4]);
+    }
+}

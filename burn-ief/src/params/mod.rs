@@ -13,6 +13,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Shape, Tensor};
 
 use crate::error::Error;
+use crate::host::to_host;
 
 /// f64 stays f64; everything else is computed in f32, because products of f16 rows overflow.
 pub(crate) fn widened(dtype: DType) -> DType {
@@ -384,7 +385,7 @@ impl Direction {
             let own = own.to_device(&sum.device()).cast(sum.dtype());
             join(sum, own)
         });
-        total.map_or(0.0, |total| total.into_scalar::<f64>())
+        total.map_or(0.0, |total| to_host(total)[0])
     }
 
     /// Multiply every entry.

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId};
 use burn::tensor::Tensor;
 
-use crate::jacobian::to_host;
+use crate::host::to_host;
 use crate::params::{ParamInfo, ParamVisitor, Place, trainable, visit};
 
 /// The trainable parameters of rank 2 and higher, in the module's order: no biases, no scales of

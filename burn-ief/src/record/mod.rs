@@ -27,5 +27,5 @@ pub use state::LossScale;
 pub use tape::Tape;
 
 pub(crate) use recorder::{constant, is_composed, is_empty_batch, without_samples};
-pub(crate) use state::OutputErrors;
+pub(crate) use state::{IndexCheck, OutputErrors};
 pub(crate) use tape::RecordedUse;

@@ -159,25 +159,23 @@ pub(super) struct TapeState {
 }
 
 /// Indices that have to be within a table.
-pub(super) struct IndexCheck {
-    pub what: String,
+pub(crate) struct IndexCheck {
+    pub(super) what: String,
     /// The smallest and the largest of them, `[2]`.
-    pub bounds: Tensor<1, Int>,
+    pub(crate) bounds: Tensor<1, Int>,
     /// Entries of the table.
-    pub size: usize,
+    pub(super) size: usize,
 }
 
 impl IndexCheck {
-    pub fn run(self) -> Result<(), Error> {
-        let bounds = self.bounds.into_data().convert::<i64>();
-        let bounds: Vec<i64> = bounds.try_into_vec().expect("converted to i64");
-        let outside = bounds
-            .into_iter()
-            .find(|&index| index < 0 || index >= self.size as i64);
-        match outside {
-            Some(found) => Err(Error::IndexRange {
-                what: self.what,
-                size: self.size,
+    /// Judge the bounds, read to the host.
+    pub(crate) fn check(&self, bounds: &[i64]) -> Result<(), Error> {
+        let size = self.size;
+        let outside = |index: &&i64| **index < 0 || **index >= size as i64;
+        match bounds.iter().find(outside) {
+            Some(&found) => Err(Error::IndexRange {
+                what: self.what.clone(),
+                size,
                 found,
             }),
             None => Ok(()),

@@ -7,7 +7,7 @@ use burn::module::ParamId;
 use burn::tensor::Gradients;
 
 use super::labels::LabelDraw;
-use super::state::{ACTIVE, Leaves, LossScale, OutputErrors, SamplePass, TapeState};
+use super::state::{ACTIVE, IndexCheck, Leaves, LossScale, OutputErrors, SamplePass, TapeState};
 use crate::error::Error;
 use crate::rows::Rows;
 
@@ -140,9 +140,6 @@ impl Tape {
         if let Some(error) = state.error.take() {
             return Err(error);
         }
-        for check in std::mem::take(&mut state.index_checks) {
-            check.run()?;
-        }
         let samples = state.samples.or(samples).ok_or(Error::NothingRecorded)?;
         let draws = state.labels.is_some() || state.sample_pass.is_some();
         if draws && !state.loss_marked {
@@ -170,6 +167,7 @@ impl Tape {
             alpha,
             uses,
             outputs,
+            index_checks: std::mem::take(&mut state.index_checks),
         })
     }
 
@@ -209,6 +207,8 @@ pub(crate) struct Recording {
     pub alpha: f64,
     pub uses: Vec<RecordedUse>,
     pub outputs: Vec<OutputErrors>,
+    /// Indices that are still to be checked.
+    pub index_checks: Vec<IndexCheck>,
 }
 
 /// A use of a parameter, or of a weight and its bias together, with its gradient rows.

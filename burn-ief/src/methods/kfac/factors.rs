@@ -6,7 +6,8 @@ use burn::tensor::{Tensor, TensorData};
 use super::damping::FactorDamping;
 use super::options::{FactorLabels, WeightSharing};
 use crate::error::Error;
-use crate::jacobian::{Block, Part, RecordedBatch, to_host};
+use crate::host::to_host;
+use crate::jacobian::{Block, Part, RecordedBatch};
 use crate::linalg::{RowSpan, Symmetric};
 use crate::rows::{Outer, Rows, Side, matmul};
 

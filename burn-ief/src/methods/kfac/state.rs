@@ -9,7 +9,7 @@ use super::factor_options::FactorOptions;
 use super::factors::invert;
 use super::layout::{Form, Layout, Slot};
 use crate::error::Error;
-use crate::jacobian::to_host;
+use crate::host::to_host;
 use crate::methods::method::FactorReport;
 use crate::params::Direction;
 use crate::solve::{DampingAmount, trust_region_factor};
