@@ -17,7 +17,7 @@ use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
-use crate::settings::{Batch, Mlp, Net, Setting, Transformer};
+use crate::settings::{Batch, Mlp, Net, Setting, Tiny, Transformer};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;
@@ -124,6 +124,7 @@ pub fn prepare(setting: Setting, method: Method, batch: usize, device: &Device) 
     match setting {
         Setting::Mlp => Box::new(Training::<Mlp>::new(method, batch, device)),
         Setting::Lora => Box::new(Training::<Transformer>::new(method, batch, device)),
+        Setting::Tiny => Box::new(Training::<Tiny>::new(method, batch, device)),
     }
 }
 

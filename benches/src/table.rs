@@ -90,14 +90,24 @@ fn cells_of(row: Option<&Row>) -> [String; 4] {
     };
     let median = match &row.error {
         Some(error) => error.clone(),
-        None => number(row.median_ms, 1),
+        None => time(row.median_ms),
     };
     [
         median,
-        number(row.min_ms, 1),
+        time(row.min_ms),
         number(row.ratio_to_sgd, 2),
         number(row.peak_mib, 0),
     ]
+}
+
+/// Milliseconds to about three digits.
+fn time(milliseconds: Option<f64>) -> String {
+    let digits = match milliseconds {
+        Some(short) if short < 1.0 => 3,
+        Some(short) if short < 10.0 => 2,
+        _ => 1,
+    };
+    number(milliseconds, digits)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod lora;
 mod mlp;
+mod tiny;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use crate::call::Call;
 
 pub use lora::Transformer;
 pub use mlp::Mlp;
+pub use tiny::Tiny;
 
 /// A model and its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -22,6 +24,8 @@ pub enum Setting {
     Mlp,
     /// LoRA on the q and v projections of a transformer; everything else is frozen.
     Lora,
+    /// MLP 2-64-3, all of it trained: the fixed cost of a step.
+    Tiny,
 }
 
 impl fmt::Display for Setting {
@@ -29,6 +33,7 @@ impl fmt::Display for Setting {
         f.write_str(match self {
             Self::Mlp => "mlp",
             Self::Lora => "lora",
+            Self::Tiny => "tiny",
         })
     }
 }
@@ -38,7 +43,7 @@ impl Setting {
     pub fn batch(self) -> usize {
         match self {
             Self::Mlp => 64,
-            Self::Lora => 32,
+            Self::Lora | Self::Tiny => 32,
         }
     }
 
@@ -47,6 +52,7 @@ impl Setting {
         match self {
             Self::Mlp => mlp::SIZES,
             Self::Lora => lora::SIZES,
+            Self::Tiny => tiny::SIZES,
         }
     }
 }
