@@ -90,6 +90,14 @@ pub(crate) fn to_host_scaled<const D: usize>(x: Tensor<D>, scale: f64) -> Vec<f6
     reads.execute().scaled(place, scale)
 }
 
+/// Read one tensor in f32.
+pub(crate) fn to_host_f32<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    let mut reads = Reads::default();
+    let ReadOf(place) = reads.float(x);
+    let data = reads.execute().0.swap_remove(place).convert::<f32>();
+    data.try_into_vec().expect("converted to f32")
+}
+
 /// How often this thread has waited for a device.
 #[cfg(test)]
 pub(crate) fn waits() -> usize {

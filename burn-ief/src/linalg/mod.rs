@@ -5,6 +5,7 @@
 //! samples or gradients.
 
 mod eigen;
+mod inverse_f32;
 mod row_span;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use faer::{Auto, MatMut, MatRef, Par};
 use crate::error::Error;
 
 pub use eigen::Eigen;
+pub(crate) use inverse_f32::inverse_in_f32;
 pub use row_span::RowSpan;
 
 /// Rows and columns that are mirrored at once.
@@ -45,16 +47,7 @@ impl Symmetric {
     /// Panics if `values` does not hold `size * size` entries.
     pub fn new(size: usize, mut values: Vec<f64>) -> Self {
         assert_eq!(values.len(), size * size, "a {size} x {size} matrix");
-        // Tile by tile: a column of a large matrix misses the cache at every entry.
-        for rows in (0..size).step_by(TILE) {
-            for columns in (0..=rows).step_by(TILE) {
-                for i in rows..(rows + TILE).min(size) {
-                    for j in columns..(columns + TILE).min(i) {
-                        values[j * size + i] = values[i * size + j];
-                    }
-                }
-            }
-        }
+        mirror(size, &mut values);
         Self { size, values }
     }
 
@@ -171,6 +164,20 @@ pub fn dot(x: &[f64], y: &[f64]) -> f64 {
         }
     }
     lanes.iter().sum::<f64>() + rest
+}
+
+/// Copy the lower triangle of row-major values to the upper one.
+fn mirror<T: Copy>(size: usize, values: &mut [T]) {
+    // Tile by tile: a column of a large matrix misses the cache at every entry.
+    for rows in (0..size).step_by(TILE) {
+        for columns in (0..=rows).step_by(TILE) {
+            for i in rows..(rows + TILE).min(size) {
+                for j in columns..(columns + TILE).min(i) {
+                    values[j * size + i] = values[i * size + j];
+                }
+            }
+        }
+    }
 }
 
 /// Euclidean norm.

@@ -4,11 +4,12 @@ use burn::module::ParamId;
 use burn::tensor::{Tensor, TensorData};
 
 use super::damping::FactorDamping;
+use super::inverse::{LayerInverses, damped_inverse, invert, on_device, on_host};
 use super::options::{FactorLabels, WeightSharing};
 use crate::error::Error;
 use crate::host::to_host;
 use crate::jacobian::{Block, Part, RecordedBatch};
-use crate::linalg::{RowSpan, Symmetric};
+use crate::linalg::RowSpan;
 use crate::rows::{Outer, Rows, Side, matmul};
 
 /// The factors A and B of one layer, means over a batch.
@@ -53,18 +54,6 @@ pub struct LayerFactors {
     pub error: Tensor<2>,
     /// The weighted inputs X, with A = XᵀX.
     rows: Tensor<2>,
-}
-
-/// Inverses of the damped factors of one layer.
-///
-/// Made by [`LayerFactors::invert`], see there for an example.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct LayerInverses {
-    /// `(A + d_A I)⁻¹`.
-    pub input: Tensor<2>,
-    /// `(B + d_B I)⁻¹`.
-    pub error: Tensor<2>,
 }
 
 impl LayerFactors {
@@ -127,7 +116,8 @@ impl LayerFactors {
         Some(joined)
     }
 
-    /// Damp and invert, on the host in f64.
+    /// Damp and invert, on the host: in f64, or large factors in f32 where that is precise enough (the
+    /// product of inverse and matrix is the identity to 1e-3).
     ///
     /// # Errors
     ///
@@ -157,67 +147,6 @@ impl LayerFactors {
             error: damped_inverse(&self.path, error, shifts[1], &self.error)?,
         })
     }
-}
-
-impl LayerInverses {
-    /// The update of a gradient `[i (+ 1), o]`: `(A + d_A I)⁻¹ G (B + d_B I)⁻¹`.
-    pub fn apply(&self, gradient: Tensor<2>) -> Tensor<2> {
-        matmul(matmul(self.input.clone(), gradient), self.error.clone())
-    }
-}
-
-pub(super) fn invert(
-    path: &str,
-    input: &Tensor<2>,
-    error: &Tensor<2>,
-    damping: &FactorDamping,
-) -> Result<LayerInverses, Error> {
-    let [a, b] = [input, error].map(on_host);
-    let shifts = damping.shifts(a.mean_diagonal(), b.mean_diagonal());
-    let (input, error) = rayon::join(
-        || damped_inverse(path, a, shifts[0], input),
-        || damped_inverse(path, b, shifts[1], error),
-    );
-    Ok(LayerInverses {
-        input: input?,
-        error: error?,
-    })
-}
-
-/// A factor whose mean diagonal is below this counts as zero: its inverse would leave the range of
-/// f32. Its pseudo-inverse is zero.
-const VANISHING: f64 = 1e-30;
-
-/// `(factor + shift I)⁻¹`, with the device and precision of `place`.
-fn damped_inverse(
-    path: &str,
-    factor: Symmetric,
-    shift: f64,
-    place: &Tensor<2>,
-) -> Result<Tensor<2>, Error> {
-    let finite = factor.values().iter().all(|value| value.is_finite());
-    if finite && factor.mean_diagonal().max(shift) < VANISHING {
-        return Ok(place.zeros_like());
-    }
-    let inverse = finite.then(|| factor.shifted(shift).inverse()).transpose();
-    match inverse {
-        Ok(Some(inverse)) => Ok(on_device(&inverse, place)),
-        _ => Err(Error::Curvature {
-            what: "Kronecker factors",
-            parameter: path.into(),
-        }),
-    }
-}
-
-/// With the device and precision of `place`.
-fn on_device(matrix: &Symmetric, place: &Tensor<2>) -> Tensor<2> {
-    let data = TensorData::new(matrix.values().to_vec(), [matrix.size(); 2]);
-    Tensor::from_data(data, (&place.device(), place.dtype()))
-}
-
-fn on_host(factor: &Tensor<2>) -> Symmetric {
-    let [size, _] = factor.dims();
-    Symmetric::new(size, to_host(factor.clone()))
 }
 
 /// The factors of every layer of a recorded batch that has a Kronecker form: linear layers, the

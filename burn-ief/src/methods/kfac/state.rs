@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::damping::FactorDamping;
 use super::factor_options::FactorOptions;
-use super::factors::invert;
+use super::inverse::invert;
 use super::layout::{Form, Layout, Slot};
 use crate::error::Error;
 use crate::host::to_host;
