@@ -23,7 +23,7 @@ use super::device;
 pub use checks::{Tolerance, check_drawn, check_empty, check_forward, check_rows};
 pub use convolutions::{convolutions, deformables, transposed};
 pub use elementwise::elementwise;
-pub use layer::Layer;
+pub use layer::{Axis, Channels, Layer, Settings};
 
 /// A layer and how it is used.
 #[derive(Debug, Clone)]

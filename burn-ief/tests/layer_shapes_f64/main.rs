@@ -6,6 +6,7 @@
 mod double;
 #[path = "../layer_cases/mod.rs"]
 mod layer_cases;
+mod pitfalls;
 
 use double::device;
 use layer_cases::{
