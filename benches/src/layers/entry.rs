@@ -1,6 +1,6 @@
 //! One layer with its input, and a pass through it.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::jacobian::Jacobian;
@@ -38,7 +38,7 @@ impl Entry {
         let samples = input[0];
         Self {
             layer,
-            parameters: module.num_params(),
+            parameters: trained(&module),
             input,
             pass: Box::new(move |recorded| {
                 Box::new(OneLayer {
@@ -97,6 +97,21 @@ impl Entry {
     }
 }
 
+/// Entries of the parameters that train: stored statistics of a BatchNorm are none.
+fn trained(module: &impl Module) -> usize {
+    struct Trained(usize);
+    impl ModuleVisitor for Trained {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() {
+                self.0 += param.shape().num_elements();
+            }
+        }
+    }
+    let mut trained = Trained(0);
+    module.visit(&mut trained);
+    trained.0
+}
+
 /// Normal entries.
 pub fn normal<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(dims, Distribution::Normal(0.0, 1.0), device)
@@ -150,8 +165,6 @@ impl<M: Module> Pass for OneLayer<M> {
 
     #[cfg(test)]
     fn summed_gradient(&self) -> Vec<f64> {
-        use burn::module::{ModuleVisitor, Param};
-
         struct Flatten {
             gradients: GradientsParams,
             values: Vec<f64>,

@@ -6,7 +6,7 @@
 mod checks;
 mod convolutions;
 mod elementwise;
-mod layer;
+pub mod layer;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -23,7 +23,7 @@ use super::device;
 pub use checks::{Tolerance, check_drawn, check_empty, check_forward, check_rows};
 pub use convolutions::{convolutions, deformables, transposed};
 pub use elementwise::elementwise;
-pub use layer::{Axis, Channels, Layer, Settings};
+pub use layer::{Layer, Settings};
 
 /// A layer and how it is used.
 #[derive(Debug, Clone)]
