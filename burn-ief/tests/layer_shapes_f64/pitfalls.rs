@@ -10,9 +10,8 @@ use burn_ief::nn::ForwardRecorded;
 use burn_ief::{LossScale, Tape};
 use proptest::test_runner::TestCaseError;
 
-use super::layer_cases::{
-    Axis, Case, Channels, Frozen, Settings, check_forward, check_rows, noise,
-};
+use super::layer_cases::layer::{Axis, Channels, Settings};
+use super::layer_cases::{Case, Frozen, check_forward, check_rows, noise};
 use super::{EXACT, device};
 
 const CHANNELS: Channels = Channels {
