@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param, ParamGroup};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
@@ -22,11 +22,17 @@ pub struct Tolerance {
 }
 
 /// Whether something of the layer trains.
-fn trains(layer: &Layer) -> bool {
+pub fn trains(layer: &Layer) -> bool {
     layer.trained().contains(&true)
 }
 
-fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
+/// Relative distance within the tolerance.
+pub fn close(
+    what: &str,
+    found: &[f64],
+    expected: &[f64],
+    tolerance: f64,
+) -> Result<(), TestCaseError> {
     let error = distance(found, expected);
     prop_assert!(error <= tolerance, "{}: {:e}", what, error);
     Ok(())
@@ -172,12 +178,13 @@ impl ModuleMapper for Unit {
     }
 }
 
+/// Some samples of every input.
 fn cut(inputs: Vec<Tensor<2>>, samples: Range<usize>) -> Vec<Tensor<2>> {
     let inputs = inputs.into_iter();
     inputs.map(|x| x.slice([samples.clone()])).collect()
 }
 
-fn ok<T>(result: Result<T, Error>) -> Result<T, TestCaseError> {
+pub fn ok<T>(result: Result<T, Error>) -> Result<T, TestCaseError> {
     result.map_err(|error| TestCaseError::fail(error.to_string()))
 }
 
@@ -252,6 +259,32 @@ pub fn check_drawn(case: &Case, tolerance: Tolerance) -> Result<(), TestCaseErro
     }
     let width = rows.first().map_or(0, Vec::len);
     compare(&rows, &expected, &[width], tolerance.backward)
+}
+
+/// A group that holds one parameter has the rows of that parameter.
+pub fn check_groups(case: &Case, tolerance: Tolerance) -> Result<(), TestCaseError> {
+    let layer = case.layer();
+    if !trains(&layer) {
+        return Ok(());
+    }
+    let record = |group: Option<&ParamGroup>| {
+        let tape = Tape::start().with_loss_scale(LossScale::Sum);
+        let y = case.forward(&layer, &case.inputs());
+        let grads = score(y, 0..case.samples, case.samples, case.seed).backward();
+        let batch = ok(RecordedBatch::collect(tape, grads, &layer, group))?;
+        Ok::<_, TestCaseError>(batch.jacobian())
+    };
+    let all = record(None)?;
+    let mut start = 0;
+    for param in all.params() {
+        let size = param.shape.num_elements();
+        let own = record(Some(&ParamGroup::from_ids(vec![param.id])))?;
+        let rows = all.to_dense().into_iter();
+        let expected: Vec<Vec<f64>> = rows.map(|row| row[start..start + size].to_vec()).collect();
+        compare(&own.to_dense(), &expected, &[size], tolerance.forward)?;
+        start += size;
+    }
+    Ok(())
 }
 
 /// A batch without samples has outputs of the right shape, and the step is refused.

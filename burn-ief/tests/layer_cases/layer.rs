@@ -1,17 +1,12 @@
 //! The layers, all of them between tensors `[M, entries]`.
 
 use burn::module::{Module, ModuleVisitor, Param, RunningState};
-use burn::nn::activation::{PRelu, PReluConfig, SwiGlu, SwiGluConfig};
+use burn::nn::activation::{PRelu, SwiGlu};
 use burn::nn::conv::{
-    Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d,
-    ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, ConvTranspose3d,
-    ConvTranspose3dConfig, DeformConv2d, DeformConv2dConfig,
+    Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, DeformConv2d,
 };
-use burn::nn::{
-    BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig, PaddingConfig1d, PaddingConfig2d,
-    PaddingConfig3d,
-};
-use burn::tensor::{Device, Tensor};
+use burn::nn::{BatchNorm, InstanceNorm};
+use burn::tensor::Tensor;
 use burn_ief::nn::{DeformConvInput, ForwardRecorded, freeze_statistics};
 
 /// How a kernel moves along one axis of an input of this size.
@@ -98,65 +93,7 @@ pub enum Layer {
     SwiGlu(SwiGlu),
 }
 
-fn each<const N: usize, T>(axes: &[Axis], value: impl Fn(&Axis) -> T) -> [T; N] {
-    std::array::from_fn(|axis| value(&axes[axis]))
-}
-
 impl Settings {
-    pub fn init(&self, device: &Device) -> Layer {
-        match self {
-            Self::Convolution {
-                axes,
-                channels,
-                same,
-            } => convolution(axes, channels, *same, device),
-            Self::Transposed { axes, channels } => transposed(axes, channels, device),
-            Self::Deformable {
-                axes,
-                channels,
-                offset_groups,
-                ..
-            } => {
-                let [top, left] = axes.map(|axis| axis.padding.0);
-                Layer::DeformConv2d(
-                    DeformConv2dConfig::new(channels.total(), axes.map(|axis| axis.kernel))
-                        .with_stride(axes.map(|axis| axis.stride))
-                        .with_dilation(axes.map(|axis| axis.dilation))
-                        .with_padding(PaddingConfig2d::Explicit(top, left, top, left))
-                        .with_weight_groups(channels.groups)
-                        .with_offset_groups(*offset_groups)
-                        .with_bias(channels.bias)
-                        .init(device),
-                )
-            }
-            Self::BatchNorm { channels, .. } => {
-                Layer::BatchNorm(BatchNormConfig::new(*channels).init(device))
-            }
-            Self::InstanceNorm {
-                channels, affine, ..
-            } => Layer::InstanceNorm(
-                // An epsilon that shows.
-                InstanceNormConfig::new(*channels)
-                    .with_epsilon(0.1)
-                    .with_affine(*affine)
-                    .init(device),
-            ),
-            Self::PRelu { slopes, .. } => {
-                Layer::PRelu(PReluConfig::new().with_num_parameters(*slopes).init(device))
-            }
-            Self::SwiGlu {
-                inputs,
-                outputs,
-                bias,
-                ..
-            } => Layer::SwiGlu(
-                SwiGluConfig::new(*inputs, *outputs)
-                    .with_bias(*bias)
-                    .init(device),
-            ),
-        }
-    }
-
     /// Put right what random entries break: a variance is positive. Statistics are frozen.
     pub fn settle(&self, layer: Layer) -> Layer {
         let layer = match layer {
@@ -354,93 +291,4 @@ impl Channels {
 fn flat<const D: usize>(y: Tensor<D>) -> Tensor<2> {
     let dims = y.dims();
     y.reshape([dims[0], dims[1..].iter().product()])
-}
-
-fn convolution(axes: &[Axis], channels: &Channels, same: bool, device: &Device) -> Layer {
-    let [inputs, outputs] = channels.total();
-    match axes {
-        [axis] => Layer::Conv1d(
-            Conv1dConfig::new(inputs, outputs, axis.kernel)
-                .with_stride(axis.stride)
-                .with_dilation(axis.dilation)
-                .with_groups(channels.groups)
-                .with_bias(channels.bias)
-                .with_padding(if same {
-                    PaddingConfig1d::Same
-                } else {
-                    PaddingConfig1d::Explicit(axis.padding.0, axis.padding.1)
-                })
-                .init(device),
-        ),
-        [rows, columns] => Layer::Conv2d(
-            Conv2dConfig::new([inputs, outputs], each(axes, |axis| axis.kernel))
-                .with_stride(each(axes, |axis| axis.stride))
-                .with_dilation(each(axes, |axis| axis.dilation))
-                .with_groups(channels.groups)
-                .with_bias(channels.bias)
-                .with_padding(if same {
-                    PaddingConfig2d::Same
-                } else {
-                    PaddingConfig2d::Explicit(
-                        rows.padding.0,
-                        columns.padding.0,
-                        rows.padding.1,
-                        columns.padding.1,
-                    )
-                })
-                .init(device),
-        ),
-        _ => {
-            let [depth, height, width] = each(axes, |axis| axis.padding.0);
-            Layer::Conv3d(
-                Conv3dConfig::new([inputs, outputs], each(axes, |axis| axis.kernel))
-                    .with_stride(each(axes, |axis| axis.stride))
-                    .with_dilation(each(axes, |axis| axis.dilation))
-                    .with_groups(channels.groups)
-                    .with_bias(channels.bias)
-                    .with_padding(if same {
-                        PaddingConfig3d::Same
-                    } else {
-                        PaddingConfig3d::Explicit(depth, height, width)
-                    })
-                    .init(device),
-            )
-        }
-    }
-}
-
-fn transposed(axes: &[Axis], channels: &Channels, device: &Device) -> Layer {
-    let total = channels.total();
-    match axes {
-        [axis] => Layer::ConvTranspose1d(
-            ConvTranspose1dConfig::new(total, axis.kernel)
-                .with_stride(axis.stride)
-                .with_dilation(axis.dilation)
-                .with_padding(axis.padding.0)
-                .with_padding_out(axis.padding_out)
-                .with_groups(channels.groups)
-                .with_bias(channels.bias)
-                .init(device),
-        ),
-        [_, _] => Layer::ConvTranspose2d(
-            ConvTranspose2dConfig::new(total, each(axes, |axis| axis.kernel))
-                .with_stride(each(axes, |axis| axis.stride))
-                .with_dilation(each(axes, |axis| axis.dilation))
-                .with_padding(each(axes, |axis| axis.padding.0))
-                .with_padding_out(each(axes, |axis| axis.padding_out))
-                .with_groups(channels.groups)
-                .with_bias(channels.bias)
-                .init(device),
-        ),
-        _ => Layer::ConvTranspose3d(
-            ConvTranspose3dConfig::new(total, each(axes, |axis| axis.kernel))
-                .with_stride(each(axes, |axis| axis.stride))
-                .with_dilation(each(axes, |axis| axis.dilation))
-                .with_padding(each(axes, |axis| axis.padding.0))
-                .with_padding_out(each(axes, |axis| axis.padding_out))
-                .with_groups(channels.groups)
-                .with_bias(channels.bias)
-                .init(device),
-        ),
-    }
 }

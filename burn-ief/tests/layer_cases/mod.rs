@@ -3,7 +3,8 @@
 //!
 //! The test binaries that include this module define `device()`.
 
-mod checks;
+mod build;
+pub mod checks;
 mod convolutions;
 mod elementwise;
 pub mod layer;
@@ -20,10 +21,10 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::device;
 
-pub use checks::{Tolerance, check_drawn, check_empty, check_forward, check_rows};
+pub use checks::{Tolerance, check_drawn, check_empty, check_forward, check_groups, check_rows};
 pub use convolutions::{convolutions, deformables, transposed};
 pub use elementwise::elementwise;
-pub use layer::{Layer, Settings};
+pub use layer::Layer;
 
 /// A layer and how it is used.
 #[derive(Debug, Clone)]

@@ -10,8 +10,8 @@ mod pitfalls;
 
 use double::device;
 use layer_cases::{
-    Tolerance, cases, check_drawn, check_empty, check_forward, check_rows, convolutions,
-    deformables, elementwise, transposed,
+    Tolerance, cases, check_drawn, check_empty, check_forward, check_groups, check_rows,
+    convolutions, deformables, elementwise, transposed,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
@@ -43,6 +43,7 @@ proptest! {
     fn convolutions_of_one_to_three_axes(case in cases(convolutions())) {
         check_forward(&case, EXACT)?;
         check_rows(&case, EXACT)?;
+        check_groups(&case, EXACT)?;
         check_empty(&case)?;
     }
 
@@ -50,6 +51,7 @@ proptest! {
     fn transposed_convolutions_of_one_to_three_axes(case in cases(transposed())) {
         check_forward(&case, EXACT)?;
         check_rows(&case, EXACT)?;
+        check_groups(&case, EXACT)?;
         check_empty(&case)?;
     }
 
@@ -57,6 +59,7 @@ proptest! {
     fn deformable_convolutions(case in cases(deformables())) {
         check_forward(&case, DEFORMABLE)?;
         check_rows(&case, DEFORMABLE)?;
+        check_groups(&case, DEFORMABLE)?;
         check_empty(&case)?;
     }
 
@@ -64,6 +67,7 @@ proptest! {
     fn norms_and_activations(case in cases(elementwise())) {
         check_forward(&case, EXACT)?;
         check_rows(&case, EXACT)?;
+        check_groups(&case, EXACT)?;
         check_empty(&case)?;
     }
 }

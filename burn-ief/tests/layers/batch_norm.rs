@@ -6,6 +6,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig};
 use burn::tensor::{Device, Tensor};
 use burn_ief::jacobian::RecordedBatch;
 use burn_ief::nn::{ForwardRecorded, freeze_statistics, unfreeze_statistics};
+use burn_ief::prelude::{EfConfig, InitOptimizer};
 use burn_ief::{Error, LabelDraw, Tape, mark_loss, mark_output};
 
 use super::*;
@@ -154,6 +155,28 @@ fn a_recorded_call_in_training_mode_is_refused() {
     let grads = score(model.head.forward_recorded(x), 0..SAMPLES).backward();
     let error = Jacobian::from_tape(tape, grads, &model).unwrap_err();
     assert!(matches!(error, Error::BatchNorm { .. }), "{error}");
+}
+
+/// A pass over one sample would take the statistics of that sample, and average them into the stored ones.
+#[test]
+fn passes_over_one_sample_are_refused_in_training_mode() {
+    let device = Device::flex().autodiff();
+    let net = Net::new(&device);
+    let x = noise([SAMPLES, 2, 5, 5], 57, &device);
+    let loss = |net: &Net, n: usize| score(net.forward(x.clone().narrow(0, n, 1)), n..n + 1);
+    let before = statistics(&net.stem.norm);
+    let expected = Error::BatchNorm {
+        module: "stem.norm".into(),
+    };
+    let error = Jacobian::by_sample(&net, SAMPLES, loss).unwrap_err();
+    assert_eq!(error, expected);
+    let mut optim = EfConfig::new().init(&net);
+    let stepped = optim.step_by_sample(0.1, net.clone(), SAMPLES, loss);
+    assert_eq!(stepped.unwrap_err(), expected);
+    assert_eq!(statistics(&net.stem.norm), before);
+
+    let frozen = freeze_statistics(net);
+    assert!(optim.step_by_sample(0.1, frozen, SAMPLES, loss).is_ok());
 }
 
 /// Scale and shift with normal entries; statistics of their own.

@@ -8,7 +8,10 @@ use burn::nn::conv::{
     ConvTranspose3dConfig, DeformConv2dConfig,
 };
 use burn::nn::gru::{BiGruConfig, GruConfig};
-use burn::nn::transformer::PositionWiseFeedForwardConfig;
+use burn::nn::transformer::{
+    PositionWiseFeedForwardConfig, TransformerDecoderConfig, TransformerDecoderLayer,
+    TransformerEncoderConfig, TransformerEncoderLayer,
+};
 use burn::nn::{
     BatchNormConfig, BiLstmConfig, BiRnnConfig, EmbeddingConfig, GroupNormConfig,
     InstanceNormConfig, LayerNormConfig, LinearConfig, LstmConfig, RmsNormConfig, RnnConfig,
@@ -74,6 +77,16 @@ fn layer_has_factors(layer: &str) -> bool {
         "PositionWiseFeedForward" => has_factors(PositionWiseFeedForwardConfig::new(2, 3).init(d)),
         "RmsNorm" => has_factors(RmsNormConfig::new(2).init(d)),
         "Rnn" => has_factors(RnnConfig::new(2, 3, true).init(d)),
+        "TransformerDecoder" => has_factors(TransformerDecoderConfig::new(4, 4, 2, 1).init(d)),
+        "TransformerEncoder" => has_factors(TransformerEncoderConfig::new(4, 4, 2, 1).init(d)),
+        "TransformerDecoderLayer" => {
+            let config = TransformerDecoderConfig::new(4, 4, 2, 1);
+            has_factors(TransformerDecoderLayer::new(&config, d))
+        }
+        "TransformerEncoderLayer" => {
+            let config = TransformerEncoderConfig::new(4, 4, 2, 1);
+            has_factors(TransformerEncoderLayer::new(&config, d))
+        }
         "SwiGlu" => has_factors(SwiGluConfig::new(2, 3).init(d)),
         _ => panic!("this test does not know how to make a `{layer}`"),
     }
