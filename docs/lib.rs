@@ -21,6 +21,7 @@ macro_rules! pages {
 pages! {
     readme: "../README.md",
     adapters: "src/peft/adapters.md",
+    batch_norm: "src/batch-norm.md",
     damping: "src/damping.md",
     drawn_labels: "src/drawn-labels.md",
     experiments: "src/experiments.md",

@@ -10,12 +10,18 @@
 //! ```
 //!
 //! `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
-//! Burn's `apply_lora` and under burn-peft.
+//! Burn's `apply_lora` and under burn-peft. `src/bin/layers.rs` compares forward and backward of every
+//! recorded layer with Burn's own:
+//!
+//! ```text
+//! cargo run --release -p benches --bin layers -- --json layers.json
+//! ```
 
 pub mod args;
 pub mod call;
 pub mod gamma;
 pub mod layer;
+pub mod layers;
 pub mod measure;
 pub mod memory;
 pub mod method;

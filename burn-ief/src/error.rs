@@ -67,10 +67,10 @@ pub enum Error {
 
     /// Batch normalisation in training mode couples the samples of a batch.
     #[error(
-        "`{module}` is a BatchNorm in training mode, and this step trains it or layers in front of it: \
-         it couples the samples of a batch, so these have no per-sample gradients. Freeze it \
-         (`freeze_group`) to use its running statistics, train only what comes after it \
-         (`StepOptions::with_group`), or replace it by GroupNorm or LayerNorm"
+        "`{module}` is a BatchNorm in training mode, and this step trains it or layers in front of it, \
+         or takes one sample at a time: it couples the samples of a batch, so these have no per-sample \
+         gradients. Freeze its statistics (`burn_ief::nn::freeze_statistics`), train only what comes \
+         after it (`StepOptions::with_group`), or replace it by GroupNorm or LayerNorm"
     )]
     BatchNorm {
         /// Path of the layer in the module.

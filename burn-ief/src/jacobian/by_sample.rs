@@ -1,7 +1,7 @@
 //! The Jacobian from one backward pass per sample. It is exact for any module and serves as the
 //! reference for everything that is recorded.
 
-use burn::module::{Module, ParamGroup};
+use burn::module::{Flag, Module, Param, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
@@ -9,9 +9,30 @@ use super::outputs::Outputs;
 use super::recorded_batch::{Rest, assemble, read_facts};
 use super::{Block, GramPrecision, Jacobian, Part, RecordedBatch};
 use crate::error::Error;
-use crate::params::{self, Direction, ParamInfo};
+use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
 use crate::record::{LabelDraw, LossScale, Tape};
 use crate::rows::Rows;
+
+/// Refuse a BatchNorm in training mode: in the pass of one sample, it would normalise by the statistics of
+/// that sample, and average them into its stored ones.
+fn refuse_batch_norm<M: Module>(module: &M) -> Result<(), Error> {
+    struct Search(Option<String>);
+    impl ParamVisitor for Search {
+        fn float<const D: usize>(&mut self, _place: &Place<'_>, _param: &Param<Tensor<D>>) {}
+
+        fn flag(&mut self, place: &Place<'_>, flag: &Param<Flag>) {
+            if place.is_training_batch_norm(flag) {
+                self.0.get_or_insert(place.parent());
+            }
+        }
+    }
+    let mut search = Search(None);
+    params::visit(module, &mut search);
+    match search.0 {
+        Some(module) => Err(Error::BatchNorm { module }),
+        None => Ok(()),
+    }
+}
 
 impl Jacobian {
     /// J from one forward and backward pass per sample.
@@ -36,13 +57,16 @@ impl Jacobian {
     ///
     /// # Errors
     ///
-    /// [`Error::Size`] without samples; [`Error::NothingTrainable`] if no parameter of the module requires a gradient.
+    /// [`Error::Size`] without samples; [`Error::NothingTrainable`] if no parameter of the module requires a gradient;
+    /// [`Error::BatchNorm`] if the module has a BatchNorm in training mode, which would take the statistics of
+    /// one sample.
     pub fn by_sample<M: Module>(
         module: &M,
         samples: usize,
         loss: impl Fn(&M, usize) -> Tensor<1>,
     ) -> Result<Self, Error> {
         let params = params::trainable(module);
+        refuse_batch_norm(module)?;
         let mut rows = RowsBySample::new(&params, samples)?;
         for n in 0..samples {
             let grads = GradientsParams::from_grads(loss(module, n).backward(), module);
@@ -68,6 +92,7 @@ impl RecordedBatch {
     ) -> Result<Self, Error> {
         let all = params::trainable(module);
         let params = params::matching(module, group);
+        refuse_batch_norm(module)?;
         let shared = params::held_twice(module);
         let others: Vec<_> = all
             .iter()

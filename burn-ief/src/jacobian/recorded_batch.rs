@@ -422,8 +422,7 @@ impl ParamVisitor for Walk<'_> {
     }
 
     fn flag(&mut self, place: &Place<'_>, flag: &Param<Flag>) {
-        let container = place.containers().last();
-        if container.is_some_and(|name| name == "Struct:BatchNorm") && flag.is_enabled() {
+        if place.is_training_batch_norm(flag) {
             // Its own parameters come before its flag.
             let found = &mut self.found;
             let layer = if found.natural.is_empty() {

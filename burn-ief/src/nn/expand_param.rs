@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use crate::record::{is_empty_batch, recorder, without_samples};
+use crate::record::{Recorder, is_empty_batch, recorder, without_samples};
 use crate::rows::Rows;
 
 /// One copy of a parameter for each of `batch` samples, on axis 0.
@@ -72,6 +72,38 @@ pub fn expand_param<const D: usize, const E: usize>(
     recorder.record(param, rows, move |grads| {
         let error = tap.error(grads)?;
         Some(Rows::dense(error.reshape([rows, width])))
+    });
+    leaf
+}
+
+/// A parameter that is broadcast to the entries of `x`, of the dtype of `x`. If it trains, it has one copy per
+/// sample on axis 0, and the gradients of the copies are recorded as its rows.
+///
+/// `shape` is that of one copy, with 1 on axis 0.
+pub(super) fn broadcast<const D: usize>(
+    recorder: &Recorder,
+    parameter: &Param<Tensor<1>>,
+    x: &Tensor<D>,
+    mut shape: [usize; D],
+) -> Tensor<D> {
+    let value = parameter.val().inner();
+    let value = if value.dtype() == x.dtype() {
+        value
+    } else {
+        value.cast(x.dtype())
+    };
+    let [width] = value.dims();
+    let value = value.reshape(shape);
+    if !parameter.is_require_grad() {
+        return value;
+    }
+    let batch = x.dims()[0];
+    shape[0] = batch;
+    let tap = recorder.leaf(value.expand(shape), x, parameter);
+    let leaf = tap.value();
+    recorder.record(parameter, batch, move |grads| {
+        let error = tap.error(grads)?;
+        Some(Rows::dense(error.reshape([batch, width])))
     });
     leaf
 }

@@ -16,10 +16,16 @@
 //! | [`Linear`] | `[M, …, d_input]` | inputs and output errors; Burn's `LoraAdapter` on the weight is supported |
 //! | [`Embedding`] | indices `[M, T]` | indices and output errors; Burn's `LoraAdapter` is supported |
 //! | [`Conv1d`] | `[M, channels, length]` | one row per sample, or patches and output errors where these are smaller |
-//! | [`Conv2d`] | `[M, channels, height, width]` | as `Conv1d` |
+//! | [`Conv2d`], [`Conv3d`] | `[M, channels, …]` | as `Conv1d` |
+//! | [`DeformConv2d`] | [`DeformConvInput`] | as `Conv1d` |
+//! | [`ConvTranspose1d`], [`ConvTranspose2d`], [`ConvTranspose3d`] | `[M, channels, …]` | one row per sample, or inputs and patches of the output errors where these are smaller |
 //! | [`LayerNorm`] | `[M, …, d_model]` | one row per sample |
 //! | [`RmsNorm`] | `[M, …, d_model]` | one row per sample |
-//! | [`GroupNorm`] | `[M, channels, …]` | one row per sample |
+//! | [`GroupNorm`], [`InstanceNorm`] | `[M, channels, …]` | one row per sample |
+//! | [`BatchNorm`] | `[M, channels, …]` | one row per sample, with [frozen statistics](freeze_statistics) |
+//! | [`PRelu`] | `[M, channels, …]` | one row per sample |
+//! | [`SwiGlu`] | `[M, …, d_input]` | its two linear layers |
+//! | [`Normalization`], [`Activation`] | as the layer inside | the layer inside |
 //! | [`MultiHeadAttention`] | [`AttentionInput`] | its four linear layers |
 //! | [`PositionWiseFeedForward`] | `[M, …, d_model]` | its two linear layers |
 //! | [`TransformerEncoderLayer`], [`TransformerEncoder`] | `[M, T, d_model]` or [`EncoderInput`] | the layers inside |
@@ -38,21 +44,34 @@
 //! their `forward`. A layer that has parameters and is missing here can be recorded by a rule that
 //! you write yourself, see [`Recorder`](crate::Recorder). Without one,
 //! [`Jacobian::by_sample`](crate::jacobian::Jacobian::by_sample) works for any model.
-//! `BatchNorm` has no per-sample gradients in training mode; freeze it or use another normalisation.
+//! `BatchNorm` has no per-sample gradients in training mode: [`freeze_statistics`] makes it use its stored
+//! statistics while everything still trains.
 //!
 //! [`Linear`]: burn::nn::Linear
 //! [`Embedding`]: burn::nn::Embedding
 //! [`Conv1d`]: burn::nn::conv::Conv1d
 //! [`Conv2d`]: burn::nn::conv::Conv2d
+//! [`Conv3d`]: burn::nn::conv::Conv3d
+//! [`DeformConv2d`]: burn::nn::conv::DeformConv2d
+//! [`ConvTranspose1d`]: burn::nn::conv::ConvTranspose1d
+//! [`ConvTranspose2d`]: burn::nn::conv::ConvTranspose2d
+//! [`ConvTranspose3d`]: burn::nn::conv::ConvTranspose3d
 //! [`LayerNorm`]: burn::nn::LayerNorm
 //! [`RmsNorm`]: burn::nn::RmsNorm
 //! [`GroupNorm`]: burn::nn::GroupNorm
+//! [`InstanceNorm`]: burn::nn::InstanceNorm
+//! [`BatchNorm`]: burn::nn::BatchNorm
+//! [`PRelu`]: burn::nn::PRelu
+//! [`SwiGlu`]: burn::nn::SwiGlu
+//! [`Normalization`]: burn::nn::norm::Normalization
+//! [`Activation`]: burn::nn::activation::Activation
 //! [`MultiHeadAttention`]: burn::nn::attention::MultiHeadAttention
 //! [`PositionWiseFeedForward`]: burn::nn::transformer::PositionWiseFeedForward
 //! [`TransformerEncoderLayer`]: burn::nn::transformer::TransformerEncoderLayer
 //! [`TransformerEncoder`]: burn::nn::transformer::TransformerEncoder
 //! [`Dropout`]: burn::nn::Dropout
 
+mod activation;
 mod attention;
 mod conv;
 mod dropout;
@@ -60,13 +79,15 @@ mod embedding;
 mod expand_param;
 mod linear;
 mod low_rank;
-mod normalization;
+mod norm;
 mod transformer;
 
 pub use attention::AttentionInput;
+pub use conv::DeformConvInput;
 pub use embedding::{embed_shared, unembed};
 pub use expand_param::expand_param;
 pub use low_rank::record_low_rank;
+pub use norm::{freeze_statistics, unfreeze_statistics};
 pub use transformer::EncoderInput;
 
 /// A layer whose forward pass can be recorded; `I` is the type of its input.

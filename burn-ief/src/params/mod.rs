@@ -49,6 +49,12 @@ impl Place<'_> {
         parents.join(".")
     }
 
+    /// Whether this is the place of a BatchNorm's training mode, and it is on.
+    pub fn is_training_batch_norm(&self, flag: &Param<Flag>) -> bool {
+        let container = self.containers.last();
+        container.is_some_and(|name| name == "Struct:BatchNorm") && flag.is_enabled()
+    }
+
     /// Burn's names of the containers around it, outermost first, such as `Struct:Linear`.
     pub fn containers(&self) -> &[String] {
         self.containers

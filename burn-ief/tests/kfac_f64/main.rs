@@ -10,6 +10,7 @@ mod double;
 #[path = "../host/mod.rs"]
 mod host;
 mod nets;
+mod transposed;
 
 use burn::tensor::activation::softmax;
 use burn_ief::jacobian::RecordedBatch;

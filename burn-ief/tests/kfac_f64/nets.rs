@@ -26,13 +26,13 @@ pub trait Net {
     fn layers(&self, member: FactorLabels) -> Vec<Layer>;
 }
 
-fn noise<const D: usize>(dims: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+pub fn noise<const D: usize>(dims: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     let draw = (0..dims.iter().product()).map(|_| generator.random_range(-1.5..1.5));
     Tensor::from_data(TensorData::new(draw.collect::<Vec<f64>>(), dims), device)
 }
 
-fn labels(samples: usize, device: &Device) -> Tensor<1, Int> {
+pub fn labels(samples: usize, device: &Device) -> Tensor<1, Int> {
     let labels: Vec<i64> = (0..samples).map(|n| (n * n % CLASSES) as i64).collect();
     Tensor::from_data(TensorData::new(labels, [samples]), device)
 }

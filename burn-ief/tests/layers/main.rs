@@ -7,6 +7,7 @@ mod embedding;
 mod half;
 mod norm;
 mod transformer;
+mod wrappers;
 
 use std::ops::Range;
 

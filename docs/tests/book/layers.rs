@@ -1,10 +1,8 @@
 //! The tables of layers name exactly the layers that have an implementation.
 
-use std::any::type_name;
 use std::collections::BTreeSet;
 
-use burn::nn;
-
+use super::burn_layers::burn_layers;
 use super::markdown::{files, first_cells, read, root};
 
 /// The types for which the sources below `folder` implement `trait_name`.
@@ -37,45 +35,6 @@ fn table(heading: &str) -> BTreeSet<String> {
     first_cells(&page, heading).into_iter().collect()
 }
 
-/// The layers of Burn 0.22 with parameters that can be trained.
-fn burn_layers() -> BTreeSet<String> {
-    let names = [
-        type_name::<nn::BatchNorm>(),
-        type_name::<nn::BiLstm>(),
-        type_name::<nn::Embedding>(),
-        type_name::<nn::GroupNorm>(),
-        type_name::<nn::InstanceNorm>(),
-        type_name::<nn::LayerNorm>(),
-        type_name::<nn::Linear>(),
-        type_name::<nn::Lstm>(),
-        type_name::<nn::PRelu>(),
-        type_name::<nn::RmsNorm>(),
-        type_name::<nn::SwiGlu>(),
-        type_name::<nn::attention::CrossAttention>(),
-        type_name::<nn::attention::MultiHeadAttention>(),
-        type_name::<nn::conv::Conv1d>(),
-        type_name::<nn::conv::Conv2d>(),
-        type_name::<nn::conv::Conv3d>(),
-        type_name::<nn::conv::ConvTranspose1d>(),
-        type_name::<nn::conv::ConvTranspose2d>(),
-        type_name::<nn::conv::ConvTranspose3d>(),
-        type_name::<nn::conv::DeformConv2d>(),
-        type_name::<nn::gru::BiGru>(),
-        type_name::<nn::gru::Gru>(),
-        type_name::<nn::transformer::PositionWiseFeedForward>(),
-        type_name::<nn::transformer::TransformerDecoder>(),
-        type_name::<nn::transformer::TransformerDecoderLayer>(),
-        type_name::<nn::transformer::TransformerEncoder>(),
-        type_name::<nn::transformer::TransformerEncoderLayer>(),
-        type_name::<nn::BiRnn>(),
-        type_name::<nn::Rnn>(),
-    ];
-    names
-        .into_iter()
-        .map(|name| name.rsplit("::").next().unwrap_or(name).to_string())
-        .collect()
-}
-
 #[test]
 fn recorded_layers_are_those_of_the_table() {
     assert_eq!(
@@ -98,13 +57,13 @@ fn adapted_layers_are_those_of_the_table() {
 fn burn_layers_are_recorded_or_listed_as_missing() {
     let recorded = table("Recorded layers");
     let missing = table("Layers of Burn 0.22 without a recorded form");
-    for layer in burn_layers() {
+    let known = burn_layers();
+    for layer in &known {
         assert!(
-            recorded.contains(&layer) != missing.contains(&layer),
+            recorded.contains(layer) != missing.contains(layer),
             "`{layer}` has to be in exactly one of the two tables of docs/src/layers.md"
         );
     }
-    let known = burn_layers();
     for layer in &missing {
         assert!(known.contains(layer), "`{layer}` is not a layer of Burn");
     }

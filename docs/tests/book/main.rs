@@ -1,7 +1,9 @@
 //! Checks of the pages that are not doc tests.
 
+mod burn_layers;
 mod copies;
 mod errors;
+mod kronecker;
 mod layers;
 mod links;
 mod markdown;

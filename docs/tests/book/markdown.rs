@@ -59,19 +59,26 @@ pub fn lines(text: &str) -> Vec<(bool, &str)> {
 
 /// The first cell of each row of the first table under a heading, without code marks.
 pub fn first_cells(text: &str, heading: &str) -> Vec<String> {
+    let rows = rows(text, heading).into_iter();
+    rows.filter_map(|cells| cells.into_iter().next()).collect()
+}
+
+/// The cells of each row of the first table under a heading, without code marks.
+pub fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
     let mut found = false;
-    let mut cells = Vec::new();
+    let mut rows = Vec::new();
     for (code, line) in lines(text) {
         if !code && line.starts_with('#') {
             found = line.trim_start_matches('#').trim() == heading;
         } else if found && line.starts_with('|') {
-            let cell = line.split('|').nth(1).unwrap_or_default().trim();
-            cells.push(cell.replace('`', ""));
-        } else if !cells.is_empty() {
+            let line = line.trim().trim_start_matches('|').trim_end_matches('|');
+            let cells = line.split('|').map(|cell| cell.trim().replace('`', ""));
+            rows.push(cells.collect());
+        } else if !rows.is_empty() {
             break;
         }
     }
-    assert!(cells.len() > 2, "no table under the heading `{heading}`");
+    assert!(rows.len() > 2, "no table under the heading `{heading}`");
     // The names of the columns and the line under them.
-    cells.split_off(2)
+    rows.split_off(2)
 }

@@ -162,6 +162,22 @@ impl Slot {
     }
 }
 
+/// Layers whose kernel `[outputs, inputs, …]` is applied to the patches of their input.
+const CONVOLUTIONS: [&str; 4] = [
+    "Struct:Conv1d",
+    "Struct:Conv2d",
+    "Struct:Conv3d",
+    "Struct:DeformConv2d",
+];
+
+/// Layers whose kernel `[inputs, outputs, …]` makes patches of their output. Their bias is added to the
+/// output and not to the patches, so it is not part of the factors.
+const TRANSPOSED: [&str; 3] = [
+    "Struct:ConvTranspose1d",
+    "Struct:ConvTranspose2d",
+    "Struct:ConvTranspose3d",
+];
+
 /// The form that the container of a parameter suggests.
 fn form_of(param: &ParamInfo) -> Form {
     let within = |container: &str| param.containers.iter().any(|c| c == container);
@@ -170,13 +186,13 @@ fn form_of(param: &ParamInfo) -> Form {
     let dims = param.shape.as_slice();
     let side = match (container, name, dims) {
         ("Struct:Linear", "weight", [_, _]) => Side::Left,
-        ("Struct:Conv1d" | "Struct:Conv2d", "weight", [_, _, ..]) => Side::Right,
+        (_, "weight", [_, _, ..]) if CONVOLUTIONS.contains(&container) => Side::Right,
+        (_, "weight", [_, _, ..]) if TRANSPOSED.contains(&container) => Side::Left,
         // The factors of an adapter; those of an embedding's are look-ups.
         (_, _, [_, _])
             if within("Reparameterization")
                 && !within("Struct:Embedding")
-                && !within("Struct:Conv1d")
-                && !within("Struct:Conv2d") =>
+                && !CONVOLUTIONS.iter().any(|container| within(container)) =>
         {
             Side::Left
         }
@@ -204,5 +220,7 @@ fn weight_of<'a>(bias: &ParamInfo, slots: &'a mut [Slot]) -> Option<&'a mut Slot
     let weight = format!("{parent}weight");
     let slot = slots.iter_mut().find(|slot| slot.weight.path == weight)?;
     let factored = matches!(slot.form, Form::Kronecker { .. });
-    (factored && slot.bias.is_none()).then_some(slot)
+    let container = slot.weight.containers.last().map_or("", String::as_str);
+    let fused = factored && !TRANSPOSED.contains(&container);
+    (fused && slot.bias.is_none()).then_some(slot)
 }

@@ -16,8 +16,9 @@
 //!
 //! # Which parameters
 //!
-//! Weights of `Linear`, `Conv1d` and `Conv2d` (kernels as patches, without groups) with their
-//! biases, and the factors of LoRA adapters. Everything else (norms, embeddings, parameters
+//! Weights of `Linear` and of convolutions without groups (kernels as patches of the input) with their
+//! biases, kernels of transposed convolutions without groups (as patches of the output, without their biases),
+//! and the factors of LoRA adapters. Everything else (norms, embeddings, parameters
 //! broadcast over the batch, matrices of other layers, layers wider than `max_dimension`) takes
 //! the diagonal of the same matrix, or its plain mean gradient, see [`FallbackCurvature`]. If a
 //! recording shows another form than the type of the layer suggests (convolutions with groups, weights

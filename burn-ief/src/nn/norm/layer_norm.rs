@@ -1,15 +1,12 @@
-//! Normalisation layers: layer norm, RMS norm, group norm.
-//!
-//! Scale and shift are small. Each is expanded to one copy per sample, and `backward` gives the
-//! gradients of the copies: these are the rows.
+//! Layer norm and RMS norm.
 
 use burn::module::{Param, ParamId};
-use burn::nn::{GroupNorm, LayerNorm, RmsNorm};
+use burn::nn::{LayerNorm, RmsNorm};
 use burn::tensor::{DType, Tensor, assert_shape};
 
-use super::ForwardRecorded;
-use crate::record::{Recorder, is_empty_batch, recorder};
-use crate::rows::Rows;
+use super::{Affine, trains};
+use crate::nn::ForwardRecorded;
+use crate::record::{is_empty_batch, recorder};
 
 /// Records one gradient row per sample for the scale and the shift.
 ///
@@ -122,109 +119,5 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for RmsNorm {
             axis: D - 1,
         };
         affine.scale(input / rms.cast(dtype), &self.gamma)
-    }
-}
-
-/// Records one gradient row per sample for the scale and the shift.
-///
-/// # Shapes
-///
-/// - input and output: `[M, num_channels, …]`
-///
-/// # Panics
-///
-/// Panics if axis 1 of `input` is not `num_channels`.
-///
-/// ```
-/// use burn::nn::GroupNormConfig;
-/// use burn::tensor::{Device, Tensor};
-/// use burn_ief::nn::ForwardRecorded;
-///
-/// let device = Device::flex().autodiff();
-/// let norm = GroupNormConfig::new(2, 6).init(&device);
-/// let x = Tensor::<4>::ones([4, 6, 5, 5], &device);
-/// assert_eq!(norm.forward_recorded(x).dims(), [4, 6, 5, 5]);
-/// ```
-impl<const D: usize> ForwardRecorded<Tensor<D>> for GroupNorm {
-    type Output = Tensor<D>;
-
-    fn forward_recorded(&self, input: Tensor<D>) -> Tensor<D> {
-        if is_empty_batch(input.dims()[0]) {
-            return input;
-        }
-        let Some(recorder) = recorder() else {
-            return self.forward(input);
-        };
-        let input = recorder.batch(input);
-        let (gamma, beta) = match (&self.gamma, &self.beta) {
-            (Some(gamma), Some(beta)) if self.affine => (gamma, beta),
-            _ => return self.forward(input),
-        };
-        if !trains(Some(gamma)) && !trains(Some(beta)) {
-            return self.forward(input);
-        }
-        let plain = GroupNorm {
-            gamma: None,
-            beta: None,
-            affine: false,
-            ..self.clone()
-        };
-        let affine = Affine {
-            recorder: &recorder,
-            axis: 1,
-        };
-        affine.shift(affine.scale(plain.forward(input), gamma), beta)
-    }
-}
-
-fn trains(parameter: Option<&Param<Tensor<1>>>) -> bool {
-    parameter.is_some_and(|parameter| parameter.is_require_grad())
-}
-
-/// Applies scale and shift along one axis, expanded to one copy per sample where they train.
-struct Affine<'a> {
-    recorder: &'a Recorder,
-    axis: usize,
-}
-
-impl Affine<'_> {
-    fn scale<const D: usize>(&self, x: Tensor<D>, gamma: &Param<Tensor<1>>) -> Tensor<D> {
-        let gamma = self.expanded(gamma, &x);
-        x * gamma
-    }
-
-    fn shift<const D: usize>(&self, x: Tensor<D>, beta: &Param<Tensor<1>>) -> Tensor<D> {
-        let beta = self.expanded(beta, &x);
-        x + beta
-    }
-
-    /// The parameter, broadcastable to `x` and of its dtype.
-    fn expanded<const D: usize>(&self, parameter: &Param<Tensor<1>>, x: &Tensor<D>) -> Tensor<D> {
-        assert!(
-            self.axis > 0,
-            "axis 0 is the batch, it cannot be normalised"
-        );
-        let value = parameter.val().inner();
-        let value = if value.dtype() == x.dtype() {
-            value
-        } else {
-            value.cast(x.dtype())
-        };
-        let [width] = value.dims();
-        let mut shape = [1; D];
-        shape[self.axis] = width;
-        let value = value.reshape(shape);
-        if !parameter.is_require_grad() {
-            return value;
-        }
-        let batch = x.dims()[0];
-        shape[0] = batch;
-        let tap = self.recorder.leaf(value.expand(shape), x, parameter);
-        let leaf = tap.value();
-        self.recorder.record(parameter, batch, move |grads| {
-            let error = tap.error(grads)?;
-            Some(Rows::dense(error.reshape([batch, width])))
-        });
-        leaf
     }
 }
