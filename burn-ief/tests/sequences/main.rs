@@ -5,6 +5,8 @@
 
 mod attention;
 mod check;
+mod edges;
+mod half;
 mod recurrent;
 
 use burn::tensor::Device;

@@ -8,6 +8,8 @@ mod attention;
 mod check;
 #[path = "../double/mod.rs"]
 mod double;
+#[path = "../sequences/edges.rs"]
+mod edges;
 #[path = "../sequences/recurrent.rs"]
 mod recurrent;
 
