@@ -17,7 +17,7 @@ use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
-use crate::settings::{Batch, Mlp, Net, Setting, Transformer};
+use crate::settings::{Batch, Mlp, Net, Recurrent, Setting, Transformer};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;
@@ -55,7 +55,10 @@ impl Method {
             .partition(|optimizer| optimizer.is_natural());
         let mut all: Vec<Self> = first_order.into_iter().map(Self::Optimizer).collect();
         all.extend(natural.into_iter().map(Self::Optimizer));
-        all.extend([Self::IefMomentum, Self::BySample, Self::Dense]);
+        all.extend([Self::IefMomentum, Self::BySample]);
+        if setting != Setting::Lstm {
+            all.push(Self::Dense);
+        }
         if setting == Setting::Lora {
             all.extend([Self::SgdUnfolded, Self::ApplyLora]);
         }
@@ -124,6 +127,7 @@ pub fn prepare(setting: Setting, method: Method, batch: usize, device: &Device) 
     match setting {
         Setting::Mlp => Box::new(Training::<Mlp>::new(method, batch, device)),
         Setting::Lora => Box::new(Training::<Transformer>::new(method, batch, device)),
+        Setting::Lstm => Box::new(Training::<Recurrent>::new(method, batch, device)),
     }
 }
 
@@ -369,6 +373,14 @@ mod tests {
                 assert!(distance < 1e-3, "{method}: {distance}");
             }
         }
+    }
+
+    #[test]
+    fn the_recorded_update_of_the_lstm_is_that_of_its_samples() {
+        let methods = [Method::BySample, Method::Optimizer(optimizer("ief"))];
+        let updates = updates::<Recurrent>(3, &methods);
+        let distance = distance(&updates[1], &updates[0]);
+        assert!(distance < 1e-3, "{distance}");
     }
 
     #[test]

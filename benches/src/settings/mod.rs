@@ -1,6 +1,7 @@
 //! What is trained.
 
 mod lora;
+mod lstm;
 mod mlp;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use clap::ValueEnum;
 use crate::call::Call;
 
 pub use lora::Transformer;
+pub use lstm::Recurrent;
 pub use mlp::Mlp;
 
 /// A model and its data.
@@ -22,6 +24,8 @@ pub enum Setting {
     Mlp,
     /// LoRA on the q and v projections of a transformer; everything else is frozen.
     Lora,
+    /// Two LSTM layers of 64 units over sequences of 50 numbers, all of it trained.
+    Lstm,
 }
 
 impl fmt::Display for Setting {
@@ -29,6 +33,7 @@ impl fmt::Display for Setting {
         f.write_str(match self {
             Self::Mlp => "mlp",
             Self::Lora => "lora",
+            Self::Lstm => "lstm",
         })
     }
 }
@@ -38,7 +43,7 @@ impl Setting {
     pub fn batch(self) -> usize {
         match self {
             Self::Mlp => 64,
-            Self::Lora => 32,
+            Self::Lora | Self::Lstm => 32,
         }
     }
 
@@ -47,6 +52,7 @@ impl Setting {
         match self {
             Self::Mlp => mlp::SIZES,
             Self::Lora => lora::SIZES,
+            Self::Lstm => lstm::SIZES,
         }
     }
 }
