@@ -26,15 +26,15 @@ pub(super) const CLASSES: usize = 3;
 /// Every layer of this test binary, with outputs `[M, CLASSES]` from inputs `[M, T, 3]`.
 #[derive(Module, Debug)]
 pub(super) struct Classifier {
-    lstm: Lstm,
-    both_lstm: BiLstm,
-    gru: Gru,
-    both_gru: BiGru,
-    rnn: Rnn,
-    both_rnn: BiRnn,
-    decoder: TransformerDecoder,
-    cross: CrossAttention,
-    head: Linear,
+    pub(super) lstm: Lstm,
+    pub(super) both_lstm: BiLstm,
+    pub(super) gru: Gru,
+    pub(super) both_gru: BiGru,
+    pub(super) rnn: Rnn,
+    pub(super) both_rnn: BiRnn,
+    pub(super) decoder: TransformerDecoder,
+    pub(super) cross: CrossAttention,
+    pub(super) head: Linear,
 }
 
 impl Classifier {
@@ -81,7 +81,7 @@ impl Classifier {
 pub(super) struct Batch {
     pub(super) x: Tensor<3>,
     pub(super) pad: Tensor<2, Bool>,
-    labels: Vec<i64>,
+    pub(super) labels: Vec<i64>,
 }
 
 impl Batch {
@@ -96,12 +96,12 @@ impl Batch {
         }
     }
 
-    fn logits(&self, model: &Classifier) -> Tensor<2> {
+    pub(super) fn logits(&self, model: &Classifier) -> Tensor<2> {
         model.forward(self.x.clone(), self.pad.clone())
     }
 }
 
-fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
+pub(super) fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
     let labels = Tensor::<1, Int>::from_data(labels, &logits.device());
     let loss = CrossEntropyLossConfig::new().init(&logits.device());
     loss.forward(logits, labels)

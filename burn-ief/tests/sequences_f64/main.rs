@@ -12,6 +12,7 @@ mod double;
 mod edges;
 #[path = "../sequences/recurrent.rs"]
 mod recurrent;
+mod updates;
 
 use burn::tensor::Device;
 use proptest::test_runner::{Config, RngSeed};
