@@ -11,7 +11,7 @@ use super::{Block, GramPrecision, Jacobian, Part};
 use crate::error::Error;
 use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
 use crate::record::{LabelDraw, LossScale, RecordedUse, Tape};
-use crate::rows::Rows;
+use crate::rows::{Rows, joined};
 
 /// Everything that a recorded batch gives: the Jacobian, the gradients at the output, and the
 /// gradients of parameters that are left to another optimizer.
@@ -322,6 +322,9 @@ pub(super) fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
                 None => blocks.push(block),
             }
         }
+    }
+    for block in &mut blocks {
+        block.uses = joined(std::mem::take(&mut block.uses));
     }
     blocks
 }

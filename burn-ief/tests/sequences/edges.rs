@@ -7,8 +7,8 @@ use burn::nn::gru::{BiGru, BiGruConfig, Gru, GruConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::transformer::{TransformerDecoder, TransformerDecoderConfig};
 use burn::nn::{
-    BiLstm, BiLstmConfig, BiRnn, BiRnnConfig, Linear, LinearConfig, Lstm, LstmConfig, Rnn,
-    RnnConfig,
+    BiLstm, BiLstmConfig, BiRnn, BiRnnConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+    Lstm, LstmConfig, Rnn, RnnConfig,
 };
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -380,6 +380,50 @@ fn burns_adapters() {
         let head = model.head.forward_recorded(y).sum();
         let error = Jacobian::from_tape(tape, head.backward(), &cross).unwrap_err();
         assert!(matches!(error, Error::UnrecordedUse { .. }), "{error}");
+    }
+}
+
+/// A cell of its own, as in Burn's example `modern-lstm`: recorded linear layers and norms, called
+/// step by step.
+#[derive(Module, Debug)]
+struct Cell {
+    input: Linear,
+    hidden: Linear,
+    norm: LayerNorm,
+}
+
+impl Cell {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [samples, steps, _] = x.dims();
+        let mut state = Tensor::<2>::zeros([samples, 4], &x.device());
+        let mut outputs = Vec::new();
+        for t in 0..steps {
+            let x = x.clone().narrow(1, t, 1).squeeze_dim::<2>(1);
+            let sum = self.input.forward_recorded(x) + self.hidden.forward_recorded(state);
+            state = self.norm.forward_recorded(sum.tanh());
+            outputs.push(state.clone());
+        }
+        Tensor::stack(outputs, 1)
+    }
+}
+
+#[test]
+fn cells_that_are_called_step_by_step() {
+    for device in devices() {
+        for steps in [2, 3, 9] {
+            let cell = Cell {
+                input: LinearConfig::new(3, 4).init(&device),
+                hidden: LinearConfig::new(4, 4).with_bias(false).init(&device),
+                norm: LayerNormConfig::new(4).with_epsilon(0.1).init(&device),
+            };
+            let cell = filled(cell, 14, u64::MAX);
+            let x = noise([SAMPLES, steps, 3], 15, &device);
+            let weights = noise([SAMPLES, steps, 4], 16, &device);
+            check(&cell, SAMPLES, |cell, range| {
+                let y = cell.forward(x.clone().slice([range.clone()]));
+                score(y, weights.clone().slice([range]))
+            });
+        }
     }
 }
 
