@@ -8,7 +8,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::transformer::{TransformerDecoder, TransformerDecoderConfig};
 use burn::nn::{
     BiLstm, BiLstmConfig, BiRnn, BiRnnConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig,
-    Lstm, LstmConfig, Rnn, RnnConfig,
+    Lstm, LstmConfig, LstmState, Rnn, RnnConfig,
 };
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -62,11 +62,16 @@ impl Classifier {
     }
 
     pub(super) fn forward(&self, x: Tensor<3>, pad: Tensor<2, Bool>) -> Tensor<2> {
+        let samples = x.dims()[0];
         // The second use begins with the state of the first, which has the copies already.
         let (_, state) = self.lstm.forward_recorded((x.clone(), None));
         let (y, _) = self.lstm.forward_recorded((x, Some(state)));
-        let (y, _) = self.both_lstm.forward_recorded((y.swap_dims(0, 1), None));
-        let y = self.gru.forward_recorded((y.swap_dims(0, 1), None));
+        // Given states have one row per sample.
+        let state = LstmState::new(given([2, samples, 2], &y), given([2, samples, 2], &y));
+        let y = y.swap_dims(0, 1);
+        let (y, _) = self.both_lstm.forward_recorded((y, Some(state)));
+        let state = given([samples, 3], &y);
+        let y = self.gru.forward_recorded((y.swap_dims(0, 1), Some(state)));
         let (y, _) = self.both_gru.forward_recorded((y, None));
         let (y, _) = self.rnn.forward_recorded((y, None));
         let (memory, _) = self.both_rnn.forward_recorded((y.clone(), None));
@@ -76,6 +81,11 @@ impl Classifier {
         self.head
             .forward_recorded(y.mean_dim(1).squeeze_dim::<2>(1))
     }
+}
+
+/// The same state for every sample, of the type of `like`.
+pub(super) fn given<const D: usize>(dims: [usize; D], like: &Tensor<3>) -> Tensor<D> {
+    Tensor::full(dims, 0.3, (&like.device(), like.dtype()))
 }
 
 pub(super) struct Batch {
@@ -306,7 +316,7 @@ fn empty_batches_and_sequences() {
 
         // No steps: the state is what it was.
         let x = Tensor::<3>::zeros([2, 0, 3], &device);
-        let state = burn::nn::LstmState::new(noise([2, 4], 1, &device), noise([2, 4], 2, &device));
+        let state = LstmState::new(noise([2, 4], 1, &device), noise([2, 4], 2, &device));
         let expected = values(state.hidden.clone());
         let tape = Tape::start();
         let (y, last) = model.lstm.forward_recorded((x, Some(state)));

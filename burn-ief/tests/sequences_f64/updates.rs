@@ -2,6 +2,7 @@
 //! recorded steps.
 
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::nn::LstmState;
 use burn::nn::transformer::TransformerDecoderInput;
 use burn::tensor::Tensor;
 use burn_ief::Error;
@@ -11,14 +12,16 @@ use burn_ief::solve::Damping;
 
 use super::check::values;
 use super::devices;
-use super::edges::{Batch, CLASSES, Classifier, SAMPLES, cross_entropy};
+use super::edges::{Batch, CLASSES, Classifier, SAMPLES, cross_entropy, given};
 
 /// The model as it was before anyone recorded it.
 fn unedited(model: &Classifier, x: Tensor<3>, batch: &Batch, n: usize) -> Tensor<2> {
     let (_, state) = model.lstm.forward(x.clone(), None);
     let (y, _) = model.lstm.forward(x, Some(state));
-    let (y, _) = model.both_lstm.forward(y.swap_dims(0, 1), None);
-    let y = model.gru.forward(y.swap_dims(0, 1), None);
+    let state = LstmState::new(given([2, 1, 2], &y), given([2, 1, 2], &y));
+    let (y, _) = model.both_lstm.forward(y.swap_dims(0, 1), Some(state));
+    let state = given([1, 3], &y);
+    let y = model.gru.forward(y.swap_dims(0, 1), Some(state));
     let (y, _) = model.both_gru.forward(y, None);
     let (y, _) = model.rnn.forward(y, None);
     let (memory, _) = model.both_rnn.forward(y.clone(), None);
