@@ -8,7 +8,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::transformer::{TransformerDecoder, TransformerDecoderConfig};
 use burn::nn::{
     BiLstm, BiLstmConfig, BiRnn, BiRnnConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig,
-    Lstm, LstmConfig, LstmState, Rnn, RnnConfig,
+    Lstm, LstmConfig, LstmState, PReluConfig, Rnn, RnnConfig,
 };
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -16,7 +16,7 @@ use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::nn::{DecoderInput, ForwardRecorded};
 use burn_ief::{Error, LabelDraw, LossScale, Tape, mark_loss, mark_output};
 
-use super::check::{check, close, filled, noise, score, values};
+use super::check::{check, close, filled, noise, same_outputs, score, values};
 use super::devices;
 
 pub(super) const SAMPLES: usize = 5;
@@ -390,6 +390,52 @@ fn burns_adapters() {
         let head = model.head.forward_recorded(y).sum();
         let error = Jacobian::from_tape(tape, head.backward(), &cross).unwrap_err();
         assert!(matches!(error, Error::UnrecordedUse { .. }), "{error}");
+    }
+}
+
+#[test]
+fn one_state_for_every_sample() {
+    for device in devices() {
+        let lstm = filled(LstmConfig::new(3, 4, true).init(&device), 17, u64::MAX);
+        let x = noise([SAMPLES, STEPS, 3], 18, &device);
+        let weights = noise([SAMPLES, STEPS, 4], 19, &device);
+        check(&lstm, SAMPLES, |lstm, range| {
+            let state = LstmState::new(given([1, 4], &x), given([1, 4], &x));
+            let x = x.clone().slice([range.clone()]);
+            let (y, _) = lstm.forward_recorded((x, Some(state)));
+            score(y, weights.clone().slice([range]))
+        });
+    }
+}
+
+#[test]
+fn activations_with_parameters_are_refused_by_name_and_fine_if_frozen() {
+    for device in devices() {
+        let config = RnnConfig::new(3, 4, true)
+            .with_hidden_activation(PReluConfig::new().with_num_parameters(4).into());
+        let mut rnn = filled(config.init(&device), 20, u64::MAX);
+        let x = noise([SAMPLES, STEPS, 3], 21, &device);
+        let loss = |rnn: &Rnn, range: std::ops::Range<usize>| {
+            let rows = |seed, width| noise([SAMPLES, STEPS, width], seed, &device);
+            let (y, _) = rnn.forward_recorded((x.clone().slice([range.clone()]), None));
+            score(y, rows(22, 4).slice([range]))
+        };
+        let tape = Tape::start().with_loss_scale(LossScale::Sum);
+        let grads = loss(&rnn, 0..SAMPLES).backward();
+        let error = Jacobian::from_tape(tape, grads, &rnn).unwrap_err();
+        let parameters = vec!["hidden_activation.PRelu.alpha".to_string()];
+        assert_eq!(error, Error::UnrecordedUse { parameters });
+        rnn.hidden_activation = rnn.hidden_activation.no_grad();
+        check(&rnn, SAMPLES, loss);
+    }
+}
+
+#[test]
+fn a_model_for_validation_records_nothing() {
+    for device in devices() {
+        let (model, batch) = (Classifier::new(&device).valid(), Batch::new(&device));
+        let (x, pad) = (batch.x.inner(), batch.pad.inner());
+        same_outputs(|| model.forward(x.clone(), pad.clone()));
     }
 }
 

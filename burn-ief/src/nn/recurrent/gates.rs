@@ -40,6 +40,8 @@ pub(super) struct Gates<'a> {
     recorder: &'a Recorder,
     gates: Vec<Gate<'a>>,
     width: usize,
+    /// Whether anything is recorded.
+    pub trains: bool,
     /// `[M, T, d_input]`.
     inputs: Tensor<3>,
     errors: Errors,
@@ -102,6 +104,7 @@ impl<'a> Gates<'a> {
             recorder,
             gates,
             width,
+            trains,
             inputs: constant(&input),
             errors: Errors::new(taps),
             sums,

@@ -159,16 +159,18 @@ fn run(
         trace.outputs.push(hidden.clone());
     }
     let trace = trace.ordered(reverse);
-    gates.record_inputs();
-    let states = trace.states();
-    gates.record_hidden(UPDATE, &states, None);
-    gates.record_hidden(RESET, &states, None);
-    if gru.reset_after {
-        let resets = stacked(&visited(resets, reverse));
-        gates.record_hidden(CANDIDATE, &states, Some(resets));
-    } else {
-        let states = stacked(&visited(candidate_states, reverse));
-        gates.record_hidden(CANDIDATE, &states, None);
+    if gates.trains {
+        gates.record_inputs();
+        let states = stacked(&trace.before);
+        gates.record_hidden(UPDATE, &states, None);
+        gates.record_hidden(RESET, &states, None);
+        if gru.reset_after {
+            let resets = stacked(&visited(resets, reverse));
+            gates.record_hidden(CANDIDATE, &states, Some(resets));
+        } else {
+            let states = stacked(&visited(candidate_states, reverse));
+            gates.record_hidden(CANDIDATE, &states, None);
+        }
     }
     (outputs(trace.outputs, &input, width), hidden)
 }

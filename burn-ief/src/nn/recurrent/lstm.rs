@@ -153,10 +153,12 @@ fn run(
         trace.outputs.push(hidden.clone());
     }
     let trace = trace.ordered(reverse);
-    gates.record_inputs();
-    let states = stacked(&trace.before);
-    for gate in 0..count {
-        gates.record_hidden(gate, &states, None);
+    if gates.trains {
+        gates.record_inputs();
+        let states = stacked(&trace.before);
+        for gate in 0..count {
+            gates.record_hidden(gate, &states, None);
+        }
     }
     let output = outputs(trace.outputs, &input, width);
     (output, LstmState::new(cell, hidden))

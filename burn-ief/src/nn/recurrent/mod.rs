@@ -35,11 +35,6 @@ impl Trace {
         }
         self
     }
-
-    /// The hidden states before every step, `[M, T, d_hidden]`, off the graph.
-    fn states(&self) -> Tensor<3> {
-        stacked(&self.before)
-    }
 }
 
 /// `T` tensors `[M, d]` to `[M, T, d]`, off the graph.
@@ -55,7 +50,8 @@ fn visited<T>(mut items: Vec<T>, reverse: bool) -> Vec<T> {
     items
 }
 
-/// The initial state of a direction: the given one for every copy of the batch, or zeros.
+/// The initial state of a direction: the given one for every copy of the batch, or zeros. A state of
+/// one row is that of every sample, as in Burn.
 fn initial(
     recorder: &Recorder,
     state: Option<Tensor<2>>,
@@ -64,6 +60,7 @@ fn initial(
 ) -> Tensor<2> {
     let batch = input.dims()[0];
     match state {
+        Some(state) if state.dims()[0] == 1 => state.expand([batch as i64, -1]),
         Some(state) => recorder.batch(state),
         None => Tensor::zeros([batch, width], (&input.device(), input.dtype())),
     }

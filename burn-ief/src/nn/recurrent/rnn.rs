@@ -4,7 +4,7 @@ use burn::nn::{BiRnn, Rnn, RnnState};
 use burn::tensor::Tensor;
 
 use super::gates::{Gate, Gates};
-use super::{Trace, batch_first, direction, empty_output, initial, outputs, visited};
+use super::{Trace, batch_first, direction, empty_output, initial, outputs, stacked, visited};
 use crate::nn::ForwardRecorded;
 use crate::record::{Recorder, recorder, without_samples};
 
@@ -124,7 +124,9 @@ fn run(
         trace.outputs.push(hidden.clone());
     }
     let trace = trace.ordered(reverse);
-    gates.record_inputs();
-    gates.record_hidden(0, &trace.states(), None);
+    if gates.trains {
+        gates.record_inputs();
+        gates.record_hidden(0, &stacked(&trace.before), None);
+    }
     (outputs(trace.outputs, &input, width), hidden)
 }
