@@ -95,6 +95,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one value per test")]
 enum Recurrent {
     Rnn(Rnn),
     BiRnn(BiRnn),
