@@ -175,6 +175,28 @@ impl Batch {
     }
 }
 
+/// The target in what Burn's layer returns cannot be read, so the recorded form computes it itself.
+#[test]
+fn a_decoder_layer_outside_of_a_recording_is_burns() {
+    for device in devices() {
+        for norm_first in [false, true] {
+            let config = TransformerDecoderConfig::new(6, 5, 2, 1).with_norm_first(norm_first);
+            // Without autodiff, dropout does nothing.
+            let decoder = filled(config.init(&device), 1, u64::MAX).valid();
+            let device = device.clone().inner();
+            let target = noise([3, 4, 6], 2, &device);
+            let input = DecoderInput::new(target, noise([3, 5, 6], 3, &device))
+                .target_mask_attn(generate_autoregressive_mask(3, 4, &device))
+                .target_mask_pad(mask([3, 4], 4, &device))
+                .memory_mask_pad(mask([3, 5], 5, &device))
+                .memory_mask_attn(mask([3, 4, 5], 6, &device));
+            let expected = decoder.forward(input.clone().into());
+            let found = decoder.layers[0].forward_recorded(input).target;
+            found.into_data().assert_eq(&expected.into_data(), true);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(config(60))]
 
