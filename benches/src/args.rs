@@ -18,11 +18,12 @@ use crate::settings::Setting;
 #[command(name = "step")]
 pub struct Args {
     /// What is trained: an MLP 3072-2048-2048-10, LoRA (r = 8 on q and v) on a transformer of 6
-    /// layers of width 384 over 64 positions, or two LSTM layers of 64 units over 50 positions.
+    /// layers of width 384 over 64 positions, two LSTM layers of 64 units over 50 positions, or as many
+    /// cells with layer norms, called step by step.
     #[arg(long, value_enum)]
     pub setting: Setting,
 
-    /// Samples per batch, comma-separated [default: 64 for mlp, 32 for lora and lstm].
+    /// Samples per batch, comma-separated [default: 64 for mlp, 32 for others].
     #[arg(long, value_delimiter = ',', value_name = "M", value_parser = at_least::<1>)]
     pub batch: Vec<usize>,
 

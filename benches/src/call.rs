@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use burn::module::{LoraAdapter, Param, ParamId};
-use burn::nn::{Linear, Lstm};
+use burn::nn::{LayerNorm, Linear, Lstm};
 use burn::tensor::{Gradients, Tensor, module};
 use burn_ief::nn::ForwardRecorded;
 
@@ -53,6 +53,19 @@ impl Call {
             Self::Recorded => layer.forward_recorded((x, None)).0,
             Self::Folded | Self::Unfolded | Self::Burn => layer.forward(x, None).0,
             Self::PerSample(_) => unreachable!("`dense` is no method of a recurrent setting"),
+        }
+    }
+
+    /// A trained norm of `[M, T, d]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics for copies of the parameters: no method of a setting with trained norms makes them.
+    pub fn norm(&self, layer: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Recorded => layer.forward_recorded(x),
+            Self::Folded | Self::Unfolded | Self::Burn => layer.forward(x),
+            Self::PerSample(_) => unreachable!("`dense` is no method of a setting with norms"),
         }
     }
 }

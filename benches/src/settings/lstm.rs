@@ -1,4 +1,4 @@
-//! A stack of two LSTM layers, as in Burn's example `modern-lstm`.
+//! A stack of two of Burn's LSTM layers.
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, Lstm, LstmConfig};

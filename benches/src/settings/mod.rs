@@ -1,5 +1,6 @@
 //! What is trained.
 
+mod cells;
 mod lora;
 mod lstm;
 mod mlp;
@@ -12,6 +13,7 @@ use clap::ValueEnum;
 
 use crate::call::Call;
 
+pub use cells::Cells;
 pub use lora::Transformer;
 pub use lstm::Recurrent;
 pub use mlp::Mlp;
@@ -26,6 +28,8 @@ pub enum Setting {
     Lora,
     /// Two LSTM layers of 64 units over sequences of 50 numbers, all of it trained.
     Lstm,
+    /// The same sizes with cells that are called step by step, as in Burn's example `modern-lstm`.
+    Cells,
 }
 
 impl fmt::Display for Setting {
@@ -34,6 +38,7 @@ impl fmt::Display for Setting {
             Self::Mlp => "mlp",
             Self::Lora => "lora",
             Self::Lstm => "lstm",
+            Self::Cells => "cells",
         })
     }
 }
@@ -43,7 +48,7 @@ impl Setting {
     pub fn batch(self) -> usize {
         match self {
             Self::Mlp => 64,
-            Self::Lora | Self::Lstm => 32,
+            Self::Lora | Self::Lstm | Self::Cells => 32,
         }
     }
 
@@ -53,6 +58,7 @@ impl Setting {
             Self::Mlp => mlp::SIZES,
             Self::Lora => lora::SIZES,
             Self::Lstm => lstm::SIZES,
+            Self::Cells => cells::SIZES,
         }
     }
 }
