@@ -45,6 +45,7 @@ pages! {
     pruning: "src/pruning.md",
     quality: "src/quality.md",
     recording: "src/recording.md",
+    recurrent: "src/recurrent.md",
     refused: "src/refused.md",
     save: "src/peft/save.md",
     update_rule: "src/update-rule.md",

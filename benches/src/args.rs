@@ -17,12 +17,13 @@ use crate::settings::Setting;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "step")]
 pub struct Args {
-    /// What is trained: an MLP 3072-2048-2048-10, or LoRA (r = 8 on q and v) on a transformer of 6
-    /// layers of width 384 over 64 positions.
+    /// What is trained: an MLP 3072-2048-2048-10, LoRA (r = 8 on q and v) on a transformer of 6
+    /// layers of width 384 over 64 positions, two LSTM layers of 64 units over 50 positions, or as many
+    /// cells with layer norms, called step by step.
     #[arg(long, value_enum)]
     pub setting: Setting,
 
-    /// Samples per batch, comma-separated [default: 64 for mlp, 32 for lora].
+    /// Samples per batch, comma-separated [default: 64 for mlp, 32 for others].
     #[arg(long, value_delimiter = ',', value_name = "M", value_parser = at_least::<1>)]
     pub batch: Vec<usize>,
 
@@ -82,7 +83,8 @@ impl Args {
         }
         match self.methods.iter().find(|method| !all.contains(method)) {
             Some(method) => Err(format!(
-                "setting {} has no method {method}: it needs LoRA adapters or sequences",
+                "setting {} has no method {method}: it needs LoRA adapters, sequences, or linear \
+                 layers alone",
                 self.setting
             )),
             None => Ok(self.methods.clone()),
@@ -114,6 +116,8 @@ mod tests {
     fn methods_of_the_other_setting_and_empty_batches_are_refused() {
         let args = parse("--setting mlp --methods sgd,apply_lora").unwrap();
         assert!(args.methods().unwrap_err().contains("apply_lora"));
+        let args = parse("--setting lstm --methods sgd,dense").unwrap();
+        assert!(args.methods().unwrap_err().contains("dense"));
         assert!(parse("--setting mlp --batch 0").is_err());
         assert!(parse("--setting cnn").is_err());
     }

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use burn::module::{LoraAdapter, Param, ParamId};
-use burn::nn::Linear;
+use burn::nn::{LayerNorm, Linear, Lstm};
 use burn::tensor::{Gradients, Tensor, module};
 use burn_ief::nn::ForwardRecorded;
 
@@ -38,6 +38,34 @@ impl Call {
             }
             Self::Unfolded => activation_path(layer, x),
             Self::PerSample(leaves) => leaves.linear(layer, x),
+        }
+    }
+}
+
+impl Call {
+    /// `[M, T, i]` to `[M, T, o]`: Burn's own layer, or the recorded one.
+    ///
+    /// # Panics
+    ///
+    /// Panics for copies of the parameters: no method of a setting with this layer makes them.
+    pub fn lstm(&self, layer: &Lstm, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Recorded => layer.forward_recorded((x, None)).0,
+            Self::Folded | Self::Unfolded | Self::Burn => layer.forward(x, None).0,
+            Self::PerSample(_) => unreachable!("`dense` is no method of a recurrent setting"),
+        }
+    }
+
+    /// A trained norm of `[M, T, d]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics for copies of the parameters: no method of a setting with trained norms makes them.
+    pub fn norm(&self, layer: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Recorded => layer.forward_recorded(x),
+            Self::Folded | Self::Unfolded | Self::Burn => layer.forward(x),
+            Self::PerSample(_) => unreachable!("`dense` is no method of a setting with norms"),
         }
     }
 }

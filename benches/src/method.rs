@@ -17,7 +17,7 @@ use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
-use crate::settings::{Batch, Mlp, Net, Setting, Tiny, Transformer};
+use crate::settings::{Batch, Cells, Mlp, Net, Recurrent, Setting, Tiny, Transformer};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;
@@ -55,7 +55,10 @@ impl Method {
             .partition(|optimizer| optimizer.is_natural());
         let mut all: Vec<Self> = first_order.into_iter().map(Self::Optimizer).collect();
         all.extend(natural.into_iter().map(Self::Optimizer));
-        all.extend([Self::IefMomentum, Self::BySample, Self::Dense]);
+        all.extend([Self::IefMomentum, Self::BySample]);
+        if !matches!(setting, Setting::Lstm | Setting::Cells) {
+            all.push(Self::Dense);
+        }
         if setting == Setting::Lora {
             all.extend([Self::SgdUnfolded, Self::ApplyLora]);
         }
@@ -125,6 +128,8 @@ pub fn prepare(setting: Setting, method: Method, batch: usize, device: &Device) 
         Setting::Mlp => Box::new(Training::<Mlp>::new(method, batch, device)),
         Setting::Lora => Box::new(Training::<Transformer>::new(method, batch, device)),
         Setting::Tiny => Box::new(Training::<Tiny>::new(method, batch, device)),
+        Setting::Lstm => Box::new(Training::<Recurrent>::new(method, batch, device)),
+        Setting::Cells => Box::new(Training::<Cells>::new(method, batch, device)),
     }
 }
 
@@ -369,6 +374,18 @@ mod tests {
                 let distance = distance(update, &updates[0]);
                 assert!(distance < 1e-3, "{method}: {distance}");
             }
+        }
+    }
+
+    #[test]
+    fn recorded_updates_of_recurrent_models_are_those_of_their_samples() {
+        let methods = [Method::BySample, Method::Optimizer(optimizer("ief"))];
+        for updates in [
+            updates::<Recurrent>(3, &methods),
+            updates::<Cells>(3, &methods),
+        ] {
+            let distance = distance(&updates[1], &updates[0]);
+            assert!(distance < 1e-3, "{distance}");
         }
     }
 

@@ -4,14 +4,17 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::Module;
+use burn::nn::attention::{CrossAttention, CrossAttentionConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig};
+use burn::nn::transformer::{
+    TransformerDecoder, TransformerDecoderConfig, TransformerEncoder, TransformerEncoderConfig,
+};
 use burn::nn::{DropoutConfig, Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
-use burn_ief::nn::ForwardRecorded;
+use burn_ief::nn::{DecoderInput, ForwardRecorded};
 use burn_ief::{LabelDraw, LossScale, Tape, mark_loss, mark_output};
 
 const SAMPLES: usize = 5;
@@ -26,6 +29,8 @@ fn turn() -> MutexGuard<'static, ()> {
 #[derive(Module, Debug)]
 struct Classifier {
     encoder: TransformerEncoder,
+    decoder: TransformerDecoder,
+    cross: CrossAttention,
     head: Linear,
 }
 
@@ -36,12 +41,22 @@ impl Classifier {
             .with_dropout(0.4);
         Self {
             encoder: encoder.init(device),
+            decoder: TransformerDecoderConfig::new(6, 8, 2, 1)
+                .with_norm_first(norm_first)
+                .with_dropout(0.3)
+                .init(device),
+            cross: CrossAttentionConfig::new(6, 6, 2, 1, 3)
+                .with_dropout(0.3)
+                .init(device),
             head: LinearConfig::new(6, CLASSES).init(device),
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<2> {
-        let x = self.encoder.forward_recorded(x);
+        let memory = self.encoder.forward_recorded(x.clone());
+        let input = DecoderInput::new(x, memory.clone());
+        let x = self.decoder.forward_recorded(input);
+        let x = x.clone() + self.cross.forward_recorded((x, memory, None));
         self.head.forward_recorded(x.mean_dim(1).squeeze_dim(1))
     }
 

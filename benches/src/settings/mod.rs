@@ -1,6 +1,8 @@
 //! What is trained.
 
+mod cells;
 mod lora;
+mod lstm;
 mod mlp;
 mod tiny;
 
@@ -12,7 +14,9 @@ use clap::ValueEnum;
 
 use crate::call::Call;
 
+pub use cells::Cells;
 pub use lora::Transformer;
+pub use lstm::Recurrent;
 pub use mlp::Mlp;
 pub use tiny::Tiny;
 
@@ -26,6 +30,10 @@ pub enum Setting {
     Lora,
     /// MLP 2-64-3, all of it trained: the fixed cost of a step.
     Tiny,
+    /// Two LSTM layers of 64 units over sequences of 50 numbers, all of it trained.
+    Lstm,
+    /// The same sizes with cells that are called step by step, as in Burn's example `modern-lstm`.
+    Cells,
 }
 
 impl fmt::Display for Setting {
@@ -34,6 +42,8 @@ impl fmt::Display for Setting {
             Self::Mlp => "mlp",
             Self::Lora => "lora",
             Self::Tiny => "tiny",
+            Self::Lstm => "lstm",
+            Self::Cells => "cells",
         })
     }
 }
@@ -43,7 +53,7 @@ impl Setting {
     pub fn batch(self) -> usize {
         match self {
             Self::Mlp => 64,
-            Self::Lora | Self::Tiny => 32,
+            Self::Lora | Self::Tiny | Self::Lstm | Self::Cells => 32,
         }
     }
 
@@ -53,6 +63,8 @@ impl Setting {
             Self::Mlp => mlp::SIZES,
             Self::Lora => lora::SIZES,
             Self::Tiny => tiny::SIZES,
+            Self::Lstm => lstm::SIZES,
+            Self::Cells => cells::SIZES,
         }
     }
 }

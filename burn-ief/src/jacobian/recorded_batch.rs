@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::host::Reads;
 use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
 use crate::record::{IndexCheck, LabelDraw, LossScale, OutputErrors, RecordedUse, Tape};
-use crate::rows::Rows;
+use crate::rows::{Rows, joined};
 
 /// Everything that a recorded batch gives: the Jacobian, the gradients at the output, and the
 /// gradients of parameters that are left to another optimizer.
@@ -354,6 +354,9 @@ pub(super) fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
                 None => blocks.push(block),
             }
         }
+    }
+    for block in &mut blocks {
+        block.uses = joined(std::mem::take(&mut block.uses));
     }
     blocks
 }

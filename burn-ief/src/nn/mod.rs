@@ -5,7 +5,7 @@
 //! needed to form the gradient of every trainable parameter sample by sample. Its output agrees
 //! with Burn's to rounding. Outside a recording it is Burn's own `forward` and costs nothing.
 //!
-//! The batch is axis 0 of every input.
+//! The batch is axis 0 of every input (of a recurrent layer with `batch_first` off it is axis 1).
 //!
 //! # Supported layers
 //!
@@ -29,6 +29,11 @@
 //! | [`MultiHeadAttention`] | [`AttentionInput`] | its four linear layers |
 //! | [`PositionWiseFeedForward`] | `[M, …, d_model]` | its two linear layers |
 //! | [`TransformerEncoderLayer`], [`TransformerEncoder`] | `[M, T, d_model]` or [`EncoderInput`] | the layers inside |
+//! | [`CrossAttention`] | `(query, context, Option<mask>)` | its four linear layers |
+//! | [`TransformerDecoderLayer`], [`TransformerDecoder`] | [`DecoderInput`] | the layers inside |
+//! | [`Rnn`], [`BiRnn`] | `([M, T, d_input], Option<RnnState>)` | the linear layers of the gate, each once for all steps |
+//! | [`Lstm`], [`BiLstm`] | `([M, T, d_input], Option<LstmState>)` | as `Rnn`, for every gate |
+//! | [`Gru`], [`BiGru`] | `([M, T, d_input], Option<Tensor>)` | as `Rnn`, for every gate |
 //! | [`Dropout`] | `[M, …]` | nothing: copies of one sample share a mask |
 //!
 //! These functions record parameters that no layer's `forward` uses in the right way:
@@ -69,21 +74,34 @@
 //! [`PositionWiseFeedForward`]: burn::nn::transformer::PositionWiseFeedForward
 //! [`TransformerEncoderLayer`]: burn::nn::transformer::TransformerEncoderLayer
 //! [`TransformerEncoder`]: burn::nn::transformer::TransformerEncoder
+//! [`CrossAttention`]: burn::nn::attention::CrossAttention
+//! [`TransformerDecoderLayer`]: burn::nn::transformer::TransformerDecoderLayer
+//! [`TransformerDecoder`]: burn::nn::transformer::TransformerDecoder
+//! [`Rnn`]: burn::nn::Rnn
+//! [`BiRnn`]: burn::nn::BiRnn
+//! [`Lstm`]: burn::nn::Lstm
+//! [`BiLstm`]: burn::nn::BiLstm
+//! [`Gru`]: burn::nn::gru::Gru
+//! [`BiGru`]: burn::nn::gru::BiGru
 //! [`Dropout`]: burn::nn::Dropout
 
 mod activation;
 mod attention;
 mod conv;
+mod cross_attention;
+mod decoder;
 mod dropout;
 mod embedding;
 mod expand_param;
 mod linear;
 mod low_rank;
 mod norm;
+mod recurrent;
 mod transformer;
 
 pub use attention::AttentionInput;
 pub use conv::DeformConvInput;
+pub use decoder::DecoderInput;
 pub use embedding::{embed_shared, unembed};
 pub use expand_param::expand_param;
 pub use low_rank::record_low_rank;

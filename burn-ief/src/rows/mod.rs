@@ -6,6 +6,7 @@
 
 #[cfg(feature = "flex")]
 mod flex_gram;
+mod joined;
 mod lookup;
 mod outer;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod triangular;
 
 use burn::tensor::{DType, Device, Tensor};
 
+pub(crate) use joined::joined;
 pub use lookup::Lookup;
 pub use outer::Outer;
 pub(crate) use outer::Side;

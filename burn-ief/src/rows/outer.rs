@@ -100,6 +100,27 @@ impl Outer {
         (self.right.device(), self.right.dtype())
     }
 
+    /// Whether the rows of `other` can be put next to these, position by position.
+    pub(super) fn fits(&self, other: &Self) -> bool {
+        let shape = |rows: &Self| {
+            let ([m, _, i], [_, _, o]) = (rows.left.dims(), rows.right.dims());
+            (m, i, o, rows.bias, rows.inputs)
+        };
+        shape(self) == shape(other) && self.place() == other.place()
+    }
+
+    /// The sum of several uses that fit: their positions next to each other.
+    pub(super) fn joined(uses: Vec<Self>) -> Self {
+        let (bias, inputs) = (uses[0].bias, uses[0].inputs);
+        let (left, right) = uses.into_iter().map(|rows| (rows.left, rows.right)).unzip();
+        Self {
+            left: Tensor::cat(left, 1),
+            right: Tensor::cat(right, 1),
+            bias,
+            inputs,
+        }
+    }
+
     pub(super) fn squared(&self) -> Self {
         Self {
             left: self.left.clone().square(),

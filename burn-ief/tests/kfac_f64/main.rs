@@ -23,7 +23,7 @@ use burn_ief::{LabelDraw, Tape};
 
 use dense::{distance, entries, values};
 use double::device;
-use nets::{Net, Sample, conv_net, sequence_net};
+use nets::{Net, Sample, conv_net, recurrent_net, sequence_net};
 
 const TOLERANCE: f64 = 1e-9;
 
@@ -85,6 +85,7 @@ fn updates_are_those_of_dense_kronecker_products() {
                 check(&sequence_net(&device, 6, positions), member, sharing);
             }
             check(&conv_net(&device, 4), member, sharing);
+            check(&recurrent_net(&device, 6), member, sharing);
         }
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d, Rnn, RnnConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
@@ -302,6 +302,86 @@ impl Net for ConvNet {
             scale,
         };
         vec![conv, head]
+    }
+}
+
+/// A recurrent layer and a head on its last output.
+#[derive(Module, Debug)]
+struct Recurrence {
+    rnn: Rnn,
+    head: Linear,
+}
+
+pub struct RecurrentNet {
+    net: Recurrence,
+    x: Tensor<3>,
+    device: Device,
+}
+
+pub fn recurrent_net(device: &Device, samples: usize) -> RecurrentNet {
+    RecurrentNet {
+        net: Recurrence {
+            rnn: RnnConfig::new(4, 5, true).init(device),
+            head: LinearConfig::new(5, CLASSES).init(device),
+        },
+        x: noise([samples, 3, 4], 31, device),
+        device: device.clone(),
+    }
+}
+
+impl Net for RecurrentNet {
+    fn optim(&self, method: AnyMethod) -> NaturalOptimizer {
+        NaturalOptimizer::new(method, &self.net)
+    }
+
+    fn step(&self, kfac: &mut NaturalOptimizer) -> GradientsParams {
+        let tape = kfac.start();
+        let (_, last) = self.net.rnn.forward_recorded((self.x.clone(), None));
+        let logits = mark_output(self.net.head.forward_recorded(last.hidden));
+        let samples = self.x.dims()[0];
+        let loss = summed_loss(logits, labels(samples, &self.device)) * (1.0 / samples as f64);
+        kfac.gradients(tape, loss.backward(), &self.net).unwrap()
+    }
+
+    fn layers(&self, member: FactorLabels) -> Vec<Layer> {
+        let [samples, steps, _] = self.x.dims();
+        let gate = &self.net.rnn.gate;
+        let leaves: Vec<Tensor<3>> = (0..steps)
+            .map(|_| leaf([samples, 1, 5], &self.device))
+            .collect();
+        let mut state = Tensor::<3>::zeros([samples, 1, 5], &self.device);
+        let mut states = Vec::new();
+        for (t, leaf) in leaves.iter().enumerate() {
+            states.push(state.clone());
+            let x = gate.input_transform.forward(self.x.clone().narrow(1, t, 1));
+            state = (x + gate.hidden_transform.forward(state) + leaf.clone()).tanh();
+        }
+        let last = leaf([samples, 1, CLASSES], &self.device);
+        let logits = self.net.head.forward(state.clone()) + last.clone();
+        let logits = logits.squeeze_dim::<2>(1);
+        let labels = labels(samples, &self.device);
+        let scale = scales(member, logits.clone(), labels.clone());
+        let grads = summed_loss(logits, labels).backward();
+        let errors = leaves.iter().map(|leaf| error(leaf, &grads)).collect();
+        let errors = Tensor::cat(errors, 1);
+        let layer = |linear: &Linear, a, e| {
+            let [inputs, outputs] = linear.weight.dims();
+            Layer {
+                weight: linear.weight.id,
+                bias: linear.bias.as_ref().map(|bias| bias.id),
+                convolution: false,
+                inputs: inputs + 1,
+                outputs,
+                a: nested(a, true),
+                e: nested(e, false),
+                scale: scale.clone(),
+            }
+        };
+        vec![
+            layer(&gate.input_transform, self.x.clone(), errors.clone()),
+            layer(&gate.hidden_transform, Tensor::cat(states, 1), errors),
+            layer(&self.net.head, state, error(&last, &grads)),
+        ]
     }
 }
 
