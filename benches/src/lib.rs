@@ -10,7 +10,8 @@
 //! ```
 //!
 //! `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
-//! Burn's `apply_lora` and under burn-peft.
+//! Burn's `apply_lora` and under burn-peft. `src/bin/ops.rs` compares the operations of burn-flex-fused
+//! with Burn's own.
 
 pub mod args;
 pub mod call;
@@ -19,6 +20,7 @@ pub mod layer;
 pub mod measure;
 pub mod memory;
 pub mod method;
+pub mod ops;
 pub mod restart;
 pub mod run;
 pub mod settings;

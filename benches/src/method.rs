@@ -17,7 +17,7 @@ use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
-use crate::settings::{Batch, Mlp, Net, Setting, Transformer};
+use crate::settings::{Batch, Mlp, Net, Operations, Setting, Transformer};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;
@@ -117,13 +117,21 @@ pub trait Step {
 }
 
 /// Build the model and the batch of a setting.
-pub fn prepare(setting: Setting, method: Method, batch: usize, device: &Device) -> Box<dyn Step> {
+pub fn prepare(
+    setting: Setting,
+    method: Method,
+    batch: usize,
+    operations: Operations,
+    device: &Device,
+) -> Box<dyn Step> {
     // The same weights and data for every method.
     device.seed(1);
     let device = device.clone().autodiff();
     match setting {
-        Setting::Mlp => Box::new(Training::<Mlp>::new(method, batch, device)),
-        Setting::Lora => Box::new(Training::<Transformer>::new(method, batch, device)),
+        Setting::Mlp => Box::new(Training::<Mlp>::new(method, batch, operations, device)),
+        Setting::Lora => Box::new(Training::<Transformer>::new(
+            method, batch, operations, device,
+        )),
     }
 }
 
@@ -146,9 +154,9 @@ enum Direction {
 }
 
 impl<N: Net> Training<N> {
-    fn new(method: Method, batch: usize, device: Device) -> Self {
+    fn new(method: Method, batch: usize, operations: Operations, device: Device) -> Self {
         let sgd = || SgdConfig::new().init();
-        let model = N::new(&device);
+        let model = N::new(&device, operations);
         let (optimizer, direction) = match method {
             Method::Optimizer(name) => {
                 let mut config = OptimizerConfig::new(name).with_classes(N::CLASSES);

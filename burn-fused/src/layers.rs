@@ -32,6 +32,27 @@ pub trait ForwardFused<const D: usize> {
     fn forward_fused(&self, x: Tensor<D>) -> Tensor<D>;
 }
 
+/// Whether operations on tensors like this one run as kernels: on Flex, in f32 or f64, and not empty.
+///
+/// ```
+/// use burn::tensor::{DType, Device, Tensor};
+/// use burn_flex_fused::is_fused;
+///
+/// let x = Tensor::<2>::ones([2, 3], &Device::flex());
+/// assert!(is_fused(&x));
+/// assert!(!is_fused(&x.cast(DType::F16)));
+/// ```
+pub fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
+    #[cfg(feature = "flex")]
+    let takes = crate::kernels::extension::takes(&[crate::kernels::extension::facts(x)]);
+    #[cfg(not(feature = "flex"))]
+    let takes = {
+        let _ = x;
+        false
+    };
+    takes
+}
+
 /// [`layer_norm`](crate::layer_norm) with the layer's parameters.
 impl<const D: usize> ForwardFused<D> for LayerNorm {
     fn forward_fused(&self, x: Tensor<D>) -> Tensor<D> {

@@ -14,6 +14,7 @@
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | along the last axis |
 //! | [`rotary`] | rotary positions |
 //! | [`ForwardFused`] | `forward_fused` for Burn's own layers |
+//! | [`is_fused`] | whether a tensor has kernels |
 //!
 //! ```
 //! use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -74,7 +75,12 @@ mod softmax;
 
 pub use activation::{gelu, gelu_approximate, silu, swiglu};
 pub use attention::{AttentionOptions, Dropout, LeftOut, attention};
-pub use layers::ForwardFused;
+pub use layers::{ForwardFused, is_fused};
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{RotaryPairs, rotary};
 pub use softmax::{cross_entropy, log_softmax, softmax};
+
+/// Compiles and runs the code of README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,5 +1,6 @@
 //! The same attention by Burn's own operations, for every device.
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 
 use super::sizes::Sizes;
@@ -40,7 +41,11 @@ pub(super) fn composed(
         scores = scores.clone() + bias.clone().cast(scores.dtype());
     }
     scores = left_out(scores, options);
-    let mut weights = weights(scores).cast(dtype);
+    let mut weights = match options.left_out {
+        LeftOut::NegativeInfinity => weights_or_zeros(scores),
+        LeftOut::Lowest | LeftOut::Value(_) => softmax(scores, 3),
+    };
+    weights = weights.cast(dtype);
     if let Some(dropout) = options.dropout {
         let factors = factors(dropout, weights.dims(), &weights);
         weights = weights * factors;
@@ -114,7 +119,7 @@ fn positions(
 }
 
 /// Softmax along the keys; a row of `-∞` gets zeros, as in Burn's attention.
-fn weights(scores: Tensor<4>) -> Tensor<4> {
+fn weights_or_zeros(scores: Tensor<4>) -> Tensor<4> {
     let smallest = match scores.dtype() {
         DType::F64 => f64::MIN_POSITIVE,
         _ => f64::from(f32::MIN_POSITIVE),

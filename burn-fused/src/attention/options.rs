@@ -49,6 +49,9 @@ pub struct AttentionOptions {
 }
 
 /// The score of a key that is left out, which decides what a query gets that sees no key at all.
+///
+/// A query whose scores are all `-∞` for another reason (the bias) gets zeros with
+/// [`NegativeInfinity`](Self::NegativeInfinity) and NaN otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub enum LeftOut {

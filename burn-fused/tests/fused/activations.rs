@@ -1,10 +1,10 @@
 //! GELU, SiLU and SwiGLU.
 
-use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Tensor, activation};
+use burn::tensor::{DType, Device, Tensor, activation};
 use burn_flex_fused::{gelu, gelu_approximate, silu, swiglu};
 use proptest::prelude::*;
 
-use crate::harness::{Case, Outcome, check, check_large, config, error, host, numbers};
+use crate::harness::{Case, check, check_large, config, host, numbers};
 
 type Unary = fn(Tensor<1>) -> Tensor<1>;
 
@@ -63,7 +63,7 @@ fn strided_and_expanded_inputs_are_right() {
     // Views that enter the kernel as they are.
     let views: [fn(Tensor<1>) -> Tensor<2>; 4] = [
         |x| x.reshape([4, 6]).transpose(),
-        |x| x.slice([3..11]).reshape([2, 4]),
+        |x| x.narrow(0, 3, 8).reshape([2, 4]),
         |x| x.reshape([4, 6]).narrow(1, 2, 3),
         |x| x.reshape([24, 1]).expand([24, 3]),
     ];
@@ -91,17 +91,6 @@ fn a_second_use_of_input_and_output_is_right() {
             y.clone() * x.clone() + y.clone() + f(y) + x
         };
         check(&case, &|x| twice(x, fused), &|x| twice(x, own));
-        // A checkpointing strategy that computes the input again.
-        let expected = case.run(DType::F64, &|x| twice(x, own));
-        let found = case.run_with(
-            &Device::flex().autodiff(),
-            DType::F64,
-            GradientCheckpointingStrategy::Balanced,
-            &|x| twice(x, fused),
-        );
-        let gradients = |outcome: &Outcome| outcome.gradients[0].clone().unwrap();
-        assert!(error(&found.value, &expected.value) <= 1e-12);
-        assert!(error(&gradients(&found), &gradients(&expected)) <= 1e-12);
     }
 }
 

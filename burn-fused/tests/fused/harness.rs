@@ -170,6 +170,19 @@ fn check_with(case: &Case, operation: Operation<'_>, reference: Operation<'_>, m
     for error in errors(&case.run(DType::F64, operation), &exact) {
         assert!(error <= 1e-12, "f64: {error:e} for inputs of {sizes:?}");
     }
+    // A strategy that computes tensors again instead of keeping them.
+    let again = case.run_with(
+        &Device::flex().autodiff(),
+        DType::F64,
+        GradientCheckpointingStrategy::Balanced,
+        operation,
+    );
+    for error in errors(&again, &exact) {
+        assert!(
+            error <= 1e-12,
+            "f64, balanced: {error:e} for inputs of {sizes:?}"
+        );
+    }
     let own = errors(&case.run(DType::F32, reference), &exact);
     let fused = errors(&case.run(DType::F32, operation), &exact);
     for (at, (fused, own)) in fused.into_iter().zip(own).enumerate() {

@@ -207,7 +207,7 @@ impl<E: Real> Backward<'_, E> {
             };
             self.scores
                 .adjust([self.sample, head, query], weights, capped);
-            weigh(weights);
+            weigh(weights, self.scores.zeros());
             if let Some(dropout) = self.plan.dropout {
                 let factors = &mut scratch.dropped[line];
                 let line = (self.sample * self.sizes.heads + head) * self.sizes.queries + query;

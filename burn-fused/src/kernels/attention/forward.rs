@@ -96,7 +96,7 @@ impl<E: Real> WithSimd for Forward<'_, E> {
                     let row = &mut row[..keys];
                     let query = first + at;
                     scores.adjust([sample, head, query], row, &mut scratch.capped);
-                    weigh(row);
+                    weigh(row, scores.zeros());
                     if let Some(dropout) = plan.dropout {
                         let line = (sample * sizes.heads + head) * sizes.queries + query;
                         Scores::dropout_factors(dropout, line, &mut scratch.capped);

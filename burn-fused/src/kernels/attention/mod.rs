@@ -83,17 +83,18 @@ fn samples<'a, E: Real>(x: &'a FlexTensor) -> impl Fn(usize) -> Heads<'a, E> + S
     }
 }
 
-/// Scores to weights. A row whose scores are all `-inf` gets zeros, as Burn's attention has it.
+/// Scores to weights. With `zeros`, a row whose scores are all `-inf` gets zeros, as in Burn's
+/// attention; otherwise NaN, as in Burn's softmax.
 #[inline(always)]
-fn weigh<E: Real>(row: &mut [E]) {
-    let largest = max(row);
-    let largest = if largest < E::LOWEST {
-        E::LOWEST
-    } else {
-        largest
-    };
-    let sum = exp_and_sum(row, largest);
-    let sum = if sum < E::SMALLEST { E::SMALLEST } else { sum };
+fn weigh<E: Real>(row: &mut [E], zeros: bool) {
+    let mut largest = max(row);
+    if zeros && largest < E::LOWEST {
+        largest = E::LOWEST;
+    }
+    let mut sum = exp_and_sum(row, largest);
+    if zeros && sum < E::SMALLEST {
+        sum = E::SMALLEST;
+    }
     let inverse = E::ONE / sum;
     for x in row {
         *x *= inverse;

@@ -88,6 +88,11 @@ impl<'a, E: Real> Scores<'a, E> {
         }
     }
 
+    /// Whether a query without keys gets zeros.
+    pub fn zeros(&self) -> bool {
+        self.left_out == E::NEG_INFINITY
+    }
+
     pub fn soft_cap(&self) -> Option<E> {
         self.soft_cap
     }
