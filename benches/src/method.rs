@@ -332,17 +332,18 @@ mod tests {
     }
 
     /// The updates of several methods at one model and batch.
-    fn updates<N: Net>(batch: usize, methods: &[Method]) -> Vec<Vec<f64>> {
+    fn updates<N: Net>(batch: usize, methods: &[Method], operations: Operations) -> Vec<Vec<f64>> {
         let _random = random_state();
         let device = Device::flex().autodiff();
         // The same weights and data in every run: with new ones, about one run in fifty has a ReLU
         // input so near zero that rounding decides whether the unit is on, and the update then
         // moves by a per cent.
         device.seed(1);
-        let mut training = Training::<N>::new(Method::SGD, batch, device.clone());
+        let mut training = Training::<N>::new(Method::SGD, batch, operations, device.clone());
         let model = training.model.take().expect("a new model");
         let flattened = methods.iter().map(|&method| {
-            training.direction = Training::<N>::new(method, 1, device.clone()).direction;
+            training.direction =
+                Training::<N>::new(method, 1, operations, device.clone()).direction;
             let grads = training.gradients(&model);
             let mut flatten = Flatten {
                 grads: &grads,
@@ -368,8 +369,8 @@ mod tests {
             Method::Dense,
         ];
         for updates in [
-            updates::<Mlp>(3, &methods),
-            updates::<Transformer>(3, &methods),
+            updates::<Mlp>(3, &methods, Operations::Fused),
+            updates::<Transformer>(3, &methods, Operations::Fused),
         ] {
             for (update, method) in updates.iter().zip(methods) {
                 // f32 and relative damping 1e-3: the solve amplifies rounding of 1e-7 by up to 1e3.
@@ -382,10 +383,22 @@ mod tests {
     #[test]
     fn every_way_to_form_the_gradient_of_lora_gives_the_same_one() {
         let methods = [Method::SGD, Method::SgdUnfolded, Method::ApplyLora];
-        let updates = updates::<Transformer>(2, &methods);
+        let updates = updates::<Transformer>(2, &methods, Operations::Fused);
         for (update, method) in updates.iter().zip(methods) {
             let distance = distance(update, &updates[0]);
             assert!(distance < 1e-4, "{method}: {distance}");
+        }
+    }
+
+    #[test]
+    fn fused_operations_give_burns_gradient() {
+        let methods = [Method::SGD, Method::Optimizer(optimizer("ief"))];
+        let [fused, own] = [Operations::Fused, Operations::Burn]
+            .map(|operations| updates::<Transformer>(3, &methods, operations));
+        // The solve amplifies rounding, see above.
+        for (at, bound) in [(0, 1e-5), (1, 1e-3)] {
+            let distance = distance(&fused[at], &own[at]);
+            assert!(distance < bound, "{}: {distance}", methods[at]);
         }
     }
 }
