@@ -4,7 +4,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 
 use super::sizes::Sizes;
-use super::{AttentionOptions, Dropout, LeftOut};
+use super::{AttentionOptions, Dropout};
 
 /// See [`attention`](super::attention).
 pub(super) fn composed(
@@ -40,10 +40,12 @@ pub(super) fn composed(
     if let Some(bias) = &options.bias {
         scores = scores.clone() + bias.clone().cast(scores.dtype());
     }
-    scores = left_out(scores, options);
-    let mut weights = match options.left_out {
-        LeftOut::NegativeInfinity => weights_or_zeros(scores),
-        LeftOut::Lowest | LeftOut::Value(_) => softmax(scores, 3),
+    let score = options.left_out.score(scores.dtype());
+    scores = left_out(scores, options, score);
+    let mut weights = if score == f64::NEG_INFINITY {
+        weights_or_zeros(scores)
+    } else {
+        softmax(scores, 3)
     };
     weights = weights.cast(dtype);
     if let Some(dropout) = options.dropout {
@@ -67,13 +69,8 @@ fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
 }
 
 /// The scores with those of left-out keys in their places.
-fn left_out(mut scores: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
+fn left_out(mut scores: Tensor<4>, options: &AttentionOptions, score: f64) -> Tensor<4> {
     let [samples, _, queries, keys] = scores.dims();
-    let score = match options.left_out {
-        LeftOut::NegativeInfinity => f64::NEG_INFINITY,
-        LeftOut::Lowest => lowest(&scores),
-        LeftOut::Value(score) => score,
-    };
     let all = [samples, options.heads, queries, keys];
     if options.causal || options.window.is_some() {
         let mask = positions([queries, keys], options, &scores.device());
@@ -90,13 +87,6 @@ fn left_out(mut scores: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
         scores = scores.mask_fill(mask.expand(all), score);
     }
     scores
-}
-
-fn lowest<const D: usize>(x: &Tensor<D>) -> f64 {
-    match x.dtype() {
-        DType::F64 => f64::MIN,
-        _ => f64::from(f32::MIN),
-    }
 }
 
 /// What the causal mask and the window leave out, `[T, U]`.
@@ -120,11 +110,10 @@ fn positions(
 
 /// Softmax along the keys; a row of `-∞` gets zeros, as in Burn's attention.
 fn weights_or_zeros(scores: Tensor<4>) -> Tensor<4> {
-    let smallest = match scores.dtype() {
-        DType::F64 => f64::MIN_POSITIVE,
-        _ => f64::from(f32::MIN_POSITIVE),
+    let (lowest, smallest) = match scores.dtype() {
+        DType::F64 => (f64::MIN, f64::MIN_POSITIVE),
+        _ => (f64::from(f32::MIN), f64::from(f32::MIN_POSITIVE)),
     };
-    let lowest = lowest(&scores);
     let largest = scores.clone().detach().max_dim(3).clamp_min(lowest);
     let weights = (scores - largest).exp();
     let sum = weights.clone().sum_dim(3).clamp_min(smallest);

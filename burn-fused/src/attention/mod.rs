@@ -63,8 +63,8 @@ pub fn attention(
 mod fused {
     use burn::tensor::{Bool, BoolStore, DType, Device, Tensor};
 
+    use super::AttentionOptions;
     use super::sizes::Sizes;
-    use super::{AttentionOptions, LeftOut};
     use crate::kernels::attention::{Attention, Plan};
     use crate::kernels::extension;
 
@@ -105,12 +105,6 @@ mod fused {
             padding.reshape([samples, 1, keys])
         });
         let masks = padding.into_iter().chain(options.mask.clone());
-        let left_out = match (options.left_out, tensors[0].dtype()) {
-            (LeftOut::NegativeInfinity, _) => f64::NEG_INFINITY,
-            (LeftOut::Lowest, DType::F64) => f64::MIN,
-            (LeftOut::Lowest, _) => f64::from(f32::MIN),
-            (LeftOut::Value(score), _) => score,
-        };
         let plan = Plan {
             heads: options.heads,
             key_value_heads: options.key_value_heads,
@@ -120,7 +114,7 @@ mod fused {
             causal: options.causal,
             window: options.window,
             masks: masks.map(extension::constant_mask).collect(),
-            left_out,
+            left_out: options.left_out.score(tensors[0].dtype()),
             dropout: options.dropout,
         };
         let inputs = tensors.map(Tensor::into_dispatch);

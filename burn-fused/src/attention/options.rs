@@ -1,6 +1,6 @@
 //! What an attention does besides its two products.
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 
 use super::Dropout;
 
@@ -64,6 +64,19 @@ pub enum LeftOut {
     /// A finite number, as in Burn's `MultiHeadAttention`. Keys are left out only as far as other
     /// scores are above it.
     Value(f64),
+}
+
+impl LeftOut {
+    /// The score in this dtype, or in f32 for narrower ones. A number beyond f32 is infinite there.
+    pub(crate) fn score(self, dtype: DType) -> f64 {
+        match (self, dtype) {
+            (Self::NegativeInfinity, _) => f64::NEG_INFINITY,
+            (Self::Lowest, DType::F64) => f64::MIN,
+            (Self::Lowest, _) => f64::from(f32::MIN),
+            (Self::Value(score), DType::F64) => score,
+            (Self::Value(score), _) => f64::from(score as f32),
+        }
+    }
 }
 
 impl AttentionOptions {

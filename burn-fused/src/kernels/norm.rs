@@ -37,6 +37,8 @@ impl Norm {
     #[inline(always)]
     fn rows<E: Real>(&self, x: &[E], gamma: &[E], beta: Option<&[E]>, y: &mut [E]) {
         let width = gamma.len();
+        // One length for all: the loops need no checks and become vectors.
+        let beta = beta.map(|beta| &beta[..width]);
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
             let (mean, deviation) = self.moments(x);
             match beta {
@@ -69,12 +71,12 @@ impl Norm {
         for (x, error) in x.chunks_exact(width).zip(error.chunks_exact_mut(width)) {
             let (mean, deviation) = self.moments(x);
             let inverse = E::ONE / deviation;
-            if !of_gamma.is_empty() {
+            if let Some(of_gamma) = of_gamma.get_mut(..width) {
                 for i in 0..width {
                     of_gamma[i] += error[i] * ((x[i] - mean) * inverse);
                 }
             }
-            if !of_beta.is_empty() {
+            if let Some(of_beta) = of_beta.get_mut(..width) {
                 for i in 0..width {
                     of_beta[i] += error[i];
                 }

@@ -50,6 +50,7 @@ impl Rotary {
 #[inline(always)]
 fn halves<E: Real>(x: &mut [E], cos: &[E], sin: &[E], sign: E) {
     let (first, second) = x.split_at_mut(cos.len());
+    let (second, sin) = (&mut second[..cos.len()], &sin[..cos.len()]);
     for i in 0..cos.len() {
         let (a, b) = (first[i], second[i]);
         let s = sign * sin[i];
@@ -61,6 +62,7 @@ fn halves<E: Real>(x: &mut [E], cos: &[E], sin: &[E], sign: E) {
 #[inline(always)]
 fn neighbours<E: Real>(x: &mut [E], cos: &[E], sin: &[E], sign: E) {
     let (pairs, _) = x.as_chunks_mut::<2>();
+    let (pairs, sin) = (&mut pairs[..cos.len()], &sin[..cos.len()]);
     for i in 0..cos.len() {
         let [a, b] = pairs[i];
         let s = sign * sin[i];

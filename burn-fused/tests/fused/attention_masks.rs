@@ -150,6 +150,7 @@ fn queries_without_keys() {
             (LeftOut::NegativeInfinity, 0.0, 0.0),
             (LeftOut::Lowest, 2.0, 1.0),
             (LeftOut::Value(-1e4), 2.0, 1.0),
+            (LeftOut::Value(f64::NEG_INFINITY), 0.0, 0.0),
         ] {
             let options = AttentionOptions::new(1)
                 .with_padding(Some(padding.clone()))
