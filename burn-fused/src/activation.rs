@@ -21,7 +21,7 @@ use crate::kernels::{activation as kernels, extension};
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if extension::takes(&[extension::facts(&x)]) {
-        return extension::apply(kernels::Activation::Gelu, vec![x.into_dispatch()]);
+        return extension::apply(kernels::Activation::Gelu.kernel(), vec![x.into_dispatch()]);
     }
     activation::gelu(x)
 }
@@ -43,8 +43,8 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn gelu_approximate<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if extension::takes(&[extension::facts(&x)]) {
-        let operation = kernels::Activation::GeluApproximate;
-        return extension::apply(operation, vec![x.into_dispatch()]);
+        let kernel = kernels::Activation::GeluApproximate.kernel();
+        return extension::apply(kernel, vec![x.into_dispatch()]);
     }
     // Burn's own takes the cube as a power, which is NaN for negative numbers on some devices.
     let cube = x.clone() * x.clone() * x.clone();
@@ -68,7 +68,7 @@ pub fn gelu_approximate<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if extension::takes(&[extension::facts(&x)]) {
-        return extension::apply(kernels::Activation::Silu, vec![x.into_dispatch()]);
+        return extension::apply(kernels::Activation::Silu.kernel(), vec![x.into_dispatch()]);
     }
     activation::silu(x)
 }
@@ -99,7 +99,7 @@ pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
         && extension::takes(&[extension::facts(&gate), extension::facts(&up)])
     {
         let inputs = vec![gate.into_dispatch(), up.into_dispatch()];
-        return extension::apply(kernels::SwiGlu, inputs);
+        return extension::apply(kernels::SwiGlu.kernel(), inputs);
     }
     activation::silu(gate) * up
 }

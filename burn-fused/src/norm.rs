@@ -44,7 +44,7 @@ pub fn layer_norm<const D: usize>(
         };
         let mut inputs = vec![x.into_dispatch(), gamma.into_dispatch()];
         inputs.extend(beta.map(Tensor::into_dispatch));
-        return extension::apply(operation, inputs);
+        return extension::apply(operation.kernel(), inputs);
     }
     match x.dtype() {
         DType::F16 => {
@@ -88,7 +88,10 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) ->
             centred: false,
             epsilon,
         };
-        return extension::apply(operation, vec![x.into_dispatch(), gamma.into_dispatch()]);
+        return extension::apply(
+            operation.kernel(),
+            vec![x.into_dispatch(), gamma.into_dispatch()],
+        );
     }
     let dtype = x.dtype();
     let wide = match dtype {

@@ -74,7 +74,7 @@ pub fn rotary(
             cos: extension::constant(cos),
             sin: extension::constant(sin),
         };
-        return extension::apply(operation, vec![x.into_dispatch()]);
+        return extension::apply(operation.kernel(), vec![x.into_dispatch()]);
     }
     let width = columns / heads;
     let x = x.reshape([samples, positions, heads, width]);

@@ -21,7 +21,7 @@ use crate::kernels::{extension, softmax as kernels};
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if extension::takes(&[extension::facts(&x)]) {
-        return extension::apply(kernels::Softmax::Plain, vec![x.into_dispatch()]);
+        return extension::apply(kernels::Softmax::Plain.kernel(), vec![x.into_dispatch()]);
     }
     activation::softmax(x, D - 1)
 }
@@ -42,7 +42,7 @@ pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn log_softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if extension::takes(&[extension::facts(&x)]) {
-        return extension::apply(kernels::Softmax::Log, vec![x.into_dispatch()]);
+        return extension::apply(kernels::Softmax::Log.kernel(), vec![x.into_dispatch()]);
     }
     activation::log_softmax(x, D - 1)
 }
@@ -98,7 +98,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, ignore: Option<
         let operation = kernels::CrossEntropy {
             targets: targets.collect(),
         };
-        return extension::apply(operation, vec![logits.into_dispatch()]);
+        return extension::apply(operation.kernel(), vec![logits.into_dispatch()]);
     }
     let ignored = ignore.map(|ignore| targets.clone().equal_elem(ignore));
     // Any class does for rows that are ignored.

@@ -118,6 +118,6 @@ mod fused {
             dropout: options.dropout,
         };
         let inputs = tensors.map(Tensor::into_dispatch);
-        extension::apply(Attention(plan), inputs.into())
+        extension::apply(Attention(plan).kernel(), inputs.into())
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::extension::{Keeps, Operation};
+use super::extension::{Keeps, Kernel, Operation};
 use super::memory::{CHUNK, dense, each_chunk, entries, overwrite, shape, tensor, wide, zeros};
 use super::real::Real;
 
@@ -12,6 +12,12 @@ pub(crate) enum Activation {
     Gelu,
     GeluApproximate,
     Silu,
+}
+
+impl Activation {
+    pub fn kernel(self) -> Kernel {
+        Kernel::new(self)
+    }
 }
 
 impl Operation for Activation {
@@ -138,6 +144,12 @@ fn silu_slope<E: Real>(x: E) -> E {
 /// `silu(gate) ∘ up`.
 #[derive(Debug)]
 pub(crate) struct SwiGlu;
+
+impl SwiGlu {
+    pub fn kernel(self) -> Kernel {
+        Kernel::new(self)
+    }
+}
 
 impl Operation for SwiGlu {
     const KEEPS: Keeps = Keeps::Inputs;

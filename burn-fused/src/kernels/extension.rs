@@ -61,12 +61,8 @@ pub(crate) fn facts<const D: usize>(x: &Tensor<D>) -> (DType, usize, Device) {
     (x.dtype(), x.shape().num_elements(), x.device())
 }
 
-/// The output of an operation for inputs that a kernel takes.
-pub(crate) fn apply<const D: usize>(
-    operation: impl Operation,
-    inputs: Vec<DispatchTensor>,
-) -> Tensor<D> {
-    let kernel: Kernel = Arc::new(operation);
+/// The output of a kernel for inputs that it takes.
+pub(crate) fn apply<const D: usize>(kernel: Kernel, inputs: Vec<DispatchTensor>) -> Tensor<D> {
     let mut inputs = inputs.into_iter();
     let output = match [(); 3].map(|()| inputs.next()) {
         [Some(a), None, None] => Dispatch::fused_one(a, kernel),
@@ -89,7 +85,19 @@ pub(crate) fn constant_mask<const D: usize>(x: Tensor<D, Bool>) -> FlexTensor {
     dense(&x.expect("a tensor on Flex"))
 }
 
-type Kernel = Arc<dyn AnyDType>;
+/// An operation to run.
+///
+/// Functions without generic parameters make it: then its code is compiled with this crate, and not
+/// with the crate that calls a function of some rank, whose profile may not optimise.
+#[derive(Debug, Clone)]
+pub(crate) struct Kernel(Arc<dyn AnyDType>);
+
+impl Kernel {
+    /// The kernel of an operation.
+    pub fn new(operation: impl Operation) -> Self {
+        Self(Arc::new(operation))
+    }
+}
 
 /// An [`Operation`] whose dtype is that of its tensors.
 trait AnyDType: Debug + Send + Sync {
@@ -143,7 +151,7 @@ trait Kernels: Backend {
 
 impl Kernels for Flex {
     fn forward(kernel: &Kernel, inputs: Vec<FlexTensor>) -> FlexTensor {
-        kernel.forward(&inputs)
+        kernel.0.forward(&inputs)
     }
 
     fn backward(
@@ -152,7 +160,7 @@ impl Kernels for Flex {
         error: FlexTensor,
         needed: &[bool],
     ) -> Vec<Option<FlexTensor>> {
-        kernel.backward(&kept, error, needed)
+        kernel.0.backward(&kept, error, needed)
     }
 }
 
@@ -171,11 +179,11 @@ trait Fused: Backend {
 
 impl Fused for Flex {
     fn fused_one(a: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
-        kernel.forward(&[a])
+        kernel.0.forward(&[a])
     }
 
     fn fused_two(a: FloatTensor<Self>, b: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
-        kernel.forward(&[a, b])
+        kernel.0.forward(&[a, b])
     }
 
     fn fused_three(
@@ -184,7 +192,7 @@ impl Fused for Flex {
         c: FloatTensor<Self>,
         kernel: Kernel,
     ) -> FloatTensor<Self> {
-        kernel.forward(&[a, b, c])
+        kernel.0.forward(&[a, b, c])
     }
 }
 
@@ -216,7 +224,7 @@ fn tracked<B: Kernels, C: CheckpointStrategy, const N: usize>(
     let prepared = FusedBackward.prepare::<C>(nodes).compute_bound();
     match prepared.stateful() {
         OpsKind::Tracked(mut prep) => {
-            let keeps = kernel.keeps();
+            let keeps = kernel.0.keeps();
             let inputs_kept = match keeps {
                 // They belong to the graph, which may compute them again.
                 Keeps::Inputs => inputs.iter().map(|input| prep.checkpoint(input)).collect(),

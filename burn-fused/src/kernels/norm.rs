@@ -3,7 +3,7 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::extension::{Keeps, Operation};
+use super::extension::{Keeps, Kernel, Operation};
 use super::memory::{dense, each_chunk, entries, overwrite, shape, tensor, wide, zeros};
 use super::real::Real;
 use super::reduce::{sum_of, sum_of_two};
@@ -21,6 +21,10 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
+    pub fn kernel(self) -> Kernel {
+        Kernel::new(self)
+    }
+
     /// Mean and `√(variance + ε)` of a row.
     #[inline(always)]
     fn moments<E: Real>(&self, x: &[E]) -> (E, E) {

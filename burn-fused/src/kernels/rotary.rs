@@ -2,7 +2,7 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::extension::{Keeps, Operation};
+use super::extension::{Keeps, Kernel, Operation};
 use super::memory::{dense, each_chunk, entries, overwrite, rows_chunk, shape, tensor, wide};
 use super::real::Real;
 
@@ -18,6 +18,10 @@ pub(crate) struct Rotary {
 }
 
 impl Rotary {
+    pub fn kernel(self) -> Kernel {
+        Kernel::new(self)
+    }
+
     /// Rotate the rows of `x` by the angles, or back.
     fn turn<E: Real>(&self, x: &mut [E], width: usize, back: bool) {
         let [cos, sin] = [dense(&self.cos), dense(&self.sin)];

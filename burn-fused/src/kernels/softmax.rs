@@ -2,7 +2,7 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::extension::{Keeps, Operation};
+use super::extension::{Keeps, Kernel, Operation};
 use super::memory::{
     dense, each_chunk, entries, overwrite, rows_chunk, shape, tensor, wide, width, zeros,
 };
@@ -17,6 +17,10 @@ pub(crate) enum Softmax {
 }
 
 impl Softmax {
+    pub fn kernel(self) -> Kernel {
+        Kernel::new(self)
+    }
+
     #[inline(always)]
     fn row<E: Real>(self, x: &[E], y: &mut [E]) {
         y.copy_from_slice(x);
@@ -109,6 +113,12 @@ impl Operation for Softmax {
 #[derive(Debug)]
 pub(crate) struct CrossEntropy {
     pub targets: Vec<Option<usize>>,
+}
+
+impl CrossEntropy {
+    pub fn kernel(self) -> Kernel {
+        Kernel::new(self)
+    }
 }
 
 impl Operation for CrossEntropy {

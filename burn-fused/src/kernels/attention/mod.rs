@@ -10,7 +10,7 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::extension::{Keeps, Operation};
+use super::extension::{Keeps, Kernel, Operation};
 use super::memory::{dense, entries, shape, tensor, zeros};
 use super::real::Real;
 use super::reduce::{exp_and_sum, max};
@@ -104,6 +104,12 @@ fn weigh<E: Real>(row: &mut [E], zeros: bool) {
 /// `softmax(scale · q kᵀ, changed as the plan says) v` for each head, `[M, T, heads * value_width]`.
 #[derive(Debug)]
 pub(crate) struct Attention(pub Plan);
+
+impl Attention {
+    pub fn kernel(self) -> Kernel {
+        Kernel::new(self)
+    }
+}
 
 impl Operation for Attention {
     const KEEPS: Keeps = Keeps::Inputs;

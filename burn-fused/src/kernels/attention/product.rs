@@ -68,27 +68,24 @@ fn block<E: Real, S: Simd, const TURNED: bool, const ADD: bool, const N: usize>(
     let step = step::<E, S>();
     let zero = E::splat(simd, E::ZERO);
     let mut sums = [[zero; 2]; N];
-    let mut add = |line: &[E], factors: [E; N]| {
-        let line = E::vectors::<S>(&line[..step]);
-        let (first, second) = (line[0], line[1]);
-        for i in 0..N {
-            let factor = E::splat(simd, factors[i]);
-            sums[i][0] = E::vector_mul_add(simd, factor, first, sums[i][0]);
-            sums[i][1] = E::vector_mul_add(simd, factor, second, sums[i][1]);
-        }
-    };
     let lines = right[column..].chunks(columns).take(depth);
     if TURNED {
         let factors = left.entries[row..].chunks(left.stride);
         for (line, factors) in lines.zip(factors) {
             let factors: &[E; N] = factors.first_chunk().expect("rows of the left factor");
-            add(line, *factors);
+            add::<E, S, N>(simd, &mut sums, &line[..step], factors);
         }
     } else {
-        let rows: [&[E]; N] =
-            std::array::from_fn(|i| &left.entries[(row + i) * left.stride..][..depth]);
+        let mut rows: [&[E]; N] = [&[]; N];
+        for i in 0..N {
+            rows[i] = &left.entries[(row + i) * left.stride..][..depth];
+        }
         for (at, line) in lines.enumerate() {
-            add(line, std::array::from_fn(|i| rows[i][at]));
+            let mut factors = [E::ZERO; N];
+            for i in 0..N {
+                factors[i] = rows[i][at];
+            }
+            add::<E, S, N>(simd, &mut sums, &line[..step], &factors);
         }
     }
     let scale = E::splat(simd, scale);
@@ -101,6 +98,25 @@ fn block<E: Real, S: Simd, const TURNED: bool, const ADD: bool, const N: usize>(
                 E::vector_mul(simd, scale, sums[half])
             };
         }
+    }
+}
+
+/// Add the products of a factor for each row with one step of a line.
+///
+/// A closure in its place would be a function of its own, compiled without the vectors of `S`.
+#[inline(always)]
+fn add<E: Real, S: Simd, const N: usize>(
+    simd: S,
+    sums: &mut [[E::Vector<S>; 2]; N],
+    line: &[E],
+    factors: &[E; N],
+) {
+    let line = E::vectors::<S>(line);
+    let (first, second) = (line[0], line[1]);
+    for i in 0..N {
+        let factor = E::splat(simd, factors[i]);
+        sums[i][0] = E::vector_mul_add(simd, factor, first, sums[i][0]);
+        sums[i][1] = E::vector_mul_add(simd, factor, second, sums[i][1]);
     }
 }
 
