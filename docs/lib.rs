@@ -28,6 +28,7 @@ pages! {
     faults: "src/faults.md",
     figures: "src/figures.md",
     finetune: "src/finetune.md",
+    fused: "src/fused.md",
     getting_started: "src/getting-started.md",
     glossary: "src/glossary.md",
     introduction: "src/introduction.md",

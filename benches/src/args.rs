@@ -7,7 +7,7 @@ use programs::DeviceKind;
 use programs::command::at_least;
 
 use crate::method::Method;
-use crate::settings::Setting;
+use crate::settings::{Operations, Setting};
 
 /// Time and peak memory of a whole training step, parameter update included.
 ///
@@ -52,6 +52,11 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_name = "STEPS", value_parser = at_least::<1>)]
     pub cycle: usize,
 
+    /// Compute activations, norms and attention by Burn's own operations instead of those of
+    /// burn-flex-fused (lora).
+    #[arg(long)]
+    pub plain: bool,
+
     /// Do not measure peak memory (no process per method).
     #[arg(long)]
     pub no_memory: bool,
@@ -68,6 +73,15 @@ impl Args {
             vec![self.setting.batch()]
         } else {
             self.batch.clone()
+        }
+    }
+
+    /// What computes activations, norms and attention.
+    pub fn operations(&self) -> Operations {
+        if self.plain {
+            Operations::Burn
+        } else {
+            Operations::Fused
         }
     }
 

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
-//! Burn's `apply_lora` and under burn-peft. `src/bin/layers.rs` compares forward and backward of every
-//! recorded layer with Burn's own:
+//! Burn's `apply_lora` and under burn-peft. `src/bin/ops.rs` compares the operations of burn-flex-fused
+//! with Burn's own. `src/bin/layers.rs` compares forward and backward of every recorded layer with
+//! Burn's own:
 //!
 //! ```text
 //! cargo run --release -p benches --bin layers -- --json layers.json
@@ -25,6 +26,7 @@ pub mod layers;
 pub mod measure;
 pub mod memory;
 pub mod method;
+pub mod ops;
 pub mod restart;
 pub mod run;
 pub mod settings;

@@ -6,7 +6,7 @@ use programs::DeviceKind;
 use programs::memory::peak_mib;
 
 use crate::method::{Method, prepare};
-use crate::settings::Setting;
+use crate::settings::{Operations, Setting};
 
 /// Steps of the process whose peak is measured: the second one meets the first one's leftovers.
 const STEPS: usize = 4;
@@ -75,12 +75,14 @@ pub fn measure_here(
     setting: Setting,
     method: Method,
     batch: usize,
+    operations: Operations,
     place: DeviceKind,
 ) -> Result<(), String> {
     let mut step = prepare(
         setting,
         method,
         batch,
+        operations,
         &place.device().map_err(|error| error.to_string())?,
     );
     for _ in 0..STEPS {
@@ -102,10 +104,13 @@ pub fn measure_child(
     setting: Setting,
     method: Method,
     batch: usize,
+    operations: Operations,
     place: DeviceKind,
 ) -> Result<Option<f64>, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let plain = (operations == Operations::Burn).then_some("--plain");
     let child = Command::new(program)
+        .args(plain)
         .args(["--peak", "--setting", &setting.to_string()])
         .args(["--methods", &method.to_string()])
         .args(["--batch", &batch.to_string()])

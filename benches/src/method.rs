@@ -17,7 +17,7 @@ use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, PerSample};
-use crate::settings::{Batch, Cells, Mlp, Net, Recurrent, Setting, Tiny, Transformer};
+use crate::settings::{Batch, Cells, Mlp, Net, Operations, Recurrent, Setting, Tiny, Transformer};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;
@@ -120,17 +120,32 @@ pub trait Step {
 }
 
 /// Build the model and the batch of a setting.
-pub fn prepare(setting: Setting, method: Method, batch: usize, device: &Device) -> Box<dyn Step> {
+pub fn prepare(
+    setting: Setting,
+    method: Method,
+    batch: usize,
+    operations: Operations,
+    device: &Device,
+) -> Box<dyn Step> {
     // The same weights and data for every method.
     device.seed(1);
     let device = device.clone().autodiff();
     match setting {
-        Setting::Mlp => Box::new(Training::<Mlp>::new(method, batch, device)),
-        Setting::Lora => Box::new(Training::<Transformer>::new(method, batch, device)),
-        Setting::Tiny => Box::new(Training::<Tiny>::new(method, batch, device)),
-        Setting::Lstm => Box::new(Training::<Recurrent>::new(method, batch, device)),
-        Setting::Cells => Box::new(Training::<Cells>::new(method, batch, device)),
+        Setting::Mlp => training::<Mlp>(method, batch, operations, device),
+        Setting::Lora => training::<Transformer>(method, batch, operations, device),
+        Setting::Tiny => training::<Tiny>(method, batch, operations, device),
+        Setting::Lstm => training::<Recurrent>(method, batch, operations, device),
+        Setting::Cells => training::<Cells>(method, batch, operations, device),
     }
+}
+
+fn training<N: Net + 'static>(
+    method: Method,
+    batch: usize,
+    operations: Operations,
+    device: Device,
+) -> Box<dyn Step> {
+    Box::new(Training::<N>::new(method, batch, operations, device))
 }
 
 struct Training<N> {
@@ -152,9 +167,9 @@ enum Direction {
 }
 
 impl<N: Net> Training<N> {
-    fn new(method: Method, batch: usize, device: Device) -> Self {
+    fn new(method: Method, batch: usize, operations: Operations, device: Device) -> Self {
         let sgd = || SgdConfig::new().init();
-        let model = N::new(&device);
+        let model = N::new(&device, operations);
         let (optimizer, direction) = match method {
             Method::Optimizer(name) => {
                 let mut config = OptimizerConfig::new(name).with_classes(N::CLASSES);
@@ -330,17 +345,18 @@ mod tests {
     }
 
     /// The updates of several methods at one model and batch.
-    fn updates<N: Net>(batch: usize, methods: &[Method]) -> Vec<Vec<f64>> {
+    fn updates<N: Net>(batch: usize, methods: &[Method], operations: Operations) -> Vec<Vec<f64>> {
         let _random = random_state();
         let device = Device::flex().autodiff();
         // The same weights and data in every run: with new ones, about one run in fifty has a ReLU
         // input so near zero that rounding decides whether the unit is on, and the update then
         // moves by a per cent.
         device.seed(1);
-        let mut training = Training::<N>::new(Method::SGD, batch, device.clone());
+        let mut training = Training::<N>::new(Method::SGD, batch, operations, device.clone());
         let model = training.model.take().expect("a new model");
         let flattened = methods.iter().map(|&method| {
-            training.direction = Training::<N>::new(method, 1, device.clone()).direction;
+            training.direction =
+                Training::<N>::new(method, 1, operations, device.clone()).direction;
             let grads = training.gradients(&model);
             let mut flatten = Flatten {
                 grads: &grads,
@@ -366,8 +382,8 @@ mod tests {
             Method::Dense,
         ];
         for updates in [
-            updates::<Mlp>(3, &methods),
-            updates::<Transformer>(3, &methods),
+            updates::<Mlp>(3, &methods, Operations::Fused),
+            updates::<Transformer>(3, &methods, Operations::Fused),
         ] {
             for (update, method) in updates.iter().zip(methods) {
                 // f32 and relative damping 1e-3: the solve amplifies rounding of 1e-7 by up to 1e3.
@@ -381,8 +397,8 @@ mod tests {
     fn recorded_updates_of_recurrent_models_are_those_of_their_samples() {
         let methods = [Method::BySample, Method::Optimizer(optimizer("ief"))];
         for updates in [
-            updates::<Recurrent>(3, &methods),
-            updates::<Cells>(3, &methods),
+            updates::<Recurrent>(3, &methods, Operations::Fused),
+            updates::<Cells>(3, &methods, Operations::Fused),
         ] {
             let distance = distance(&updates[1], &updates[0]);
             assert!(distance < 1e-3, "{distance}");
@@ -392,10 +408,22 @@ mod tests {
     #[test]
     fn every_way_to_form_the_gradient_of_lora_gives_the_same_one() {
         let methods = [Method::SGD, Method::SgdUnfolded, Method::ApplyLora];
-        let updates = updates::<Transformer>(2, &methods);
+        let updates = updates::<Transformer>(2, &methods, Operations::Fused);
         for (update, method) in updates.iter().zip(methods) {
             let distance = distance(update, &updates[0]);
             assert!(distance < 1e-4, "{method}: {distance}");
+        }
+    }
+
+    #[test]
+    fn fused_operations_give_burns_gradient() {
+        let methods = [Method::SGD, Method::Optimizer(optimizer("ief"))];
+        let [fused, own] = [Operations::Fused, Operations::Burn]
+            .map(|operations| updates::<Transformer>(3, &methods, operations));
+        // The solve amplifies rounding, see above.
+        for (at, bound) in [(0, 1e-5), (1, 1e-3)] {
+            let distance = distance(&fused[at], &own[at]);
+            assert!(distance < bound, "{}: {distance}", methods[at]);
         }
     }
 }

@@ -21,7 +21,13 @@ pub fn run(args: &Args) -> Result<(), String> {
     let methods = args.methods()?;
     if args.peak {
         let [(method, place)] = [(methods[0], args.device[0])];
-        return memory::measure_here(args.setting, method, args.batches()[0], place);
+        return memory::measure_here(
+            args.setting,
+            method,
+            args.batches()[0],
+            args.operations(),
+            place,
+        );
     }
     for place in &args.device {
         place.device().map_err(|error| error.to_string())?;
@@ -61,13 +67,14 @@ fn measure(
             if args.no_memory {
                 Ok(None)
             } else {
-                memory::measure_child(args.setting, method, batch, place)
+                memory::measure_child(args.setting, method, batch, args.operations(), place)
             }
         });
         rows.push(Row {
             setting: args.setting,
             method,
             batch,
+            plain: args.plain,
             device: place.to_string(),
             median_ms: None,
             min_ms: None,
@@ -82,7 +89,7 @@ fn measure(
     let mut steps: Vec<_> = timed
         .iter()
         .map(|row| {
-            let step = prepare(args.setting, row.method, batch, &device);
+            let step = prepare(args.setting, row.method, batch, args.operations(), &device);
             Box::new(Cycle(step, args.cycle)) as Box<dyn Step>
         })
         .collect();

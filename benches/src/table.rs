@@ -17,6 +17,9 @@ pub struct Row {
     pub method: Method,
     /// Samples per batch.
     pub batch: usize,
+    /// Whether activations, norms and attention are Burn's own operations (`--plain`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub plain: bool,
     /// Name of the device.
     pub device: String,
     /// Median of the interleaved steps.
@@ -30,6 +33,10 @@ pub struct Row {
     /// Why there are no times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Fill in the ratios of rows of one setting, batch size and device.
@@ -120,6 +127,7 @@ mod tests {
             setting: Setting::Mlp,
             method,
             batch: 64,
+            plain: false,
             device: device.into(),
             median_ms,
             min_ms: median_ms,

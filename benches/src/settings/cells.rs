@@ -5,7 +5,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Sizes};
+use super::{Net, Operations, Sizes};
 use crate::call::Call;
 
 const POSITIONS: usize = 50;
@@ -80,7 +80,8 @@ struct State {
 }
 
 impl Net for Cells {
-    fn new(device: &Device) -> Self {
+    /// Nothing here has a fused form.
+    fn new(device: &Device, _operations: Operations) -> Self {
         Self {
             cells: vec![Cell::new(INPUT, device), Cell::new(HIDDEN, device)],
             head: LinearConfig::new(HIDDEN, CLASSES).init(device),
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn the_model_has_the_sizes_that_memory_is_predicted_from() {
         let _random = crate::settings::random_state();
-        let model = Cells::new(&Device::flex().autodiff());
+        let model = Cells::new(&Device::flex().autodiff(), Operations::Fused);
         assert_eq!(model.num_params(), SIZES.parameters);
     }
 }

@@ -4,8 +4,9 @@ use burn::module::{Lora, Module, ModuleMapper, Param, ParamGroup};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Distribution, Tensor};
+use burn_flex_fused::{AttentionOptions, ForwardFused};
 
-use super::{Net, Sizes};
+use super::{Net, Operations, Sizes};
 use crate::call::Call;
 
 const LAYERS: usize = 6;
@@ -38,6 +39,8 @@ pub(super) const SIZES: Sizes = Sizes {
 pub struct Transformer {
     blocks: Vec<Block>,
     head: Linear,
+    #[module(skip)]
+    operations: Operations,
 }
 
 #[derive(Module, Debug)]
@@ -68,17 +71,48 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, call: &Call) -> Tensor<3> {
-        let y = self.norm_attention.forward(x.clone());
-        let query = heads(call.linear(&self.query, y.clone()));
-        let value = heads(call.linear(&self.value, y.clone()));
-        let key = heads(call.linear(&self.key, y));
-        let scores = query.matmul(key.swap_dims(2, 3)) / ((WIDTH / HEADS) as f64).sqrt();
-        let mixed = softmax(scores, 3).matmul(value).swap_dims(1, 2);
-        let mixed = mixed.reshape(x.dims());
+    fn forward(&self, x: Tensor<3>, call: &Call, operations: Operations) -> Tensor<3> {
+        let y = operations.norm(&self.norm_attention, x.clone());
+        let query = call.linear(&self.query, y.clone());
+        let value = call.linear(&self.value, y.clone());
+        let key = call.linear(&self.key, y);
+        let mixed = operations.attention(query, key, value);
         let x = x + call.linear(&self.output, mixed);
-        let y = self.norm_feed_forward.forward(x.clone());
-        x + call.linear(&self.outer, gelu(call.linear(&self.inner, y)))
+        let y = operations.norm(&self.norm_feed_forward, x.clone());
+        let y = operations.gelu(call.linear(&self.inner, y));
+        x + call.linear(&self.outer, y)
+    }
+}
+
+impl Operations {
+    fn norm(self, norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Fused => norm.forward_fused(x),
+            Self::Burn => norm.forward(x),
+        }
+    }
+
+    fn gelu(self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Fused => burn_flex_fused::gelu(x),
+            Self::Burn => gelu(x),
+        }
+    }
+
+    fn attention(self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Fused => {
+                let options = AttentionOptions::new(HEADS);
+                burn_flex_fused::attention(query, key, value, &options)
+            }
+            Self::Burn => {
+                let shape = query.dims();
+                let [query, key, value] = [query, key, value].map(heads);
+                let scores = query.matmul(key.swap_dims(2, 3)) / ((WIDTH / HEADS) as f64).sqrt();
+                let mixed = softmax(scores, 3).matmul(value).swap_dims(1, 2);
+                mixed.reshape(shape)
+            }
+        }
     }
 }
 
@@ -89,8 +123,9 @@ fn heads(x: Tensor<3>) -> Tensor<4> {
 }
 
 impl Net for Transformer {
-    fn new(device: &Device) -> Self {
+    fn new(device: &Device, operations: Operations) -> Self {
         let model = Self {
+            operations,
             blocks: (0..LAYERS).map(|_| Block::new(device)).collect(),
             head: LinearConfig::new(WIDTH, CLASSES).init(device),
         };
@@ -107,7 +142,7 @@ impl Net for Transformer {
         let x = self
             .blocks
             .iter()
-            .fold(x, |x, block| block.forward(x, call));
+            .fold(x, |x, block| block.forward(x, call, self.operations));
         call.linear(&self.head, x.mean_dim(1)).squeeze_dim(1)
     }
 }
@@ -151,7 +186,7 @@ mod tests {
     #[test]
     fn the_model_has_the_sizes_that_memory_is_predicted_from() {
         let _random = crate::settings::random_state();
-        let model = Transformer::new(&Device::flex().autodiff());
+        let model = Transformer::new(&Device::flex().autodiff(), Operations::Fused);
         let mut count = Count::default();
         model.visit(&mut count);
         assert_eq!(count.trainable, SIZES.trainable);

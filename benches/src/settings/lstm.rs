@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, Lstm, LstmConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Sizes};
+use super::{Net, Operations, Sizes};
 use crate::call::Call;
 
 const POSITIONS: usize = 50;
@@ -35,7 +35,8 @@ pub struct Recurrent {
 }
 
 impl Net for Recurrent {
-    fn new(device: &Device) -> Self {
+    /// Nothing here has a fused form.
+    fn new(device: &Device, _operations: Operations) -> Self {
         Self {
             first: LstmConfig::new(INPUT, HIDDEN, true).init(device),
             second: LstmConfig::new(HIDDEN, HIDDEN, true).init(device),
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn the_model_has_the_sizes_that_memory_is_predicted_from() {
         let _random = crate::settings::random_state();
-        let model = Recurrent::new(&Device::flex().autodiff());
+        let model = Recurrent::new(&Device::flex().autodiff(), Operations::Fused);
         assert_eq!(model.num_params(), SIZES.parameters);
     }
 }

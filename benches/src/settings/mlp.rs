@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Sizes};
+use super::{Net, Operations, Sizes};
 use crate::call::Call;
 
 const INPUT: usize = 3072;
@@ -31,7 +31,8 @@ pub struct Mlp {
 }
 
 impl Net for Mlp {
-    fn new(device: &Device) -> Self {
+    /// ReLU has no fused form.
+    fn new(device: &Device, _operations: Operations) -> Self {
         Self {
             first: LinearConfig::new(INPUT, HIDDEN).init(device),
             hidden: LinearConfig::new(HIDDEN, HIDDEN).init(device),
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn the_model_has_the_sizes_that_memory_is_predicted_from() {
         let _random = crate::settings::random_state();
-        let model = Mlp::new(&Device::flex().autodiff());
+        let model = Mlp::new(&Device::flex().autodiff(), Operations::Fused);
         assert_eq!(model.num_params(), SIZES.parameters);
         // The paper's count.
         assert_eq!(SIZES.trainable, 10_510_346);

@@ -82,10 +82,19 @@ pub struct Sizes {
     pub activations: usize,
 }
 
+/// What computes activations, norms and attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operations {
+    /// burn-flex-fused.
+    Fused,
+    /// Burn's own operations.
+    Burn,
+}
+
 /// A model of this crate.
 pub trait Net: Module + Sized {
     /// With random weights on an autodiff device, the frozen ones frozen.
-    fn new(device: &Device) -> Self;
+    fn new(device: &Device, operations: Operations) -> Self;
 
     /// Shape of an input without the batch, `[T, i]`.
     const INPUT: [usize; 2];

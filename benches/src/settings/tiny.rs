@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Sizes};
+use super::{Net, Operations, Sizes};
 use crate::call::Call;
 
 const INPUT: usize = 2;
@@ -30,7 +30,8 @@ pub struct Tiny {
 }
 
 impl Net for Tiny {
-    fn new(device: &Device) -> Self {
+    /// Nothing here has a fused form.
+    fn new(device: &Device, _operations: Operations) -> Self {
         Self {
             first: LinearConfig::new(INPUT, HIDDEN).init(device),
             last: LinearConfig::new(HIDDEN, CLASSES).init(device),
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn the_model_has_the_sizes_that_memory_is_predicted_from() {
         let _random = crate::settings::random_state();
-        let model = Tiny::new(&Device::flex().autodiff());
+        let model = Tiny::new(&Device::flex().autodiff(), Operations::Fused);
         assert_eq!(model.num_params(), SIZES.parameters);
     }
 }

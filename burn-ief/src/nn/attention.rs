@@ -4,9 +4,11 @@ use burn::nn::Linear;
 use burn::nn::attention::{MhaInput, MhaOutput, MultiHeadAttention};
 use burn::tensor::activation::{quiet_softmax, softmax};
 use burn::tensor::{Bool, Tensor, assert_shape};
+use burn_flex_fused::{AttentionOptions, LeftOut, is_fused};
 
 use super::ForwardRecorded;
-use crate::record::{Recorder, is_empty_batch, recorder, without_samples};
+use super::dropout::is_active;
+use crate::record::{Recorder, expand_input, is_empty_batch, recorder, without_samples};
 
 /// Input of the recorded [`MultiHeadAttention`].
 ///
@@ -151,6 +153,31 @@ impl ForwardRecorded<AttentionInput> for MultiHeadAttention {
             context: self.output.forward_recorded(context),
         }
     }
+}
+
+/// The context alone. Where nothing needs the weights, no tensor of them is formed on Flex.
+pub(super) fn context(attention: &MultiHeadAttention, input: AttentionInput) -> Tensor<3> {
+    let dropped = is_active(&attention.dropout, &input.query);
+    let finite = attention.min_float.is_finite();
+    if dropped || attention.quiet_softmax || !finite || !is_fused(&input.query) {
+        return attention.forward_recorded(input).context;
+    }
+    let project = |x: Tensor<3>, linear: &Linear| {
+        assert_shape!(x, [_, _, attention.d_model]);
+        linear.forward_recorded(x)
+    };
+    let query = project(input.query, &attention.query);
+    let key = project(input.key, &attention.key);
+    let value = project(input.value, &attention.value);
+    // Burn's scale, whose root is rounded to f32.
+    let scale = 1.0 / f64::from((attention.d_k as f32).sqrt());
+    let options = AttentionOptions::new(attention.n_heads)
+        .with_scale(scale)
+        .with_left_out(LeftOut::Value(attention.min_float))
+        .with_padding(input.mask_pad.map(expand_input))
+        .with_mask(input.mask_attn.map(expand_input));
+    let context = burn_flex_fused::attention(query, key, value, &options);
+    attention.output.forward_recorded(context)
 }
 
 /// Set the scores of masked keys and pairs to `value`.

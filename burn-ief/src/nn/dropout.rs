@@ -31,8 +31,7 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for Dropout {
         if is_empty_batch(x.dims()[0]) {
             return x;
         }
-        let active = self.training.is_enabled() && x.device().is_autodiff() && self.prob > 0.0;
-        let Some(recorder) = recorder().filter(|_| active) else {
+        let Some(recorder) = recorder().filter(|_| is_active(self, &x)) else {
             return self.forward(x);
         };
         let copies = recorder.copies();
@@ -49,4 +48,9 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for Dropout {
             .repeat_dim(0, copies);
         x * mask * (1.0 / keep)
     }
+}
+
+/// Whether Burn's dropout drops anything of `x`.
+pub(super) fn is_active<const D: usize>(dropout: &Dropout, x: &Tensor<D>) -> bool {
+    dropout.training.is_enabled() && x.device().is_autodiff() && dropout.prob > 0.0
 }

@@ -4,9 +4,11 @@ use burn::nn::transformer::{
     PositionWiseFeedForward, TransformerEncoder, TransformerEncoderInput, TransformerEncoderLayer,
 };
 use burn::tensor::{Bool, Tensor, assert_shape};
+use burn_flex_fused::ForwardFused;
 
+use super::attention::context;
 use super::{AttentionInput, ForwardRecorded};
-use crate::record::{is_empty_batch, recorder};
+use crate::record::{expand_input, is_empty_batch};
 
 /// Input of the recorded [`TransformerEncoder`] and [`TransformerEncoderLayer`].
 ///
@@ -101,13 +103,10 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for PositionWiseFeedForward {
         if is_empty_batch(input.dims()[0]) {
             return input;
         }
-        if recorder().is_none() {
-            return self.forward(input);
-        }
         let [d_model, _] = self.linear_inner.weight.shape().dims();
         assert_shape!(input, [.., d_model]);
         let x = self.linear_inner.forward_recorded(input);
-        let x = self.activation.forward(x);
+        let x = self.activation.forward_fused(x);
         let x = self.dropout.forward_recorded(x);
         self.linear_outer.forward_recorded(x)
     }
@@ -143,11 +142,8 @@ impl<I: Into<EncoderInput>> ForwardRecorded<I> for TransformerEncoderLayer {
         if is_empty_batch(tensor.dims()[0]) {
             return tensor;
         }
-        let Some(recorder) = recorder() else {
-            return self.forward(tensor, mask_pad, mask_attn);
-        };
         // The residual path does not pass through a recorded call, so it is repeated here.
-        let x = recorder.batch(tensor);
+        let x = expand_input(tensor);
         let path = if self.norm_first {
             self.norm_2.forward_recorded(x.clone())
         } else {
@@ -158,7 +154,7 @@ impl<I: Into<EncoderInput>> ForwardRecorded<I> for TransformerEncoderLayer {
             mask_attn,
             ..AttentionInput::self_attn(path)
         };
-        let path = self.mha.forward_recorded(attention).context;
+        let path = context(&self.mha, attention);
         let x = x + self.dropout.forward_recorded(path);
 
         let normed = self.norm_1.forward_recorded(x.clone());
@@ -201,9 +197,6 @@ impl<I: Into<EncoderInput>> ForwardRecorded<I> for TransformerEncoder {
         let mut input = input.into();
         if is_empty_batch(input.tensor.dims()[0]) {
             return input.tensor;
-        }
-        if recorder().is_none() {
-            return self.forward(input.into());
         }
         for layer in &self.layers {
             input.tensor = layer.forward_recorded(input.clone());

@@ -3,6 +3,7 @@
 use burn::module::{Param, ParamId};
 use burn::nn::{LayerNorm, RmsNorm};
 use burn::tensor::{DType, Tensor, assert_shape};
+use burn_flex_fused::{ForwardFused, rms_norm};
 
 use super::{Affine, trains};
 use crate::nn::ForwardRecorded;
@@ -37,11 +38,11 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for LayerNorm {
             return input;
         }
         let Some(recorder) = recorder() else {
-            return self.forward(input);
+            return self.forward_fused(input);
         };
         let input = recorder.batch(input);
         if !trains(Some(&self.gamma)) && !trains(self.beta.as_ref()) {
-            return self.forward(input);
+            return self.forward_fused(input);
         }
         let [d_model] = self.gamma.shape().dims();
         assert_shape!(input, [.., d_model]);
@@ -61,7 +62,7 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for LayerNorm {
             recorder: &recorder,
             axis: D - 1,
         };
-        let y = affine.scale(plain.forward(input), &self.gamma);
+        let y = affine.scale(plain.forward_fused(input), &self.gamma);
         let y = match &self.beta {
             Some(beta) => affine.shift(y, beta),
             None => y,
@@ -102,22 +103,28 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for RmsNorm {
             return input;
         }
         let Some(recorder) = recorder() else {
-            return self.forward(input);
+            return self.forward_fused(input);
         };
         let input = recorder.batch(input);
         if !trains(Some(&self.gamma)) {
-            return self.forward(input);
+            return self.forward_fused(input);
         }
         let [d_model] = self.gamma.shape().dims();
         assert_shape!(input, [.., d_model]);
         let dtype = input.dtype();
-        // Burn computes the mean square in f32 for every dtype of the input.
-        let squares = input.clone().cast(DType::F32).square();
-        let rms = (squares.mean_dim(D - 1) + self.epsilon).sqrt();
         let affine = Affine {
             recorder: &recorder,
             axis: D - 1,
         };
-        affine.scale(input / rms.cast(dtype), &self.gamma)
+        let normal = if dtype == DType::F32 {
+            let ones = Tensor::ones([d_model], (&input.device().inner(), dtype));
+            rms_norm(input, ones, self.epsilon)
+        } else {
+            // Burn computes the mean square in f32 for every dtype of the input.
+            let squares = input.clone().cast(DType::F32).square();
+            let rms = (squares.mean_dim(D - 1) + self.epsilon).sqrt();
+            input / rms.cast(dtype)
+        };
+        affine.scale(normal, &self.gamma)
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use burn_flex_fused::cross_entropy;
 use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
 use burn_hf_models::weights::load;
 use burn_peft::settings::TaskType;
@@ -140,11 +140,8 @@ impl Seq2Seq {
         let mask = burn_ief::expand_input(real.clone()).cast(logits.dtype());
         let logits = burn_ief::mark_output(logits * mask.unsqueeze_dim(2));
         let logits: Tensor<2> = logits.reshape([samples * length, entries]);
-        let targets: Tensor<2, Int> = Self::targets(batch).reshape([samples * length, 1]);
-        let tokens: Tensor<2> = log_softmax(logits, 1)
-            .gather(1, targets)
-            .neg()
-            .reshape([samples, length]);
+        let targets: Tensor<1, Int> = Self::targets(batch).reshape([samples * length]);
+        let tokens: Tensor<2> = cross_entropy(logits, targets, None).reshape([samples, length]);
         let losses = (tokens.clone() * real.cast(tokens.dtype())).sum_dim(1);
         Ok(burn_ief::mark_mean_loss(losses.squeeze_dim(1)))
     }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::activation::Activation;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Tensor};
+use burn_flex_fused::ForwardFused;
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
@@ -107,7 +108,7 @@ impl BertLayer {
         let heads = self.attention.self_attention.forward(x.clone(), left_out);
         let x = self.attention.output.forward(heads, x);
         let hidden = self.intermediate.dense.forward_adapted(x.clone());
-        let hidden = self.intermediate.activation.forward(hidden);
+        let hidden = self.intermediate.activation.forward_fused(hidden);
         self.output.forward(hidden, x)
     }
 }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
+use burn_flex_fused::{AttentionOptions, LeftOut, attention};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
@@ -70,6 +71,16 @@ fn attend(
 ) -> Tensor<3> {
     let [batch, positions, width] = query.dims();
     let head_width = width / heads;
+    if !drops(dropout, &query) {
+        let padding = left_out.map(|left_out| {
+            let [batch, _, _, keys] = left_out.dims();
+            left_out.clone().reshape([batch, keys])
+        });
+        let options = AttentionOptions::new(heads)
+            .with_padding(padding)
+            .with_left_out(LeftOut::Lowest);
+        return attention(query, key, value, &options);
+    }
     let split = |x: Tensor<3>| {
         let [batch, positions, _] = x.dims();
         x.reshape([batch, positions, heads, head_width])
@@ -90,6 +101,11 @@ fn attend(
         .matmul(split(value))
         .swap_dims(1, 2)
         .reshape([batch, positions, width])
+}
+
+/// Whether a dropout drops anything of `x`.
+pub(crate) fn drops<const D: usize>(dropout: &Dropout, x: &Tensor<D>) -> bool {
+    dropout.training.is_enabled() && dropout.prob > 0.0 && x.device().is_autodiff()
 }
 
 #[cfg(test)]

@@ -8,6 +8,6 @@ mod labels;
 pub use attention::SelfAttention;
 
 pub(crate) use activation::{activation, check_activation};
-pub(crate) use attention::AttentionSizes;
+pub(crate) use attention::{AttentionSizes, drops};
 pub(crate) use initial::{initial_linear, initial_norm, initial_normal};
 pub(crate) use labels::{classifier_config, count_labels, labels, number_labels};

@@ -4,10 +4,12 @@ use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Tensor};
+use burn_flex_fused::{AttentionOptions, LeftOut, attention};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::rope::Rotary;
+use crate::encoder::drops;
 
 /// Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245) with rotary positions.
 ///
@@ -46,19 +48,19 @@ pub(super) struct Surroundings {
     pub mask: Option<Tensor<4, Bool>>,
 }
 
-/// Rotated keys and values of earlier positions, `[M, key_value_heads, U, width]`.
+/// Rotated keys and values of earlier positions, `[M, U, key_value_heads * width]`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Past {
-    keys: Option<Tensor<4>>,
-    values: Option<Tensor<4>>,
+    keys: Option<Tensor<3>>,
+    values: Option<Tensor<3>>,
 }
 
 impl Past {
     /// Append positions and return all of them.
-    fn extended(&mut self, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let append = |past: &mut Option<Tensor<4>>, new: Tensor<4>| {
+    fn extended(&mut self, keys: Tensor<3>, values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let append = |past: &mut Option<Tensor<3>>, new: Tensor<3>| {
             let all = match past.take() {
-                Some(past) => Tensor::cat(vec![past, new], 2),
+                Some(past) => Tensor::cat(vec![past, new], 1),
                 None => new,
             };
             past.insert(all).clone()
@@ -79,29 +81,57 @@ impl LlamaAttention {
         past: Option<&mut Past>,
     ) -> Tensor<3> {
         let shared = self.key_value_heads;
-        let query = split(self.q_proj.forward_adapted(x.clone()), self.heads);
-        let key = split(self.k_proj.forward_adapted(x.clone()), shared);
-        let value = split(self.v_proj.forward_adapted(x), shared);
-        let [batch, heads, queries, width] = query.dims();
-        let query = around.rotary.apply(query) * (width as f64).powf(-0.5);
-        let key = around.rotary.apply(key);
+        let query = self.q_proj.forward_adapted(x.clone());
+        let query = around.rotary.apply(query, self.heads);
+        let key = self.k_proj.forward_adapted(x.clone());
+        let key = around.rotary.apply(key, shared);
+        let value = self.v_proj.forward_adapted(x);
         let (key, value) = match past {
             Some(past) => past.extended(key, value),
             None => (key, value),
         };
-        let [_, _, keys, _] = key.dims();
+        let context = if drops(&self.dropout, &query) {
+            self.with_dropout(query, key, value, around)
+        } else {
+            let mask = around.mask.clone().map(|mask| {
+                let [batch, _, queries, keys] = mask.dims();
+                mask.reshape([batch, queries, keys])
+            });
+            // A query that sees no key at all (padding on the left) weighs all alike, as in
+            // `transformers`, and nobody reads it.
+            let options = AttentionOptions::new(self.heads)
+                .with_key_value_heads(shared)
+                .with_mask(mask)
+                .with_left_out(LeftOut::Lowest);
+            attention(query, key, value, &options)
+        };
+        self.o_proj.forward_adapted(context)
+    }
 
+    /// The same with dropout of the weights.
+    fn with_dropout(
+        &self,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        value: Tensor<3>,
+        around: &Surroundings,
+    ) -> Tensor<3> {
+        let shared = self.key_value_heads;
+        let query = split(query, self.heads);
+        let (key, value) = (split(key, shared), split(value, shared));
+        let [batch, heads, queries, width] = query.dims();
+        let [_, _, keys, _] = key.dims();
+        let query = query * (width as f64).powf(-0.5);
         // The query heads of a group lie one after the other: stacked, they share one product.
         let stacked = [batch, shared, heads / shared * queries, width];
         let scores = query.reshape(stacked).matmul(key.transpose());
         let weights = self.weights(scores.reshape([batch, heads, queries, keys]), around);
         let stacked = [batch, shared, heads / shared * queries, keys];
         let context = weights.reshape(stacked).matmul(value);
-        let context = context
+        context
             .reshape([batch, heads, queries, width])
             .swap_dims(1, 2)
-            .reshape([batch, queries, heads * width]);
-        self.o_proj.forward_adapted(context)
+            .reshape([batch, queries, heads * width])
     }
 
     fn weights(&self, scores: Tensor<4>, around: &Surroundings) -> Tensor<4> {
@@ -110,8 +140,6 @@ impl LlamaAttention {
             DType::F16 | DType::BF16 => scores.cast(DType::F32),
             _ => scores,
         };
-        // A finite number, as `transformers` has it: a query that sees no key at all (padding on
-        // the left) then weighs all alike, and nobody reads it.
         let least = match scores.dtype() {
             DType::F64 => f64::MIN,
             _ => f64::from(f32::MIN),

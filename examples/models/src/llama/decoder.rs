@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use burn::nn::{Embedding, Linear, RmsNorm};
-use burn::tensor::activation::silu;
 use burn::tensor::{Int, Tensor};
+use burn_flex_fused::swiglu;
 use burn_peft::ForwardAdapted;
 
 use super::LlamaInput;
@@ -162,9 +162,9 @@ impl LlamaDecoderLayer {
 
 impl LlamaMlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = silu(self.gate_proj.forward_adapted(x.clone()));
+        let gate = self.gate_proj.forward_adapted(x.clone());
         let up = self.up_proj.forward_adapted(x);
-        self.down_proj.forward_adapted(gate * up)
+        self.down_proj.forward_adapted(swiglu(gate, up))
     }
 }
 

@@ -1,7 +1,7 @@
 //! RMS norm at the precision of its input.
 
 use burn::nn::RmsNorm;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use burn_ief::nn::expand_param;
 use burn_ief::recorder;
 
@@ -10,30 +10,23 @@ use burn_ief::recorder;
 /// Burn's own forward takes the mean square in f32 whatever the input, which costs an f64 model
 /// half of its digits. This takes it in f32 or wider.
 pub(super) fn rms_norm(norm: &RmsNorm, x: Tensor<3>) -> Tensor<3> {
+    if recorder().is_none() || !norm.gamma.is_require_grad() {
+        return burn_flex_fused::rms_norm(x, norm.gamma.val(), norm.epsilon);
+    }
+    // One copy of the scale per sample, whose gradient is the sample's.
     let dtype = x.dtype();
-    let wide = match dtype {
-        DType::F16 | DType::BF16 => x.cast(DType::F32),
-        _ => x,
-    };
-    let mean_square = wide.clone().square().mean_dim(2);
-    let normal = (wide / (mean_square + norm.epsilon).sqrt()).cast(dtype);
-    let [batch, _, width] = normal.dims();
-    let scale: Tensor<3> = match recorder() {
-        // One copy of the scale per sample, whose gradient is the sample's.
-        Some(_) => {
-            let copies: Tensor<2> = expand_param(&norm.gamma, batch);
-            copies.reshape([batch, 1, width])
-        }
-        None => norm.gamma.val().unsqueeze(),
-    };
-    normal * scale.cast(dtype)
+    let [batch, _, width] = x.dims();
+    let ones = Tensor::ones([width], (&x.device().inner(), dtype));
+    let normal = burn_flex_fused::rms_norm(x, ones, norm.epsilon);
+    let copies: Tensor<2> = expand_param(&norm.gamma, batch);
+    normal * copies.reshape([batch, 1, width]).cast(dtype)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use burn::nn::RmsNormConfig;
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::{DType, Device, Distribution};
 
     #[test]
     fn in_f32_it_is_burns_own() {

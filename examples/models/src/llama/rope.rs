@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 
 use burn::config::Config;
 use burn::tensor::{Tensor, TensorData};
+use burn_flex_fused::{RotaryPairs, rotary};
 
 use crate::error::Error;
 use crate::fields::{check_positive, require};
@@ -104,9 +105,9 @@ impl RopeScaling {
 ///
 /// Angles are taken on the host in f64: at long positions an f32 angle has lost its fraction.
 pub(super) struct Rotary {
-    /// `[M, 1, T, width / 2]`, or `[1, 1, T, width / 2]` for all samples.
-    cos: Tensor<4>,
-    sin: Tensor<4>,
+    /// `[M, T, width / 2]`, or `[1, T, width / 2]` for all samples.
+    cos: Tensor<3>,
+    sin: Tensor<3>,
 }
 
 impl Rotary {
@@ -117,9 +118,9 @@ impl Rotary {
         like: &Tensor<D>,
     ) -> Self {
         let length = positions.first().map_or(0, Vec::len);
-        let shape = [positions.len(), 1, length, frequencies.len()];
+        let shape = [positions.len(), length, frequencies.len()];
         let options = (&like.device().inner(), like.dtype());
-        let tensor = |f: fn(f64) -> f64| -> Tensor<4> {
+        let tensor = |f: fn(f64) -> f64| -> Tensor<3> {
             let all = positions.iter().flatten().flat_map(|&position| {
                 let angles = frequencies.iter();
                 angles.map(move |frequency| f(position as f64 * frequency))
@@ -137,19 +138,10 @@ impl Rotary {
         }
     }
 
-    /// Rotate `[M, heads, T, width]`; the pair of an entry is half the width away.
-    pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, _, half] = self.cos.dims();
-        let first = x.clone().narrow(3, 0, half);
-        let second = x.narrow(3, half, half);
-        let (cos, sin) = (|| self.cos.clone(), || self.sin.clone());
-        Tensor::cat(
-            vec![
-                first.clone() * cos() - second.clone() * sin(),
-                second * cos() + first * sin(),
-            ],
-            3,
-        )
+    /// Rotate `[M, T, heads * width]`; the pair of an entry is half the width away.
+    pub fn apply(&self, x: Tensor<3>, heads: usize) -> Tensor<3> {
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        rotary(x, cos, sin, heads, RotaryPairs::Halves)
     }
 }
 
@@ -218,11 +210,11 @@ mod tests {
     #[test]
     fn products_depend_on_the_distance_alone() {
         let device = Device::flex();
-        let x = Tensor::<4>::from_data([[[[0.3, -1.0, 0.7, 0.2]]]], &device);
-        let y = Tensor::<4>::from_data([[[[1.1, 0.4, -0.6, 0.9]]]], &device);
+        let x = Tensor::<3>::from_data([[[0.3, -1.0, 0.7, 0.2]]], &device);
+        let y = Tensor::<3>::from_data([[[1.1, 0.4, -0.6, 0.9]]], &device);
         let frequencies = RopeScaling::None.frequencies(100.0, 4);
-        let at = |position: i64, x: &Tensor<4>| {
-            Rotary::new(&frequencies, &[vec![position]], x).apply(x.clone())
+        let at = |position: i64, x: &Tensor<3>| {
+            Rotary::new(&frequencies, &[vec![position]], x).apply(x.clone(), 1)
         };
         let product = |a, b| (at(a, &x) * at(b, &y)).sum().into_scalar::<f32>();
         assert!((product(7, 3) - product(14, 10)).abs() < 1e-5);

@@ -4,10 +4,12 @@ use burn::module::Module;
 use burn::nn::{Dropout, Embedding, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor};
+use burn_flex_fused::{AttentionOptions, LeftOut, attention};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::norm::Norm;
+use crate::encoder::drops;
 
 /// Multi-head attention with scores `q · k + bias`.
 #[derive(Module, Debug)]
@@ -22,19 +24,19 @@ pub(super) struct Attention {
     pub num_heads: usize,
 }
 
-/// Keys and values of a sequence, each `[M, heads, U, d_kv]`.
+/// Keys and values of a sequence, each `[M, U, heads · d_kv]`.
 #[derive(Debug, Clone)]
 pub(super) struct KeyValue {
-    key: Tensor<4>,
-    value: Tensor<4>,
+    key: Tensor<3>,
+    value: Tensor<3>,
 }
 
 impl KeyValue {
     /// Those of this sequence and of the positions that follow it.
     fn followed_by(self, later: Self) -> Self {
         Self {
-            key: Tensor::cat(vec![self.key, later.key], 2),
-            value: Tensor::cat(vec![self.value, later.value], 2),
+            key: Tensor::cat(vec![self.key, later.key], 1),
+            value: Tensor::cat(vec![self.value, later.value], 1),
         }
     }
 }
@@ -43,27 +45,47 @@ impl Attention {
     /// Keys and values of a sequence `[M, U, d_model]`.
     pub fn keys_values(&self, sequence: Tensor<3>) -> KeyValue {
         KeyValue {
-            key: self.heads(self.k.forward_adapted(sequence.clone())),
-            value: self.heads(self.v.forward_adapted(sequence)),
+            key: self.k.forward_adapted(sequence.clone()),
+            value: self.v.forward_adapted(sequence),
         }
     }
 
     /// `x` `[M, T, d_model]` looks at a sequence of U positions; `bias` is added to the scores
     /// `[M, heads, T, U]`.
     fn forward(&self, x: Tensor<3>, sequence: &KeyValue, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let query = self.heads(self.q.forward_adapted(x));
-        let scores = query.matmul(sequence.key.clone().transpose());
+        let query = self.q.forward_adapted(x);
+        let KeyValue { key, value } = sequence.clone();
+        let context = if drops(&self.dropout, &query) {
+            self.with_dropout(query, key, value, bias)
+        } else {
+            let options = AttentionOptions::new(self.num_heads)
+                .with_scale(1.0)
+                .with_bias(bias)
+                .with_left_out(LeftOut::Lowest);
+            attention(query, key, value, &options)
+        };
+        self.o.forward_adapted(context)
+    }
+
+    /// The same with dropout of the weights.
+    fn with_dropout(
+        &self,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        value: Tensor<3>,
+        bias: Option<Tensor<4>>,
+    ) -> Tensor<3> {
+        let scores = self.heads(query).matmul(self.heads(key).transpose());
         let scores = match bias {
             Some(bias) => scores + bias,
             None => scores,
         };
         let weights = self.dropout.forward_recorded(normalised(scores));
-        let context = weights.matmul(sequence.value.clone());
+        let context = weights.matmul(self.heads(value));
         let [batch, heads, positions, width] = context.dims();
-        let context = context
+        context
             .swap_dims(1, 2)
-            .reshape([batch, positions, heads * width]);
-        self.o.forward_adapted(context)
+            .reshape([batch, positions, heads * width])
     }
 
     /// `[M, T, heads · d_kv]` to `[M, heads, T, d_kv]`.

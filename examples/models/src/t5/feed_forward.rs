@@ -1,11 +1,10 @@
 //! The network between two attention layers: one hidden layer, plain or gated.
 
-use std::f64::consts::PI;
-
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::Tensor;
-use burn::tensor::activation::{relu, silu};
+use burn::tensor::activation::relu;
+use burn_flex_fused::{gelu_approximate, swiglu};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
@@ -45,20 +44,13 @@ pub(super) enum Gate {
 }
 
 impl Gate {
-    fn apply(self, x: Tensor<3>) -> Tensor<3> {
+    /// `activation(gate) ∘ up`.
+    fn apply(self, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
         match self {
-            Self::Gelu => gelu_tanh(x),
-            Self::Silu => silu(x),
+            Self::Gelu => gelu_approximate(gate) * up,
+            Self::Silu => swiglu(gate, up),
         }
     }
-}
-
-/// The tanh approximation of GELU, with the cube as a product: a power of a negative number is NaN
-/// on some devices.
-fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
-    let cube = x.clone() * x.clone() * x.clone();
-    let inner = (x.clone() + cube * 0.044715) * (2.0 / PI).sqrt();
-    x * 0.5 * (inner.tanh() + 1.0)
 }
 
 impl FeedForward {
@@ -70,8 +62,8 @@ impl FeedForward {
                 net.wo.forward_adapted(hidden)
             }
             Self::Gated(net) => {
-                let gate = net.activation.apply(net.wi_0.forward_adapted(x.clone()));
-                let hidden = gate * net.wi_1.forward_adapted(x);
+                let gate = net.wi_0.forward_adapted(x.clone());
+                let hidden = net.activation.apply(gate, net.wi_1.forward_adapted(x));
                 let hidden = net.dropout.forward_recorded(hidden);
                 net.wo.forward_adapted(hidden)
             }

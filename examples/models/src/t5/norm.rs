@@ -1,8 +1,10 @@
 //! RMS norm at the precision of its input.
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
+use burn_flex_fused::rms_norm;
 use burn_ief::nn::expand_param;
+use burn_ief::recorder;
 
 /// `x / √(mean(x²) + ε) ∘ weight` along the last axis, without a shift.
 ///
@@ -17,15 +19,14 @@ pub(super) struct Norm {
 impl Norm {
     /// `[M, T, d_model]` to `[M, T, d_model]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, _, _] = x.dims();
-        let dtype = x.dtype();
-        let x = match dtype {
-            DType::F16 | DType::BF16 => x.cast(DType::F32),
-            _ => x,
-        };
-        let mean_square = x.clone().square().mean_dim(2);
-        let x = (x / (mean_square + self.epsilon).sqrt()).cast(dtype);
+        if recorder().is_none() || !self.weight.is_require_grad() {
+            return rms_norm(x, self.weight.val(), self.epsilon);
+        }
+        // One copy of the weight per sample, whose gradient is the sample's.
+        let [batch, _, width] = x.dims();
+        let ones = Tensor::ones([width], (&x.device().inner(), x.dtype()));
+        let normal = rms_norm(x, ones, self.epsilon);
         let weight = expand_param::<_, 2>(&self.weight, batch);
-        x * weight.unsqueeze_dim(1)
+        normal * weight.unsqueeze_dim(1)
     }
 }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::activation::Activation;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
+use burn_flex_fused::ForwardFused;
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
@@ -97,7 +98,7 @@ impl ViTLayer {
         let x = self.attention.forward(normed) + x;
         let normed = self.layernorm_after.forward_recorded(x.clone());
         let hidden = self.intermediate.dense.forward_adapted(normed);
-        let hidden = self.intermediate.activation.forward(hidden);
+        let hidden = self.intermediate.activation.forward_fused(hidden);
         let output = self.output.dense.forward_adapted(hidden);
         self.output.dropout.forward_recorded(output) + x
     }

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::activation::Activation;
 use burn::nn::{Initializer, LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
+use burn_flex_fused::ForwardFused;
 use burn_ief::nn::{ForwardRecorded, expand_param};
 use burn_peft::ForwardAdapted;
 
@@ -119,7 +120,7 @@ impl LayerScale {
 
 impl Dinov2Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = self.activation.forward(self.fc1.forward_adapted(x));
+        let hidden = self.activation.forward_fused(self.fc1.forward_adapted(x));
         self.fc2.forward_adapted(hidden)
     }
 }

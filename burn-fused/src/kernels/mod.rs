@@ -1,0 +1,11 @@
+//! Kernels for Flex tensors, whose memory is the host's.
+
+pub(crate) mod activation;
+pub(crate) mod attention;
+pub(crate) mod extension;
+mod memory;
+pub(crate) mod norm;
+mod real;
+mod reduce;
+pub(crate) mod rotary;
+pub(crate) mod softmax;

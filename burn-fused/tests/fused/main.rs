@@ -1,0 +1,10 @@
+//! Fused operations against Burn's own in f64: values and gradients, over random shapes.
+
+mod activations;
+mod attention;
+mod attention_masks;
+mod fallback;
+mod harness;
+mod norms;
+mod rotary;
+mod softmax;
