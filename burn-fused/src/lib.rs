@@ -15,6 +15,7 @@
 //! | [`rotary`] | rotary positions |
 //! | [`ForwardFused`] | `forward_fused` for Burn's own layers |
 //! | [`is_fused`] | whether a tensor has kernels |
+//! | `product` (feature `flex`) | matrix products that write their output once, and Gram matrices |
 //!
 //! ```
 //! use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -70,6 +71,8 @@ mod attention;
 mod kernels;
 mod layers;
 mod norm;
+#[cfg(feature = "flex")]
+pub mod product;
 mod rotary;
 mod softmax;
 

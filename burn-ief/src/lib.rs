@@ -3,8 +3,6 @@
 
 pub mod error;
 pub mod eval;
-#[cfg(feature = "flex")]
-pub mod flex;
 mod host;
 pub mod jacobian;
 pub(crate) mod linalg;

@@ -1,10 +1,10 @@
 //! Inner products of tensors that are as large as models.
 
 use burn::tensor::{Tensor, TensorData};
+#[cfg(feature = "flex")]
+use burn_flex_fused::product::primitive;
 use rayon::prelude::*;
 
-#[cfg(feature = "flex")]
-use crate::flex;
 use crate::linalg::dot;
 
 /// Entries of which one thread takes the inner product.
@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 16;
 /// Inner product, accumulated in f64 without a copy in f64: the tensors are as large as models.
 pub(super) fn inner(a: Tensor<1>, b: Tensor<1>) -> f64 {
     #[cfg(feature = "flex")]
-    if let [Some(a), Some(b)] = [&a, &b].map(flex::primitive)
+    if let [Some(a), Some(b)] = [&a, &b].map(primitive)
         && let [Some(a), Some(b)] = [&a, &b].map(|entries| entries.as_slice::<f32>())
     {
         return inner_f32(a, b);
@@ -24,7 +24,7 @@ pub(super) fn inner(a: Tensor<1>, b: Tensor<1>) -> f64 {
 /// The inner product of a tensor with itself.
 pub(super) fn square(a: Tensor<1>) -> f64 {
     #[cfg(feature = "flex")]
-    if let Some(a) = flex::primitive(&a)
+    if let Some(a) = primitive(&a)
         && let Some(a) = a.as_slice::<f32>()
     {
         return inner_f32(a, a);

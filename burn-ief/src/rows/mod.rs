@@ -4,8 +4,6 @@
 //! the Gram matrix, of `Jv` and of `Jᵀc`) is computed from that form. A Gram share can be computed
 //! in two ways; [`Outer`] takes the cheaper one.
 
-#[cfg(feature = "flex")]
-mod flex_gram;
 mod joined;
 mod lookup;
 mod outer;
@@ -211,7 +209,7 @@ impl Rows {
 /// `a b`, by faer where that is faster than Burn.
 pub(crate) fn matmul(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "flex")]
-    if let Some(product) = crate::flex::product(&a, &b) {
+    if let Some(product) = burn_flex_fused::product::product(&a, &b) {
         return product;
     }
     a.matmul(b)

@@ -5,7 +5,8 @@ use std::ops::Range;
 use burn::tensor::{DType, Device, Tensor};
 
 #[cfg(feature = "flex")]
-use super::flex_gram;
+use burn_flex_fused::product::{GramFactor, hadamard_gram};
+
 use super::{
     TEMPORARY, dense_cross, dense_gram, dense_matvec, dense_squared_norms, matmul, to_dtype,
     triangular,
@@ -241,11 +242,11 @@ impl Outer {
         if positions != 1 {
             return None;
         }
-        let factor = |factor: &Tensor<3>, constant| flex_gram::Factor {
+        let factor = |factor: &Tensor<3>, constant| GramFactor {
             rows: factor.clone().squeeze_dim(1),
             constant,
         };
-        flex_gram::gram(
+        hadamard_gram(
             factor(&self.left, self.constant_input(Side::Left)),
             factor(&self.right, self.constant_input(Side::Right)),
             dtype,

@@ -8,7 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, Scalar, backend_extension};
 use burn::tensor::{DType, Device, Tensor};
-use burn_ief::flex;
+use burn_flex_fused::product;
 
 use super::Update;
 
@@ -68,11 +68,11 @@ impl LowRank for Flex {
         h: FloatTensor<Self>,
         b: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        flex::sum_of_products(vec![[x, w], [h, b]])
+        product::sum_of_products(vec![[x, w], [h, b]])
     }
 
     fn transposed_product(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        flex::transposed_product(&a, &b)
+        product::transposed_product(&a, &b)
     }
 }
 

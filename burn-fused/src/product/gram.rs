@@ -1,4 +1,4 @@
-//! Gram shares on Flex: the lower triangle of a symmetric product.
+//! Gram matrices of outer products: the lower triangle of a symmetric product.
 //!
 //! Burn has no matrix product that stops at the diagonal. Cutting the triangle into blocks gives
 //! shapes that the CPU multiplies slowly. [faer](https://docs.rs/faer) has a triangular product.
@@ -16,15 +16,16 @@ use faer::traits::math_utils::{one, zero};
 use faer::{Accum, MatMut, Par};
 use rayon::prelude::*;
 
-use crate::flex;
+use super::block::{multiply, straight, view};
+use super::primitive;
 
 /// Fewest multiplications of a strip. Each thread allocates packing buffers, which do not pay off
 /// for less work.
 const SHARE: usize = 1 << 24;
 
-/// One factor of a Gram share: the inner products of rows, plus a constant.
+/// One factor of a [`hadamard_gram`]: the inner products of rows, plus a constant.
 #[derive(Debug, Clone)]
-pub(super) struct Factor {
+pub struct GramFactor {
     /// `[M, P]`.
     pub rows: Tensor<2>,
     /// Whether 1 is added to the inner products.
@@ -33,7 +34,29 @@ pub(super) struct Factor {
 
 /// The lower triangle of `(L Lᵀ) ∘ (R Rᵀ)`, with the constants, accumulated in `dtype`. The entries
 /// above the diagonal are undefined. Returns `None` on other devices and in other precisions.
-pub(super) fn gram(left: Factor, right: Factor, dtype: DType) -> Option<Tensor<2>> {
+///
+/// These are the inner products of the outer products of two rows each: `⟨l_m r_mᵀ, l_n r_nᵀ⟩`.
+///
+/// ```
+/// use burn::tensor::{DType, Device, Tensor};
+/// use burn_flex_fused::product::{GramFactor, hadamard_gram};
+///
+/// let device = Device::flex();
+/// let factor = |rows: [[f32; 2]; 2], constant| GramFactor {
+///     rows: Tensor::from_data(rows, &device),
+///     constant,
+/// };
+/// let left = factor([[1.0, 0.0], [1.0, 2.0]], true);
+/// let right = factor([[2.0, 0.0], [1.0, 0.0]], false);
+/// let gram = hadamard_gram(left, right, DType::F32).expect("a Flex device");
+/// // (1 + 1) * 2 and (5 + 1) * 1.
+/// assert_eq!(gram.slice([1..2, 0..2]).into_data().to_vec::<f32>().unwrap(), [4.0, 6.0]);
+/// ```
+///
+/// # Panics
+///
+/// Panics if the factors have different numbers of rows.
+pub fn hadamard_gram(left: GramFactor, right: GramFactor, dtype: DType) -> Option<Tensor<2>> {
     match dtype {
         DType::F32 => hadamard::<f32>(left, right),
         DType::F64 => hadamard::<f64>(left, right),
@@ -41,7 +64,10 @@ pub(super) fn gram(left: Factor, right: Factor, dtype: DType) -> Option<Tensor<2
     }
 }
 
-fn hadamard<E: Element + Pod + RealField>(left: Factor, right: Factor) -> Option<Tensor<2>> {
+fn hadamard<E: Element + Pod + RealField>(
+    left: GramFactor,
+    right: GramFactor,
+) -> Option<Tensor<2>> {
     let device = left.rows.device();
     let [samples, width] = left.rows.dims();
     let [others, other_width] = right.rows.dims();
@@ -108,16 +134,16 @@ struct Products<E> {
 
 impl<E: Element + Pod + RealField> Products<E> {
     /// `None` on other devices.
-    fn new(factor: Factor) -> Option<Self> {
+    fn new(factor: GramFactor) -> Option<Self> {
         let [samples, _] = factor.rows.dims();
-        let rows = flex::primitive(&factor.rows)?;
+        let rows = primitive(&factor.rows)?;
         let rows = if rows.dtype() == E::dtype() {
             rows
         } else {
             Flex::float_cast(rows, E::dtype().into())
         };
         Some(Self {
-            rows: flex::straight(&rows),
+            rows: straight(&rows),
             samples,
             constant: if factor.constant { one() } else { zero() },
         })
@@ -127,12 +153,12 @@ impl<E: Element + Pod + RealField> Products<E> {
     /// a rectangle up to the diagonal block, and the triangle of that block.
     fn write(&self, strip: &Range<usize>, entries: &mut [E], width: usize) {
         entries.fill(self.constant);
-        let rows = flex::view::<E>(&self.rows);
+        let rows = view::<E>(&self.rows);
         let own = rows.subrows(strip.start, strip.len());
         let entries = MatMut::from_row_major_slice_mut(entries, strip.len(), width);
         let (before, entries) = entries.split_at_col_mut(strip.start);
         let above = rows.subrows(0, strip.start).transpose();
-        flex::multiply(before, Accum::Add, own, above);
+        multiply(before, Accum::Add, own, above);
         triangular::matmul(
             entries.subcols_mut(0, strip.len()),
             BlockStructure::TriangularLower,
@@ -156,7 +182,7 @@ mod tests {
     /// Largest difference from plain products of entries of size 1.
     fn distance(samples: usize, widths: [usize; 2], constants: [bool; 2], dtype: DType) -> f64 {
         let device = Device::flex();
-        let factor = |width: usize, constant| Factor {
+        let factor = |width: usize, constant| GramFactor {
             rows: Tensor::random(
                 [samples, width],
                 Distribution::Normal(0.0, 1.0 / (width as f64).sqrt()),
@@ -165,9 +191,9 @@ mod tests {
             constant,
         };
         let [left, right] = [0, 1].map(|side| factor(widths[side], constants[side]));
-        let found = gram(left.clone(), right.clone(), dtype).expect("a Flex device");
+        let found = hadamard_gram(left.clone(), right.clone(), dtype).expect("a Flex device");
         assert_eq!((found.dims(), found.dtype()), ([samples; 2], dtype));
-        let products = |factor: Factor| {
+        let products = |factor: GramFactor| {
             let rows = factor.rows.cast(DType::F64);
             rows.clone().matmul(rows.transpose()) + f64::from(u8::from(factor.constant))
         };
@@ -207,12 +233,12 @@ mod tests {
 
     #[test]
     fn factors_without_columns_leave_the_constant_and_half_precision_is_left() {
-        let factor = |constant| Factor {
+        let factor = |constant| GramFactor {
             rows: Tensor::zeros([3, 0], &Device::flex()),
             constant,
         };
-        let sum = gram(factor(true), factor(true), DType::F32).expect("a Flex device");
+        let sum = hadamard_gram(factor(true), factor(true), DType::F32).expect("a Flex device");
         assert_eq!(sum.tril(0).sum().into_scalar::<f32>(), 6.0);
-        assert!(gram(factor(true), factor(false), DType::F16).is_none());
+        assert!(hadamard_gram(factor(true), factor(false), DType::F16).is_none());
     }
 }

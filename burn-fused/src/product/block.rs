@@ -10,7 +10,7 @@ use faer::traits::math_utils::one;
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// A matrix whose rows or columns lie in one piece each.
-pub(crate) fn straight(matrix: &FlexTensor) -> FlexTensor {
+pub(super) fn straight(matrix: &FlexTensor) -> FlexTensor {
     match layout(matrix) {
         Some(_) => matrix.clone(),
         None => matrix.to_contiguous(),
@@ -18,7 +18,7 @@ pub(crate) fn straight(matrix: &FlexTensor) -> FlexTensor {
 }
 
 /// The entries where they lie.
-pub(crate) fn view<E: Element + Pod>(matrix: &FlexTensor) -> MatRef<'_, E> {
+pub(super) fn view<E: Element + Pod>(matrix: &FlexTensor) -> MatRef<'_, E> {
     let layout = layout(matrix).expect("made straight");
     let entries = &matrix.storage::<E>()[matrix.layout().start_offset()..];
     let [rows, columns] = size(matrix);
@@ -104,7 +104,7 @@ pub(super) fn add_product<E: Element + RealField>(
 
 /// `out = a b` or `out += a b` on this thread, for a row-major output. An output that is much wider
 /// than high is cut: faer packs the narrow factor too then, which takes longer than it saves.
-pub(crate) fn multiply<E: RealField>(
+pub(super) fn multiply<E: RealField>(
     mut out: MatMut<'_, E>,
     accum: Accum,
     a: MatRef<'_, E>,

@@ -7,6 +7,7 @@
 //! `x86-v4`).
 
 mod block;
+mod gram;
 mod long;
 
 use burn::backend::Flex;
@@ -18,8 +19,8 @@ use faer::traits::RealField;
 use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
-use block::{SHALLOW, add_product, is_turned, size};
-pub(crate) use block::{multiply, straight, view};
+use block::{SHALLOW, add_product, is_turned, size, straight, view};
+pub use gram::{GramFactor, hadamard_gram};
 
 /// Fewest rows and columns of an output that [`product`] takes.
 const NARROW: usize = 32;
@@ -38,7 +39,7 @@ const DEEPEST: Option<usize> = if cfg!(feature = "x86-v4") {
 /// ```
 /// use burn::backend::Flex;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::flex::sum_of_products;
+/// use burn_flex_fused::product::sum_of_products;
 ///
 /// let device = Device::flex();
 /// let ones = |shape: [usize; 2]| {
@@ -68,7 +69,7 @@ pub fn sum_of_products(products: Vec<[FlexTensor; 2]>) -> FlexTensor {
 /// ```
 /// use burn::backend::Flex;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::flex::transposed_product;
+/// use burn_flex_fused::product::transposed_product;
 ///
 /// let device = Device::flex();
 /// let ones = |shape: [usize; 2]| {
@@ -92,9 +93,9 @@ pub fn transposed_product(a: &FlexTensor, b: &FlexTensor) -> FlexTensor {
     }
 }
 
-/// `a b` off the tape; `None` on other devices, in other precisions, and where Burn's own product is
-/// as good.
-pub(crate) fn product(a: &Tensor<2>, b: &Tensor<2>) -> Option<Tensor<2>> {
+/// `a b` of tensors that autodiff does not track; `None` on other devices, in other precisions, and
+/// where Burn's own product is as good.
+pub fn product(a: &Tensor<2>, b: &Tensor<2>) -> Option<Tensor<2>> {
     let wide = a.dims()[0].min(b.dims()[1]) >= NARROW;
     let shallow = DEEPEST.is_none_or(|deepest| a.dims()[1] <= deepest);
     let exact = matches!(a.dtype(), DType::F32 | DType::F64) && a.dtype() == b.dtype();
@@ -105,8 +106,8 @@ pub(crate) fn product(a: &Tensor<2>, b: &Tensor<2>) -> Option<Tensor<2>> {
     Some(Tensor::from_primitive::<Flex>(product))
 }
 
-/// A tensor off the tape without a copy; `None` on other devices.
-pub(crate) fn primitive<const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
+/// The tensor of Flex, without a copy; `None` on other devices.
+pub fn primitive<const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
     x.clone().try_into_primitive::<Flex>().ok()
 }
 
