@@ -77,8 +77,8 @@ fn block<E: Real, S: Simd, const TURNED: bool, const ADD: bool, const N: usize>(
         }
     } else {
         let mut rows: [&[E]; N] = [&[]; N];
-        for i in 0..N {
-            rows[i] = &left.entries[(row + i) * left.stride..][..depth];
+        for (i, line) in rows.iter_mut().enumerate() {
+            *line = &left.entries[(row + i) * left.stride..][..depth];
         }
         for (at, line) in lines.enumerate() {
             let mut factors = [E::ZERO; N];
