@@ -15,6 +15,9 @@ use crate::record::{LossScale, Tape};
 /// except for rounding (of the bias of attention keys) have no meaningful relative error.
 const FLOOR: f64 = 1e-3;
 
+/// Differences of up to this many machine epsilons of the largest whole row are rounding.
+const ROUNDING: f64 = 8.0;
+
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -137,7 +140,9 @@ pub fn validate<M: Module>(
 fn compare(recorded: &Jacobian, oracle: &Jacobian) -> ValidationReport {
     let (rows, expected) = (recorded.to_dense(), oracle.to_dense());
     let largest = |rows: &mut dyn Iterator<Item = f64>| rows.fold(0.0, f64::max);
-    let floor = FLOOR * largest(&mut expected.iter().map(|row| norm(row)));
+    let longest = largest(&mut expected.iter().map(|row| norm(row)));
+    let floor = FLOOR * longest;
+    let rounding = ROUNDING * recorded.row_epsilon() * longest;
     let mut start = 0;
     let parameters = recorded.params().iter().map(|param| {
         let columns = start..start + param.shape.num_elements();
@@ -147,7 +152,15 @@ fn compare(recorded: &Jacobian, oracle: &Jacobian) -> ValidationReport {
         let differences = rows.iter().zip(&expected).map(|(row, expected)| {
             let pairs = row[columns.clone()].iter().zip(&expected[columns.clone()]);
             let difference: Vec<f64> = pairs.map(|(a, b)| a - b).collect();
-            relative(norm(&difference), size)
+            let difference = norm(&difference);
+            relative(
+                if difference <= rounding {
+                    0.0
+                } else {
+                    difference
+                },
+                size,
+            )
         });
         let worst = differences
             .enumerate()

@@ -40,7 +40,7 @@ use crate::rows::Rows;
 /// record_low_rank(&recorder, [&a, &b], 0.5, x.unsqueeze_dim(1), tap);
 ///
 /// let grads = y.sum_dim(1).mean().backward();
-/// let jacobian = RecordedBatch::collect(tape, grads, &vec![a, b], None)?.into_jacobian();
+/// let jacobian = RecordedBatch::collect(tape, grads, &vec![a, b], None)?.jacobian();
 /// // Rows of ones for A (0.5 * 2), and of 1.5 for B: 3 + 2 * 2.25.
 /// assert!((jacobian.gram()?.get(0, 1) - 7.5).abs() < 1e-6);
 /// # Ok::<(), burn_ief::Error>(())

@@ -3,9 +3,8 @@
 //! Call [`forward_recorded`](ForwardRecorded::forward_recorded) in a model's `forward` where you
 //! would call `forward`. While a [`Tape`](crate::Tape) is alive, the call also records what is
 //! needed to form the gradient of every trainable parameter sample by sample. Its output agrees
-//! with Burn's to rounding. Outside a recording it is the layer's own `forward` and costs nothing.
-//! On Flex, norms and transformer layers use the kernels of
-//! [`burn_flex_fused`], recorded or not.
+//! with Burn's to rounding. Outside a recording it is the layer's own `forward`; norms
+//! and transformer layers use the kernels of [`burn_flex_fused`] on Flex, recorded or not.
 //!
 //! The batch is axis 0 of every input (of a recurrent layer with `batch_first` off it is axis 1).
 //!
