@@ -1,4 +1,4 @@
-//! What an attention does besides its two products.
+//! What attention does in addition to its two products.
 
 use burn::tensor::{Bool, DType, Tensor};
 

@@ -37,7 +37,7 @@ pub(crate) trait Operation: Debug + Send + Sync + 'static {
     ) -> Vec<Option<FlexTensor>>;
 }
 
-/// What the backward pass of an operation reads besides the error.
+/// What the backward pass of an operation reads in addition to the error.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Keeps {
     Nothing,

@@ -296,7 +296,7 @@ impl Jacobian {
     }
 }
 
-/// Read what a recording has to show besides its rows, all at once: indices out of range, and the
+/// Read everything but the rows of a recording, in one read: whether indices are in range, and the
 /// gradients at the marked outputs.
 pub(super) fn read_facts(
     checks: Vec<IndexCheck>,

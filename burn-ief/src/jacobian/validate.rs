@@ -15,9 +15,6 @@ use crate::record::{LossScale, Tape};
 /// except for rounding (of the bias of attention keys) have no meaningful relative error.
 const FLOOR: f64 = 1e-3;
 
-/// Differences of up to this many machine epsilons of the largest whole row are rounding.
-const ROUNDING: f64 = 8.0;
-
 /// What [`validate`] found.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -140,9 +137,7 @@ pub fn validate<M: Module>(
 fn compare(recorded: &Jacobian, oracle: &Jacobian) -> ValidationReport {
     let (rows, expected) = (recorded.to_dense(), oracle.to_dense());
     let largest = |rows: &mut dyn Iterator<Item = f64>| rows.fold(0.0, f64::max);
-    let longest = largest(&mut expected.iter().map(|row| norm(row)));
-    let floor = FLOOR * longest;
-    let rounding = ROUNDING * recorded.row_epsilon() * longest;
+    let floor = FLOOR * largest(&mut expected.iter().map(|row| norm(row)));
     let mut start = 0;
     let parameters = recorded.params().iter().map(|param| {
         let columns = start..start + param.shape.num_elements();
@@ -152,15 +147,7 @@ fn compare(recorded: &Jacobian, oracle: &Jacobian) -> ValidationReport {
         let differences = rows.iter().zip(&expected).map(|(row, expected)| {
             let pairs = row[columns.clone()].iter().zip(&expected[columns.clone()]);
             let difference: Vec<f64> = pairs.map(|(a, b)| a - b).collect();
-            let difference = norm(&difference);
-            relative(
-                if difference <= rounding {
-                    0.0
-                } else {
-                    difference
-                },
-                size,
-            )
+            relative(norm(&difference), size)
         });
         let worst = differences
             .enumerate()

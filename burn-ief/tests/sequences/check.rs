@@ -73,12 +73,17 @@ pub fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
 
 #[track_caller]
 pub fn close(a: &[f64], b: &[f64]) {
+    close_to(a, b, TOLERANCE);
+}
+
+#[track_caller]
+pub fn close_to(a: &[f64], b: &[f64], tolerance: f64) {
     assert_eq!(a.len(), b.len());
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let size = norm(&mut b.iter().copied());
     let distance = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
     assert!(
-        distance <= TOLERANCE * size,
+        distance <= tolerance * size,
         "{distance:e} against a norm of {size:e}"
     );
 }

@@ -8,7 +8,7 @@ use crate::attention::Dropout;
 use crate::kernels::memory::{entries, shape};
 use crate::kernels::real::Real;
 
-/// Everything that an attention needs besides queries, keys and values.
+/// Everything that attention needs apart from queries, keys and values.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub heads: usize,
