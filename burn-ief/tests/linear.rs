@@ -120,6 +120,37 @@ fn rows_match_with_burns_lora_adapters() {
     compare(&model, &device);
 }
 
+/// A base that trains next to its adapter has no rule: it must not be left without an update.
+#[test]
+fn a_base_that_trains_next_to_burns_adapter_is_an_error() {
+    struct Thaw;
+    impl burn::module::ModuleMapper for Thaw {
+        fn map_float<const D: usize>(
+            &mut self,
+            param: burn::module::Param<Tensor<D>>,
+        ) -> burn::module::Param<Tensor<D>> {
+            param.set_require_grad(true)
+        }
+    }
+    let device = double::device();
+    let model = Mlp::new(&device)
+        .apply_lora(Lora::new(2, 4.0))
+        .map(&mut Thaw);
+    let (x, y) = batch(&device);
+    let tape = Tape::start();
+    let loss = cross_entropy(model.forward(x), y);
+    let error = Jacobian::from_tape(tape, loss.backward(), &model).unwrap_err();
+    match error {
+        Error::UnrecordedUse { parameters } => {
+            assert!(
+                parameters.iter().any(|path| path.contains("first")),
+                "{parameters:?}"
+            );
+        }
+        other => panic!("{other}"),
+    }
+}
+
 struct Shake;
 
 impl burn::module::ModuleMapper for Shake {

@@ -121,7 +121,14 @@ impl Call<'_> {
 
     /// `x W + b + s (x A) B`, with one tap at the output for the factors and the bias.
     fn adapted(&self, x: Tensor<2>, adapter: &LoraAdapter) -> Tensor<2> {
-        let base = self.layer.weight.base().inner();
+        let base = self.layer.weight.base();
+        // There is no rule for a base that trains next to its adapter. On the graph, its gradient
+        // shows as an unrecorded use.
+        let base = if base.is_require_grad() {
+            base
+        } else {
+            base.inner()
+        };
         let base = base_at(base, x.dtype());
         let factors = [&adapter.a, &adapter.b];
         let [a, b] = factors.map(|factor| factor.val().inner());

@@ -31,8 +31,9 @@
 //!
 //! - a measurement, M·T·(i² + o²) (and for K-FAC a forward and backward pass of `draws` more
 //!   batches), against M·T·i·o for the gradient itself;
-//! - an inversion, about i³ + o³ on the host in f64, one matrix to a thread (each of which needs room
-//!   for a few copies of its matrix), and 2 (i² + o²) numbers to and from the device;
+//! - an inversion, about i³ + o³ on the host in f64 (in f32 for large factors in f32, with a check),
+//!   one matrix to a thread (each of which needs room for a few copies of its matrix), and
+//!   2 (i² + o²) numbers to and from the device;
 //! - every step, i·o·(i + o) to apply the inverses, or, where M·T is small compared with i and o, only
 //!   M·T·(i² + o² + i·o) and room for one more gradient, in steps that do not make new ones;
 //! - kept between steps, 2 (i² + o²) numbers: the factors and their inverses, which a checkpoint
