@@ -6,7 +6,7 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, assert_shape};
 
 use super::ForwardRecorded;
-use super::linear::{base_at, positioned};
+use super::linear::{adapted_base, positioned};
 use crate::record::{Recorder, constant, is_composed, is_empty_batch, recorder, without_samples};
 use crate::rows::{Lookup, Rows};
 
@@ -158,8 +158,9 @@ fn look_up(recorder: &Recorder, layer: &Embedding, ids: Tensor<2, Int>) -> Tenso
             Some(Rows::outer(left, positioned(tap.error(grads)?, dims)))
         });
     }
-    let base = base_at(layer.weight.base().inner(), update.dtype());
-    let base = embedding(base, ids.inner());
+    let base = adapted_base(&layer.weight, update.dtype());
+    let ids = if base.is_tracked() { ids } else { ids.inner() };
+    let base = embedding(base, ids);
     positioned(update * adapter.scale, dims) + base
 }
 
@@ -196,7 +197,7 @@ fn project_adapted(
     // x Wᵀ + s (x Bᵀ) Aᵀ
     let hidden = project(recorder, &adapter.b, x.clone(), dims);
     let update = project(recorder, &adapter.a, hidden * adapter.scale, dims);
-    let base = base_at(layer.weight.base().inner(), update.dtype());
+    let base = adapted_base(&layer.weight, update.dtype());
     update + x.matmul(base.transpose())
 }
 

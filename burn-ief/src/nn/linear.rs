@@ -121,15 +121,7 @@ impl Call<'_> {
 
     /// `x W + b + s (x A) B`, with one tap at the output for the factors and the bias.
     fn adapted(&self, x: Tensor<2>, adapter: &LoraAdapter) -> Tensor<2> {
-        let base = self.layer.weight.base();
-        // There is no rule for a base that trains next to its adapter. On the graph, its gradient
-        // shows as an unrecorded use.
-        let base = if base.is_require_grad() {
-            base
-        } else {
-            base.inner()
-        };
-        let base = base_at(base, x.dtype());
+        let base = adapted_base(&self.layer.weight, x.dtype());
         let factors = [&adapter.a, &adapter.b];
         let [a, b] = factors.map(|factor| factor.val().inner());
         let hidden = x.clone().matmul(a) * adapter.scale;
@@ -185,7 +177,16 @@ impl Call<'_> {
 
 /// The base of an adapted weight as Burn's own composition uses it: cast to the dtype of the
 /// factors, and dequantized if it is quantized.
-pub(super) fn base_at(base: Tensor<2>, dtype: DType) -> Tensor<2> {
+///
+/// There is no rule for a base that trains next to its adapter. It stays on the graph, so that its
+/// gradient shows as an unrecorded use.
+pub(super) fn adapted_base(weight: &Param<Tensor<2>>, dtype: DType) -> Tensor<2> {
+    let base = weight.base();
+    let base = if base.is_require_grad() {
+        base
+    } else {
+        base.inner()
+    };
     match base.dtype() {
         own if own == dtype => base,
         own if own.is_float() => base.cast(dtype),

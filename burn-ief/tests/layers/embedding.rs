@@ -1,6 +1,7 @@
-use burn::module::{Lora, Module};
+use burn::module::{Lora, Module, ModuleMapper, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_ief::Error;
 use burn_ief::nn::{ForwardRecorded, embed_shared, unembed};
 
 use super::*;
@@ -114,6 +115,31 @@ fn burns_lora_adapters_on_tables() {
         });
         // A and B of three weights.
         assert_eq!(jacobian.params().len(), 6);
+    }
+}
+
+/// A table that trains next to its adapter has no rule: it must not be left without an update.
+#[test]
+fn a_table_that_trains_next_to_burns_adapter_is_an_error() {
+    struct Thaw;
+    impl ModuleMapper for Thaw {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.set_require_grad(true)
+        }
+    }
+    let device = Device::flex().autodiff();
+    let model = Positioned::new(&device)
+        .apply_lora(Lora::new(2, 3.0))
+        .map(&mut Thaw);
+    let tape = Tape::start().with_loss_scale(LossScale::Sum);
+    let grads = model.tied(ids(9, 4, &device)).sum().backward();
+    let error = Jacobian::from_tape(tape, grads, &model).unwrap_err();
+    match error {
+        Error::UnrecordedUse { parameters } => assert_eq!(
+            parameters,
+            ["tokens.weight", "positions.weight", "linear.weight"]
+        ),
+        other => panic!("{other}"),
     }
 }
 
