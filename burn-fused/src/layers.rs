@@ -2,10 +2,10 @@
 
 use burn::module::{Content, DisplaySettings, ModuleDisplay, Param};
 use burn::nn::activation::Activation;
-use burn::nn::{Gelu, LayerNorm, RmsNorm, SwiGlu};
+use burn::nn::{Gelu, LayerNorm, Linear, RmsNorm, SwiGlu};
 use burn::tensor::{DType, Tensor};
 
-use crate::{gelu, gelu_approximate, layer_norm, rms_norm, swiglu};
+use crate::{gelu, gelu_approximate, layer_norm, linear, rms_norm, swiglu};
 
 /// A layer of Burn whose forward pass has a fused form.
 ///
@@ -53,6 +53,13 @@ pub fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
     takes
 }
 
+/// [`linear`](crate::linear) with the layer's parameters, an adapter of Burn's composed as Burn does.
+impl<const D: usize> ForwardFused<D> for Linear {
+    fn forward_fused(&self, x: Tensor<D>) -> Tensor<D> {
+        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+}
+
 /// [`layer_norm`](crate::layer_norm) with the layer's parameters.
 impl<const D: usize> ForwardFused<D> for LayerNorm {
     fn forward_fused(&self, x: Tensor<D>) -> Tensor<D> {
@@ -94,11 +101,11 @@ impl<const D: usize> ForwardFused<D> for Gelu {
     }
 }
 
-/// Burn's two linear layers, then [`swiglu`](crate::swiglu).
+/// Two linear layers, then [`swiglu`](crate::swiglu).
 impl<const D: usize> ForwardFused<D> for SwiGlu {
     fn forward_fused(&self, x: Tensor<D>) -> Tensor<D> {
-        let gate = self.linear_inner.forward(x.clone());
-        swiglu(gate, self.linear_outer.forward(x))
+        let gate = self.linear_inner.forward_fused(x.clone());
+        swiglu(gate, self.linear_outer.forward_fused(x))
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! | function | what |
 //! | --- | --- |
+//! | [`linear`], [`linear_add`] | products with a bias, and added to another tensor |
 //! | [`gelu`], [`gelu_approximate`], [`silu`], [`swiglu`] | activations |
 //! | [`layer_norm`], [`rms_norm`] | norms, with trained or frozen parameters |
 //! | [`attention`] | attention of `[M, T, heads * width]` with masks, bias, soft cap and dropout |
@@ -55,7 +56,7 @@
 //!
 //! - devices other than Flex, and this crate without its feature `flex`
 //! - f16 and bf16, and tensors of different dtypes
-//! - tensors without entries
+//! - tensors without entries, and quantized weights
 //! - in [`attention`] a bias, and in [`rotary`] angles, that autodiff tracks
 //! - in [`swiglu`] operands of different shapes
 //!
@@ -70,6 +71,7 @@ mod attention;
 #[cfg(feature = "flex")]
 mod kernels;
 mod layers;
+mod linear;
 mod norm;
 #[cfg(feature = "flex")]
 pub mod product;
@@ -79,6 +81,7 @@ mod softmax;
 pub use activation::{gelu, gelu_approximate, silu, swiglu};
 pub use attention::{AttentionOptions, Dropout, LeftOut, attention};
 pub use layers::{ForwardFused, is_fused};
+pub use linear::{linear, linear_add};
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{RotaryPairs, rotary};
 pub use softmax::{cross_entropy, log_softmax, softmax};

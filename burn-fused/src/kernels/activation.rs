@@ -21,7 +21,9 @@ impl Activation {
 }
 
 impl Operation for Activation {
-    const KEEPS: Keeps = Keeps::Inputs;
+    fn keeps(&self, _needed: &[bool]) -> Keeps {
+        Keeps::Inputs
+    }
 
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor {
         let x = dense(&inputs[0]);
@@ -152,7 +154,9 @@ impl SwiGlu {
 }
 
 impl Operation for SwiGlu {
-    const KEEPS: Keeps = Keeps::Inputs;
+    fn keeps(&self, _needed: &[bool]) -> Keeps {
+        Keeps::Inputs
+    }
 
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor {
         let [gate, up] = [dense(&inputs[0]), dense(&inputs[1])];

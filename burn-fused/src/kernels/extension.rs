@@ -21,14 +21,14 @@ use super::real::Real;
 
 /// An operation on Flex, in f32 and f64.
 pub(crate) trait Operation: Debug + Send + Sync + 'static {
-    /// What the backward pass reads.
-    const KEEPS: Keeps;
+    /// What the backward pass reads, if these inputs need a gradient.
+    fn keeps(&self, needed: &[bool]) -> Keeps;
 
     /// The output for inputs of one dtype.
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor;
 
-    /// The gradients of the inputs, from the kept tensors and the error of the output. Those that
-    /// `needed` does not name may be left out.
+    /// The gradients of the inputs, from the tensors that were kept, in this order, and the error of
+    /// the output. Those that `needed` does not name may be left out.
     fn backward<E: Real>(
         &self,
         kept: &[FlexTensor],
@@ -38,10 +38,13 @@ pub(crate) trait Operation: Debug + Send + Sync + 'static {
 }
 
 /// What the backward pass of an operation reads in addition to the error.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Keeps {
     Nothing,
+    /// All of them.
     Inputs,
+    /// Those with these numbers.
+    Some(Vec<usize>),
     Output,
 }
 
@@ -64,10 +67,11 @@ pub(crate) fn facts<const D: usize>(x: &Tensor<D>) -> (DType, usize, Device) {
 /// The output of a kernel for inputs that it takes.
 pub(crate) fn apply<const D: usize>(kernel: Kernel, inputs: Vec<DispatchTensor>) -> Tensor<D> {
     let mut inputs = inputs.into_iter();
-    let output = match [(); 3].map(|()| inputs.next()) {
-        [Some(a), None, None] => Dispatch::fused_one(a, kernel),
-        [Some(a), Some(b), None] => Dispatch::fused_two(a, b, kernel),
-        [Some(a), Some(b), Some(c)] => Dispatch::fused_three(a, b, c, kernel),
+    let output = match [(); 4].map(|()| inputs.next()) {
+        [Some(a), None, None, None] => Dispatch::fused_one(a, kernel),
+        [Some(a), Some(b), None, None] => Dispatch::fused_two(a, b, kernel),
+        [Some(a), Some(b), Some(c), None] => Dispatch::fused_three(a, b, c, kernel),
+        [Some(a), Some(b), Some(c), Some(d)] => Dispatch::fused_four(a, b, c, d, kernel),
         _ => unreachable!("a kernel without inputs"),
     };
     Tensor::from_dispatch(output)
@@ -101,7 +105,7 @@ impl Kernel {
 
 /// An [`Operation`] whose dtype is that of its tensors.
 trait AnyDType: Debug + Send + Sync {
-    fn keeps(&self) -> Keeps;
+    fn keeps(&self, needed: &[bool]) -> Keeps;
     fn forward(&self, inputs: &[FlexTensor]) -> FlexTensor;
     fn backward(
         &self,
@@ -112,8 +116,8 @@ trait AnyDType: Debug + Send + Sync {
 }
 
 impl<O: Operation> AnyDType for O {
-    fn keeps(&self) -> Keeps {
-        O::KEEPS
+    fn keeps(&self, needed: &[bool]) -> Keeps {
+        Operation::keeps(self, needed)
     }
 
     fn forward(&self, inputs: &[FlexTensor]) -> FlexTensor {
@@ -175,6 +179,13 @@ trait Fused: Backend {
         c: FloatTensor<Self>,
         kernel: Kernel,
     ) -> FloatTensor<Self>;
+    fn fused_four(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+        kernel: Kernel,
+    ) -> FloatTensor<Self>;
 }
 
 impl Fused for Flex {
@@ -193,6 +204,16 @@ impl Fused for Flex {
         kernel: Kernel,
     ) -> FloatTensor<Self> {
         kernel.0.forward(&[a, b, c])
+    }
+
+    fn fused_four(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+        kernel: Kernel,
+    ) -> FloatTensor<Self> {
+        kernel.0.forward(&[a, b, c, d])
     }
 }
 
@@ -213,6 +234,16 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         tracked::<B, C, 3>([a, b, c], kernel)
     }
+
+    fn fused_four(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+        kernel: Kernel,
+    ) -> FloatTensor<Self> {
+        tracked::<B, C, 4>([a, b, c, d], kernel)
+    }
 }
 
 /// The operation on the tape.
@@ -224,10 +255,15 @@ fn tracked<B: Kernels, C: CheckpointStrategy, const N: usize>(
     let prepared = FusedBackward.prepare::<C>(nodes).compute_bound();
     match prepared.stateful() {
         OpsKind::Tracked(mut prep) => {
-            let keeps = kernel.0.keeps();
-            let inputs_kept = match keeps {
-                // They belong to the graph, which may compute them again.
+            let needed = inputs.each_ref().map(|input| input.is_tracked());
+            let keeps = kernel.0.keeps(&needed);
+            // They belong to the graph, which may compute them again.
+            let inputs_kept = match &keeps {
                 Keeps::Inputs => inputs.iter().map(|input| prep.checkpoint(input)).collect(),
+                Keeps::Some(numbers) => {
+                    let numbers = numbers.iter();
+                    numbers.map(|at| prep.checkpoint(&inputs[*at])).collect()
+                }
                 Keeps::Output | Keeps::Nothing => Vec::new(),
             };
             let inputs = inputs.into_iter().map(|input| input.into_primitive());

@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod extension;
+pub(crate) mod linear;
 mod memory;
 pub(crate) mod norm;
 mod real;

@@ -102,7 +102,9 @@ impl Norm {
 }
 
 impl Operation for Norm {
-    const KEEPS: Keeps = Keeps::Inputs;
+    fn keeps(&self, _needed: &[bool]) -> Keeps {
+        Keeps::Inputs
+    }
 
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor {
         let inputs: Vec<_> = inputs.iter().map(dense).collect();

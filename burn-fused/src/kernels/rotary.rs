@@ -75,7 +75,9 @@ fn neighbours<E: Real>(x: &mut [E], cos: &[E], sin: &[E], sign: E) {
 }
 
 impl Operation for Rotary {
-    const KEEPS: Keeps = Keeps::Nothing;
+    fn keeps(&self, _needed: &[bool]) -> Keeps {
+        Keeps::Nothing
+    }
 
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor {
         let x = dense(&inputs[0]);

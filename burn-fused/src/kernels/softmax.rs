@@ -61,7 +61,9 @@ impl Softmax {
 }
 
 impl Operation for Softmax {
-    const KEEPS: Keeps = Keeps::Output;
+    fn keeps(&self, _needed: &[bool]) -> Keeps {
+        Keeps::Output
+    }
 
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor {
         let x = dense(&inputs[0]);
@@ -122,7 +124,9 @@ impl CrossEntropy {
 }
 
 impl Operation for CrossEntropy {
-    const KEEPS: Keeps = Keeps::Inputs;
+    fn keeps(&self, _needed: &[bool]) -> Keeps {
+        Keeps::Inputs
+    }
 
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor {
         let x = dense(&inputs[0]);

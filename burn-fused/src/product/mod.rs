@@ -9,6 +9,7 @@
 mod block;
 mod gram;
 mod long;
+mod start;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -21,6 +22,7 @@ use rayon::prelude::*;
 
 use block::{SHALLOW, add_product, is_turned, size, straight, view};
 pub use gram::{GramFactor, hadamard_gram};
+use start::Start;
 
 /// Fewest rows and columns of an output that [`product`] takes.
 const NARROW: usize = 32;
@@ -56,9 +58,48 @@ const DEEPEST: Option<usize> = if cfg!(feature = "x86-v4") {
 ///
 /// Panics if there is no product, if sizes do not agree, and in other precisions.
 pub fn sum_of_products(products: Vec<[FlexTensor; 2]>) -> FlexTensor {
+    sum_of_products_and(products, Terms::default())
+}
+
+/// What is added to products `[m, o]`.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// To every row, `[o]`.
+    pub row: Option<FlexTensor>,
+    /// To all entries, with `m o` entries in any shape.
+    pub all: Option<FlexTensor>,
+}
+
+/// [`sum_of_products`] with more terms, which take no pass of their own.
+///
+/// ```
+/// use burn::backend::Flex;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_flex_fused::product::{Terms, sum_of_products_and};
+///
+/// let device = Device::flex();
+/// let ones = |shape: [usize; 2]| {
+///     let ones = Tensor::<2>::ones(shape, &device);
+///     ones.try_into_primitive::<Flex>().unwrap()
+/// };
+/// let bias = Tensor::<1>::from_floats([1.0, 2.0], &device);
+/// let terms = Terms {
+///     row: bias.try_into_primitive::<Flex>().ok(),
+///     all: None,
+/// };
+/// let sum = sum_of_products_and(vec![[ones([4, 3]), ones([3, 2])]], terms);
+/// let sum = Tensor::<2>::from_primitive::<Flex>(sum);
+/// assert_eq!(sum.narrow(0, 3, 1).into_data().try_to_vec::<f32>().unwrap(), [4.0, 5.0]);
+/// ```
+///
+/// # Panics
+///
+/// Panics if there is no product, if sizes or precisions do not agree, and in precisions other than
+/// f32 and f64.
+pub fn sum_of_products_and(products: Vec<[FlexTensor; 2]>, terms: Terms) -> FlexTensor {
     match products.first().map(|[left, _]| left.dtype()) {
-        Some(DType::F32) => sum_of::<f32>(products),
-        Some(DType::F64) => sum_of::<f64>(products),
+        Some(DType::F32) => sum_of::<f32>(products, terms),
+        Some(DType::F64) => sum_of::<f64>(products, terms),
         other => panic!("a sum of products in {other:?}"),
     }
 }
@@ -96,14 +137,23 @@ pub fn transposed_product(a: &FlexTensor, b: &FlexTensor) -> FlexTensor {
 /// `a b` of tensors that autodiff does not track; `None` on other devices, in other precisions, and
 /// where Burn's own product is as good.
 pub fn product(a: &Tensor<2>, b: &Tensor<2>) -> Option<Tensor<2>> {
-    let wide = a.dims()[0].min(b.dims()[1]) >= NARROW;
-    let shallow = DEEPEST.is_none_or(|deepest| a.dims()[1] <= deepest);
+    let [[rows, depth], [_, columns]] = [a.dims(), b.dims()];
     let exact = matches!(a.dtype(), DType::F32 | DType::F64) && a.dtype() == b.dtype();
-    if !wide || !shallow || !exact {
+    if !is_wide(rows, columns) || !is_shallow(depth) || !exact {
         return None;
     }
     let product = sum_of_products(vec![[primitive(a)?, primitive(b)?]]);
     Some(Tensor::from_primitive::<Flex>(product))
+}
+
+/// Whether an output of these sizes is large enough for [`sum_of_products`] to pay.
+pub(crate) fn is_wide(rows: usize, columns: usize) -> bool {
+    rows.min(columns) >= NARROW
+}
+
+/// Whether a left factor that is read across its lines is shallow enough.
+pub(crate) fn is_shallow(depth: usize) -> bool {
+    DEEPEST.is_none_or(|deepest| depth <= deepest)
 }
 
 /// The tensor of Flex, without a copy; `None` on other devices.
@@ -119,13 +169,18 @@ pub(super) const HEIGHT: usize = 256;
 const CLEARED: usize = 1 << 16;
 
 /// See [`sum_of_products`].
-fn sum_of<E: Element + Pod + RealField>(products: Vec<[FlexTensor; 2]>) -> FlexTensor {
+fn sum_of<E: Element + Pod + RealField>(
+    products: Vec<[FlexTensor; 2]>,
+    terms: Terms,
+) -> FlexTensor {
     let mut products: Vec<_> = products
         .into_iter()
         .map(|pair| pair.map(|factor| straight(&factor)))
         .collect();
     let sizes = products.iter().map(|pair| pair.each_ref().map(size));
     let (rows, columns, depth) = agreed(sizes);
+    let [row, all] = [terms.row, terms.all].map(|term| term.map(|term| term.to_contiguous()));
+    let start = Start::<E>::new(row.as_ref(), all.as_ref(), [rows, columns]);
     let strips = (rows * columns * depth / SHARE).clamp(1, rayon::current_num_threads());
     let share = rows.div_ceil(strips).max(1);
     // Every strip packs the right factors anew: that pays where the sums are long, and no left
@@ -138,7 +193,7 @@ fn sum_of<E: Element + Pod + RealField>(products: Vec<[FlexTensor; 2]>) -> FlexT
     };
     // The rows that replace a strip's own wait in memory of their own: only low strips.
     if height <= HEIGHT && overwritable::<E>(&mut products[0]) {
-        return overwrite::<E>(products, height);
+        return overwrite::<E>(products, start, height);
     }
     let products: Vec<_> = products
         .iter()
@@ -146,8 +201,9 @@ fn sum_of<E: Element + Pod + RealField>(products: Vec<[FlexTensor; 2]>) -> FlexT
         .collect();
     let write = |first: usize, lines: &mut [E]| {
         let count = lines.len() / columns.max(1);
+        let accum = start.fill(first, lines);
         let out = MatMut::from_row_major_slice_mut(lines, count, columns);
-        write_rows(out, Accum::Replace, &products, first);
+        write_rows(out, accum, &products, first);
     };
     let mut out;
     match strips {
@@ -204,6 +260,7 @@ fn overwritable<E: Element + Pod>([a, b]: &mut [FlexTensor; 2]) -> bool {
 /// The sum, in the memory of the first left factor.
 fn overwrite<E: Element + Pod + RealField>(
     mut products: Vec<[FlexTensor; 2]>,
+    start: Start<'_, E>,
     height: usize,
 ) -> FlexTensor {
     let [mut first, weight] = products.swap_remove(0);
@@ -219,9 +276,10 @@ fn overwrite<E: Element + Pod + RealField>(
     lines.for_each_init(Vec::new, |block, (at, lines)| {
         block.resize(lines.len(), E::default());
         let count = lines.len() / columns;
+        let accum = start.fill(at * height, block);
         let mut out = MatMut::from_row_major_slice_mut(block, count, columns);
         let own = MatRef::from_row_major_slice(lines, count, columns);
-        add_product(out.rb_mut(), Accum::Replace, own, weight);
+        add_product(out.rb_mut(), accum, own, weight);
         write_rows(out, Accum::Add, &others, at * height);
         lines.copy_from_slice(block);
     });

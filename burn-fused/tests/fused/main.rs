@@ -5,6 +5,7 @@ mod attention;
 mod attention_masks;
 mod fallback;
 mod harness;
+mod linear;
 mod norms;
 mod rotary;
 mod softmax;

@@ -112,7 +112,9 @@ impl Attention {
 }
 
 impl Operation for Attention {
-    const KEEPS: Keeps = Keeps::Inputs;
+    fn keeps(&self, _needed: &[bool]) -> Keeps {
+        Keeps::Inputs
+    }
 
     fn forward<E: Real>(&self, inputs: &[FlexTensor]) -> FlexTensor {
         let inputs: Vec<_> = inputs.iter().map(dense).collect();
