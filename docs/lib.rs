@@ -50,4 +50,5 @@ pages! {
     refused: "src/refused.md",
     save: "src/peft/save.md",
     update_rule: "src/update-rule.md",
+    upstream: "src/upstream.md",
 }

@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_name = "STEPS", value_parser = at_least::<1>)]
     pub cycle: usize,
 
-    /// Compute activations, norms and attention by Burn's own operations instead of those of
+    /// Compute linear layers, activations, norms and attention by Burn's own operations instead of those of
     /// burn-flex-fused (lora).
     #[arg(long)]
     pub plain: bool,
@@ -76,7 +76,7 @@ impl Args {
         }
     }
 
-    /// What computes activations, norms and attention.
+    /// What computes linear layers, activations, norms and attention.
     pub fn operations(&self) -> Operations {
         if self.plain {
             Operations::Burn

@@ -8,12 +8,15 @@ use std::cell::RefCell;
 use burn::module::{LoraAdapter, Param, ParamId};
 use burn::nn::{LayerNorm, Linear, Lstm};
 use burn::tensor::{Gradients, Tensor, module};
+use burn_flex_fused::{ForwardFused, linear, linear_add};
 use burn_ief::nn::ForwardRecorded;
+
+use crate::settings::Operations;
 
 /// How linear layers are called, for inputs `[M, T, i]`.
 pub enum Call {
     /// Sequences folded to 2-D; adapters on the activation path `x W + b + s (x A) B`.
-    Folded,
+    Folded(Operations),
     /// Adapters on the activation path, sequences in 3-D as they come.
     Unfolded,
     /// Burn's `forward`: 3-D, and adapters composed into a dense weight.
@@ -30,13 +33,13 @@ impl Call {
         match self {
             Self::Recorded => layer.forward_recorded(x),
             Self::Burn => layer.forward(x),
-            Self::Folded => {
+            Self::Folded(operations) => {
                 let [m, t, i] = x.dims();
-                let y = activation_path(layer, x.reshape([m * t, i]));
+                let y = activation_path(layer, x.reshape([m * t, i]), *operations);
                 let [_, o] = y.dims();
                 y.reshape([m, t, o])
             }
-            Self::Unfolded => activation_path(layer, x),
+            Self::Unfolded => activation_path(layer, x, Operations::Burn),
             Self::PerSample(leaves) => leaves.linear(layer, x),
         }
     }
@@ -51,7 +54,7 @@ impl Call {
     pub fn lstm(&self, layer: &Lstm, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Recorded => layer.forward_recorded((x, None)).0,
-            Self::Folded | Self::Unfolded | Self::Burn => layer.forward(x, None).0,
+            Self::Folded(_) | Self::Unfolded | Self::Burn => layer.forward(x, None).0,
             Self::PerSample(_) => unreachable!("`dense` is no method of a recurrent setting"),
         }
     }
@@ -64,18 +67,32 @@ impl Call {
     pub fn norm(&self, layer: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Recorded => layer.forward_recorded(x),
-            Self::Folded | Self::Unfolded | Self::Burn => layer.forward(x),
+            Self::Folded(_) | Self::Unfolded | Self::Burn => layer.forward(x),
             Self::PerSample(_) => unreachable!("`dense` is no method of a setting with norms"),
         }
     }
 }
 
-fn activation_path<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+fn activation_path<const D: usize>(
+    layer: &Linear,
+    x: Tensor<D>,
+    operations: Operations,
+) -> Tensor<D> {
     let Some(LoraAdapter { a, b, scale }) = layer.weight.adapter() else {
-        return layer.forward(x);
+        return match operations {
+            Operations::Fused => layer.forward_fused(x),
+            Operations::Burn => layer.forward(x),
+        };
     };
-    let y = base(layer, x.clone());
-    y + x.matmul(a.val().unsqueeze()).matmul(b.val().unsqueeze()) * *scale
+    let hidden = x.clone().matmul(a.val().unsqueeze());
+    match operations {
+        Operations::Fused => {
+            let bias = layer.bias.as_ref().map(Param::val);
+            let update = linear(hidden * *scale, b.val(), bias);
+            linear_add(x, layer.weight.base(), None, update)
+        }
+        Operations::Burn => base(layer, x) + hidden.matmul(b.val().unsqueeze()) * *scale,
+    }
 }
 
 /// The layer without its adapter.
@@ -146,7 +163,7 @@ impl Leaves {
             return y.reshape([m, t, o]) + path * *scale;
         }
         if !layer.weight.is_require_grad() {
-            return Call::Folded.linear(layer, x);
+            return Call::Folded(Operations::Fused).linear(layer, x);
         }
         let y = x.matmul(self.matrix(&layer.weight, m));
         match &layer.bias {

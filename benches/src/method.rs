@@ -180,9 +180,11 @@ impl<N: Net> Training<N> {
                 if let Some(step) = config.step_mut() {
                     step.normalize = Some(0.0);
                 }
-                optimizer_of(config, &model)
+                optimizer_of(config, &model, operations)
             }
-            Method::IefMomentum => optimizer_of(OptimizerConfig::new(optimizer("ief")), &model),
+            Method::IefMomentum => {
+                optimizer_of(OptimizerConfig::new(optimizer("ief")), &model, operations)
+            }
             Method::SgdUnfolded => (sgd(), Direction::Plain(Call::Unfolded)),
             Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),
             Method::BySample => (IefConfig::new().build().optimizer(), Direction::BySample),
@@ -223,7 +225,7 @@ impl<N: Net> Training<N> {
         let norms = RefCell::new(Vec::with_capacity(samples));
         let jacobian = Jacobian::by_sample(model, samples, |model, n| {
             let Batch { inputs, labels } = self.batch.sample(n);
-            let logits = model.logits(inputs, &Call::Folded);
+            let logits = model.logits(inputs, &Call::Folded(Operations::Fused));
             let norm = output_norms(logits.clone().inner(), labels.clone().inner());
             norms.borrow_mut().push(norm);
             self.loss.forward(logits, labels)
@@ -289,14 +291,18 @@ impl<N: Net> Step for Training<N> {
 }
 
 /// An optimizer, and where its update comes from.
-fn optimizer_of<M: Module>(mut config: OptimizerConfig, model: &M) -> (ModuleOptimizer, Direction) {
+fn optimizer_of<M: Module>(
+    mut config: OptimizerConfig,
+    model: &M,
+    operations: Operations,
+) -> (ModuleOptimizer, Direction) {
     if let Some(factors) = config.factors_mut() {
         (factors.factor_interval, factors.inverse_interval) = (REFRESH, REFRESH);
         factors.warm_up = 0;
     }
     let (optim, natural) = config.for_learner().expect("settings in range");
     let direction = match natural {
-        None => Direction::Plain(Call::Folded),
+        None => Direction::Plain(Call::Folded(operations)),
         Some(method) => Direction::Natural(Box::new(NaturalOptimizer::new(method, model).into())),
     };
     (optim, direction)

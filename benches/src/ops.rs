@@ -30,6 +30,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Only operations whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+
     /// Timed rounds over the variants of an operation.
     #[arg(long, default_value_t = 20)]
     pub rounds: usize,
@@ -66,7 +70,10 @@ pub struct Pair {
 /// A message for the user: a file that cannot be written.
 pub fn run(args: &Args) -> Result<(), String> {
     let mut rows = Vec::new();
-    for operation in operations() {
+    let chosen = operations()
+        .into_iter()
+        .filter(|operation| operation.name.contains(&args.only));
+    for operation in chosen {
         eprintln!("{}", operation.name);
         rows.push(measure(args, &operation));
     }
@@ -99,7 +106,40 @@ fn operations() -> Vec<Operation> {
         burn,
         fused,
     };
+    let weight = |inner, outer| [1, inner, outer];
     vec![
+        new(
+            "linear [2048, 384] to 384, with bias, trained",
+            &[narrow, weight(WIDTH, WIDTH), vector],
+            own_linear,
+            fused_linear,
+        ),
+        new(
+            "linear [2048, 384] to 1536, with bias, trained",
+            &[narrow, weight(WIDTH, FEED_FORWARD), [1, 1, FEED_FORWARD]],
+            own_linear,
+            fused_linear,
+        ),
+        new(
+            "linear [2048, 1536] to 384, with bias and residual, trained",
+            &[wide, weight(FEED_FORWARD, WIDTH), vector, narrow],
+            |x| own_linear(x) + flat(x[3].clone()),
+            |x| {
+                let (weight, bias) = (x[1].clone().squeeze_dim(0), flat(x[2].clone()));
+                flat(fused::linear_add(
+                    x[0].clone(),
+                    weight,
+                    Some(bias),
+                    x[3].clone(),
+                ))
+            },
+        ),
+        new(
+            "linear [64, 3072] to 2048, with bias, trained",
+            &[[1, 64, 3072], weight(3072, 2048), [1, 1, 2048]],
+            own_linear,
+            fused_linear,
+        ),
         new(
             "gelu [2048, 1536]",
             &[wide],
@@ -206,6 +246,24 @@ fn operations() -> Vec<Operation> {
 fn flat<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     let count = x.shape().num_elements();
     x.reshape([count])
+}
+
+fn own_linear(x: &[Tensor<3>]) -> Tensor<1> {
+    let weight = x[1].clone().squeeze_dim(0);
+    flat(module::linear(
+        x[0].clone(),
+        weight,
+        Some(flat(x[2].clone())),
+    ))
+}
+
+fn fused_linear(x: &[Tensor<3>]) -> Tensor<1> {
+    let weight = x[1].clone().squeeze_dim(0);
+    flat(fused::linear(
+        x[0].clone(),
+        weight,
+        Some(flat(x[2].clone())),
+    ))
 }
 
 fn attention(x: &[Tensor<3>], options: &AttentionOptions) -> Tensor<1> {

@@ -14,6 +14,7 @@
 //! | [`attention`] | attention of `[M, T, heads * width]` with masks, bias, soft cap and dropout |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | along the last axis |
 //! | [`rotary`] | rotary positions |
+//! | [`descend`] | a step of gradient descent, with weight decay |
 //! | [`ForwardFused`] | `forward_fused` for Burn's own layers |
 //! | [`is_fused`] | whether a tensor has kernels |
 //! | `product` (feature `flex`) | matrix products that write their output once, and Gram matrices |
@@ -32,9 +33,9 @@
 //! impl Block {
 //!     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
 //!         let x = self.norm.forward_fused(x);
-//!         let [q, k, v] = self.qkv.each_ref().map(|linear| linear.forward(x.clone()));
+//!         let [q, k, v] = self.qkv.each_ref().map(|linear| linear.forward_fused(x.clone()));
 //!         let x = attention(q, k, v, &AttentionOptions::new(4));
-//!         gelu(self.up.forward(x))
+//!         gelu(self.up.forward_fused(x))
 //!     }
 //! }
 //!
@@ -68,6 +69,7 @@
 
 mod activation;
 mod attention;
+mod descent;
 #[cfg(feature = "flex")]
 mod kernels;
 mod layers;
@@ -80,6 +82,7 @@ mod softmax;
 
 pub use activation::{gelu, gelu_approximate, silu, swiglu};
 pub use attention::{AttentionOptions, Dropout, LeftOut, attention};
+pub use descent::descend;
 pub use layers::{ForwardFused, is_fused};
 pub use linear::{linear, linear_add};
 pub use norm::{layer_norm, rms_norm};

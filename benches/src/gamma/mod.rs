@@ -18,6 +18,7 @@ use programs::{DeviceKind, files};
 use crate::call::Call;
 use crate::measure::{Effort, interleave, median};
 use crate::method::Step;
+use crate::settings::Operations;
 use nets::{Classifier, Judged, Tokens};
 
 /// Outputs of a sample up to which a pass for each is worth waiting for.
@@ -223,7 +224,7 @@ impl<N: Judged> Work<N> {
         let (batch, labels) = net.batch(device);
         let [count] = labels.dims();
         let of = |labels: Tensor<1, Int>| {
-            let loss = Self::loss(&net, &batch, labels, &Call::Folded);
+            let loss = Self::loss(&net, &batch, labels, &Call::Folded(Operations::Fused));
             summed_gradient(loss.backward(), &net, LossScale::Mean.factor(count))
         };
         // Some other direction: the gradient for other labels.
@@ -248,7 +249,12 @@ impl<N: Judged> Work<N> {
     /// One evaluation, or one pass.
     fn run(&self, way: Way) -> PassCount {
         let Some(method) = way.method() else {
-            let loss = Self::loss(&self.net, &self.batch, self.labels.clone(), &Call::Folded);
+            let loss = Self::loss(
+                &self.net,
+                &self.batch,
+                self.labels.clone(),
+                &Call::Folded(Operations::Fused),
+            );
             let _grads = GradientsParams::from_grads(loss.backward(), &self.net);
             return PassCount::new(0, 1);
         };

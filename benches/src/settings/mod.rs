@@ -82,7 +82,7 @@ pub struct Sizes {
     pub activations: usize,
 }
 
-/// What computes activations, norms and attention.
+/// What computes linear layers, activations, norms and attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operations {
     /// burn-flex-fused.

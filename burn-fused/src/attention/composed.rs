@@ -124,7 +124,11 @@ fn weights_or_zeros(scores: Tensor<4>) -> Tensor<4> {
 fn factors(dropout: Dropout, shape: [usize; 4], like: &Tensor<4>) -> Tensor<4> {
     let [samples, heads, queries, keys] = shape;
     let factor = dropout.factor();
-    let all = (0..samples * heads * queries).flat_map(|line| {
+    let lines = (0..samples).flat_map(|sample| {
+        let first = dropout.sample(sample, samples) * heads * queries;
+        first..first + heads * queries
+    });
+    let all = lines.flat_map(|line| {
         let line = dropout.line(line);
         (0..keys).map(move |key| if line.keeps(key) { factor } else { 0.0 })
     });

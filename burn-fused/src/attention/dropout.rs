@@ -14,6 +14,7 @@
 pub struct Dropout {
     probability: f64,
     seed: u64,
+    copies: usize,
 }
 
 impl Dropout {
@@ -27,7 +28,31 @@ impl Dropout {
             (0.0..=1.0).contains(&probability),
             "Dropout::new: expected a probability from 0 to 1, found {probability}"
         );
-        Self { probability, seed }
+        Self {
+            probability,
+            seed,
+            copies: 1,
+        }
+    }
+
+    /// Drop the same weights in all copies of a sample: the batch holds all samples `copies` times, one
+    /// copy of all after the other.
+    ///
+    /// # Panics
+    ///
+    /// Panics without a copy; [`attention`](crate::attention()) panics if the number of copies does not
+    /// divide the batch.
+    ///
+    /// ```
+    /// let dropout = burn_flex_fused::Dropout::new(0.1, 42).with_copies(3);
+    /// assert_eq!(dropout.copies(), 3);
+    /// ```
+    pub fn with_copies(self, copies: usize) -> Self {
+        assert!(
+            copies > 0,
+            "Dropout::with_copies: expected a copy or more, found 0"
+        );
+        Self { copies, ..self }
     }
 
     /// The probability of each weight to be dropped.
@@ -38,6 +63,17 @@ impl Dropout {
     /// What the dropped weights are drawn from.
     pub fn seed(self) -> u64 {
         self.seed
+    }
+
+    /// Copies of each sample in a batch.
+    pub fn copies(self) -> usize {
+        self.copies
+    }
+
+    /// The number of a sample among those that drop different weights, in a batch of `samples`.
+    #[inline(always)]
+    pub(crate) fn sample(self, sample: usize, samples: usize) -> usize {
+        sample % (samples / self.copies).max(1)
     }
 
     /// What multiplies weights that are kept.

@@ -48,6 +48,13 @@ impl Sizes {
              found {:?}",
             v.dims()
         );
+        if let Some(dropout) = options.dropout {
+            assert!(
+                divides(dropout.copies(), samples),
+                "attention: expected the copies of dropout to divide M = {samples}, found {}",
+                dropout.copies()
+            );
+        }
         if let Some(padding) = &options.padding {
             check_repeated("padding", padding.dims(), [samples, keys], 1);
         }

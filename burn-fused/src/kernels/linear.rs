@@ -40,10 +40,14 @@ impl Operation for Linear {
         let [x, weight] = [&inputs[0], &inputs[1]];
         let mut others = inputs[2..].iter().cloned();
         let mut next = |exists: bool| exists.then(|| others.next()).flatten();
-        let terms = Terms {
+        let mut terms = Terms {
             row: next(self.bias),
             all: next(self.residual),
         };
+        if terms.row.is_none() {
+            terms.row = terms.all.as_ref().and_then(repeated_row);
+            terms.all = terms.all.filter(|_| terms.row.is_none());
+        }
         let mut sizes = shape(x);
         if let Some(last) = sizes.last_mut() {
             *last = width(weight);
@@ -81,6 +85,18 @@ impl Operation for Linear {
         gradients.extend(self.residual.then_some(of_residual));
         gradients
     }
+}
+
+/// The row of a tensor whose rows are all one row in memory, such as an expanded bias.
+fn repeated_row(x: &FlexTensor) -> Option<FlexTensor> {
+    let strides = x.layout().strides();
+    let (_, leading) = strides.split_last()?;
+    if leading.iter().any(|stride| *stride != 0) {
+        return None;
+    }
+    let axes = 0..leading.len();
+    let row = axes.fold(x.clone(), |row, axis| row.narrow(axis, 0, 1));
+    Some(dense(&row).reshape(Shape::from([width(x)])))
 }
 
 /// `[…, i]` to `[N, i]`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod attention;
+pub(crate) mod descent;
 pub(crate) mod extension;
 pub(crate) mod linear;
 mod memory;

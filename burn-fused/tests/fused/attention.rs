@@ -223,6 +223,60 @@ proptest! {
     }
 }
 
+#[test]
+fn copies_of_a_sample_drop_the_same_weights() {
+    let sizes = Sizes {
+        samples: 2,
+        queries: 5,
+        keys: 7,
+        shared: 2,
+        group: 1,
+        width: 4,
+        value_width: 4,
+    };
+    let Case { inputs, .. } = sizes.case(1.0, 3);
+    let device = Device::flex().autodiff();
+    let parts = |copies: usize| {
+        let shapes = [
+            [sizes.samples, sizes.queries, 2 * sizes.width],
+            [sizes.samples, sizes.keys, 2 * sizes.width],
+            [sizes.samples, sizes.keys, 2 * sizes.value_width],
+        ];
+        let mut parts = inputs.iter().zip(shapes).map(|(input, shape)| {
+            let data = burn::tensor::TensorData::new(input.clone(), shape);
+            let part = Tensor::<3>::from_data(data, (&device, burn::tensor::DType::F64));
+            part.repeat_dim(0, copies).require_grad()
+        });
+        [(); 3].map(|()| parts.next().expect("three inputs"))
+    };
+    let run = |copies: usize, composed: bool| {
+        let dropout = Dropout::new(0.5, 9).with_copies(copies);
+        let options = AttentionOptions::new(2).with_dropout(Some(dropout));
+        let [q, k, v] = parts(copies);
+        // A bias that autodiff tracks is left to Burn's operations.
+        let bias = Tensor::<4>::zeros([1; 4], &device).cast(burn::tensor::DType::F64);
+        let options = options.with_bias(composed.then(|| bias.require_grad()));
+        let y = attention(q.clone(), k, v, &options);
+        let grads = y.clone().square().sum().backward();
+        (host(y), host(q.grad(&grads).expect("tracked")))
+    };
+    let (one, of_one) = run(1, false);
+    for (y, of_query) in [run(3, false), run(3, true)] {
+        assert!(error(&y, &one.repeat(3)) < 1e-12);
+        assert!(error(&of_query, &of_one.repeat(3)) < 1e-12);
+    }
+    assert!(error(&one, &run(1, true).0) < 1e-12);
+}
+
+#[test]
+#[should_panic(expected = "attention: expected the copies of dropout to divide M = 2, found 3")]
+fn copies_that_do_not_divide_the_batch_are_refused() {
+    let x = Tensor::<3>::ones([2, 3, 4], &Device::flex());
+    let dropout = Dropout::new(0.5, 9).with_copies(3);
+    let options = AttentionOptions::new(2).with_dropout(Some(dropout));
+    attention(x.clone(), x.clone(), x, &options);
+}
+
 const LONG: Sizes = Sizes {
     samples: 1,
     queries: 150,

@@ -3,6 +3,7 @@
 mod activations;
 mod attention;
 mod attention_masks;
+mod descent;
 mod fallback;
 mod harness;
 mod linear;

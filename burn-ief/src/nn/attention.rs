@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Tensor, assert_shape};
 use burn_flex_fused::{AttentionOptions, LeftOut, is_fused};
 
 use super::ForwardRecorded;
-use super::dropout::is_active;
+use super::dropout::attention_dropout;
 use crate::record::{Recorder, expand_input, is_empty_batch, recorder, without_samples};
 
 /// Input of the recorded [`MultiHeadAttention`].
@@ -157,9 +157,8 @@ impl ForwardRecorded<AttentionInput> for MultiHeadAttention {
 
 /// The context alone. Where nothing needs the weights, no tensor of them is formed on Flex.
 pub(super) fn context(attention: &MultiHeadAttention, input: AttentionInput) -> Tensor<3> {
-    let dropped = is_active(&attention.dropout, &input.query);
     let finite = attention.min_float.is_finite();
-    if dropped || attention.quiet_softmax || !finite || !is_fused(&input.query) {
+    if attention.quiet_softmax || !finite || !is_fused(&input.query) {
         return attention.forward_recorded(input).context;
     }
     let project = |x: Tensor<3>, linear: &Linear| {
@@ -174,6 +173,7 @@ pub(super) fn context(attention: &MultiHeadAttention, input: AttentionInput) -> 
     let options = AttentionOptions::new(attention.n_heads)
         .with_scale(scale)
         .with_left_out(LeftOut::Value(attention.min_float))
+        .with_dropout(attention_dropout(&attention.dropout, &query))
         .with_padding(input.mask_pad.map(expand_input))
         .with_mask(input.mask_attn.map(expand_input));
     let context = burn_flex_fused::attention(query, key, value, &options);

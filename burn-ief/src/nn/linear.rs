@@ -3,6 +3,7 @@
 use burn::module::{LoraAdapter, Param};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, assert_shape};
+use burn_flex_fused::{ForwardFused, linear, linear_add};
 
 use super::ForwardRecorded;
 use super::low_rank::record_low_rank;
@@ -42,7 +43,7 @@ impl<const D: usize> ForwardRecorded<Tensor<D>> for Linear {
             return without_samples(dims, &input);
         }
         let Some(recorder) = recorder() else {
-            return self.forward(input);
+            return self.forward_fused(input);
         };
         let dims = input.dims();
         let [d_input, d_output] = self.weight.shape().dims();
@@ -90,14 +91,10 @@ impl Call<'_> {
         } else {
             weight.val().inner()
         };
-        let product = self.repeated(x.clone().matmul(value));
         if !trains_weight && !trains_bias {
-            return match bias {
-                Some(bias) => product + bias.val().inner().unsqueeze(),
-                None => product,
-            };
+            return self.repeated(linear(x, value, bias.map(|bias| bias.val().inner())));
         }
-        let (y, tap) = self.tap(product);
+        let (y, tap) = self.tapped(x.clone(), value, None);
         let left = self.positioned(self.repeated(constant(&x)));
         match (bias.filter(|_| trains_bias), trains_weight) {
             (bias, true) => {
@@ -125,16 +122,13 @@ impl Call<'_> {
         let factors = [&adapter.a, &adapter.b];
         let [a, b] = factors.map(|factor| factor.val().inner());
         let hidden = x.clone().matmul(a) * adapter.scale;
-        let product = self.repeated(x.clone().matmul(base) + hidden.matmul(b));
         let bias = self.layer.bias.as_ref();
         let trained_bias = bias.filter(|bias| bias.is_require_grad());
         if trained_bias.is_none() && !factors.iter().any(|factor| factor.is_require_grad()) {
-            return match bias {
-                Some(bias) => product + bias.val().inner().unsqueeze(),
-                None => product,
-            };
+            let update = linear(hidden, b, bias.map(|bias| bias.val().inner()));
+            return self.repeated(linear_add(x, base, None, update));
         }
-        let (y, tap) = self.tap(product);
+        let (y, tap) = self.tapped(x.clone(), base, Some((hidden, b)));
         if let Some(bias) = trained_bias {
             self.record_bias(bias, tap.clone());
         }
@@ -143,14 +137,45 @@ impl Call<'_> {
         y
     }
 
-    /// Add the bias as a leaf with one copy per row, or a leaf of zeros if there is no bias.
-    fn tap(&self, product: Tensor<2>) -> (Tensor<2>, Tap<2>) {
-        let Some(bias) = &self.layer.bias else {
-            return self.recorder.tap(product, &self.layer.weight);
+    /// `x W`, plus the product of an update, plus the bias as a leaf with one copy per row, or a leaf of
+    /// zeros if there is no bias.
+    fn tapped(
+        &self,
+        x: Tensor<2>,
+        weight: Tensor<2>,
+        update: Option<(Tensor<2>, Tensor<2>)>,
+    ) -> (Tensor<2>, Tap<2>) {
+        if self.copies > 1 {
+            let update = update.map(|(hidden, b)| linear(hidden, b, None));
+            let product = self.repeated(match update {
+                Some(update) => linear_add(x, weight, None, update),
+                None => linear(x, weight, None),
+            });
+            let tap = self.bias_leaf(product.dims(), &product);
+            return (product + tap.value(), tap);
+        }
+        let [_, d_output] = weight.dims();
+        let tap = self.bias_leaf([x.dims()[0], d_output], &x);
+        let start = match update {
+            Some((hidden, b)) => linear_add(hidden, b, None, tap.value()),
+            None => tap.value(),
         };
-        let expanded = bias.val().inner().unsqueeze::<2>().expand(product.dims());
-        let tap = self.recorder.leaf(expanded, &product, bias);
-        (product + tap.value(), tap)
+        (linear_add(x, weight, None, start), tap)
+    }
+
+    /// A leaf of this size, whose rows are the bias or zeros.
+    fn bias_leaf(&self, size: [usize; 2], like: &Tensor<2>) -> Tap<2> {
+        let parameter = &self.layer.weight;
+        match &self.layer.bias {
+            Some(bias) => {
+                let value = bias.val().inner().unsqueeze::<2>().expand(size);
+                self.recorder.leaf(value, like, bias)
+            }
+            None => {
+                let zeros = Tensor::<2>::zeros([1, 1], (&like.device().inner(), like.dtype()));
+                self.recorder.leaf(zeros.expand(size), like, parameter)
+            }
+        }
     }
 
     fn record_bias(&self, bias: &Param<Tensor<1>>, tap: Tap<2>) {

@@ -103,6 +103,7 @@ mod transformer;
 pub use attention::AttentionInput;
 pub use conv::DeformConvInput;
 pub use decoder::DecoderInput;
+pub use dropout::attention_dropout;
 pub use embedding::{embed_shared, unembed};
 pub use expand_param::expand_param;
 pub use low_rank::record_low_rank;

@@ -1,8 +1,9 @@
 //! Burn's optimizer that applies the updates of a method.
 
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{LearningRate, ModuleOptimizer, Optimizer, Sgd, SgdConfig};
+use burn::optim::{LearningRate, ModuleOptimizer, Optimizer, Sgd, SgdConfig, SgdState};
 use burn::tensor::{Device, Tensor};
+use burn_flex_fused::descend;
 
 use crate::methods::Method;
 
@@ -26,6 +27,7 @@ use crate::methods::Method;
 #[derive(Clone)]
 pub struct NaturalDescent {
     sgd: Sgd,
+    has_momentum: bool,
     weight_decay: f64,
 }
 
@@ -33,6 +35,7 @@ impl NaturalDescent {
     /// With this decoupled weight decay and momentum.
     pub fn new(weight_decay: f64, momentum: Option<MomentumConfig>) -> Self {
         Self {
+            has_momentum: momentum.is_some(),
             sgd: SgdConfig::new().with_momentum(momentum).build(),
             weight_decay,
         }
@@ -55,11 +58,11 @@ impl Optimizer for NaturalDescent {
         } else {
             grad.cast(tensor.dtype())
         };
-        let tensor = if self.weight_decay == 0.0 {
-            tensor
-        } else {
-            tensor * (1.0 - lr * self.weight_decay)
-        };
+        let keep = 1.0 - lr * self.weight_decay;
+        if !self.has_momentum {
+            return (descend(tensor, grad, lr, keep), Some(SgdState::new(None)));
+        }
+        let tensor = if keep == 1.0 { tensor } else { tensor * keep };
         self.sgd.step(lr, tensor, grad, state)
     }
 

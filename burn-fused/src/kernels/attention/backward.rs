@@ -210,7 +210,8 @@ impl<E: Real> Backward<'_, E> {
             weigh(weights, self.scores.zeros());
             if let Some(dropout) = self.plan.dropout {
                 let factors = &mut scratch.dropped[line];
-                let line = (self.sample * self.sizes.heads + head) * self.sizes.queries + query;
+                let sample = dropout.sample(self.sample, self.sizes.samples);
+                let line = (sample * self.sizes.heads + head) * self.sizes.queries + query;
                 Scores::dropout_factors(dropout, line, factors);
                 for (error, factor) in errors.iter_mut().zip(factors.iter()) {
                     *error *= *factor;

@@ -98,6 +98,7 @@ impl<E: Real> WithSimd for Forward<'_, E> {
                     scores.adjust([sample, head, query], row, &mut scratch.capped);
                     weigh(row, scores.zeros());
                     if let Some(dropout) = plan.dropout {
+                        let sample = dropout.sample(sample, sizes.samples);
                         let line = (sample * sizes.heads + head) * sizes.queries + query;
                         Scores::dropout_factors(dropout, line, &mut scratch.capped);
                         for (x, factor) in row.iter_mut().zip(&scratch.capped) {

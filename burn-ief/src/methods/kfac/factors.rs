@@ -4,6 +4,7 @@ use burn::module::ParamId;
 use burn::tensor::{Tensor, TensorData};
 
 use super::damping::FactorDamping;
+use super::gradient_rows::GradientRows;
 use super::inverse::{LayerInverses, damped_inverse, invert, on_device, on_host};
 use super::options::{FactorLabels, WeightSharing};
 use crate::error::Error;
@@ -323,36 +324,25 @@ impl<'a> Uses<'a> {
         product / weights.samples as f64
     }
 
-    /// The mean gradient of the first `samples` rows times the inverses of the factors on both
-    /// sides: `(X A⁻¹)ᵀ (E B⁻¹)` for inputs X and errors E. `None` where they have so many rows that
-    /// the two products with the gradient itself are cheaper.
-    pub fn preconditioned(
+    /// The mean gradient of the first `samples` rows, for a layer of these sizes. `None` where products
+    /// with the gradient itself are cheaper.
+    pub fn gradient_rows(
         &self,
         samples: usize,
         scale: f64,
-        [input, error]: [Tensor<2>; 2],
-    ) -> Option<Tensor<2>> {
-        let ([i, _], [o, _]) = (input.dims(), error.dims());
-        let factors = |side| {
-            let factors = self.uses.iter().map(move |outer| outer.factor(side));
-            factors.map(|x| by_position(x.narrow(0, 0, samples)))
+        sizes: [usize; 2],
+    ) -> Option<GradientRows> {
+        let joined = |side| {
+            let factors = self.uses.iter().map(|outer| outer.factor(side));
+            let factors = factors.map(|x| by_position(x.narrow(0, 0, samples)));
+            Tensor::cat(factors.collect(), 0)
         };
-        let rows: usize = factors(self.input_side).map(|x| x.dims()[0]).sum();
-        if rows * (i * i + o * o + i * o) >= i * o * (i + o) {
-            return None;
-        }
-        let joined = |side| Tensor::cat(factors(side).collect(), 0);
         let inputs = self.homogeneous(joined(self.input_side));
         let errors = joined(self.input_side.other());
-        if (inputs.dims()[1], errors.dims()[1]) != (i, o) {
+        if [inputs.dims()[1], errors.dims()[1]] != sizes {
             return None;
         }
-        let times = |x: Tensor<2>, inverse: Tensor<2>| {
-            let inverse = inverse.to_device(&x.device()).cast(x.dtype());
-            matmul(x, inverse)
-        };
-        let product = matmul(times(inputs, input).transpose(), times(errors, error));
-        Some(product * (scale / samples as f64))
+        Some(GradientRows::new(inputs, errors)?.scaled(scale / samples as f64))
     }
 
     /// With the constant input of a bias as the last column.

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::factor_options::FactorOptions;
 use super::factors::{RowWeights, Uses};
+use super::gradient_rows::GradientRows;
 use super::layout::{Form, Layout, Slot};
 use super::options::FactorLabels;
 use super::rule::FactorRule;
@@ -107,9 +108,8 @@ pub struct FactorShard {
     gradient: Direction,
     /// The curvature of each slot; `None` where the batch does not show it.
     curvature: Vec<Option<Vec<Tensor<2>>>>,
-    /// The mean gradient of each slot times the inverses that are kept in this step, where that was
-    /// cheaper to compute without forming the gradient first.
-    updates: Vec<Option<Tensor<2>>>,
+    /// The mean gradient of each slot as rows, where the inverses multiply these in less time.
+    rows: Vec<Option<GradientRows>>,
     unused: Vec<String>,
     rest: Rest,
 }
@@ -175,21 +175,25 @@ impl<R: FactorRule> Method for Kronecker<R> {
         } else {
             layout.slots.iter().map(|_| None).collect()
         };
-        let kept = state.kept_inverses(self.factors.inverts(step));
-        let slots = layout.slots.iter().zip(kept);
-        let updates = slots.map(|(slot, inverses)| {
-            let uses = fitting(slot, part)?;
-            uses.preconditioned(samples, part.scale, inverses?)
+        let slots = layout.slots.iter();
+        let rows = slots.map(|slot| {
+            let Form::Kronecker {
+                inputs, outputs, ..
+            } = slot.form
+            else {
+                return None;
+            };
+            fitting(slot, part)?.gradient_rows(samples, part.scale, [inputs, outputs])
         });
-        let updates = updates.collect();
-        let (rows, rest) = batch.into_all_rows();
-        let rows = rows.narrow(0, samples)?;
+        let rows = rows.collect();
+        let (all, rest) = batch.into_all_rows();
+        let all = all.narrow(0, samples)?;
         Ok(FactorShard {
-            gradient: rows.into_combination(&vec![1.0 / samples as f64; samples])?,
+            gradient: all.into_combination(&vec![1.0 / samples as f64; samples])?,
             params,
             samples,
             curvature,
-            updates,
+            rows,
             unused,
             rest,
         })
@@ -257,8 +261,8 @@ impl<R: FactorRule> Method for Kronecker<R> {
         state.check(&layout)?;
         let refresh = self.factors.inverts(step);
         let state = state.advance(&layout, joined.curvature, &self.factors, refresh)?;
-        let (gradient, formed) = (joined.gradient, joined.updates);
-        let (update, mut report) = state.precondition(&layout, &gradient, formed, &self.factors)?;
+        let (gradient, rows) = (joined.gradient, joined.rows);
+        let (update, mut report) = state.precondition(&layout, &gradient, rows, &self.factors)?;
         report.refreshed = refresh;
         Ok(MethodUpdate {
             state,
@@ -277,8 +281,8 @@ impl FactorShard {
         for matrix in self.curvature.iter_mut().flatten().flatten() {
             *matrix = matrix.clone() * weight;
         }
-        for update in self.updates.iter_mut().flatten() {
-            *update = update.clone() * (weight * factor);
+        for rows in &mut self.rows {
+            *rows = rows.take().map(|rows| rows.scaled(weight * factor));
         }
     }
 
@@ -297,15 +301,12 @@ impl FactorShard {
                 (Some(_), None) => {}
             }
         }
-        for (own, other) in self.updates.iter_mut().zip(other.updates) {
-            // Where a shard formed none, the update comes from the gradient.
-            *own = match (own.take(), other) {
-                (Some(own), Some(other)) => {
-                    let other = other.to_device(&own.device());
-                    Some(own + other)
-                }
-                _ => None,
-            };
+        for (own, other) in self.rows.iter_mut().zip(other.rows) {
+            // Without the rows of one shard, the gradient is multiplied.
+            *own = own
+                .take()
+                .zip(other)
+                .and_then(|(own, other)| own.joined(other));
         }
         self.unused.retain(|path| other.unused.contains(path));
     }

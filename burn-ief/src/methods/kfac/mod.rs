@@ -46,6 +46,7 @@ mod damping;
 mod ekfac;
 mod factor_options;
 mod factors;
+mod gradient_rows;
 mod iekfac;
 mod inverse;
 mod kronecker;

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::damping::FactorDamping;
 use super::factor_options::FactorOptions;
+use super::gradient_rows::GradientRows;
 use super::inverse::invert;
 use super::layout::{Form, Layout, Slot};
 use crate::error::Error;
@@ -87,16 +88,6 @@ impl KroneckerState {
         })
     }
 
-    /// The inverses of each slot that stay as they are in this step.
-    pub(super) fn kept_inverses(&self, refresh: bool) -> Vec<Option<[Tensor<2>; 2]>> {
-        let entries = self.entries.iter().zip(self.counts());
-        let kept = entries.map(|(entry, count)| match entry.inverses.as_slice() {
-            [input, error] if count > 0 && !refresh => Some([input.val(), error.val()]),
-            _ => None,
-        });
-        kept.collect()
-    }
-
     /// Average the curvature of a batch in, and invert where that is due.
     pub(super) fn advance(
         self,
@@ -138,26 +129,29 @@ impl KroneckerState {
         })
     }
 
-    /// The update of a mean gradient; `formed` holds the parts of it that are there already.
+    /// The update of a mean gradient, part of which may be given as rows too.
     pub(super) fn precondition(
         &self,
         layout: &Layout,
         gradient: &Direction,
-        formed: Vec<Option<Tensor<2>>>,
+        rows: Vec<Option<GradientRows>>,
         options: &FactorOptions,
     ) -> Result<(Direction, FactorReport), Error> {
         let counts = self.counts();
         let mut plain = Vec::new();
         let mut update = Direction::default();
         let mut decrease = 0.0;
-        let entries = layout.slots.iter().zip(&self.entries).zip(formed);
-        for (((slot, entry), formed), count) in entries.zip(counts) {
+        let entries = layout.slots.iter().zip(&self.entries).zip(rows);
+        for (((slot, entry), rows), count) in entries.zip(counts) {
             let Some(own) = slot.vector(gradient) else {
                 continue;
             };
             let known = count > 0 && slot.form != Form::Plain;
-            let product = || Some(entry.apply(slot.matrix(gradient)?));
-            let matrix = if known { formed.or_else(product) } else { None };
+            let matrix = match rows {
+                _ if !known => None,
+                Some(rows) => Some(rows.preconditioned(entry.inverses())),
+                None => slot.matrix(gradient).map(|matrix| entry.apply(matrix)),
+            };
             let parts = match matrix {
                 Some(matrix) => slot.entries(matrix),
                 None if known => slot.split(entry.divide(own.clone(), &options.damping)),
@@ -256,9 +250,14 @@ impl Entry {
         })
     }
 
+    /// Those of the damped A and B.
+    fn inverses(&self) -> [Tensor<2>; 2] {
+        [0, 1].map(|k| self.inverses[k].val())
+    }
+
     /// `(A + …)⁻¹ G (B + …)⁻¹`.
     fn apply(&self, gradient: Tensor<2>) -> Tensor<2> {
-        let [input, error] = [0, 1].map(|k| self.inverses[k].val());
+        let [input, error] = self.inverses();
         let dtype = gradient.dtype();
         super::LayerInverses {
             input: input.cast(dtype),

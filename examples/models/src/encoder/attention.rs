@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
-use burn_flex_fused::{AttentionOptions, LeftOut, attention};
-use burn_ief::nn::ForwardRecorded;
+use burn_flex_fused::{AttentionOptions, LeftOut, attention, is_fused};
+use burn_ief::nn::{ForwardRecorded, attention_dropout};
 use burn_peft::ForwardAdapted;
 
 use super::initial::initial_linear;
@@ -71,13 +71,14 @@ fn attend(
 ) -> Tensor<3> {
     let [batch, positions, width] = query.dims();
     let head_width = width / heads;
-    if !drops(dropout, &query) {
+    if is_fused(&query) || !drops(dropout, &query) {
         let padding = left_out.map(|left_out| {
             let [batch, _, _, keys] = left_out.dims();
             left_out.clone().reshape([batch, keys])
         });
         let options = AttentionOptions::new(heads)
             .with_padding(padding)
+            .with_dropout(attention_dropout(dropout, &query))
             .with_left_out(LeftOut::Lowest);
         return attention(query, key, value, &options);
     }

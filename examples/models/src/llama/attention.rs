@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Tensor};
-use burn_flex_fused::{AttentionOptions, LeftOut, attention};
-use burn_ief::nn::ForwardRecorded;
+use burn_flex_fused::{AttentionOptions, LeftOut, attention, is_fused};
+use burn_ief::nn::{ForwardRecorded, attention_dropout};
 use burn_peft::ForwardAdapted;
 
 use super::rope::Rotary;
@@ -90,7 +90,7 @@ impl LlamaAttention {
             Some(past) => past.extended(key, value),
             None => (key, value),
         };
-        let context = if drops(&self.dropout, &query) {
+        let context = if drops(&self.dropout, &query) && !is_fused(&query) {
             self.with_dropout(query, key, value, around)
         } else {
             let mask = around.mask.clone().map(|mask| {
@@ -102,6 +102,7 @@ impl LlamaAttention {
             let options = AttentionOptions::new(self.heads)
                 .with_key_value_heads(shared)
                 .with_mask(mask)
+                .with_dropout(attention_dropout(&self.dropout, &query))
                 .with_left_out(LeftOut::Lowest);
             attention(query, key, value, &options)
         };

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::nn::{Dropout, Embedding, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor};
-use burn_flex_fused::{AttentionOptions, LeftOut, attention};
-use burn_ief::nn::ForwardRecorded;
+use burn_flex_fused::{AttentionOptions, LeftOut, attention, is_fused};
+use burn_ief::nn::{ForwardRecorded, attention_dropout};
 use burn_peft::ForwardAdapted;
 
 use super::norm::Norm;
@@ -55,12 +55,14 @@ impl Attention {
     fn forward(&self, x: Tensor<3>, sequence: &KeyValue, bias: Option<Tensor<4>>) -> Tensor<3> {
         let query = self.q.forward_adapted(x);
         let KeyValue { key, value } = sequence.clone();
-        let context = if drops(&self.dropout, &query) {
+        let fused = is_fused(&query) && !bias.as_ref().is_some_and(Tensor::is_tracked);
+        let context = if drops(&self.dropout, &query) && !fused {
             self.with_dropout(query, key, value, bias)
         } else {
             let options = AttentionOptions::new(self.num_heads)
                 .with_scale(1.0)
                 .with_bias(bias)
+                .with_dropout(attention_dropout(&self.dropout, &query))
                 .with_left_out(LeftOut::Lowest);
             attention(query, key, value, &options)
         };

@@ -1,0 +1,77 @@
+//! The step of gradient descent.
+
+use burn::tensor::Tensor;
+
+/// `keep · parameter - step · update`: gradient descent with decoupled weight decay, in one pass.
+///
+/// The result takes the memory of the parameter if nothing else uses it. It is rounded as that of
+/// Burn's operations: first both products, then the difference.
+///
+/// # Shapes
+///
+/// - parameter, update and output: any, all alike
+///
+/// # Panics
+///
+/// Panics if the shapes differ.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::flex();
+/// let parameter = Tensor::<1>::from_floats([1.0, 2.0], &device);
+/// let update = Tensor::<1>::from_floats([1.0, -1.0], &device);
+/// let next = burn_flex_fused::descend(parameter, update, 0.5, 1.0);
+/// assert_eq!(next.into_data().try_to_vec::<f32>().unwrap(), [0.5, 2.5]);
+/// ```
+pub fn descend<const D: usize>(
+    parameter: Tensor<D>,
+    update: Tensor<D>,
+    step: f64,
+    keep: f64,
+) -> Tensor<D> {
+    assert!(
+        parameter.dims() == update.dims(),
+        "descend: expected an update {:?}, found {:?}",
+        parameter.dims(),
+        update.dims()
+    );
+    #[cfg(feature = "flex")]
+    let (parameter, update) = match on_flex(parameter, update, step, keep) {
+        Ok(next) => return next,
+        Err(given_back) => given_back,
+    };
+    let parameter = if keep == 1.0 {
+        parameter
+    } else {
+        parameter * keep
+    };
+    parameter - update * step
+}
+
+/// By the kernel; the operands where it does not take them.
+#[cfg(feature = "flex")]
+fn on_flex<const D: usize>(
+    parameter: Tensor<D>,
+    update: Tensor<D>,
+    step: f64,
+    keep: f64,
+) -> Result<Tensor<D>, (Tensor<D>, Tensor<D>)> {
+    use crate::kernels::{descent, extension};
+    use burn::backend::Flex;
+
+    let facts = [extension::facts(&parameter), extension::facts(&update)];
+    let tracked = parameter.is_tracked() || update.is_tracked();
+    if tracked || parameter.device() != update.device() || !extension::takes(&facts) {
+        return Err((parameter, update));
+    }
+    let device = parameter.device();
+    let is_plain = device == device.clone().inner();
+    let [parameter, update] = [parameter, update].map(|x| {
+        let x = if is_plain { x } else { x.inner() };
+        x.try_into_primitive::<Flex>().expect("a tensor on Flex")
+    });
+    let next = descent::descend(parameter, &update, step, keep);
+    let next = Tensor::from_primitive::<Flex>(next);
+    Ok(if is_plain { next } else { next.autodiff() })
+}
