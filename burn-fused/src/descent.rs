@@ -62,13 +62,12 @@ fn on_flex<const D: usize>(
 
     let facts = [extension::facts(&parameter), extension::facts(&update)];
     let tracked = parameter.is_tracked() || update.is_tracked();
-    if tracked || parameter.device() != update.device() || !extension::takes(&facts) {
+    if tracked || !extension::takes(&facts) {
         return Err((parameter, update));
     }
-    let device = parameter.device();
-    let is_plain = device == device.clone().inner();
+    let is_plain = !parameter.device().is_autodiff();
     let [parameter, update] = [parameter, update].map(|x| {
-        let x = if is_plain { x } else { x.inner() };
+        let x = if x.device().is_autodiff() { x.inner() } else { x };
         x.try_into_primitive::<Flex>().expect("a tensor on Flex")
     });
     let next = descent::descend(parameter, &update, step, keep);
