@@ -91,6 +91,20 @@ impl Cnn {
             .forward(self.fc1.forward_recorded(x.flatten(1, 3)));
         self.fc2.forward_recorded(self.dropout.forward(x))
     }
+
+    /// The mean cross-entropy of a batch.
+    pub fn loss(&self, batch: Labelled<4>) -> Tensor<1> {
+        let logits = self.forward(batch.inputs);
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
+
+    /// [`loss`](Self::loss), recorded.
+    pub fn loss_recorded(&self, batch: Labelled<4>) -> Tensor<1> {
+        let logits = mark_output(self.forward_recorded(batch.inputs));
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
 }
 
 /// The example `custom-image-dataset`.
@@ -118,15 +132,11 @@ impl Port for CustomImageDataset {
     }
 
     fn loss(model: &Cnn, batch: Labelled<4>) -> Tensor<1> {
-        let logits = model.forward(batch.inputs);
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        loss.forward(logits, batch.labels)
+        model.loss(batch)
     }
 
     fn loss_recorded(model: &Cnn, batch: Labelled<4>) -> Tensor<1> {
-        let logits = mark_output(model.forward_recorded(batch.inputs));
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        loss.forward(logits, batch.labels)
+        model.loss_recorded(batch)
     }
 
     fn evaluate(model: &Cnn, batch: Labelled<4>) -> Evaluation {

@@ -18,7 +18,7 @@ pub fn epoch(
 ) -> (Model, Vec<f32>) {
     let mut losses = Vec::new();
     for batch in batches {
-        let loss = guide::loss(&model, batch);
+        let loss = model.loss(batch);
         losses.push(loss.clone().into_scalar::<f32>());
         let grads = loss.backward();
         let grads = GradientsParams::from_grads(grads, &model);
@@ -41,7 +41,7 @@ pub fn epoch_recorded(
     let mut losses = Vec::new();
     for batch in batches {
         let tape = optim.start();
-        let loss = guide::loss_recorded(&model, batch);
+        let loss = model.loss_recorded(batch);
         losses.push(loss.clone().into_scalar::<f32>());
         let grads = loss.backward();
         model = optim.step(lr, model, tape, grads)?;
@@ -70,11 +70,11 @@ impl Port for CustomTrainingLoop {
     }
 
     fn loss(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-        guide::loss(model, batch)
+        model.loss(batch)
     }
 
     fn loss_recorded(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-        guide::loss_recorded(model, batch)
+        model.loss_recorded(batch)
     }
 
     fn evaluate(model: &Model, batch: Labelled<3>) -> Evaluation {

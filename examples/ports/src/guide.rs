@@ -75,20 +75,20 @@ impl Model {
         let x = self.activation.forward(self.dropout.forward(x));
         self.linear2.forward_recorded(x)
     }
-}
 
-/// The mean cross-entropy of a batch.
-pub fn loss(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-    let logits = model.forward(batch.inputs);
-    let loss = CrossEntropyLossConfig::new().init(&logits.device());
-    loss.forward(logits, batch.labels)
-}
+    /// The mean cross-entropy of a batch.
+    pub fn loss(&self, batch: Labelled<3>) -> Tensor<1> {
+        let logits = self.forward(batch.inputs);
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
 
-/// [`loss`], recorded.
-pub fn loss_recorded(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-    let logits = mark_output(model.forward_recorded(batch.inputs));
-    let loss = CrossEntropyLossConfig::new().init(&logits.device());
-    loss.forward(logits, batch.labels)
+    /// [`loss`](Self::loss), recorded.
+    pub fn loss_recorded(&self, batch: Labelled<3>) -> Tensor<1> {
+        let logits = mark_output(self.forward_recorded(batch.inputs));
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
 }
 
 /// The example `guide`.
@@ -112,11 +112,11 @@ impl Port for Guide {
     }
 
     fn loss(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-        loss(model, batch)
+        model.loss(batch)
     }
 
     fn loss_recorded(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-        loss_recorded(model, batch)
+        model.loss_recorded(batch)
     }
 
     fn evaluate(model: &Model, batch: Labelled<3>) -> Evaluation {

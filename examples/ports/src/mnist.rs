@@ -107,6 +107,20 @@ impl Model {
         let x = self.dropout.forward(self.activation.forward(x));
         self.fc3.forward_recorded(x)
     }
+
+    /// The mean cross-entropy of a batch.
+    pub fn loss(&self, batch: Labelled<3>) -> Tensor<1> {
+        let logits = self.forward(batch.inputs);
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
+
+    /// [`loss`](Self::loss), recorded.
+    pub fn loss_recorded(&self, batch: Labelled<3>) -> Tensor<1> {
+        let logits = mark_output(self.forward_recorded(batch.inputs));
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
 }
 
 /// The example `mnist`.
@@ -130,15 +144,11 @@ impl Port for Mnist {
     }
 
     fn loss(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-        let logits = model.forward(batch.inputs);
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        loss.forward(logits, batch.labels)
+        model.loss(batch)
     }
 
     fn loss_recorded(model: &Model, batch: Labelled<3>) -> Tensor<1> {
-        let logits = mark_output(model.forward_recorded(batch.inputs));
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        loss.forward(logits, batch.labels)
+        model.loss_recorded(batch)
     }
 
     fn evaluate(model: &Model, batch: Labelled<3>) -> Evaluation {

@@ -209,6 +209,18 @@ impl Model {
         self.fc
             .forward_recorded(output.slice_dim(1, -1).squeeze_dim::<2>(1))
     }
+
+    /// The mean squared error of a batch.
+    pub fn loss(&self, batch: Measured<3>) -> Tensor<1> {
+        let predicted = self.forward(batch.inputs);
+        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+    }
+
+    /// [`loss`](Self::loss), recorded.
+    pub fn loss_recorded(&self, batch: Measured<3>) -> Tensor<1> {
+        let predicted = mark_output(self.forward_recorded(batch.inputs));
+        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+    }
 }
 
 /// The example `modern-lstm`.
@@ -237,13 +249,11 @@ impl Port for ModernLstm {
     }
 
     fn loss(model: &Model, batch: Measured<3>) -> Tensor<1> {
-        let predicted = model.forward(batch.inputs);
-        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+        model.loss(batch)
     }
 
     fn loss_recorded(model: &Model, batch: Measured<3>) -> Tensor<1> {
-        let predicted = mark_output(model.forward_recorded(batch.inputs));
-        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+        model.loss_recorded(batch)
     }
 
     fn evaluate(model: &Model, batch: Measured<3>) -> Evaluation {

@@ -43,6 +43,18 @@ impl Model {
         let x = self.activation.forward(x);
         self.output_layer.forward_recorded(x)
     }
+
+    /// The mean squared error of a batch.
+    pub fn loss(&self, batch: Measured<2>) -> Tensor<1> {
+        let predicted = self.forward(batch.inputs);
+        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+    }
+
+    /// [`loss`](Self::loss), recorded.
+    pub fn loss_recorded(&self, batch: Measured<2>) -> Tensor<1> {
+        let predicted = mark_output(self.forward_recorded(batch.inputs));
+        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+    }
 }
 
 /// The example `simple-regression`.
@@ -70,13 +82,11 @@ impl Port for SimpleRegression {
     }
 
     fn loss(model: &Model, batch: Measured<2>) -> Tensor<1> {
-        let predicted = model.forward(batch.inputs);
-        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+        model.loss(batch)
     }
 
     fn loss_recorded(model: &Model, batch: Measured<2>) -> Tensor<1> {
-        let predicted = mark_output(model.forward_recorded(batch.inputs));
-        MseLoss::new().forward(predicted, batch.targets, Reduction::Mean)
+        model.loss_recorded(batch)
     }
 
     fn evaluate(model: &Model, batch: Measured<2>) -> Evaluation {

@@ -139,6 +139,20 @@ impl Model {
         let output = self.output.forward_recorded(encoded);
         output.narrow(1, 0, 1).reshape([samples, self.classes])
     }
+
+    /// The mean cross-entropy of a batch.
+    pub fn loss(&self, batch: Texts) -> Tensor<1> {
+        let logits = self.forward(batch.tokens, batch.mask_pad);
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
+
+    /// [`loss`](Self::loss), recorded.
+    pub fn loss_recorded(&self, batch: Texts) -> Tensor<1> {
+        let logits = mark_output(self.forward_recorded(batch.tokens, batch.mask_pad));
+        let loss = CrossEntropyLossConfig::new().init(&logits.device());
+        loss.forward(logits, batch.labels)
+    }
 }
 
 /// The example `text-classification`.
@@ -164,15 +178,11 @@ impl Port for TextClassification {
     }
 
     fn loss(model: &Model, batch: Texts) -> Tensor<1> {
-        let logits = model.forward(batch.tokens, batch.mask_pad);
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        loss.forward(logits, batch.labels)
+        model.loss(batch)
     }
 
     fn loss_recorded(model: &Model, batch: Texts) -> Tensor<1> {
-        let logits = mark_output(model.forward_recorded(batch.tokens, batch.mask_pad));
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        loss.forward(logits, batch.labels)
+        model.loss_recorded(batch)
     }
 
     fn evaluate(model: &Model, batch: Texts) -> Evaluation {
