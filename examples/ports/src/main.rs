@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use ports::training::{Run, Trainer, train};
+use ports::training::{Changes, Run, Trainer, train};
 use ports::{Error, Port};
 use programs::command_line::parse;
 use programs::files::{check_output, write_json};
@@ -34,6 +34,9 @@ struct Args {
     /// Passes over the training data [default: one to 100, see `examples/ports/src/training/recipes.rs`].
     #[arg(long)]
     epochs: Option<usize>,
+    /// The largest step size, in place of that of the recipe.
+    #[arg(long, value_name = "SIZE")]
+    step_size: Option<f64>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -84,7 +87,11 @@ impl Example {
             Self::Wgan => train::<ports::Wgan>,
             Self::CustomImageDataset => train::<ports::CustomImageDataset>,
         };
-        train(trainer, seed, args.epochs, args.data.as_deref(), &device)
+        let changes = Changes {
+            epochs: args.epochs,
+            step_size: args.step_size,
+        };
+        train(trainer, seed, changes, args.data.as_deref(), &device)
     }
 }
 

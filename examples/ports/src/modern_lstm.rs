@@ -77,9 +77,10 @@ fn with_open_forget_gate(input: usize, hidden: usize, device: &Device) -> Linear
         .with_initializer(Initializer::XavierNormal { gain: 1.0 })
         .init(device);
     let ones = Tensor::<1>::ones([hidden], device);
+    let forget = hidden..2 * hidden;
     let open = |bias: Param<Tensor<1>>| {
         bias.map(|bias| {
-            bias.slice_assign([hidden..2 * hidden], ones.clone())
+            bias.slice_assign([forget.clone()], ones.clone())
                 .detach()
                 .require_grad()
         })

@@ -61,7 +61,7 @@ pub(super) fn digits(folder: &Path, device: &Device) -> Result<Split<Labelled<3>
         let file: File =
             serde_json::from_str(&text).map_err(|error| Error::data(&path, DIGITS, error))?;
         let count = file.data.len() / PIXELS;
-        if count == 0 || file.data.len() % PIXELS != 0 {
+        if count == 0 || !file.data.len().is_multiple_of(PIXELS) {
             let problem = format!(
                 "expected a multiple of {PIXELS} numbers, found {}",
                 file.data.len()

@@ -22,8 +22,6 @@ use crate::batch::Batch;
 use crate::error::Error;
 use crate::port::{Evaluation, Form};
 
-/// Step size of iEF, falling linearly to zero: the recommended one.
-const IEF: f64 = 0.3;
 /// Samples that are evaluated at once.
 const CHUNK: usize = 200;
 /// Training samples that losses before and after are measured on.
@@ -39,6 +37,15 @@ pub enum Trainer {
     Sgd,
     /// iEF at the defaults of the library.
     Ief,
+}
+
+/// What a run does otherwise than its recipe.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes {
+    /// Passes over the training data.
+    pub epochs: Option<usize>,
+    /// The largest step size.
+    pub step_size: Option<f64>,
 }
 
 /// A run and what came out.
@@ -81,7 +88,7 @@ pub struct Run {
 pub fn train<P: Recipe>(
     trainer: Trainer,
     seed: u64,
-    epochs: Option<usize>,
+    changes: Changes,
     folder: Option<&Path>,
     device: &Device,
 ) -> Result<Run, Error> {
@@ -120,9 +127,10 @@ pub fn train<P: Recipe>(
         Trainer::Ief => {
             let method = IefConfig::new().build();
             let optim = NaturalOptimizer::new(method.into(), &model).into();
-            (optim, "iEF", IEF, Schedule::Linear)
+            (optim, "iEF", P::IEF, Schedule::Linear)
         }
     };
+    let step_size = changes.step_size.unwrap_or(step_size);
     let stopped = |problem: String| Error::Stopped {
         run: format!("{} with {optimizer}", P::NAME),
         problem,
@@ -131,7 +139,7 @@ pub fn train<P: Recipe>(
     let some = every(train.samples(), MEASURED);
     let seen = train.select(&some);
     let before = [evaluate::<P>(&model, &seen), evaluate::<P>(&model, &test)];
-    let epochs = epochs.unwrap_or(P::EPOCHS);
+    let epochs = changes.epochs.unwrap_or(P::EPOCHS);
     let steps = epochs * train.samples().div_ceil(P::BATCH);
     let started = Instant::now();
     let mut step = 0;
@@ -218,7 +226,11 @@ mod tests {
     fn the_regression_trains_with_all_three() {
         let device = Device::flex();
         for trainer in [Trainer::Own, Trainer::Sgd, Trainer::Ief] {
-            let run = train::<SimpleRegression>(trainer, 1, Some(3), None, &device).unwrap();
+            let changes = Changes {
+                epochs: Some(3),
+                ..Changes::default()
+            };
+            let run = train::<SimpleRegression>(trainer, 1, changes, None, &device).unwrap();
             assert_eq!((run.steps, run.batch), (39, 256));
             assert!(run.train_loss < run.train_loss_before, "{run:?}");
             assert!(run.test_loss < run.test_loss_before, "{run:?}");
@@ -228,7 +240,8 @@ mod tests {
 
     #[test]
     fn an_example_without_its_data_says_what_to_fetch() {
-        let error = train::<Guide>(Trainer::Own, 1, None, None, &Device::flex()).unwrap_err();
+        let changes = Changes::default();
+        let error = train::<Guide>(Trainer::Own, 1, changes, None, &Device::flex()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("fetch-data --out DIR mnist10k"), "{text}");
     }

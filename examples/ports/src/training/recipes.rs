@@ -70,6 +70,8 @@ pub trait Recipe: Port {
     const OWN: Own;
     /// A step size of plain SGD: the best of three or four.
     const SGD: f64;
+    /// The first step size of iEF: the recommended one.
+    const IEF: f64 = 0.3;
     /// Folders of data that it needs.
     const FOLDERS: &'static str = "";
 
