@@ -18,12 +18,12 @@ use crate::settings::{Operations, Setting};
 #[command(name = "step")]
 pub struct Args {
     /// What is trained: an MLP 3072-2048-2048-10, LoRA (r = 8 on q and v) on a transformer of 6
-    /// layers of width 384 over 64 positions, two LSTM layers of 64 units over 50 positions, or as many
-    /// cells with layer norms, called step by step.
-    #[arg(long, value_enum)]
-    pub setting: Setting,
+    /// layers of width 384 over 64 positions, two LSTM layers of 64 units over 50 positions, as many
+    /// cells with layer norms, called step by step, or one of Burn's examples. Several are separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub setting: Vec<Setting>,
 
-    /// Samples per batch, comma-separated [default: 64 for mlp, 32 for others].
+    /// Samples per batch, comma-separated [default: 64 for mlp, the example's for Burn's examples, 32 for others].
     #[arg(long, value_delimiter = ',', value_name = "M", value_parser = at_least::<1>)]
     pub batch: Vec<usize>,
 
@@ -68,9 +68,9 @@ pub struct Args {
 
 impl Args {
     /// The batch sizes asked for, or the setting's own.
-    pub fn batches(&self) -> Vec<usize> {
+    pub fn batches(&self, setting: Setting) -> Vec<usize> {
         if self.batch.is_empty() {
-            vec![self.setting.batch()]
+            vec![setting.batch()]
         } else {
             self.batch.clone()
         }
@@ -90,16 +90,16 @@ impl Args {
     /// # Errors
     ///
     /// Names a method that the setting does not have.
-    pub fn methods(&self) -> Result<Vec<Method>, String> {
-        let all = Method::of(self.setting);
+    pub fn methods(&self, setting: Setting) -> Result<Vec<Method>, String> {
+        let all = Method::of(setting);
         if self.methods.is_empty() {
             return Ok(all);
         }
         match self.methods.iter().find(|method| !all.contains(method)) {
             Some(method) => Err(format!(
-                "setting {} has no method {method}: it needs LoRA adapters, sequences, or linear \
-                 layers alone",
-                self.setting
+                "setting {setting} has no method {method}: it needs LoRA adapters, sequences, linear \
+                 layers alone, or (except for sgd, adamw, adafactor, ef, ief and ief_momentum) a \
+                 setting that is not one of Burn's examples"
             )),
             None => Ok(self.methods.clone()),
         }
@@ -121,17 +121,26 @@ mod tests {
              --device flex,ndarray --json rows.json",
         )
         .unwrap();
-        assert_eq!(args.batches(), [32, 64]);
-        assert_eq!(args.methods().unwrap().len(), 7);
+        assert_eq!(args.batches(Setting::Lora), [32, 64]);
+        assert_eq!(args.methods(Setting::Lora).unwrap().len(), 7);
         assert_eq!(args.device, [DeviceKind::Flex, DeviceKind::Ndarray]);
     }
 
     #[test]
     fn methods_of_the_other_setting_and_empty_batches_are_refused() {
         let args = parse("--setting mlp --methods sgd,apply_lora").unwrap();
-        assert!(args.methods().unwrap_err().contains("apply_lora"));
+        assert!(
+            args.methods(Setting::Mlp)
+                .unwrap_err()
+                .contains("apply_lora")
+        );
         let args = parse("--setting lstm --methods sgd,dense").unwrap();
-        assert!(args.methods().unwrap_err().contains("dense"));
+        assert!(args.methods(Setting::Lstm).unwrap_err().contains("dense"));
+        let args = parse("--setting guide,modern-lstm --methods sgd,ief,kfac").unwrap();
+        assert_eq!(args.setting, [Setting::Guide, Setting::ModernLstm]);
+        assert_eq!(args.batches(Setting::Guide), [64]);
+        assert!(args.methods(Setting::Guide).unwrap_err().contains("kfac"));
+        assert!(parse("--methods sgd").is_err());
         assert!(parse("--setting mlp --batch 0").is_err());
         assert!(parse("--setting cnn").is_err());
     }

@@ -7,7 +7,8 @@ use std::cell::RefCell;
 
 use burn::module::{LoraAdapter, Param, ParamId};
 use burn::nn::{LayerNorm, Linear, Lstm};
-use burn::tensor::{Gradients, Tensor, module};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Gradients, Int, Tensor, module};
 use burn_flex_fused::{ForwardFused, linear, linear_add};
 use burn_ief::nn::ForwardRecorded;
 
@@ -23,8 +24,21 @@ pub enum Call {
     Burn,
     /// Recorded by the tape in progress.
     Recorded,
+    /// One sample at a time, as [`Call::Folded`].
+    OneSample(OutputNorms),
     /// Every sample has its own copy of the trainable parameters, as a leaf.
     PerSample(Leaves),
+}
+
+/// ‖∂l_n/∂z_n‖² of the samples, in the order of the calls.
+#[derive(Default)]
+pub struct OutputNorms(RefCell<Vec<Tensor<1>>>);
+
+impl OutputNorms {
+    /// Take all of them, `[M]`.
+    pub fn take(&self) -> Tensor<1> {
+        Tensor::cat(self.0.take(), 0)
+    }
 }
 
 impl Call {
@@ -33,13 +47,14 @@ impl Call {
         match self {
             Self::Recorded => layer.forward_recorded(x),
             Self::Burn => layer.forward(x),
-            Self::Folded(operations) => {
+            Self::Folded(_) | Self::OneSample(_) => {
+                let operations = self.operations();
                 let [m, t, i] = x.dims();
-                let y = activation_path(layer, x.reshape([m * t, i]), *operations);
+                let y = activation_path(layer, x.reshape([m * t, i]), operations);
                 let [_, o] = y.dims();
                 y.reshape([m, t, o])
             }
-            Self::Unfolded => activation_path(layer, x, Operations::Burn),
+            Self::Unfolded => activation_path(layer, x, self.operations()),
             Self::PerSample(leaves) => leaves.linear(layer, x),
         }
     }
@@ -54,7 +69,9 @@ impl Call {
     pub fn lstm(&self, layer: &Lstm, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Recorded => layer.forward_recorded((x, None)).0,
-            Self::Folded(_) | Self::Unfolded | Self::Burn => layer.forward(x, None).0,
+            Self::Folded(_) | Self::Unfolded | Self::Burn | Self::OneSample(_) => {
+                layer.forward(x, None).0
+            }
             Self::PerSample(_) => unreachable!("`dense` is no method of a recurrent setting"),
         }
     }
@@ -67,10 +84,40 @@ impl Call {
     pub fn norm(&self, layer: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Recorded => layer.forward_recorded(x),
-            Self::Folded(_) | Self::Unfolded | Self::Burn => layer.forward(x),
+            Self::Folded(_) | Self::Unfolded | Self::Burn | Self::OneSample(_) => layer.forward(x),
             Self::PerSample(_) => unreachable!("`dense` is no method of a setting with norms"),
         }
     }
+}
+
+impl Call {
+    /// What computes layers that are not recorded.
+    fn operations(&self) -> Operations {
+        match self {
+            Self::Folded(operations) => *operations,
+            Self::Unfolded | Self::Burn => Operations::Burn,
+            Self::OneSample(_) | Self::Recorded | Self::PerSample(_) => Operations::Fused,
+        }
+    }
+
+    /// Keep the norms of the output's gradients under cross-entropy, where the method does not get them from a
+    /// recording.
+    pub fn keep_output_norms(&self, logits: &Tensor<2>, labels: &Tensor<1, Int>) {
+        let norms = match self {
+            Self::OneSample(norms) => norms,
+            Self::PerSample(leaves) => &leaves.norms,
+            _ => return,
+        };
+        let norm = output_norms(logits.clone().inner(), labels.clone().inner());
+        norms.0.borrow_mut().push(norm);
+    }
+}
+
+/// ‖softmax(z) − onehot(y)‖², `[M]`.
+fn output_norms(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
+    let [_, classes] = logits.dims();
+    let error = softmax(logits, 1) - labels.one_hot::<2>(classes).float();
+    error.square().sum_dim(1).squeeze_dim(1)
 }
 
 fn activation_path<const D: usize>(
@@ -105,6 +152,8 @@ fn base<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
 #[derive(Default)]
 pub struct Leaves {
     all: RefCell<Vec<Leaf>>,
+    /// Of the batch that went through them.
+    pub norms: OutputNorms,
 }
 
 /// Per-sample gradients of one parameter.

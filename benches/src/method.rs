@@ -5,19 +5,20 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::module::Module;
-use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
-use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::methods::{Ief, System};
 use burn_ief::prelude::*;
 use burn_ief::solve::{Coefficients, Symmetric};
+use ports::{Form, Port};
 use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::call::{Call, Leaves, PerSample};
-use crate::settings::{Batch, Cells, Mlp, Net, Operations, Recurrent, Setting, Tiny, Transformer};
+use crate::call::{Call, Leaves, OutputNorms, PerSample};
+use crate::settings::{
+    Cells, Classified, Mlp, Net, Operations, Ported, Recurrent, Setting, Tiny, Transformer,
+};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;
@@ -29,7 +30,7 @@ const REFRESH: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
     /// An optimizer. The natural-gradient methods record; those of Burn use plain layers, with
-    /// sequences folded to 2-D. Exact methods have no momentum in the
+    /// sequences folded to 2-D (in Burn's examples as they come). Exact methods have no momentum in the
     /// solve and no normalisation; the K-FAC family measures and inverts its factors every ten steps.
     Optimizer(OptimizerName),
     /// iEF with momentum in the solve, recorded.
@@ -54,6 +55,12 @@ impl Method {
             .iter()
             .partition(|optimizer| optimizer.is_natural());
         let mut all: Vec<Self> = first_order.into_iter().map(Self::Optimizer).collect();
+        if setting.is_port() {
+            // The methods that work for every loss.
+            all.extend(["ef", "ief"].map(|name| Self::Optimizer(optimizer(name))));
+            all.push(Self::IefMomentum);
+            return all;
+        }
         all.extend(natural.into_iter().map(Self::Optimizer));
         all.extend([Self::IefMomentum, Self::BySample]);
         if !matches!(setting, Setting::Lstm | Setting::Cells) {
@@ -131,12 +138,25 @@ pub fn prepare(
     device.seed(1);
     let device = device.clone().autodiff();
     match setting {
-        Setting::Mlp => training::<Mlp>(method, batch, operations, device),
-        Setting::Lora => training::<Transformer>(method, batch, operations, device),
-        Setting::Tiny => training::<Tiny>(method, batch, operations, device),
-        Setting::Lstm => training::<Recurrent>(method, batch, operations, device),
-        Setting::Cells => training::<Cells>(method, batch, operations, device),
+        Setting::Mlp => training::<Classified<Mlp>>(method, batch, operations, device),
+        Setting::Lora => training::<Classified<Transformer>>(method, batch, operations, device),
+        Setting::Tiny => training::<Classified<Tiny>>(method, batch, operations, device),
+        Setting::Lstm => training::<Classified<Recurrent>>(method, batch, operations, device),
+        Setting::Cells => training::<Classified<Cells>>(method, batch, operations, device),
+        Setting::Guide => port::<ports::Guide>(method, batch, device),
+        Setting::Mnist => port::<ports::Mnist>(method, batch, device),
+        Setting::SimpleRegression => port::<ports::SimpleRegression>(method, batch, device),
+        Setting::TextClassification => port::<ports::TextClassification>(method, batch, device),
+        Setting::TextGeneration => port::<ports::TextGeneration>(method, batch, device),
+        Setting::CustomTrainingLoop => port::<ports::CustomTrainingLoop>(method, batch, device),
+        Setting::ModernLstm => port::<ports::ModernLstm>(method, batch, device),
+        Setting::Wgan => port::<ports::Wgan>(method, batch, device),
+        Setting::CustomImageDataset => port::<ports::CustomImageDataset>(method, batch, device),
     }
+}
+
+fn port<P: Port + 'static>(method: Method, batch: usize, device: Device) -> Box<dyn Step> {
+    training::<Ported<P>>(method, batch, Operations::Burn, device)
 }
 
 fn training<N: Net + 'static>(
@@ -148,13 +168,12 @@ fn training<N: Net + 'static>(
     Box::new(Training::<N>::new(method, batch, operations, device))
 }
 
-struct Training<N> {
+struct Training<N: Net> {
     /// `None` only while the optimizer holds it.
-    model: Option<N>,
+    model: Option<N::Model>,
     optimizer: ModuleOptimizer,
     direction: Direction,
-    batch: Batch,
-    loss: CrossEntropyLoss,
+    batch: N::Batch,
     device: Device,
 }
 
@@ -169,7 +188,12 @@ enum Direction {
 impl<N: Net> Training<N> {
     fn new(method: Method, batch: usize, operations: Operations, device: Device) -> Self {
         let sgd = || SgdConfig::new().init();
-        let model = N::new(&device, operations);
+        let form = match method {
+            Method::Optimizer(name) if !name.is_natural() => Form::Burn,
+            Method::SgdUnfolded | Method::ApplyLora => Form::Burn,
+            _ => Form::Recorded,
+        };
+        let model = N::model(form, operations, &device);
         let (optimizer, direction) = match method {
             Method::Optimizer(name) => {
                 let mut config = OptimizerConfig::new(name).with_classes(N::CLASSES);
@@ -194,24 +218,21 @@ impl<N: Net> Training<N> {
             model: Some(model),
             optimizer,
             direction,
-            batch: Batch::new::<N>(batch, &device),
-            loss: CrossEntropyLossConfig::new().init(&device),
+            batch: N::batch(batch, &device),
             device,
         }
     }
 
-    fn gradients(&self, model: &N) -> GradientsParams {
-        let Batch { inputs, labels } = self.batch.clone();
+    fn gradients(&self, model: &N::Model) -> GradientsParams {
+        let batch = self.batch.clone();
         match &self.direction {
             Direction::Plain(call) => {
-                let logits = model.logits(inputs, call);
-                let grads = self.loss.forward(logits, labels).backward();
+                let grads = N::loss(model, batch, call).backward();
                 GradientsParams::from_grads(grads, model)
             }
             Direction::Natural(method) => {
                 let tape = method.borrow().start();
-                let logits = mark_output(model.logits(inputs, &Call::Recorded));
-                let grads = mark_loss(self.loss.forward(logits, labels)).backward();
+                let grads = N::loss(model, batch, &Call::Recorded).backward();
                 let update = method.borrow_mut().gradients(tape, grads, model);
                 update.expect("a recorded model")
             }
@@ -220,34 +241,31 @@ impl<N: Net> Training<N> {
         }
     }
 
-    fn by_sample(&self, model: &N) -> GradientsParams {
-        let [samples] = self.batch.labels.dims();
-        let norms = RefCell::new(Vec::with_capacity(samples));
+    fn by_sample(&self, model: &N::Model) -> GradientsParams {
+        let samples = N::samples(&self.batch);
+        let call = Call::OneSample(OutputNorms::default());
         let jacobian = Jacobian::by_sample(model, samples, |model, n| {
-            let Batch { inputs, labels } = self.batch.sample(n);
-            let logits = model.logits(inputs, &Call::Folded(Operations::Fused));
-            let norm = output_norms(logits.clone().inner(), labels.clone().inner());
-            norms.borrow_mut().push(norm);
-            self.loss.forward(logits, labels)
+            N::loss(model, N::sample(&self.batch, n), &call)
         });
         let jacobian = jacobian.expect("a trainable model");
-        let s = to_host(Tensor::cat(norms.into_inner(), 0));
+        let Call::OneSample(norms) = call else {
+            unreachable!("made above")
+        };
+        let s = to_host(norms.take());
         let gram = jacobian.gram().expect("finite gradients");
         let update = ief(gram, s, jacobian.gram_epsilon());
         let delta = jacobian.into_t_matvec(&update.values);
         delta.expect("a coefficient per sample")
     }
 
-    fn dense(&self, model: &N) -> GradientsParams {
-        let Batch { inputs, labels } = self.batch.clone();
-        let [samples] = labels.dims();
+    fn dense(&self, model: &N::Model) -> GradientsParams {
+        let samples = N::samples(&self.batch);
         let call = Call::PerSample(Leaves::default());
-        let logits = model.logits(inputs, &call);
-        let s = output_norms(logits.clone().inner(), labels.clone().inner());
-        let mut grads = self.loss.forward(logits, labels).backward();
+        let mut grads = N::loss(model, self.batch.clone(), &call).backward();
         let Call::PerSample(leaves) = call else {
             unreachable!("made above")
         };
+        let s = leaves.norms.take();
         let rows = leaves.take(&mut grads);
         // The loss is a mean: rows are those of the samples' losses over M.
         let scale = samples as f64;
@@ -317,13 +335,6 @@ fn ief(gram: Symmetric, norms: Vec<f64>, epsilon: f64) -> Coefficients {
     solution.into_coefficients().expect("a combination of rows")
 }
 
-/// ‖softmax(z) − onehot(y)‖², `[M]`.
-fn output_norms(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
-    let [_, classes] = logits.dims();
-    let error = softmax(logits, 1) - labels.one_hot::<2>(classes).float();
-    error.square().sum_dim(1).squeeze_dim(1)
-}
-
 fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
     let data = x.into_data().convert::<f64>();
     data.try_to_vec().expect("converted to f64")
@@ -388,8 +399,8 @@ mod tests {
             Method::Dense,
         ];
         for updates in [
-            updates::<Mlp>(3, &methods, Operations::Fused),
-            updates::<Transformer>(3, &methods, Operations::Fused),
+            updates::<Classified<Mlp>>(3, &methods, Operations::Fused),
+            updates::<Classified<Transformer>>(3, &methods, Operations::Fused),
         ] {
             for (update, method) in updates.iter().zip(methods) {
                 // f32 and relative damping 1e-3: the solve amplifies rounding of 1e-7 by up to 1e3.
@@ -403,8 +414,8 @@ mod tests {
     fn recorded_updates_of_recurrent_models_are_those_of_their_samples() {
         let methods = [Method::BySample, Method::Optimizer(optimizer("ief"))];
         for updates in [
-            updates::<Recurrent>(3, &methods, Operations::Fused),
-            updates::<Cells>(3, &methods, Operations::Fused),
+            updates::<Classified<Recurrent>>(3, &methods, Operations::Fused),
+            updates::<Classified<Cells>>(3, &methods, Operations::Fused),
         ] {
             let distance = distance(&updates[1], &updates[0]);
             assert!(distance < 1e-3, "{distance}");
@@ -414,7 +425,7 @@ mod tests {
     #[test]
     fn every_way_to_form_the_gradient_of_lora_gives_the_same_one() {
         let methods = [Method::SGD, Method::SgdUnfolded, Method::ApplyLora];
-        let updates = updates::<Transformer>(2, &methods, Operations::Fused);
+        let updates = updates::<Classified<Transformer>>(2, &methods, Operations::Fused);
         for (update, method) in updates.iter().zip(methods) {
             let distance = distance(update, &updates[0]);
             assert!(distance < 1e-4, "{method}: {distance}");
@@ -425,7 +436,7 @@ mod tests {
     fn fused_operations_give_burns_gradient() {
         let methods = [Method::SGD, Method::Optimizer(optimizer("ief"))];
         let [fused, own] = [Operations::Fused, Operations::Burn]
-            .map(|operations| updates::<Transformer>(3, &methods, operations));
+            .map(|operations| updates::<Classified<Transformer>>(3, &methods, operations));
         // The solve amplifies rounding, see above.
         for (at, bound) in [(0, 1e-5), (1, 1e-3)] {
             let distance = distance(&fused[at], &own[at]);

@@ -9,6 +9,7 @@ use crate::args::Args;
 use crate::measure::{Effort, interleave, median};
 use crate::memory;
 use crate::method::{Method, Step, prepare};
+use crate::settings::Setting;
 use crate::table::{self, Row};
 
 /// Measure what the arguments ask for.
@@ -18,60 +19,61 @@ use crate::table::{self, Row};
 /// A message for the user: a method that the setting does not have, a device that this program
 /// was built without, or a file that cannot be written.
 pub fn run(args: &Args) -> Result<(), String> {
-    let methods = args.methods()?;
     if args.peak {
-        let [(method, place)] = [(methods[0], args.device[0])];
+        let (setting, place) = (args.setting[0], args.device[0]);
         return memory::measure_here(
-            args.setting,
-            method,
-            args.batches()[0],
+            setting,
+            args.methods(setting)?[0],
+            args.batches(setting)[0],
             args.operations(),
             place,
         );
+    }
+    for &setting in &args.setting {
+        args.methods(setting)?;
     }
     for place in &args.device {
         place.device().map_err(|error| error.to_string())?;
     }
     let mut rows = Vec::new();
-    for batch in args.batches() {
-        for &place in &args.device {
-            rows.extend(measure(args, &methods, batch, place)?);
-            // What there is so far survives a crash.
-            if let Some(path) = &args.json {
-                table::write_json(&rows, path)?;
+    for &setting in &args.setting {
+        let before = rows.len();
+        for batch in args.batches(setting) {
+            for &place in &args.device {
+                rows.extend(measure(args, setting, batch, place)?);
+                // What there is so far survives a crash.
+                if let Some(path) = &args.json {
+                    table::write_json(&rows, path)?;
+                }
             }
         }
+        println!(
+            "{setting}: whole step, interleaved\n{}",
+            table::table(&rows[before..])
+        );
     }
-    println!(
-        "{}: whole step, interleaved\n{}",
-        args.setting,
-        table::table(&rows)
-    );
     Ok(())
 }
 
 /// All methods at one batch size on one device.
 fn measure(
     args: &Args,
-    methods: &[Method],
+    setting: Setting,
     batch: usize,
     place: DeviceKind,
 ) -> Result<Vec<Row>, String> {
     let mut rows: Vec<Row> = Vec::new();
-    for &method in methods {
-        eprintln!(
-            "{} M = {batch} {place}: peak memory of {method}",
-            args.setting
-        );
-        let peak = fits(args, method, batch).and_then(|()| {
+    for method in args.methods(setting)? {
+        eprintln!("{setting} M = {batch} {place}: peak memory of {method}");
+        let peak = fits(setting, method, batch).and_then(|()| {
             if args.no_memory {
                 Ok(None)
             } else {
-                memory::measure_child(args.setting, method, batch, args.operations(), place)
+                memory::measure_child(setting, method, batch, args.operations(), place)
             }
         });
         rows.push(Row {
-            setting: args.setting,
+            setting,
             method,
             batch,
             plain: args.plain,
@@ -83,13 +85,13 @@ fn measure(
             error: peak.err(),
         });
     }
-    eprintln!("{} M = {batch} {place}: times", args.setting);
+    eprintln!("{setting} M = {batch} {place}: times");
     let device = place.device().map_err(|error| error.to_string())?;
     let mut timed: Vec<&mut Row> = rows.iter_mut().filter(|row| row.error.is_none()).collect();
     let mut steps: Vec<_> = timed
         .iter()
         .map(|row| {
-            let step = prepare(args.setting, row.method, batch, args.operations(), &device);
+            let step = prepare(setting, row.method, batch, args.operations(), &device);
             Box::new(Cycle(step, args.cycle)) as Box<dyn Step>
         })
         .collect();
@@ -115,7 +117,7 @@ impl Step for Cycle {
     }
 }
 
-fn fits(args: &Args, method: Method, batch: usize) -> Result<(), String> {
-    let predicted = memory::predicted_bytes(args.setting, method, batch);
+fn fits(setting: Setting, method: Method, batch: usize) -> Result<(), String> {
+    let predicted = memory::predicted_bytes(setting, method, batch);
     memory::check(predicted, available_bytes())
 }

@@ -1,11 +1,12 @@
-//! Cells that are called step by step, as in Burn's example `modern-lstm`.
+//! Cells that are called step by step, like those of Burn's example `modern-lstm`, with twice its width, more
+//! steps and one direction.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Operations, Sizes};
+use super::{Classifier, Operations, Sizes};
 use crate::call::Call;
 
 const POSITIONS: usize = 50;
@@ -79,7 +80,7 @@ struct State {
     cell: Tensor<3>,
 }
 
-impl Net for Cells {
+impl Classifier for Cells {
     /// Nothing here has a fused form.
     fn new(device: &Device, _operations: Operations) -> Self {
         Self {

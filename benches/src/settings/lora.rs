@@ -6,7 +6,7 @@ use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_flex_fused::{AttentionOptions, ForwardFused};
 
-use super::{Net, Operations, Sizes};
+use super::{Classifier, Operations, Sizes};
 use crate::call::Call;
 
 const LAYERS: usize = 6;
@@ -122,7 +122,7 @@ fn heads(x: Tensor<3>) -> Tensor<4> {
     x.reshape([m, t, HEADS, width / HEADS]).swap_dims(1, 2)
 }
 
-impl Net for Transformer {
+impl Classifier for Transformer {
     fn new(device: &Device, operations: Operations) -> Self {
         let model = Self {
             operations,

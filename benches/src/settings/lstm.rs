@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, Lstm, LstmConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Operations, Sizes};
+use super::{Classifier, Operations, Sizes};
 use crate::call::Call;
 
 const POSITIONS: usize = 50;
@@ -34,7 +34,7 @@ pub struct Recurrent {
     head: Linear,
 }
 
-impl Net for Recurrent {
+impl Classifier for Recurrent {
     /// Nothing here has a fused form.
     fn new(device: &Device, _operations: Operations) -> Self {
         Self {

@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Operations, Sizes};
+use super::{Classifier, Operations, Sizes};
 use crate::call::Call;
 
 const INPUT: usize = 3072;
@@ -30,7 +30,7 @@ pub struct Mlp {
     last: Linear,
 }
 
-impl Net for Mlp {
+impl Classifier for Mlp {
     /// ReLU has no fused form.
     fn new(device: &Device, _operations: Operations) -> Self {
         Self {

@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::{Net, Operations, Sizes};
+use super::{Classifier, Operations, Sizes};
 use crate::call::Call;
 
 const INPUT: usize = 2;
@@ -29,7 +29,7 @@ pub struct Tiny {
     last: Linear,
 }
 
-impl Net for Tiny {
+impl Classifier for Tiny {
     /// Nothing here has a fused form.
     fn new(device: &Device, _operations: Operations) -> Self {
         Self {

@@ -21,6 +21,8 @@ use crate::host::{ReadOf, Reads, Values, to_host};
 
 /// Most entries of an output that the check reads.
 const CHECKED: usize = 1 << 18;
+/// Positions that it reads however many classes there are.
+const FEWEST: usize = 16;
 /// Number of different labels that have to show the same scale, unless there are fewer classes. A few
 /// classes may happen to share a class weight other than 1.
 const ENOUGH: usize = 4;
@@ -55,18 +57,16 @@ impl LossScaleCheck {
         if classes < 2 {
             return None;
         }
-        let read = samples.min((CHECKED / (positions * classes)).max(1));
-        let count = read * positions;
-        let rows = Rows::new(
-            value.clone().narrow(0, 0, read).reshape([count, classes]),
-            error.clone().narrow(0, 0, read).reshape([count, classes]),
-        );
+        let all = error.clone().reshape([samples * positions, classes]);
+        let value = value.clone().reshape([samples * positions, classes]);
+        let count = (CHECKED / classes).max(FEWEST).min(samples * positions);
+        let rows = Rows::new(value.narrow(0, 0, count), all.clone().narrow(0, 0, count));
         Some(Self {
             labels: reads.int(rows.labels.clone()),
             overlap: reads.float((rows.error.clone() * rows.closed.clone()).sum_dim(1)),
             closed: reads.float(row_squares(rows.closed.clone())),
             error: reads.float(row_squares(rows.error.clone())),
-            all: error.clone().reshape([samples * positions, classes]),
+            all,
             rows,
             samples,
             declared,

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use crate::host::{supports_f64, to_host_scaled};
 use crate::names::named_variants;
 use crate::params::{Direction, ParamInfo};
-use crate::rows::Rows;
+use crate::rows::{Outer, Rows};
 
 /// The precision in which Gram matrices are accumulated from the recorded factors.
 ///
@@ -229,6 +229,14 @@ impl Block {
 
     /// Gram share `[M, M]`, lower triangle.
     pub fn gram(&self, dtype: DType) -> Tensor<2> {
+        let outer = self.uses.iter().map(|rows| match rows {
+            Rows::Outer(rows) => Some(rows),
+            _ => None,
+        });
+        let outer: Option<Vec<_>> = outer.collect();
+        if let Some(gram) = outer.and_then(|uses| Outer::gram_of_joined(&uses, dtype)) {
+            return gram;
+        }
         let own = self.uses.iter().map(|rows| rows.gram(dtype));
         let pairs = self.uses.iter().enumerate().flat_map(|(i, a)| {
             self.uses[..i].iter().map(move |b| {

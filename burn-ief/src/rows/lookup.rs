@@ -2,15 +2,16 @@
 
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
 
-use super::{Outer, TEMPORARY, dense_cross, to_dtype};
+use super::by_entry::gram_by_entry;
+use super::{Outer, TEMPORARY, dense_cross, to_dtype, triangular};
 
 /// Row n is a table `[entries, o]` of zeros with `right[n, t]` added to its row `indices[n, t]`, for
 /// every position t.
 #[derive(Debug, Clone)]
 pub struct Lookup {
-    indices: Tensor<2, Int>,
-    right: Tensor<3>,
-    entries: usize,
+    pub(super) indices: Tensor<2, Int>,
+    pub(super) right: Tensor<3>,
+    pub(super) entries: usize,
 }
 
 impl Lookup {
@@ -75,7 +76,7 @@ impl Lookup {
         }
     }
 
-    fn flat(&self) -> (Tensor<1, Int>, Tensor<2>) {
+    pub(super) fn flat(&self) -> (Tensor<1, Int>, Tensor<2>) {
         let [m, t, o] = self.right.dims();
         let indices = self.indices.clone().reshape([m * t]);
         (indices, self.right.clone().reshape([m * t, o]))
@@ -103,6 +104,16 @@ impl Lookup {
             right,
             IndexingUpdateOp::Add,
         )
+    }
+
+    /// The Gram share `[M, M]`; only the lower triangle is guaranteed.
+    pub(super) fn gram(&self, dtype: DType) -> Tensor<2> {
+        gram_by_entry(self, dtype).unwrap_or_else(|| {
+            triangular(self.samples(), TEMPORARY, |rows, columns| {
+                let columns = self.narrow(columns.start, columns.len());
+                self.narrow(rows.start, rows.len()).cross(&columns, dtype)
+            })
+        })
     }
 
     /// `Σ_{t,u} [index_nt = index_mu] (right_nt · right_mu)`, or the product of dense rows if that is

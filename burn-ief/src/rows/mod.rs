@@ -4,6 +4,7 @@
 //! the Gram matrix, of `Jv` and of `Jᵀc`) is computed from that form. A Gram share can be computed
 //! in two ways; [`Outer`] takes the cheaper one.
 
+mod by_entry;
 mod joined;
 mod lookup;
 mod outer;
@@ -153,10 +154,7 @@ impl Rows {
         match self {
             Self::Outer(rows) => rows.gram(dtype),
             Self::Dense(rows) => dense_gram(rows.clone(), dtype),
-            Self::Lookup(rows) => triangular(rows.samples(), TEMPORARY, |at, columns| {
-                let columns = rows.narrow(columns.start, columns.len());
-                rows.narrow(at.start, at.len()).cross(&columns, dtype)
-            }),
+            Self::Lookup(rows) => rows.gram(dtype),
         }
     }
 

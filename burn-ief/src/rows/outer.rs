@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "flex")]
+use burn::tensor::TensorData;
 use burn::tensor::{DType, Device, Tensor};
 
 #[cfg(feature = "flex")]
@@ -18,7 +20,7 @@ use super::{
 /// There are two ways to compute the Gram share, and the cheaper one is used:
 ///
 /// - from the factors, `Σ_{t,u} (left_nt · left_mu)(right_nt · right_mu)`, which takes M²T²(i + o)
-///   multiplications;
+///   multiplications, and half of that for the rows with themselves;
 /// - from dense rows, which takes M·T·i·o + M²·i·o multiplications. Dense rows of a large layer are
 ///   computed in blocks of columns and never kept.
 #[derive(Debug, Clone)]
@@ -211,7 +213,7 @@ impl Outer {
 
     pub(super) fn gram(&self, dtype: DType) -> Tensor<2> {
         let (m, t) = (self.samples(), self.left.dims()[1]);
-        if self.factored_is_cheaper(self) {
+        if self.gram_is_cheaper_factored() {
             if let Some(gram) = self.flex_gram(dtype) {
                 return gram;
             }
@@ -234,23 +236,30 @@ impl Outer {
         self.add_bias(self, shares.reduce(|a, b| a + b), dtype)
     }
 
-    /// The Gram share from the factors by the kernel for Flex; `None` on other devices and for more
-    /// than one position per sample.
+    /// The Gram share from the factors by the kernel for Flex; `None` on other devices, and where the
+    /// products over all pairs of positions are too many to keep.
     #[cfg(feature = "flex")]
     fn flex_gram(&self, dtype: DType) -> Option<Tensor<2>> {
-        let [_, positions, _] = self.left.dims();
-        if positions != 1 {
+        let [m, t, _] = self.left.dims();
+        if t != 1 && (m * t).pow(2) > TEMPORARY {
             return None;
         }
-        let factor = |factor: &Tensor<3>, constant| GramFactor {
-            rows: factor.clone().squeeze_dim(1),
-            constant,
+        let factor = |factor: &Tensor<3>, constant| {
+            let [_, _, width] = factor.dims();
+            GramFactor {
+                rows: factor.clone().reshape([m * t, width]),
+                constant,
+            }
         };
-        hadamard_gram(
+        let pairs = hadamard_gram(
             factor(&self.left, self.constant_input(Side::Left)),
             factor(&self.right, self.constant_input(Side::Right)),
             dtype,
-        )
+        )?;
+        if t == 1 {
+            return Some(pairs);
+        }
+        Some(sum_positions(pairs, m, t))
     }
 
     #[cfg(not(feature = "flex"))]
@@ -325,6 +334,29 @@ impl Outer {
         c.matmul(errors.reshape([m * t, o])).squeeze_dim(0)
     }
 
+    /// Whether these uses of one layer take less work as one with all their positions, from the factors.
+    pub(crate) fn gram_of_joined(uses: &[&Self], dtype: DType) -> Option<Tensor<2>> {
+        let [first, others @ ..] = uses else {
+            return None;
+        };
+        if others.is_empty() || !others.iter().all(|rows| first.fits(rows)) {
+            return None;
+        }
+        let [m, t, i] = first.left.dims();
+        let positions: usize = uses.iter().map(|rows| rows.left.dims()[1]).sum();
+        let [_, _, o] = first.right.dims();
+        if t == 0 || (m * positions).pow(2) > TEMPORARY || !cheaper_factored(m, positions, i, o) {
+            return None;
+        }
+        let joined = Self::joined(uses.iter().map(|&rows| rows.clone()).collect());
+        joined.flex_gram(dtype)
+    }
+
+    fn gram_is_cheaper_factored(&self) -> bool {
+        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        cheaper_factored(m, t, i, o)
+    }
+
     pub(super) fn factored_is_cheaper(&self, other: &Self) -> bool {
         let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
         let [n, u, _] = other.left.dims();
@@ -389,6 +421,49 @@ impl Outer {
             .step_by(width)
             .map(move |start| start..(start + width).min(columns))
     }
+}
+
+/// Sums over the pairs of positions, from the lower triangle `[M * T, M * T]` to the lower triangle `[M, M]`, in one
+/// pass on the host, in whose memory the tensors of Flex are.
+#[cfg(feature = "flex")]
+fn sum_positions(pairs: Tensor<2>, m: usize, t: usize) -> Tensor<2> {
+    let (device, dtype) = (pairs.device(), pairs.dtype());
+    let pairs = pairs.into_data();
+    let sums = match pairs.as_slice::<f32>() {
+        Ok(pairs) => sums_of_lower(pairs, m, t),
+        Err(_) => {
+            let pairs = pairs.as_slice::<f64>();
+            sums_of_lower(pairs.expect("products are in f32 or f64"), m, t)
+        }
+    };
+    let sums = Tensor::from_data(TensorData::new(sums, [m, m]), (&device, DType::F64));
+    to_dtype(sums, dtype)
+}
+
+#[cfg(feature = "flex")]
+fn sums_of_lower<E: Copy + Into<f64>>(pairs: &[E], m: usize, t: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; m * m];
+    let sum = |entries: &[E]| -> f64 { entries.iter().map(|&entry| entry.into()).sum() };
+    for (at, line) in pairs.chunks_exact((m * t).max(1)).enumerate() {
+        let (n, position) = (at / t, at % t);
+        let (before, own) = line.split_at(n * t);
+        let sums = &mut sums[n * m..(n + 1) * m];
+        for (total, entries) in sums.iter_mut().zip(before.chunks_exact(t)) {
+            *total += sum(entries);
+        }
+        // Of a sample with itself, two different positions are below the diagonal once and count twice.
+        sums[n] += 2.0 * sum(&own[..position]) + own[position].into();
+    }
+    sums
+}
+
+/// Whether the Gram share of M samples with T positions takes less work from factors of widths i and o than from
+/// dense rows.
+fn cheaper_factored(m: usize, t: usize, i: usize, o: usize) -> bool {
+    let [m, t, i, o] = [m, t, i, o].map(|x| x as f64);
+    let factored = (m * t) * (m * t) / 2.0 * (i + o);
+    let materialised = (m * t + m * m / 2.0) * i * o;
+    factored <= materialised
 }
 
 impl Side {

@@ -126,6 +126,24 @@ fn large_batches_fill_the_lower_triangle() {
 }
 
 #[test]
+fn a_few_uses_are_one_with_all_their_positions() {
+    for (t, u, bias) in [(1, 1, true), (3, 2, false), (2, 1, true)] {
+        let [Rows::Outer(a), Rows::Outer(b)] = [t, u].map(|t| outer(7, t, 40, 30, bias)) else {
+            unreachable!("made as outer products")
+        };
+        let dense = [&a, &b].map(|rows| materialised(&Rows::Outer(rows.clone())));
+        let [dense, other] = dense;
+        let expected = dense + other;
+        let expected = expected.clone().matmul(expected.transpose());
+        for dtype in [DType::F32, DType::F64] {
+            let gram = Outer::gram_of_joined(&[&a, &b], dtype).expect("few positions on Flex");
+            assert!(error(lower(gram.cast(DType::F32)), lower(expected.clone())) < 1e-5);
+        }
+        assert!(Outer::gram_of_joined(&[&a], DType::F32).is_none());
+    }
+}
+
+#[test]
 fn column_blocks_cover_the_columns() {
     let rows = Outer::new(random([2, 64, 5]), random([2, 64, 7]));
     assert!(!rows.factored_is_cheaper(&rows));

@@ -3,11 +3,15 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
+use burn_flex_fused::is_fused;
 
 use crate::rows::{Outer, Rows, Side};
 
 /// Largest number of elements of the patches that are alive at once (64 MiB in f32).
 const TEMPORARY: usize = 1 << 24;
+/// The same on Flex, where a block costs no launches, and patches that stay in the cache are read faster (4 MiB in
+/// f32).
+const CACHED: usize = 1 << 20;
 
 /// The rows of a kernel `[A, B / groups]`: for sample n and every group, `Σ_t plain[n, a, t] patches[n, b, t]`
 /// with a and b in that group.
@@ -42,7 +46,12 @@ impl<F: Fn(Range<usize>) -> Tensor<3>> Products<F> {
         }
         // Dense rows are smaller than the factors. The patches are only temporary: they are made for
         // a few samples at a time.
-        let block = TEMPORARY / (width * positions).max(1);
+        let most = if is_fused(&self.plain) {
+            CACHED
+        } else {
+            TEMPORARY
+        };
+        let block = most / (width * positions).max(1);
         Rows::dense(self.dense(block.clamp(1, samples.max(1))))
     }
 
