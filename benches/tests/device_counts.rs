@@ -89,7 +89,7 @@ fn a_reading_program_is_counted() {
     READS.count.store(0, Ordering::SeqCst);
     log::set_max_level(LevelFilter::Trace);
     for _ in 0..3 {
-        (x.clone() * 2.0).into_data().to_vec::<f32>().unwrap();
+        (x.clone() * 2.0).into_data().try_to_vec::<f32>().unwrap();
     }
     log::set_max_level(LevelFilter::Off);
     assert_eq!(READS.count.load(Ordering::SeqCst), 3);
@@ -102,7 +102,7 @@ fn a_small_mlp() {
 
 #[test]
 fn a_large_mlp() {
-    check(Setting::Mlp, 8);
+    check(Setting::Mlp, 64);
 }
 
 #[test]

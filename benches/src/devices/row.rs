@@ -224,6 +224,19 @@ pub(super) mod tests {
         assert!(read(&path).unwrap_err().contains("devices.json"));
     }
 
+    /// `devices --show --json benches/results/devices.json` prints what the page shows.
+    #[test]
+    fn the_page_has_the_committed_results() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let rows = read(&folder.join("results/devices.json")).unwrap();
+        let page = fs::read_to_string(folder.join("../docs/src/devices.md")).unwrap();
+        let report = report(&rows);
+        assert!(report.lines().count() > 20, "{report}");
+        for line in report.lines().filter(|line| !line.is_empty()) {
+            assert!(page.contains(line), "{line}");
+        }
+    }
+
     #[test]
     fn devices_are_below_each_other() {
         let mut failed = row(Workload::Lora, "sf", "flex", 1.0);

@@ -12,6 +12,19 @@ use super::{
     triangular,
 };
 
+/// Samples up to which both triangles of a Gram matrix are computed on a GPU: the kernels for one triangle,
+/// block by block, would take longer to launch than to run.
+const ONE_LAUNCH: usize = 256;
+
+/// Whether operations are function calls, without a price for each.
+fn is_flex(_device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    if *_device == Device::flex() {
+        return true;
+    }
+    false
+}
+
 /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`. The rows
 /// `Σ_t right[n, t]` of a bias of shape `[o]` can be included.
 ///
@@ -221,6 +234,9 @@ impl Outer {
                 right: to_dtype(self.right.clone(), dtype),
                 ..*self
             };
+            if m <= ONE_LAUNCH && (m * t).pow(2) <= TEMPORARY && !is_flex(&self.place().0) {
+                return wide.cross_factored(&wide, dtype);
+            }
             // The products over all pairs of positions are temporaries; the blocks bound their size.
             return triangular(m, TEMPORARY / (t * t).max(1), |rows, columns| {
                 let columns = wide.narrow(columns.start, columns.len());
