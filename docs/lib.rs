@@ -23,6 +23,7 @@ pages! {
     adapters: "src/peft/adapters.md",
     batch_norm: "src/batch-norm.md",
     damping: "src/damping.md",
+    devices: "src/devices.md",
     drawn_labels: "src/drawn-labels.md",
     experiments: "src/experiments.md",
     faults: "src/faults.md",

@@ -20,7 +20,9 @@ use crate::measure::{Effort, interleave, median};
 use crate::method::Step;
 
 const WIDTH: usize = 768;
-const INPUT: [usize; 3] = [32, 128, WIDTH];
+/// Samples of the input.
+pub const SAMPLES: usize = 32;
+const INPUT: [usize; 3] = [SAMPLES, 128, WIDTH];
 const RANK: usize = 8;
 
 /// Time and memory of forward and backward through one linear layer under LoRA.
@@ -149,6 +151,11 @@ pub fn run(args: &Args) -> Result<(), String> {
         files::write_json(path, &rows).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// A variant whose input needs no gradient, ready to be timed.
+pub fn prepare(variant: Variant, device: &Device) -> Box<dyn Step> {
+    Box::new(Pass::new(variant, false, &device.clone().autodiff()))
 }
 
 /// A layer and its input.

@@ -9,7 +9,7 @@
 //!     --methods sgd,adamw,ef,ief,sf,by_sample,dense --device flex --json steps.json
 //! ```
 //!
-//! `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
+//! `src/bin/devices.rs` compares devices, see the page "Other devices" of the book. `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
 //! Burn's `apply_lora` and under burn-peft. `src/bin/ops.rs` compares the operations of burn-flex-fused
 //! with Burn's own. `src/bin/layers.rs` compares forward and backward of every recorded layer with
 //! Burn's own:
@@ -20,6 +20,8 @@
 
 pub mod args;
 pub mod call;
+pub mod count;
+pub mod devices;
 pub mod gamma;
 pub mod layer;
 pub mod layers;

@@ -3,22 +3,110 @@
 //! A read waits until the device has finished all its work, so a step makes as few of them as it can:
 //! what is needed at one time is read together.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
 
+/// What is counted while there are watches.
+static WATCHED: Mutex<Watched> = Mutex::new(Watched {
+    watches: 0,
+    reads: Vec::new(),
+});
+
 thread_local! {
-    /// Reads of this thread that waited for a device.
-    static WAITS: Cell<usize> = const { Cell::new(0) };
     /// Devices that were asked whether they support f64.
     static F64: RefCell<Vec<(Device, bool)>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Watched {
+    watches: usize,
+    /// Since the first of the watches began.
+    reads: Vec<HostRead>,
+}
+
+impl Watched {
+    fn lock() -> MutexGuard<'static, Self> {
+        WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts the reads from a device to the host that this crate makes, on all threads of the process.
+///
+/// A read waits until the device has finished all its work, and on a GPU the next kernels start only
+/// after it. So a step should make few of them, of small tensors:
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::nn::loss::CrossEntropyLossConfig;
+/// use burn::tensor::{Device, Distribution, Int, Tensor};
+/// use burn_ief::HostReads;
+/// use burn_ief::prelude::*;
+///
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(50, 3).init(&device);
+/// let x = Tensor::<2>::random([4, 50], Distribution::Default, &device);
+/// let y = Tensor::<1, Int>::from_data([0, 1, 2, 0], &device);
+/// let cross_entropy = CrossEntropyLossConfig::new().init(&device);
+/// let mut optim = IefConfig::new().init(&model);
+///
+/// let reads = HostReads::watch();
+/// optim.step_closure(0.5, model, |model| {
+///     cross_entropy.forward(mark_output(model.forward_recorded(x)), y)
+/// })?;
+/// let reads = reads.finish();
+/// // What the outputs show; then K `[4, 4]` and the image of the previous update `[4]`.
+/// assert_eq!(reads.len(), 2);
+/// assert_eq!(reads[1].entries, [16, 4]);
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+///
+/// Reads by Burn itself or by your own code are not counted.
+#[derive(Debug)]
+#[must_use = "the reads are counted until `finish`"]
+pub struct HostReads {
+    start: usize,
+}
+
+/// One read from a device to the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostRead {
+    /// The number of entries of each tensor that was read.
+    pub entries: Vec<usize>,
+}
+
+impl HostReads {
+    /// Count from now on.
+    pub fn watch() -> Self {
+        let mut watched = Watched::lock();
+        watched.watches += 1;
+        Self {
+            start: watched.reads.len(),
+        }
+    }
+
+    /// The reads since [`watch`](Self::watch), in their order.
+    pub fn finish(self) -> Vec<HostRead> {
+        Watched::lock().reads[self.start..].to_vec()
+    }
+}
+
+impl Drop for HostReads {
+    fn drop(&mut self) {
+        let mut watched = Watched::lock();
+        watched.watches -= 1;
+        if watched.watches == 0 {
+            watched.reads = Vec::new();
+        }
+    }
 }
 
 /// Tensors of one device that are read together.
 #[derive(Default)]
 pub(crate) struct Reads {
     transaction: Transaction,
-    count: usize,
+    entries: Vec<usize>,
 }
 
 /// The place of a tensor among the [`Values`] of its read.
@@ -28,27 +116,29 @@ pub(crate) struct ReadOf(usize);
 impl Reads {
     /// Read a tensor too.
     pub fn float<const D: usize>(&mut self, x: Tensor<D>) -> ReadOf {
+        self.entries.push(x.shape().num_elements());
         self.transaction = std::mem::take(&mut self.transaction).register(x.inner());
-        self.place()
+        ReadOf(self.entries.len() - 1)
     }
 
     /// Read integers too.
     pub fn int<const D: usize>(&mut self, x: Tensor<D, Int>) -> ReadOf {
+        self.entries.push(x.shape().num_elements());
         self.transaction = std::mem::take(&mut self.transaction).register(x.inner());
-        self.place()
-    }
-
-    fn place(&mut self) -> ReadOf {
-        self.count += 1;
-        ReadOf(self.count - 1)
+        ReadOf(self.entries.len() - 1)
     }
 
     /// Wait for the device.
     pub fn execute(self) -> Values {
-        if self.count == 0 {
+        if self.entries.is_empty() {
             return Values(Vec::new());
         }
-        WAITS.set(WAITS.get() + 1);
+        let mut watched = Watched::lock();
+        if watched.watches > 0 {
+            let entries = self.entries;
+            watched.reads.push(HostRead { entries });
+        }
+        drop(watched);
         Values(self.transaction.execute())
     }
 }
@@ -98,14 +188,12 @@ pub(crate) fn to_host_f32<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     data.try_into_vec().expect("converted to f32")
 }
 
-/// How often this thread has waited for a device.
-#[cfg(test)]
-pub(crate) fn waits() -> usize {
-    WAITS.get()
-}
-
 /// Whether a device computes in f64. Every device is asked once.
 pub(crate) fn supports_f64(device: &Device) -> bool {
+    #[cfg(test)]
+    if WITHOUT_F64.get() {
+        return false;
+    }
     F64.with_borrow_mut(|known| {
         if let Some((_, supports)) = known.iter().find(|(known, _)| known == device) {
             return *supports;
@@ -114,6 +202,20 @@ pub(crate) fn supports_f64(device: &Device) -> bool {
         known.push((device.clone(), supports));
         supports
     })
+}
+
+#[cfg(test)]
+thread_local! {
+    static WITHOUT_F64: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Work as on a device that does not compute in f64.
+#[cfg(test)]
+pub(crate) fn without_f64<T>(work: impl FnOnce() -> T) -> T {
+    WITHOUT_F64.set(true);
+    let result = work();
+    WITHOUT_F64.set(false);
+    result
 }
 
 #[cfg(test)]
@@ -127,9 +229,12 @@ mod tests {
         let a = reads.float(Tensor::<2>::from_data([[0.5, -2.0]], &device));
         let b = reads.int(Tensor::<1, Int>::from_data([7, -3], &device));
         let c = reads.float(Tensor::<1>::from_data([4.0], (&device, DType::F64)));
-        let before = waits();
+        let watch = HostReads::watch();
         let values = reads.execute();
-        assert_eq!(waits(), before + 1);
+        let [read] = &watch.finish()[..] else {
+            panic!("one read")
+        };
+        assert_eq!(read.entries, [2, 2, 1]);
         assert_eq!(values.scaled(a, 2.0), [1.0, -4.0]);
         assert_eq!(values.int(b), [7, -3]);
         assert_eq!(values.float(c), [4.0]);
@@ -137,8 +242,23 @@ mod tests {
 
     #[test]
     fn nothing_to_read_does_not_wait() {
-        let before = waits();
+        let watch = HostReads::watch();
         Reads::default().execute();
-        assert_eq!(waits(), before);
+        assert_eq!(watch.finish(), []);
+    }
+
+    #[test]
+    fn watches_may_overlap() {
+        let read = || to_host(Tensor::<1>::from_floats([1.0, 2.0], &Device::flex()));
+        read();
+        let outer = HostReads::watch();
+        read();
+        let inner = HostReads::watch();
+        read();
+        drop(HostReads::watch());
+        assert_eq!(inner.finish().len(), 1);
+        read();
+        assert_eq!(outer.finish().len(), 3);
+        assert_eq!(HostReads::watch().finish(), []);
     }
 }

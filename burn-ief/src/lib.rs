@@ -20,6 +20,7 @@ pub mod solve;
 pub mod train;
 
 pub use error::Error;
+pub use host::{HostRead, HostReads};
 pub use record::{
     LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, expand_input,
     mark_labels, mark_loss, mark_mean_loss, mark_output, mark_output_as, recorder,

@@ -248,7 +248,12 @@ impl<N: Judged> Work<N> {
 
     /// One evaluation, or one pass.
     fn run(&self, way: Way) -> PassCount {
-        let Some(method) = way.method() else {
+        self.run_by(way.method())
+    }
+
+    /// One evaluation by a method, or one pass.
+    fn run_by(&self, method: Option<GammaMethod>) -> PassCount {
+        let Some(method) = method else {
             let loss = Self::loss(
                 &self.net,
                 &self.batch,
@@ -268,6 +273,45 @@ impl<N: Judged> Work<N> {
             total += quality.expect("a direction of this model").curvature.passes;
         }
         total
+    }
+}
+
+/// The passes of a setting, or one γ evaluation by a method, ready to be timed.
+pub fn prepare(
+    setting: Setting,
+    method: Option<GammaMethod>,
+    directions: usize,
+    device: &Device,
+) -> Box<dyn Step> {
+    device.seed(1);
+    let device = device.clone().autodiff();
+    match setting {
+        Setting::Few => Owned::<Classifier<10>>::boxed(method, directions, &device),
+        Setting::Many => Owned::<Classifier<1000>>::boxed(method, directions, &device),
+        Setting::Tokens => Owned::<Tokens>::boxed(method, directions, &device),
+    }
+}
+
+/// Work with what is done with it.
+struct Owned<N: Judged> {
+    work: Work<N>,
+    method: Option<GammaMethod>,
+}
+
+impl<N: Judged + 'static> Owned<N>
+where
+    N::Batch: 'static,
+{
+    fn boxed(method: Option<GammaMethod>, directions: usize, device: &Device) -> Box<dyn Step> {
+        let work = Work::<N>::new(device, directions);
+        Box::new(Self { work, method })
+    }
+}
+
+impl<N: Judged> Step for Owned<N> {
+    fn step(&mut self) {
+        self.work.run_by(self.method);
+        self.work.device.sync().expect("a working device");
     }
 }
 

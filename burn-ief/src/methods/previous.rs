@@ -4,6 +4,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::Tensor;
 
 use crate::error::Error;
+use crate::host::Reads;
 use crate::jacobian::Jacobian;
 use crate::params::{Direction, ParamInfo, find_mismatch};
 
@@ -85,9 +86,11 @@ impl PreviousUpdate {
         momentum: f64,
     ) -> Result<(Self, Direction), Error> {
         self.check(params)?;
+        let unused: Vec<bool> = params.iter().map(|p| added.get(p.id).is_none()).collect();
+        let zero = self.are_zero(&unused);
         let mut update = Direction::default();
         let mut entries = Vec::with_capacity(self.entries.len());
-        for (entry, param) in self.entries.into_iter().zip(params) {
+        for ((entry, param), zero) in self.entries.into_iter().zip(params).zip(zero) {
             let added = added.remove(param.id);
             entries.push(entry.map(|previous| {
                 let next = match added {
@@ -98,7 +101,7 @@ impl PreviousUpdate {
                     }
                     // A parameter that no batch has used yet gets no update at all: one of zero
                     // would let weight decay move it.
-                    None if is_zero(&previous) => return previous,
+                    None if zero => return previous,
                     None => previous * momentum,
                 };
                 update.add(param.id, next.clone());
@@ -111,8 +114,22 @@ impl PreviousUpdate {
         };
         Ok((state, update))
     }
-}
 
-fn is_zero(x: &Tensor<1>) -> bool {
-    x.clone().equal_elem(0.0).all().into_scalar::<bool>()
+    /// Whether each of the chosen entries is zero, from one read; `false` for the others.
+    fn are_zero(&self, chosen: &[bool]) -> Vec<bool> {
+        let mut reads = Reads::default();
+        let entries = self.entries.iter().zip(chosen);
+        let counts = entries.map(|(entry, chosen)| {
+            chosen.then(|| {
+                let count = entry.val().not_equal_elem(0.0).int().sum();
+                reads.int(count.to_device(&self.entries[0].val().device()))
+            })
+        });
+        let counts: Vec<_> = counts.collect();
+        let values = reads.execute();
+        let counts = counts.into_iter();
+        counts
+            .map(|count| count.is_some_and(|count| values.int(count) == [0]))
+            .collect()
+    }
 }

@@ -376,10 +376,12 @@ impl<X: Method> NaturalOptimizer<X> {
 mod tests {
     use burn::nn::loss::CrossEntropyLossConfig;
     use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
-    use burn::tensor::{Device, Int};
+    use burn::tensor::{Device, Distribution, Int};
 
     use super::*;
-    use crate::host::waits;
+    use crate::host::{HostReads, to_host, without_f64};
+    use crate::linalg::norm;
+    use crate::methods::SolveOptions;
     use crate::optim::InitOptimizer;
     use crate::prelude::*;
 
@@ -399,7 +401,7 @@ mod tests {
         let cross_entropy = CrossEntropyLossConfig::new().init(&device);
         let mut optim = config.init(&model);
         [0, 1].map(|_| {
-            let before = waits();
+            let reads = HostReads::watch();
             for &samples in shards {
                 let tape = optim.start();
                 let ids = Tensor::<1, Int>::arange(0..2 * samples as i64, &device);
@@ -412,7 +414,7 @@ mod tests {
                 optim.accumulate(tape, loss.backward(), &model).unwrap();
             }
             model = optim.step_accumulated(0.1, model.clone()).unwrap();
-            waits() - before
+            reads.finish().len()
         })
     }
 
@@ -423,6 +425,42 @@ mod tests {
         // Their updates are normalised: the norm is a read of its own.
         assert_eq!(reads(EfConfig::new(), &[6]), [3, 3]);
         assert_eq!(reads(SfConfig::new(), &[6]), [3, 3]);
+    }
+
+    /// Without f64, K and `Jᵀc` are formed in f32, and λ has a floor: the update is to 1 % that of the
+    /// same λ with f64. There are more samples than parameters, and fewer.
+    #[test]
+    fn a_device_without_f64_has_the_same_updates() {
+        let device = Device::flex().autodiff();
+        device.seed(1);
+        for (samples, inputs, classes) in [(64, 10, 4), (256, 20, 10), (100, 60, 5)] {
+            let model = LinearConfig::new(inputs, classes).init(&device);
+            let normal = Distribution::Normal(0.0, 1.0);
+            let x = Tensor::<2>::random([samples, inputs], normal, &device);
+            let labels = Tensor::<1, Int>::arange(0..samples as i64, &device);
+            let labels = labels.remainder_scalar(classes as i64);
+            let cross_entropy = CrossEntropyLossConfig::new().init(&device);
+            let update = |damping| {
+                let solve = SolveOptions::new().with_damping(damping);
+                let config = IefConfig::new().with_solve(solve.with_momentum(Some(0.0)));
+                let mut optim = config.init(&model);
+                let tape = optim.start();
+                let logits = mark_output(model.forward_recorded(x.clone()));
+                let grads = cross_entropy.forward(logits, labels.clone()).backward();
+                let grads = optim.gradients(tape, grads, &model).unwrap();
+                let weight = to_host(grads.get::<2>(model.weight.id).unwrap());
+                let report = optim.last_report().unwrap();
+                (weight, report.solves[0].damping)
+            };
+            for exponent in [-3, -5, -7, -15] {
+                let damping = Damping::relative(10f64.powi(exponent));
+                let (found, damping) = without_f64(|| update(damping));
+                let (expected, _) = update(Damping::absolute(damping));
+                let difference = found.iter().zip(&expected).map(|(a, b)| a - b);
+                let error = norm(&difference.collect::<Vec<f64>>()) / norm(&expected);
+                assert!(error < 1e-2, "{samples}, 1e{exponent}: {error:.1e}");
+            }
+        }
     }
 
     #[test]

@@ -177,8 +177,8 @@ fn draw_categorical(p: Tensor<2>, uniform: Vec<f64>) -> Tensor<1, Int> {
         .clamp_max(classes as i64 - 1)
 }
 
-/// Like Burn's `one_hot`, which refuses a single class.
-fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Tensor<2> {
+/// Like Burn's `one_hot`, which refuses a single class, and reads the labels from the device.
+pub(crate) fn one_hot(labels: Tensor<1, Int>, classes: usize) -> Tensor<2> {
     let [rows] = labels.dims();
     let all = Tensor::<1, Int>::arange(0..classes as i64, &labels.device());
     let labels = labels.reshape([rows, 1]).expand([rows, classes]);

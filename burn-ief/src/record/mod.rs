@@ -17,6 +17,7 @@ mod recorder;
 mod state;
 mod tape;
 
+pub(crate) use labels::one_hot;
 pub use labels::{LabelDraw, Likelihood};
 pub use marks::{
     declare_loss_scale, expand_input, mark_labels, mark_loss, mark_mean_loss, mark_output,

@@ -14,6 +14,19 @@ use super::{
     triangular,
 };
 
+/// Samples up to which both triangles of a Gram matrix are computed on a GPU: the kernels for one triangle,
+/// block by block, would take longer to launch than to run.
+const ONE_LAUNCH: usize = 256;
+
+/// Whether operations are function calls, without a price for each.
+fn is_flex(_device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    if *_device == Device::flex() {
+        return true;
+    }
+    false
+}
+
 /// Row n is `Σ_t left[n, t]ᵀ right[n, t]`, for a parameter of shape `[i, o]`. The rows
 /// `Σ_t right[n, t]` of a bias of shape `[o]` can be included.
 ///
@@ -223,6 +236,9 @@ impl Outer {
                 right: to_dtype(self.right.clone(), dtype),
                 ..*self
             };
+            if m <= ONE_LAUNCH && (m * t).pow(2) <= TEMPORARY && !is_flex(&self.place().0) {
+                return wide.cross_factored(&wide, dtype);
+            }
             // The products over all pairs of positions are temporaries; the blocks bound their size.
             return triangular(m, TEMPORARY / (t * t).max(1), |rows, columns| {
                 let columns = wide.narrow(columns.start, columns.len());
@@ -298,13 +314,32 @@ impl Outer {
 
     /// `Σ_t left_nt V right_ntᵀ`.
     pub(super) fn matvec(&self, v: Tensor<1>) -> Tensor<1> {
+        self.sum_with_right(self.product(v))
+    }
+
+    /// [`matvec`](Self::matvec) and [`bias_matvec`](Self::bias_matvec) together.
+    pub(crate) fn matvec_with_bias(&self, v: Tensor<1>, bias: Tensor<1>) -> Tensor<1> {
+        match self.inputs {
+            // The errors are on the right: both shares are products with them.
+            Side::Left => {
+                let [_, _, o] = self.right.dims();
+                self.sum_with_right(self.product(v) + bias.reshape([1, 1, o]))
+            }
+            Side::Right => self.matvec(v) + self.bias_matvec(bias),
+        }
+    }
+
+    /// `left V`, `[M, T, o]`.
+    fn product(&self, v: Tensor<1>) -> Tensor<3> {
         let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
-        let image = self.left.clone().reshape([m * t, i]);
-        let image = matmul(image, v.reshape([i, o])).reshape([m, t, o]);
-        (image * self.right.clone())
-            .reshape([m, t * o])
-            .sum_dim(1)
-            .squeeze_dim(1)
+        let left = self.left.clone().reshape([m * t, i]);
+        matmul(left, v.reshape([i, o])).reshape([m, t, o])
+    }
+
+    fn sum_with_right(&self, x: Tensor<3>) -> Tensor<1> {
+        let [m, t, o] = self.right.dims();
+        let products = (x * self.right.clone()).reshape([m, t * o]);
+        products.sum_dim(1).squeeze_dim(1)
     }
 
     /// The bias's share of `Jv`.

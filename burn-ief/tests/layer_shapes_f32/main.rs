@@ -100,6 +100,7 @@ fn half_precision() {
 }
 
 #[cfg(feature = "ndarray")]
+#[allow(deprecated)] // deprecated upstream, still supported here
 #[test]
 fn ndarray() {
     check_all(Device::ndarray(), 100);

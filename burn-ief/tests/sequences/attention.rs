@@ -11,7 +11,7 @@ use burn_ief::nn::{DecoderInput, ForwardRecorded};
 use proptest::prelude::*;
 
 use super::check::{check, close_to, filled, noise, same_outputs, score, values};
-use super::{TOLERANCE, config, devices};
+use super::{TOLERANCE, config, devices, devices_of_a_case};
 
 /// What is random about a layer and its batch.
 #[derive(Debug, Clone)]
@@ -207,7 +207,7 @@ proptest! {
 
     #[test]
     fn cross_attention(case in cases()) {
-        for device in devices() {
+        for device in devices_of_a_case() {
             let heads = (case.heads * case.shared, case.heads);
             let layer = CrossAttentionConfig::new(
                 case.d_model, case.d_context, heads.0, heads.1, case.layers,
@@ -226,7 +226,7 @@ proptest! {
 
     #[test]
     fn decoders(case in cases()) {
-        for device in devices() {
+        for device in devices_of_a_case() {
             let layer = TransformerDecoderConfig::new(case.d_model, 3, 2, case.layers)
                 .with_dropout(0.0)
                 .with_quiet_softmax(case.quiet)

@@ -14,7 +14,7 @@ use burn_ief::nn::ForwardRecorded;
 use proptest::prelude::*;
 
 use super::check::{check, filled, noise, same_outputs, score};
-use super::{config, devices};
+use super::{config, devices_of_a_case};
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -327,7 +327,7 @@ proptest! {
 
     #[test]
     fn recorded_rows_are_those_of_the_samples(case in cases()) {
-        for device in devices() {
+        for device in devices_of_a_case() {
             let net = case.net(&device);
             let batch = Batch::new(&case, &net, &device);
             check(&net, case.samples, |net, range| batch.loss(net, range));

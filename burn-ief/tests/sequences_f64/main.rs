@@ -25,6 +25,10 @@ fn devices() -> Vec<Device> {
     vec![device.clone(), device.gradient_checkpointing()]
 }
 
+fn devices_of_a_case() -> Vec<Device> {
+    devices()
+}
+
 /// A fixed seed: a run does not depend on luck.
 fn config(cases: u32) -> Config {
     Config {

@@ -10,7 +10,7 @@ use super::gradient_rows::GradientRows;
 use super::inverse::invert;
 use super::layout::{Form, Layout, Slot};
 use crate::error::Error;
-use crate::host::to_host;
+use crate::host::Reads;
 use crate::methods::method::FactorReport;
 use crate::params::Direction;
 use crate::solve::{DampingAmount, trust_region_factor};
@@ -59,8 +59,9 @@ impl KroneckerState {
 
     /// Updates of each entry's averages.
     fn counts(&self) -> Vec<i64> {
-        let counts = self.counts.val().into_data().convert::<i64>();
-        counts.try_into_vec().expect("converted to i64")
+        let mut reads = Reads::default();
+        let counts = reads.int(self.counts.val());
+        reads.execute().int(counts)
     }
 
     /// Refuse a state that was made for other parameters or with other options.
@@ -140,7 +141,8 @@ impl KroneckerState {
         let counts = self.counts();
         let mut plain = Vec::new();
         let mut update = Direction::default();
-        let mut decrease = 0.0;
+        let mut reads = Reads::default();
+        let mut shares = Vec::new();
         let entries = layout.slots.iter().zip(&self.entries).zip(rows);
         for (((slot, entry), rows), count) in entries.zip(counts) {
             let Some(own) = slot.vector(gradient) else {
@@ -161,17 +163,24 @@ impl KroneckerState {
                 }
             };
             let flat = parts.iter().map(|(_, part)| part.clone()).collect();
-            let share = to_host((Tensor::cat(flat, 0) * own).sum())[0];
-            if !share.is_finite() {
-                return Err(Error::Curvature {
-                    what: "gradients or updates",
-                    parameter: slot.weight.path.clone(),
-                });
-            }
-            decrease += share;
+            let share = (Tensor::cat(flat, 0) * own).sum();
+            let share = share.to_device(&layout.slots[0].device);
+            shares.push((reads.float(share), &slot.weight.path));
             for (id, part) in parts {
                 update.add(id, part);
             }
+        }
+        let values = reads.execute();
+        let mut decrease = 0.0;
+        for (share, path) in shares {
+            let share = values.float(share)[0];
+            if !share.is_finite() {
+                return Err(Error::Curvature {
+                    what: "gradients or updates",
+                    parameter: path.clone(),
+                });
+            }
+            decrease += share;
         }
         let bound = options.bound();
         let scale = bound.map_or(1.0, |bound| trust_region_factor(decrease, bound));
