@@ -22,6 +22,7 @@ pages! {
     readme: "../README.md",
     adapters: "src/peft/adapters.md",
     batch_norm: "src/batch-norm.md",
+    burn_examples: "src/burn-examples.md",
     damping: "src/damping.md",
     devices: "src/devices.md",
     drawn_labels: "src/drawn-labels.md",
