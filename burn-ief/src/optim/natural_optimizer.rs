@@ -380,6 +380,7 @@ mod tests {
 
     use super::*;
     use crate::host::waits;
+    use crate::methods::{RunningSquares, UpdateMetric};
     use crate::optim::InitOptimizer;
     use crate::prelude::*;
 
@@ -420,6 +421,9 @@ mod tests {
     #[test]
     fn a_step_waits_for_the_device_twice() {
         assert_eq!(reads(IefConfig::new(), &[6]), [2, 2]);
+        let metric = UpdateMetric::Separable(RunningSquares::default());
+        let solve = SolveOptions::new().with_metric(metric);
+        assert_eq!(reads(IefConfig::new().with_solve(solve), &[6]), [2, 2]);
         // Their updates are normalised: the norm is a read of its own.
         assert_eq!(reads(EfConfig::new(), &[6]), [3, 3]);
         assert_eq!(reads(SfConfig::new(), &[6]), [3, 3]);

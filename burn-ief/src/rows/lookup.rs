@@ -8,9 +8,9 @@ use super::{Outer, TEMPORARY, dense_cross, to_dtype};
 /// every position t.
 #[derive(Debug, Clone)]
 pub struct Lookup {
-    indices: Tensor<2, Int>,
-    right: Tensor<3>,
-    entries: usize,
+    pub(super) indices: Tensor<2, Int>,
+    pub(super) right: Tensor<3>,
+    pub(super) entries: usize,
 }
 
 impl Lookup {

@@ -4,19 +4,25 @@
 //! the Gram matrix, of `Jv` and of `Jᵀc`) is computed from that form. A Gram share can be computed
 //! in two ways; [`Outer`] takes the cheaper one.
 
+mod condensed;
 mod joined;
 mod lookup;
 mod outer;
+mod scaled;
+mod squares;
 #[cfg(test)]
 mod tests;
 mod triangular;
 
 use burn::tensor::{DType, Device, Tensor};
 
+pub(crate) use condensed::condensed;
 pub(crate) use joined::joined;
 pub use lookup::Lookup;
 pub use outer::Outer;
 pub(crate) use outer::Side;
+pub(crate) use scaled::EntryScale;
+pub(crate) use squares::{Squares, squares};
 use triangular::triangular;
 
 /// Largest number of elements of a temporary (64 MiB in f32) where the work can be split.

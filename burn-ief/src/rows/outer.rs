@@ -138,6 +138,12 @@ impl Outer {
         self.left.dims()[2] * self.right.dims()[2]
     }
 
+    /// Whether dense rows take at most as many numbers as the factors.
+    pub(super) fn is_larger_than_dense(&self) -> bool {
+        let ([_, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        i * o <= t * (i + o)
+    }
+
     /// Which factor holds the layer's inputs.
     pub(crate) fn input_side(&self) -> Side {
         self.inputs
@@ -168,6 +174,15 @@ impl Outer {
 
     pub(super) fn right(&self) -> Tensor<3> {
         self.right.clone()
+    }
+
+    /// Other factors of the same widths.
+    pub(super) fn with_factors(&self, left: Tensor<3>, right: Tensor<3>) -> Self {
+        Self {
+            left,
+            right,
+            ..*self
+        }
     }
 
     pub(super) fn narrow(&self, start: usize, count: usize) -> Self {
