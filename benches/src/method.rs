@@ -10,7 +10,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
-use burn_ief::methods::{Ief, System};
+use burn_ief::methods::{Ief, RunningSquares, System, UpdateMetric};
 use burn_ief::prelude::*;
 use burn_ief::solve::{Coefficients, Symmetric};
 use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
@@ -34,6 +34,8 @@ pub enum Method {
     Optimizer(OptimizerName),
     /// iEF with momentum in the solve, recorded.
     IefMomentum,
+    /// iEF with the separable metric, recorded.
+    IefSeparable,
     /// iEF from one backward pass per sample.
     BySample,
     /// iEF from per-sample gradients [M, P] kept in memory, the naive way.
@@ -55,7 +57,7 @@ impl Method {
             .partition(|optimizer| optimizer.is_natural());
         let mut all: Vec<Self> = first_order.into_iter().map(Self::Optimizer).collect();
         all.extend(natural.into_iter().map(Self::Optimizer));
-        all.extend([Self::IefMomentum, Self::BySample]);
+        all.extend([Self::IefMomentum, Self::IefSeparable, Self::BySample]);
         if !matches!(setting, Setting::Lstm | Setting::Cells) {
             all.push(Self::Dense);
         }
@@ -70,6 +72,7 @@ impl Method {
         match self {
             Self::Optimizer(optimizer) => optimizer.name(),
             Self::IefMomentum => "ief_momentum",
+            Self::IefSeparable => "ief_separable",
             Self::BySample => "by_sample",
             Self::Dense => "dense",
             Self::SgdUnfolded => "sgd_unfolded",
@@ -184,6 +187,14 @@ impl<N: Net> Training<N> {
             }
             Method::IefMomentum => {
                 optimizer_of(OptimizerConfig::new(optimizer("ief")), &model, operations)
+            }
+            Method::IefSeparable => {
+                let mut config = OptimizerConfig::new(optimizer("ief"));
+                if let Some(solve) = config.solve_mut() {
+                    solve.momentum = Some(0.0);
+                    solve.metric = UpdateMetric::Separable(RunningSquares::default());
+                }
+                optimizer_of(config, &model, operations)
             }
             Method::SgdUnfolded => (sgd(), Direction::Plain(Call::Unfolded)),
             Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),
