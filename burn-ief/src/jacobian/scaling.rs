@@ -101,15 +101,15 @@ impl Jacobian {
         all
     }
 
-    /// J D.
-    pub(crate) fn scaled(&self, scaling: &Scaling) -> Self {
+    /// J D, in the memory of J where nothing else holds it.
+    pub(crate) fn scaled(self, scaling: &Scaling) -> Self {
         let shapes = matrices(&self.params);
-        self.clone().map_blocks(|block| {
+        self.map_blocks(|block| {
             let Some(factors) = scaling.factors.get(&block.parameter) else {
                 return block;
             };
             let shape = shapes[&block.parameter];
-            let uses = block.uses.iter().map(|rows: &Rows| {
+            let uses = block.uses.into_iter().map(|rows: Rows| {
                 let (device, dtype) = rows.place();
                 rows.scaled(&factors.moved_to(&device, dtype), shape)
             });

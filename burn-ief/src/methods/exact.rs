@@ -131,7 +131,7 @@ impl<R: UpdateRule> Exact<R> {
     ) -> Result<Solved, Error> {
         let keeps = self.momentum > 0.0;
         let root = metric.map(Scaling::root);
-        let mut scaled = root.as_ref().map(|root| rows.jacobian.scaled(root));
+        let mut scaled = root.as_ref().map(|root| rows.jacobian.clone().scaled(root));
         let seen = scaled.as_ref().unwrap_or(&rows.jacobian);
         let mut system = self.system(&rows, seen, previous)?;
         let mut solution = self.rule.solve(&system)?;
@@ -177,9 +177,9 @@ impl<R: UpdateRule> Exact<R> {
                 report.decrease = update.decrease;
                 report.decrease.truncate(samples);
                 let values = out_of_order(values, rows.order.as_deref());
-                drop(scaled);
-                let jacobian = match metric {
-                    Some(metric) => rows.jacobian.scaled(metric),
+                let jacobian = match scaled.zip(root) {
+                    // J D, in the memory of J D^½.
+                    Some((scaled, root)) => scaled.scaled(&root),
                     None => rows.jacobian,
                 };
                 let update = if cancels {

@@ -176,12 +176,16 @@ impl Outer {
         self.right.clone()
     }
 
-    /// Other factors of the same widths.
-    pub(super) fn with_factors(&self, left: Tensor<3>, right: Tensor<3>) -> Self {
+    /// With both factors changed, in their own memory where nothing else holds it.
+    pub(super) fn map_factors(
+        self,
+        of_left: impl FnOnce(Tensor<3>) -> Tensor<3>,
+        of_right: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Self {
         Self {
-            left,
-            right,
-            ..*self
+            left: of_left(self.left),
+            right: of_right(self.right),
+            ..self
         }
     }
 

@@ -60,7 +60,7 @@ impl Rows {
     /// The rows with every entry multiplied by its factor.
     ///
     /// Factored rows stay factored under a product.
-    pub(crate) fn scaled(&self, scale: &EntryScale, shape: [usize; 2]) -> Self {
+    pub(crate) fn scaled(self, scale: &EntryScale, shape: [usize; 2]) -> Self {
         match (self, scale) {
             (Self::Outer(outer), EntryScale::Product { rows, columns })
                 if outer.shape() == shape =>
@@ -73,24 +73,25 @@ impl Rows {
             {
                 Self::Lookup(lookup.scaled(rows, columns))
             }
-            _ => Self::Dense(scale.times(self.to_dense(), shape)),
+            (Self::Dense(rows), _) => Self::Dense(scale.times(rows, shape)),
+            (rows, _) => Self::Dense(scale.times(rows.to_dense(), shape)),
         }
     }
 }
 
 impl Outer {
-    fn scaled(&self, rows: &Tensor<1>, columns: &Tensor<1>) -> Self {
-        self.with_factors(
-            self.left() * rows.clone().unsqueeze(),
-            self.right() * columns.clone().unsqueeze(),
+    fn scaled(self, rows: &Tensor<1>, columns: &Tensor<1>) -> Self {
+        self.map_factors(
+            |left| left * rows.clone().unsqueeze(),
+            |right| right * columns.clone().unsqueeze(),
         )
     }
 }
 
 impl Lookup {
-    fn scaled(&self, rows: &Tensor<1>, columns: &Tensor<1>) -> Self {
+    fn scaled(self, rows: &Tensor<1>, columns: &Tensor<1>) -> Self {
         let [m, t, _] = self.right.dims();
-        let right = self.right.clone() * columns.clone().unsqueeze();
+        let right = self.right * columns.clone().unsqueeze();
         let rows: Tensor<3> = if rows.dims() == [1] {
             rows.clone().unsqueeze()
         } else {
@@ -101,7 +102,7 @@ impl Lookup {
         };
         Self {
             right: right * rows,
-            ..self.clone()
+            ..self
         }
     }
 }
@@ -142,16 +143,16 @@ mod tests {
                 Rows::dense(noise([m, i * o])),
             ] {
                 let expected = forms.to_dense() * entries.clone().unsqueeze();
-                let scaled = forms.scaled(&product, shape);
+                let scaled = forms.clone().scaled(&product, shape);
                 prop_assert_eq!(
                     std::mem::discriminant(&scaled),
                     std::mem::discriminant(&forms)
                 );
                 prop_assert!(same(scaled.to_dense(), expected.clone()));
-                let by_entry = forms.scaled(&EntryScale::Entries(entries.clone()), shape);
+                let by_entry = forms.clone().scaled(&EntryScale::Entries(entries.clone()), shape);
                 prop_assert!(same(by_entry.to_dense(), expected.clone()));
                 let root = product.root();
-                let twice = forms.scaled(&root, shape).scaled(&root, shape);
+                let twice = forms.clone().scaled(&root, shape).scaled(&root, shape);
                 prop_assert!(same(twice.to_dense(), expected));
             }
         }

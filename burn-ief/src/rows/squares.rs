@@ -91,6 +91,9 @@ impl Outer {
     fn margins(&self, weights: &Tensor<1>) -> Vec<Tensor<1>> {
         let [_, positions, _] = self.left().dims();
         if positions == 1 {
+            if let Some(margins) = self.flex_margins(weights) {
+                return margins;
+            }
             return self.weighted(weights).margins_of_one_position();
         }
         let samples = self.samples();
@@ -111,6 +114,19 @@ impl Outer {
             Side::Right => (self.left() * weights, self.right()),
         };
         Self::new(left, right)
+    }
+
+    /// The margins of one position by the kernel for Flex; `None` on other devices.
+    #[cfg(feature = "flex")]
+    fn flex_margins(&self, weights: &Tensor<1>) -> Option<Vec<Tensor<1>>> {
+        let (left, right) = (self.left().squeeze_dim(1), self.right().squeeze_dim(1));
+        let margins = burn_flex_fused::product::outer_squares(&left, &right, weights)?;
+        Some(margins.to_vec())
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn flex_margins(&self, _: &Tensor<1>) -> Option<Vec<Tensor<1>>> {
+        None
     }
 
     fn margins_of_one_position(self) -> Vec<Tensor<1>> {
@@ -245,12 +261,25 @@ mod tests {
             let look_up = |t| Rows::Lookup(Lookup::new(indices(m, t, i), noise([m, t, o]), i));
             let dense = || Rows::dense(noise([m, i * o]));
             check(&[outer(t)], [i, o])?;
+            check(&[outer(1)], [i, o])?;
             check(&[look_up(t)], [i, o])?;
             check(&[dense()], [i, o])?;
             // Another view of the entries than that of the factors.
             check(&[outer(t)], [1, i * o])?;
             check(&[look_up(t), outer(u)], [i, o])?;
             check(&[outer(t), dense(), outer(u)], [i, o])?;
+        }
+    }
+
+    /// On Flex a kernel takes the place of Burn's operations.
+    #[test]
+    fn one_position_is_the_same_without_the_kernel() {
+        let outer = Outer::new(noise([5, 1, 7]), noise([5, 1, 4]));
+        let weights = noise([5]);
+        let plain = outer.weighted(&weights).margins_of_one_position();
+        for (a, b) in outer.margins(&weights).into_iter().zip(plain) {
+            let error: f32 = (a - b.clone()).abs().max().into_scalar();
+            assert!(error < 1e-5 * b.max().into_scalar::<f32>(), "{error}");
         }
     }
 
