@@ -26,12 +26,12 @@ use super::primitive;
 ///
 /// let device = Device::flex();
 /// let left = Tensor::<2>::from_data([[1.0, 2.0]], &device);
-/// let right = Tensor::<2>::from_data([[3.0], ], &device);
+/// let right = Tensor::<2>::from_data([[3.0]], &device);
 /// let weights = Tensor::<1>::from_data([2.0], &device);
 /// // The products are 3 and 6; their weight is 2.
 /// let [rows, columns] = outer_squares(&left, &right, &weights).expect("a Flex device");
-/// assert_eq!(rows.into_data().to_vec::<f32>().unwrap(), [36.0, 144.0]);
-/// assert_eq!(columns.into_data().to_vec::<f32>().unwrap(), [180.0]);
+/// assert_eq!(rows.into_data().try_to_vec::<f32>().unwrap(), [36.0, 144.0]);
+/// assert_eq!(columns.into_data().try_to_vec::<f32>().unwrap(), [180.0]);
 /// ```
 ///
 /// # Panics
@@ -87,7 +87,7 @@ fn length<E: Element + RealField>(rows: MatRef<'_, E>, n: usize) -> f64 {
             let mut sums = [E::default(); LANES];
             for line in lines {
                 for (sum, x) in sums.iter_mut().zip(line) {
-                    *sum = *sum + *x * *x;
+                    *sum += *x * *x;
                 }
             }
             let all = sums.iter().map(|x| x.elem::<f64>());
@@ -113,12 +113,12 @@ fn add<E: Element + RealField>(sums: &mut [E], rows: MatRef<'_, E>, n: usize, fa
     match rows.row(n).try_as_row_major() {
         Some(row) => {
             for (sum, x) in sums.iter_mut().zip(row.as_slice()) {
-                *sum = *sum + term(*x);
+                *sum += term(*x);
             }
         }
         None => {
             for (j, sum) in sums.iter_mut().enumerate() {
-                *sum = *sum + term(rows[(n, j)]);
+                *sum += term(rows[(n, j)]);
             }
         }
     }
@@ -141,9 +141,12 @@ mod tests {
                 let normal = Distribution::Normal(0.0, 1.0);
                 Tensor::<2>::random(shape, normal, (&Device::flex(), dtype))
             };
-            let factor = |width| match turned {
-                true => noise([width, m]).transpose(),
-                false => noise([m, width]),
+            let factor = |width| {
+                if turned {
+                    noise([width, m]).transpose()
+                } else {
+                    noise([m, width])
+                }
             };
             let (left, right) = (factor(i), factor(o));
             let weights = noise([1, m]).squeeze_dim::<1>(0);

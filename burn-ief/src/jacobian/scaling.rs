@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_parameter_is_a_matrix_of_its_first_axis() {
         let matrix = |dims: &[usize]| {
-            let x = Tensor::<1>::zeros([dims.iter().product()], &Device::flex());
+            let x = Tensor::<1>::zeros([dims.iter().product::<usize>()], &Device::flex());
             match *dims {
                 [_] => ParamInfo::at("x".into(), &Param::from_tensor(x)).matrix(),
                 [a, b] => {

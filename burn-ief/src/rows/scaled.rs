@@ -6,6 +6,10 @@ use super::{Lookup, Outer, Rows, to_dtype};
 
 /// A factor for each entry of a parameter, as a matrix `[r, c]`.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per parameter, so the size does not matter"
+)]
 pub(crate) enum EntryScale {
     /// The factor of entry (i, j) is `rows_i columns_j`. A vector of length 1 holds for all.
     Product {

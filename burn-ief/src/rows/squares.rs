@@ -215,8 +215,8 @@ mod tests {
             .map(Rows::to_dense)
             .reduce(|a, b| a + b)
             .unwrap();
-        let rows: Vec<f32> = rows.into_data().to_vec().unwrap();
-        let factors: Vec<f32> = weights.clone().into_data().to_vec().unwrap();
+        let rows: Vec<f32> = rows.into_data().try_to_vec().unwrap();
+        let factors: Vec<f32> = weights.clone().into_data().try_to_vec().unwrap();
         let mut entries = vec![0.0; r * c];
         for (row, w) in rows.chunks(r * c).zip(factors) {
             for (sum, x) in entries.iter_mut().zip(row) {
@@ -233,7 +233,7 @@ mod tests {
             let found = squares(uses, shape, &weights, wanted);
             prop_assert_eq!(found.len(), expected.len());
             for (found, expected) in found.into_iter().zip(expected) {
-                let found: Vec<f32> = found.into_data().to_vec().unwrap();
+                let found: Vec<f32> = found.into_data().try_to_vec().unwrap();
                 prop_assert_eq!(found.len(), expected.len());
                 let size = expected.iter().copied().fold(1e-3, f64::max);
                 for (a, b) in found.iter().zip(&expected) {
