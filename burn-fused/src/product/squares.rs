@@ -25,13 +25,13 @@ use super::primitive;
 /// use burn_flex_fused::product::outer_squares;
 ///
 /// let device = Device::flex();
-/// let left = Tensor::<2>::from_data([[1.0, 2.0]], &device);
+/// let left = Tensor::<2>::from_data([[3.0, 4.0]], &device);
 /// let right = Tensor::<2>::from_data([[3.0]], &device);
 /// let weights = Tensor::<1>::from_data([2.0], &device);
-/// // The products are 3 and 6; their weight is 2.
+/// // The products are 9 and 12; their weight is 2.
 /// let [rows, columns] = outer_squares(&left, &right, &weights).expect("a Flex device");
-/// assert_eq!(rows.into_data().try_to_vec::<f32>().unwrap(), [36.0, 144.0]);
-/// assert_eq!(columns.into_data().try_to_vec::<f32>().unwrap(), [180.0]);
+/// assert_eq!(rows.into_data().try_to_vec::<f32>().unwrap(), [324.0, 576.0]);
+/// assert_eq!(columns.into_data().try_to_vec::<f32>().unwrap(), [900.0]);
 /// ```
 ///
 /// # Panics
