@@ -42,6 +42,7 @@ pages! {
     loss_scales: "src/loss-scales.md",
     mathematics: "src/mathematics.md",
     methods: "src/methods.md",
+    metric: "src/metric.md",
     momentum: "src/momentum.md",
     own_model: "src/peft/own-model.md",
     prompt_tuning: "src/peft/prompt-tuning.md",

@@ -38,6 +38,8 @@ pub fn predicted_bytes(setting: Setting, method: Method, batch: usize) -> f64 {
     };
     let kept = match method.name() {
         "sf" | "kfac" => 2.0 * m * activations,
+        // The recorded factors, and once more in the units of the metric.
+        "ief_separable" => 2.0 * m * activations,
         "by_sample" => activations,
         _ => m * activations,
     };

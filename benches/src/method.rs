@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_ief::jacobian::Jacobian;
-use burn_ief::methods::{Ief, System};
+use burn_ief::methods::{Ief, RunningSquares, System, UpdateMetric};
 use burn_ief::prelude::*;
 use burn_ief::solve::{Coefficients, Symmetric};
 use ports::{Form, Port};
@@ -35,6 +35,8 @@ pub enum Method {
     Optimizer(OptimizerName),
     /// iEF with momentum in the solve, recorded.
     IefMomentum,
+    /// iEF with the separable metric, recorded.
+    IefSeparable,
     /// iEF from one backward pass per sample.
     BySample,
     /// iEF from per-sample gradients [M, P] kept in memory, the naive way.
@@ -62,7 +64,7 @@ impl Method {
             return all;
         }
         all.extend(natural.into_iter().map(Self::Optimizer));
-        all.extend([Self::IefMomentum, Self::BySample]);
+        all.extend([Self::IefMomentum, Self::IefSeparable, Self::BySample]);
         if !matches!(setting, Setting::Lstm | Setting::Cells) {
             all.push(Self::Dense);
         }
@@ -77,6 +79,7 @@ impl Method {
         match self {
             Self::Optimizer(optimizer) => optimizer.name(),
             Self::IefMomentum => "ief_momentum",
+            Self::IefSeparable => "ief_separable",
             Self::BySample => "by_sample",
             Self::Dense => "dense",
             Self::SgdUnfolded => "sgd_unfolded",
@@ -208,6 +211,14 @@ impl<N: Net> Training<N> {
             }
             Method::IefMomentum => {
                 optimizer_of(OptimizerConfig::new(optimizer("ief")), &model, operations)
+            }
+            Method::IefSeparable => {
+                let mut config = OptimizerConfig::new(optimizer("ief"));
+                if let Some(solve) = config.solve_mut() {
+                    solve.momentum = Some(0.0);
+                    solve.metric = UpdateMetric::Separable(RunningSquares::default());
+                }
+                optimizer_of(config, &model, operations)
             }
             Method::SgdUnfolded => (sgd(), Direction::Plain(Call::Unfolded)),
             Method::ApplyLora => (sgd(), Direction::Plain(Call::Burn)),

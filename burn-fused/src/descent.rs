@@ -37,10 +37,9 @@ pub fn descend<const D: usize>(
         update.dims()
     );
     #[cfg(feature = "flex")]
-    let (parameter, update) = match on_flex(parameter, update, step, keep) {
-        Ok(next) => return next,
-        Err(given_back) => given_back,
-    };
+    if takes(&parameter, &update) {
+        return on_flex(parameter, update, step, keep);
+    }
     let parameter = if keep == 1.0 {
         parameter
     } else {
@@ -49,32 +48,31 @@ pub fn descend<const D: usize>(
     parameter - update * step
 }
 
-/// By the kernel; the operands where it does not take them.
+/// Whether the kernel takes these operands.
+#[cfg(feature = "flex")]
+fn takes<const D: usize>(parameter: &Tensor<D>, update: &Tensor<D>) -> bool {
+    use crate::kernels::extension::{facts, takes};
+
+    let tracked = parameter.is_tracked() || update.is_tracked();
+    !tracked && takes(&[facts(parameter), facts(update)])
+}
+
+/// By the kernel.
 #[cfg(feature = "flex")]
 fn on_flex<const D: usize>(
     parameter: Tensor<D>,
     update: Tensor<D>,
     step: f64,
     keep: f64,
-) -> Result<Tensor<D>, (Tensor<D>, Tensor<D>)> {
-    use crate::kernels::{descent, extension};
+) -> Tensor<D> {
     use burn::backend::Flex;
 
-    let facts = [extension::facts(&parameter), extension::facts(&update)];
-    let tracked = parameter.is_tracked() || update.is_tracked();
-    if tracked || !extension::takes(&facts) {
-        return Err((parameter, update));
-    }
     let is_plain = !parameter.device().is_autodiff();
     let [parameter, update] = [parameter, update].map(|x| {
-        let x = if x.device().is_autodiff() {
-            x.inner()
-        } else {
-            x
-        };
+        let x = if x.device().is_autodiff() { x.inner() } else { x };
         x.try_into_primitive::<Flex>().expect("a tensor on Flex")
     });
-    let next = descent::descend(parameter, &update, step, keep);
+    let next = crate::kernels::descent::descend(parameter, &update, step, keep);
     let next = Tensor::from_primitive::<Flex>(next);
-    Ok(if is_plain { next } else { next.autodiff() })
+    if is_plain { next } else { next.autodiff() }
 }

@@ -113,16 +113,13 @@ fn product(a: FlexTensor, b: FlexTensor, terms: Terms) -> FlexTensor {
     }
     let sizes = Shape::from([shape(&a)[0], width(&b)]);
     let mut sum = Flex::float_matmul(a, b);
-    for term in [
-        terms.row.map(|row| {
-            let columns = width(&row);
-            row.reshape(Shape::from([1, columns]))
-        }),
-        terms.all.map(|all| dense(&all).reshape(sizes)),
-    ] {
-        if let Some(term) = term {
-            sum = Flex::float_add(sum, term);
-        }
+    let row = terms.row.map(|row| {
+        let columns = width(&row);
+        row.reshape(Shape::from([1, columns]))
+    });
+    let all = terms.all.map(|all| dense(&all).reshape(sizes));
+    for term in row.into_iter().chain(all) {
+        sum = Flex::float_add(sum, term);
     }
     sum
 }

@@ -9,6 +9,7 @@
 mod block;
 mod gram;
 mod long;
+mod squares;
 mod start;
 
 use burn::backend::Flex;
@@ -22,6 +23,7 @@ use rayon::prelude::*;
 
 use block::{SHALLOW, add_product, is_turned, size, straight, view};
 pub use gram::{GramFactor, hadamard_gram};
+pub use squares::outer_squares;
 use start::Start;
 
 /// Fewest rows and columns of an output that [`product`] takes.

@@ -10,6 +10,7 @@ mod outputs;
 mod part;
 mod products;
 mod recorded_batch;
+mod scaling;
 mod validate;
 
 use burn::optim::GradientsParams;
@@ -24,6 +25,7 @@ pub use part::GramPrecision;
 pub(crate) use part::{Block, Part};
 pub use recorded_batch::RecordedBatch;
 pub(crate) use recorded_batch::Rest;
+pub(crate) use scaling::Scaling;
 pub use validate::{ValidatedParameter, ValidationReport, validate};
 
 /// The per-sample Jacobian J `[M, P]` of a recorded batch, in sum form.
@@ -319,15 +321,6 @@ impl Jacobian {
     /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
     pub fn gram(&self) -> Result<Symmetric, Error> {
         products::gram(self)
-    }
-
-    /// K and Jv, for a flattened direction v, from one read.
-    ///
-    /// # Errors
-    ///
-    /// As [`gram`](Self::gram).
-    pub(crate) fn gram_and_image(&self, v: &Direction) -> Result<(Symmetric, Vec<f64>), Error> {
-        products::gram_and_image(self, v)
     }
 
     /// Inner products with the rows of another Jacobian, J J'ᵀ `[M][M']`, on the host.

@@ -22,14 +22,15 @@ pub(super) fn image(jacobian: &Jacobian, v: &Direction) -> Vec<f64> {
     image.finish(&reads.execute())
 }
 
-/// K and Jv, read together.
+/// The Gram matrix of one Jacobian and the image of v under another, read together.
 pub(super) fn gram_and_image(
-    jacobian: &Jacobian,
+    of_gram: &Jacobian,
+    of_image: &Jacobian,
     v: &Direction,
 ) -> Result<(Symmetric, Vec<f64>), Error> {
     let mut reads = Reads::default();
-    let gram = PendingGram::new(jacobian, &mut reads);
-    let image = PendingImage::new(jacobian, v, &mut reads);
+    let gram = PendingGram::new(of_gram, &mut reads);
+    let image = PendingImage::new(of_image, v, &mut reads);
     let values = reads.execute();
     Ok((gram.finish(&values)?, image.finish(&values)))
 }

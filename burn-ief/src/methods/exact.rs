@@ -4,9 +4,11 @@ use super::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
 use super::options::{SolveOptions, StepOptions};
 use super::previous::PreviousUpdate;
 use super::rule::{Solution, System, UpdateRule};
+use super::shard_rows::{ShardRows, in_gram_order, in_order, out_of_order, squares, stack};
+use super::state::ExactState;
 use crate::error::Error;
-use crate::jacobian::{GramPrecision, Jacobian, RecordedBatch, Rest};
-use crate::linalg::{Symmetric, dot};
+use crate::jacobian::{GramPrecision, Jacobian, RecordedBatch, Rest, Scaling};
+use crate::linalg::dot;
 use crate::params::{Direction, ParamInfo};
 use crate::record::{LabelDraw, Tape};
 use crate::solve::{Cancellation, SolveReport, trust_region_factor};
@@ -83,10 +85,15 @@ impl<R: UpdateRule> Exact<R> {
         &self.rule
     }
 
-    /// The system of some rows.
-    fn system<'a>(&self, rows: &'a ShardRows, state: &PreviousUpdate) -> Result<System<'a>, Error> {
+    /// The system of some rows; the rule sees the scaled ones.
+    fn system<'a>(
+        &self,
+        rows: &'a ShardRows,
+        scaled: &'a Jacobian,
+        previous: &PreviousUpdate,
+    ) -> Result<System<'a>, Error> {
         let order = rows.order.as_deref();
-        let mut system = System::recorded(&rows.jacobian, order, rows.samples);
+        let mut system = System::recorded(scaled, order, rows.samples);
         system = system.with_damping(self.solve.damping);
         if let Some(norms) = &rows.norms {
             system = system.with_output_norms(norms.clone());
@@ -98,10 +105,10 @@ impl<R: UpdateRule> Exact<R> {
             system = system.with_fitted(fitted.clone());
         }
         if self.momentum > 0.0 {
-            let previous = state.direction(&rows.jacobian)?;
+            let previous = previous.direction(&rows.jacobian)?;
             // The rules solve for the rows, unless there are fewer parameters.
             let image = if rows.jacobian.columns() > rows.jacobian.samples() {
-                let (gram, image) = rows.jacobian.gram_and_image(&previous)?;
+                let (gram, image) = scaled.gram_and_image_of(&rows.jacobian, &previous)?;
                 system = system.with_gram(in_gram_order(gram, order));
                 image
             } else {
@@ -114,15 +121,27 @@ impl<R: UpdateRule> Exact<R> {
     }
 
     /// Solve one system; the update is δ = Δ − μΔ_prev, not scaled if there is momentum.
-    fn solve_rows(&self, mut rows: ShardRows, state: &PreviousUpdate) -> Result<Solved, Error> {
+    ///
+    /// With a metric D the rule sees the rows `J D^½`, and `δ = D Jᵀ c`.
+    fn solve_rows(
+        &self,
+        mut rows: ShardRows,
+        previous: &PreviousUpdate,
+        metric: Option<&Scaling>,
+    ) -> Result<Solved, Error> {
         let keeps = self.momentum > 0.0;
-        let mut system = self.system(&rows, state)?;
+        let root = metric.map(Scaling::root);
+        let mut scaled = root.as_ref().map(|root| rows.jacobian.clone().scaled(root));
+        let seen = scaled.as_ref().unwrap_or(&rows.jacobian);
+        let mut system = self.system(&rows, seen, previous)?;
         let mut solution = self.rule.solve(&system)?;
         if solution.report().is_at_floor() && rows.jacobian.can_accumulate_in_f64() {
             // The damping is below the precision of a Gram matrix in f32, so take one in f64.
             drop(system);
             rows.jacobian = rows.jacobian.with_precision(GramPrecision::F64);
-            system = self.system(&rows, state)?;
+            scaled = scaled.map(|scaled| scaled.with_precision(GramPrecision::F64));
+            let seen = scaled.as_ref().unwrap_or(&rows.jacobian);
+            system = self.system(&rows, seen, previous)?;
             solution = self.rule.solve(&system)?;
         }
         let samples = rows.samples;
@@ -158,10 +177,15 @@ impl<R: UpdateRule> Exact<R> {
                 report.decrease = update.decrease;
                 report.decrease.truncate(samples);
                 let values = out_of_order(values, rows.order.as_deref());
+                let jacobian = match scaled.zip(root) {
+                    // J D, in the memory of J D^½.
+                    Some((scaled, root)) => scaled.scaled(&root),
+                    None => rows.jacobian,
+                };
                 let update = if cancels {
-                    rows.jacobian.into_wide_combination(&values)?
+                    jacobian.into_wide_combination(&values)?
                 } else {
-                    rows.jacobian.into_combination(&values)?
+                    jacobian.into_combination(&values)?
                 };
                 Ok(Solved { update, report })
             }
@@ -189,10 +213,12 @@ impl<R: UpdateRule> Exact<R> {
                 }
                 image.truncate(samples);
                 report.decrease = image;
-                Ok(Solved {
-                    update: rows.jacobian.direction(&update)?,
-                    report,
-                })
+                let update = rows.jacobian.direction(&update)?;
+                let update = match root {
+                    Some(root) => root.times(update, rows.jacobian.params()),
+                    None => update,
+                };
+                Ok(Solved { update, report })
             }
         }
     }
@@ -211,22 +237,6 @@ pub struct ExactShard {
     rest: Rest,
 }
 
-/// The rows of one system.
-#[derive(Debug)]
-struct ShardRows {
-    /// The samples, then their copies with drawn labels; shard after shard.
-    jacobian: Jacobian,
-    /// Samples without copies.
-    samples: usize,
-    norms: Option<Vec<f64>>,
-    matches: Option<Vec<bool>>,
-    /// Whether each sample is fitted to the precision of the outputs, if the outputs are marked and
-    /// the rule asks for it.
-    fitted: Option<Vec<bool>>,
-    /// Rows of the Jacobian in the order of a single batch: all samples first, then copy after copy.
-    order: Option<Vec<usize>>,
-}
-
 /// All shards of a step: the systems to solve.
 #[derive(Debug)]
 pub struct ExactSystems {
@@ -238,7 +248,7 @@ pub struct ExactSystems {
 }
 
 impl<R: UpdateRule + Clone> Method for Exact<R> {
-    type State = PreviousUpdate;
+    type State = ExactState;
     type Shard = ExactShard;
     type Joined = ExactSystems;
 
@@ -250,12 +260,8 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         &self.step
     }
 
-    fn new_state(&self, params: &[ParamInfo]) -> PreviousUpdate {
-        if self.momentum > 0.0 {
-            PreviousUpdate::zeros(params)
-        } else {
-            PreviousUpdate::empty()
-        }
+    fn new_state(&self, params: &[ParamInfo]) -> ExactState {
+        ExactState::new(&self.solve, self.momentum, params)
     }
 
     fn start_shard(&self, step: u64, first_row: u64) -> Tape {
@@ -276,7 +282,7 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
     fn measure(
         &self,
         batch: RecordedBatch,
-        _state: &PreviousUpdate,
+        _state: &ExactState,
         step: u64,
     ) -> Result<ExactShard, Error> {
         let samples = batch.samples();
@@ -345,16 +351,25 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
 
     fn update(
         &self,
-        state: PreviousUpdate,
+        state: ExactState,
         joined: ExactSystems,
         _step: u64,
-    ) -> Result<MethodUpdate<PreviousUpdate>, Error> {
+    ) -> Result<MethodUpdate<ExactState>, Error> {
         let ExactSystems {
-            systems,
+            mut systems,
             factor,
             params,
             rest,
         } = joined;
+        let ExactState { previous, metric } = state;
+        let (metric, scaling) = match self.solve.metric.wanted() {
+            Some(wanted) => {
+                let (sums, samples) = squares(&mut systems, wanted);
+                let next = metric.advance(&self.solve.metric, &params, sums, samples)?;
+                (next.0, Some(next.1))
+            }
+            None => (metric, None),
+        };
         let mut unused: Option<Vec<String>> = None;
         let mut sum = Direction::default();
         let mut solves = Vec::with_capacity(systems.len());
@@ -364,104 +379,26 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
                 Some(unused) => unused.into_iter().filter(|p| missing.contains(p)).collect(),
                 None => missing,
             });
-            let solved = self.solve_rows(system, &state)?;
+            let solved = self.solve_rows(system, &previous, scaling.as_ref())?;
             sum.add_all(&params, solved.update);
             solves.push(solved.report);
         }
         sum.scale(factor);
         let scales = solves.iter().map(|solve| solve.scale).sum::<f64>();
         let scale = scales / solves.len().max(1) as f64;
-        let (state, update) = if self.momentum > 0.0 {
-            let (state, mut update) = state.advance(&params, sum, self.momentum)?;
+        let (previous, update) = if self.momentum > 0.0 {
+            let (previous, mut update) = previous.advance(&params, sum, self.momentum)?;
             update.scale(scale);
-            (state, update)
+            (previous, update)
         } else {
-            (state, sum)
+            (previous, sum)
         };
         Ok(MethodUpdate {
-            state,
+            state: ExactState { previous, metric },
             update,
             params,
             rest,
             report: StepReport::of_solves(solves, unused.unwrap_or_default(), scale),
         })
-    }
-}
-
-/// One system over the rows of all shards.
-fn stack(mut shards: Vec<ShardRows>) -> Result<ShardRows, Error> {
-    if shards.len() == 1 {
-        return Ok(shards.swap_remove(0));
-    }
-    let counts: Vec<usize> = shards.iter().map(|shard| shard.samples).collect();
-    let samples = counts.iter().sum();
-    let norms = shards.iter_mut().map(|shard| shard.norms.take());
-    let norms: Option<Vec<Vec<f64>>> = norms.collect();
-    let matches = shards.iter_mut().map(|shard| shard.matches.take());
-    let matches: Option<Vec<Vec<bool>>> = matches.collect();
-    let fitted = shards.iter_mut().map(|shard| shard.fitted.take());
-    let fitted: Option<Vec<Vec<bool>>> = fitted.collect();
-    let rows = shards.iter().map(|shard| shard.jacobian.samples());
-    let rows: Vec<usize> = rows.collect();
-    let jacobian = Jacobian::stack(shards.into_iter().map(|shard| shard.jacobian))?;
-
-    // Copy k of shard i starts at row `offset_i + k * samples_i`; copy 0 are the samples.
-    let shards = rows.iter().zip(&counts).find(|(_, count)| **count > 0);
-    let copies = shards.map_or(1, |(rows, count)| rows / count);
-    let mut order = Vec::with_capacity(jacobian.samples());
-    for copy in 0..copies {
-        let mut offset = 0;
-        for (count, rows) in counts.iter().zip(&rows) {
-            let start = offset + copy * count;
-            order.extend(start..start + count);
-            offset += rows;
-        }
-    }
-    let matches = matches.map(|matches| {
-        let mut all = Vec::with_capacity(samples * copies.saturating_sub(1));
-        for copy in 1..copies {
-            for (matches, count) in matches.iter().zip(&counts) {
-                all.extend_from_slice(&matches[(copy - 1) * count..copy * count]);
-            }
-        }
-        all
-    });
-    Ok(ShardRows {
-        jacobian,
-        samples,
-        norms: norms.map(|norms| norms.concat()),
-        matches,
-        fitted: fitted.map(|fitted| fitted.concat()),
-        order: (copies > 1).then_some(order),
-    })
-}
-
-/// Values of the Jacobian's rows, in the order of the system.
-fn in_order(values: Vec<f64>, order: Option<&[usize]>) -> Vec<f64> {
-    match order {
-        Some(order) => order.iter().map(|&row| values[row]).collect(),
-        None => values,
-    }
-}
-
-/// The Gram matrix of the Jacobian's rows, in the order of the system.
-fn in_gram_order(gram: Symmetric, order: Option<&[usize]>) -> Symmetric {
-    match order {
-        Some(order) => gram.principal(order).into_owned(),
-        None => gram,
-    }
-}
-
-/// Values of the system's rows, in the order of the Jacobian.
-fn out_of_order(values: Vec<f64>, order: Option<&[usize]>) -> Vec<f64> {
-    match order {
-        Some(order) => {
-            let mut all = vec![0.0; values.len()];
-            for (&row, value) in order.iter().zip(values) {
-                all[row] = value;
-            }
-            all
-        }
-        None => values,
     }
 }

@@ -58,12 +58,15 @@ mod ggt;
 mod ief;
 pub mod kfac;
 mod method;
+pub mod metric;
 mod ngd;
 mod options;
 mod previous;
 mod rule;
 mod sampled;
 mod sf;
+mod shard_rows;
+mod state;
 
 pub use config::MethodConfig;
 pub use ef::{Ef, EfConfig};
@@ -71,11 +74,13 @@ pub use exact::{Exact, ExactShard, ExactSystems};
 pub use ggt::{Ggt, GgtConfig};
 pub use ief::{Ief, IefConfig};
 pub use method::{FactorReport, Method, MethodUpdate, Reduction, StepReport};
+pub use metric::{RunningSquares, UpdateMetric};
 pub use ngd::{Ngd, NgdConfig};
 pub use options::{SolveOptions, StepOptions};
 pub use previous::PreviousUpdate;
 pub use rule::{Solution, System, UpdateRule};
 pub use sf::{Sf, SfConfig};
+pub use state::ExactState;
 
 use kfac::{EkfacConfig, FactorOptions, IekfacConfig, KfacConfig};
 

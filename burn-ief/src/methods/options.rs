@@ -4,6 +4,7 @@ use burn::config::Config;
 use burn::module::ParamGroup;
 use burn::optim::momentum::MomentumConfig;
 
+use super::metric::UpdateMetric;
 use crate::error::Error;
 use crate::jacobian::GramPrecision;
 use crate::solve::Damping;
@@ -87,6 +88,9 @@ pub struct SolveOptions {
     /// recommends: 0.9 for iEF, 0 for all others. See
     /// [momentum in the solve](crate::methods#momentum-in-the-solve).
     pub momentum: Option<f64>,
+    /// Which update is the smallest: see [metrics](crate::methods::metric).
+    #[config(default = "UpdateMetric::Identity")]
+    pub metric: UpdateMetric,
 }
 
 impl SolveOptions {
@@ -100,6 +104,7 @@ impl SolveOptions {
         if let Some(radius) = self.trust_region {
             above_zero("trust_region", radius)?;
         }
+        self.metric.validate()?;
         match self.momentum {
             Some(momentum) => fraction("solve.momentum", momentum),
             None => Ok(()),

@@ -381,7 +381,7 @@ mod tests {
     use super::*;
     use crate::host::{HostReads, to_host, without_f64};
     use crate::linalg::norm;
-    use crate::methods::SolveOptions;
+    use crate::methods::{RunningSquares, SolveOptions, UpdateMetric};
     use crate::optim::InitOptimizer;
     use crate::prelude::*;
 
@@ -422,6 +422,9 @@ mod tests {
     #[test]
     fn a_step_waits_for_the_device_twice() {
         assert_eq!(reads(IefConfig::new(), &[6]), [2, 2]);
+        let metric = UpdateMetric::Separable(RunningSquares::default());
+        let solve = SolveOptions::new().with_metric(metric);
+        assert_eq!(reads(IefConfig::new().with_solve(solve), &[6]), [2, 2]);
         // Their updates are normalised: the norm is a read of its own.
         assert_eq!(reads(EfConfig::new(), &[6]), [3, 3]);
         assert_eq!(reads(SfConfig::new(), &[6]), [3, 3]);

@@ -12,6 +12,11 @@ const JOINED: usize = 4;
 
 /// The same rows from fewer uses: dense rows are added up, and many factored uses become one.
 pub(crate) fn joined(uses: Vec<Rows>) -> Vec<Rows> {
+    joined_from(uses, JOINED)
+}
+
+/// [`joined`], with at least this many factored uses put together.
+pub(super) fn joined_from(uses: Vec<Rows>, fewest: usize) -> Vec<Rows> {
     if uses.len() < 2 {
         return uses;
     }
@@ -30,7 +35,7 @@ pub(crate) fn joined(uses: Vec<Rows>) -> Vec<Rows> {
             rows => others.push(rows),
         }
     }
-    if outer.len() >= JOINED && outer.iter().all(|rows| rows.fits(&outer[0])) {
+    if outer.len() >= fewest && outer.iter().all(|rows| rows.fits(&outer[0])) {
         others.push(Rows::Outer(Outer::joined(outer)));
     } else {
         others.extend(outer.into_iter().map(Rows::Outer));

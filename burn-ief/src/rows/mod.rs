@@ -5,19 +5,25 @@
 //! in two ways; [`Outer`] takes the cheaper one.
 
 mod by_entry;
+mod condensed;
 mod joined;
 mod lookup;
 mod outer;
+mod scaled;
+mod squares;
 #[cfg(test)]
 mod tests;
 mod triangular;
 
 use burn::tensor::{DType, Device, Tensor};
 
+pub(crate) use condensed::condensed;
 pub(crate) use joined::joined;
 pub use lookup::Lookup;
 pub use outer::Outer;
 pub(crate) use outer::Side;
+pub(crate) use scaled::EntryScale;
+pub(crate) use squares::{Squares, squares};
 use triangular::triangular;
 
 /// Largest number of elements of a temporary (64 MiB in f32) where the work can be split.
@@ -232,7 +238,12 @@ fn dense_cross(a: Tensor<2>, b: Tensor<2>, dtype: DType) -> Tensor<2> {
 
 /// `A Aᵀ` of dense rows, accumulated in `dtype`; only the lower triangle is guaranteed.
 fn dense_gram(rows: Tensor<2>, dtype: DType) -> Tensor<2> {
-    let [samples, _] = rows.dims();
+    let [samples, columns] = rows.dims();
+    if samples * columns <= TEMPORARY
+        && let Some(gram) = flex_gram(&rows, dtype)
+    {
+        return gram;
+    }
     let shares = column_blocks(&rows, samples, dtype).map(|(start, count)| {
         let wide = to_dtype(rows.clone().narrow(1, start, count), dtype);
         triangular(samples, usize::MAX, |rows, columns| {
@@ -244,6 +255,28 @@ fn dense_gram(rows: Tensor<2>, dtype: DType) -> Tensor<2> {
     shares
         .reduce(|a, b| a + b)
         .expect("at least one block of columns")
+}
+
+/// The lower triangle of `A Aᵀ` by the kernel for Flex; `None` on other devices.
+#[cfg(feature = "flex")]
+fn flex_gram(rows: &Tensor<2>, dtype: DType) -> Option<Tensor<2>> {
+    use burn_flex_fused::product::{GramFactor, hadamard_gram};
+    let [samples, _] = rows.dims();
+    let rows = GramFactor {
+        rows: rows.clone(),
+        constant: false,
+    };
+    // A factor whose inner products are all 1.
+    let one = GramFactor {
+        rows: Tensor::zeros([samples, 1], (&rows.rows.device(), rows.rows.dtype())),
+        constant: true,
+    };
+    hadamard_gram(rows, one, dtype)
+}
+
+#[cfg(not(feature = "flex"))]
+fn flex_gram(_: &Tensor<2>, _: DType) -> Option<Tensor<2>> {
+    None
 }
 
 /// Blocks of columns as (start, count): one block, or several if the columns have to be cast, so that

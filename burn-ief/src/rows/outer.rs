@@ -153,6 +153,12 @@ impl Outer {
         self.left.dims()[2] * self.right.dims()[2]
     }
 
+    /// Whether dense rows take at most as many numbers as the factors.
+    pub(super) fn is_larger_than_dense(&self) -> bool {
+        let ([_, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
+        i * o <= t * (i + o)
+    }
+
     /// Which factor holds the layer's inputs.
     pub(crate) fn input_side(&self) -> Side {
         self.inputs
@@ -183,6 +189,19 @@ impl Outer {
 
     pub(super) fn right(&self) -> Tensor<3> {
         self.right.clone()
+    }
+
+    /// With both factors changed, in their own memory where nothing else holds it.
+    pub(super) fn map_factors(
+        self,
+        of_left: impl FnOnce(Tensor<3>) -> Tensor<3>,
+        of_right: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Self {
+        Self {
+            left: of_left(self.left),
+            right: of_right(self.right),
+            ..self
+        }
     }
 
     pub(super) fn narrow(&self, start: usize, count: usize) -> Self {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use burn_peft::LoraConfig;
-use programs::optimizer::OptimizerName;
+use programs::optimizer::{OptimizerConfig, OptimizerName};
 
 use crate::data::Split;
 use crate::error::Error;
@@ -52,8 +52,23 @@ impl Experiment {
     /// [`Error::Checkpoint`], and [`Error::Stopped`] if a step fails, as it does where the loss is
     /// no longer finite.
     pub fn run(&self, tuned: &Tuned, seed: u64, step_size: f64) -> Result<Run, Error> {
+        self.run_with(tuned.method, &tuned.config(seed), seed, step_size)
+    }
+
+    /// Fine-tune the pretrained model with other settings of a method than the recommended ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), and for settings out of range.
+    pub fn run_with(
+        &self,
+        method: OptimizerName,
+        config: &OptimizerConfig,
+        seed: u64,
+        step_size: f64,
+    ) -> Result<Run, Error> {
         let plan = Plan {
-            label: format!("{} seed {seed}", tuned.method.title()),
+            label: format!("{} seed {seed}", method.title()),
             epochs: self.epochs,
             seed,
             step_size,
@@ -61,10 +76,10 @@ impl Experiment {
         let device = &self.device;
         device.seed(seed);
         let vit = Vit::pretrained(device)?.fine_tune(&lora(), CLASSES, device);
-        let optim = tuned.config(seed).init(&vit)?;
+        let optim = config.init(&vit)?;
         let (_, history) = fit(vit, optim, &self.split, &plan, device)?;
         Ok(Run {
-            method: tuned.method,
+            method,
             seed,
             final_train_loss: history.final_train_loss(self.epochs),
             history,
