@@ -69,7 +69,11 @@ fn on_flex<const D: usize>(
 
     let is_plain = !parameter.device().is_autodiff();
     let [parameter, update] = [parameter, update].map(|x| {
-        let x = if x.device().is_autodiff() { x.inner() } else { x };
+        let x = if x.device().is_autodiff() {
+            x.inner()
+        } else {
+            x
+        };
         x.try_into_primitive::<Flex>().expect("a tensor on Flex")
     });
     let next = crate::kernels::descent::descend(parameter, &update, step, keep);
