@@ -4,34 +4,53 @@
 //! what is needed at one time is read together.
 
 use std::cell::RefCell;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
 
-/// What is counted while there are watches.
-static WATCHED: Mutex<Watched> = Mutex::new(Watched {
-    watches: 0,
-    reads: Vec::new(),
-});
-
 thread_local! {
+    /// The watches that count what this thread reads.
+    static WATCHES: RefCell<Watches> = const { RefCell::new(Watches(Vec::new())) };
     /// Devices that were asked whether they support f64.
     static F64: RefCell<Vec<(Device, bool)>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Watched {
-    watches: usize,
-    /// Since the first of the watches began.
-    reads: Vec<HostRead>,
-}
+/// What one watch has counted.
+type Counted = Arc<Mutex<Vec<HostRead>>>;
 
-impl Watched {
-    fn lock() -> MutexGuard<'static, Self> {
-        WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+/// Watches of a thread, to take along to the threads that work for it.
+#[derive(Clone, Default)]
+pub(crate) struct Watches(Vec<Counted>);
+
+impl Watches {
+    /// Those of this thread.
+    pub fn of_this_thread() -> Self {
+        WATCHES.with_borrow(Clone::clone)
+    }
+
+    /// Count what `work` reads on this thread, for the thread that the watches come from.
+    pub fn count<T>(&self, work: impl FnOnce() -> T) -> T {
+        let own = WATCHES.replace(self.clone());
+        let result = work();
+        WATCHES.set(own);
+        result
+    }
+
+    fn add(&self, read: &HostRead) {
+        for counted in &self.0 {
+            entries(counted).push(read.clone());
+        }
     }
 }
 
-/// Counts the reads from a device to the host that this crate makes, on all threads of the process.
+fn entries(counted: &Counted) -> std::sync::MutexGuard<'_, Vec<HostRead>> {
+    counted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts the reads from a device to the host that this crate makes on this thread, and on the threads
+/// that it starts for the work of this one.
 ///
 /// A read waits until the device has finished all its work, and on a GPU the next kernels start only
 /// after it. So a step should make few of them, of small tensors:
@@ -61,11 +80,14 @@ impl Watched {
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 ///
-/// Reads by Burn itself or by your own code are not counted.
+/// Reads by Burn itself or by your own code are not counted. In a learner with several devices, every
+/// device has a thread of its own.
 #[derive(Debug)]
 #[must_use = "the reads are counted until `finish`"]
 pub struct HostReads {
-    start: usize,
+    counted: Counted,
+    /// It belongs to its thread.
+    _thread: PhantomData<Rc<()>>,
 }
 
 /// One read from a device to the host.
@@ -79,26 +101,27 @@ pub struct HostRead {
 impl HostReads {
     /// Count from now on.
     pub fn watch() -> Self {
-        let mut watched = Watched::lock();
-        watched.watches += 1;
+        let counted = Counted::default();
+        WATCHES.with_borrow_mut(|watches| watches.0.push(counted.clone()));
         Self {
-            start: watched.reads.len(),
+            counted,
+            _thread: PhantomData,
         }
     }
 
     /// The reads since [`watch`](Self::watch), in their order.
     pub fn finish(self) -> Vec<HostRead> {
-        Watched::lock().reads[self.start..].to_vec()
+        std::mem::take(&mut entries(&self.counted))
     }
 }
 
 impl Drop for HostReads {
     fn drop(&mut self) {
-        let mut watched = Watched::lock();
-        watched.watches -= 1;
-        if watched.watches == 0 {
-            watched.reads = Vec::new();
-        }
+        WATCHES.with_borrow_mut(|watches| {
+            watches
+                .0
+                .retain(|counted| !Arc::ptr_eq(counted, &self.counted));
+        });
     }
 }
 
@@ -133,12 +156,8 @@ impl Reads {
         if self.entries.is_empty() {
             return Values(Vec::new());
         }
-        let mut watched = Watched::lock();
-        if watched.watches > 0 {
-            let entries = self.entries;
-            watched.reads.push(HostRead { entries });
-        }
-        drop(watched);
+        let entries = self.entries;
+        WATCHES.with_borrow(|watches| watches.add(&HostRead { entries }));
         Values(self.transaction.execute())
     }
 }
@@ -260,5 +279,21 @@ mod tests {
         read();
         assert_eq!(outer.finish().len(), 3);
         assert_eq!(HostReads::watch().finish(), []);
+    }
+
+    #[test]
+    fn threads_count_for_the_one_that_they_work_for() {
+        let read = || to_host(Tensor::<1>::from_floats([1.0, 2.0], &Device::flex()));
+        let watch = HostReads::watch();
+        let watches = Watches::of_this_thread();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                read(); // for itself
+                watches.count(read);
+                read();
+            });
+        });
+        read();
+        assert_eq!(watch.finish().len(), 2);
     }
 }

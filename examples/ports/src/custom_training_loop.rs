@@ -1,4 +1,4 @@
-//! `custom-training-loop`: the network of `guide` with 1,024 hidden units, in a loop of one's own.
+//! `custom-training-loop`: the network of `guide` with 1,024 hidden units, in a hand-written loop.
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};

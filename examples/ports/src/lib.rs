@@ -8,7 +8,6 @@
 //! - [`guide`], [`mnist`], [`simple_regression`], [`text_classification`], [`text_generation`],
 //!   [`custom_training_loop`], [`modern_lstm`], [`wgan`], [`custom_image_dataset`]: the examples
 //! - [`training`]: their data, and runs with their own optimizers, SGD and iEF
-//! - [`changes`]: how many lines differ between the two forms
 //!
 //! The program trains them:
 //!
@@ -17,7 +16,6 @@
 //! ```
 
 pub mod batch;
-pub mod changes;
 pub mod custom_image_dataset;
 pub mod custom_training_loop;
 mod error;

@@ -35,7 +35,7 @@
 //!   one matrix to a thread (each of which needs room for a few copies of its matrix), and
 //!   2 (i² + o²) numbers to and from the device;
 //! - every step, i·o·(i + o) to apply the inverses, or, where M·T is small compared with i and o, only
-//!   M·T·(i² + o² + i·o) and room for one more gradient, in steps that do not make new ones;
+//!   M·T·(i² + o² + i·o), to the rows of the gradient;
 //! - kept between steps, 2 (i² + o²) numbers: the factors and their inverses, which a checkpoint
 //!   holds too. Parameters without factors keep as many numbers as they have entries.
 //!

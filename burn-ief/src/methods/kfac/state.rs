@@ -10,7 +10,7 @@ use super::gradient_rows::GradientRows;
 use super::inverse::invert;
 use super::layout::{Form, Layout, Slot};
 use crate::error::Error;
-use crate::host::Reads;
+use crate::host::{Reads, Watches};
 use crate::methods::method::FactorReport;
 use crate::params::Direction;
 use crate::solve::{DampingAmount, trust_region_factor};
@@ -114,9 +114,10 @@ impl KroneckerState {
             averaged.push((slot, entry, due));
         }
         // An inversion keeps one thread busy, and the layers do not wait for each other.
+        let watches = Watches::of_this_thread();
         let entries = averaged.into_par_iter().map(|(slot, entry, due)| {
             if due {
-                entry.refresh(slot, &options.damping)
+                watches.count(|| entry.refresh(slot, &options.damping))
             } else {
                 Ok(entry)
             }

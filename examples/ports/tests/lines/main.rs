@@ -1,8 +1,10 @@
 //! The book says how many lines differ between an example and its recorded form.
 
+mod changes;
+
 use std::path::Path;
 
-use ports::changes::changed_lines;
+use changes::changed_lines;
 
 #[test]
 fn the_book_counts_the_changed_lines() {
