@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::gguf::GgufFile;
 use crate::message::{dims, list, lost_head, middle_cut, place, short};
 
 /// A model folder that cannot be used.
@@ -168,7 +169,10 @@ impl Error {
                 value,
                 expected,
             } => Self::Config {
-                path: Some(folder.join("config.json")),
+                path: Some(match GgufFile::is_named(folder) {
+                    true => folder.into(),
+                    false => folder.join("config.json"),
+                }),
                 field,
                 value,
                 expected,

@@ -1,4 +1,4 @@
-//! Pretrained models from Hugging Face folders, as Burn modules.
+//! Pretrained models from Hugging Face folders and GGUF files, as Burn modules.
 //!
 //! Every model is built from the folder's `config.json`, loads `model.safetensors`, and calls its
 //! layers so that they can carry adapters ([`burn_peft`]) and be recorded per sample
@@ -12,6 +12,7 @@ pub mod encoder;
 pub mod error;
 mod fields;
 pub mod generate;
+pub mod gguf;
 mod ids;
 pub mod llama;
 mod message;

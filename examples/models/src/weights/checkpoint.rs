@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::store::burn_pack::Tensor;
+use burn::store::burn_pack::{self, Tensor};
 use burn::store::{ModuleStore, SafetensorsStore, SafetensorsStoreError};
-use burn::tensor::TensorData;
+use burn::tensor::{Bytes, DType, TensorData};
 use serde::Deserialize;
 
 use super::content::{self, Kind};
 use super::json::read_json;
 use crate::error::Error;
+use crate::gguf::GgufFile;
 use crate::message::short;
 
 const SINGLE: &str = "model.safetensors";
@@ -29,6 +30,12 @@ struct Index {
 
 impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self, Error> {
+        if GgufFile::is_named(folder) {
+            return Ok(Self {
+                folder: folder.into(),
+                tensors: from_gguf(folder)?,
+            });
+        }
         let single = folder.join(SINGLE);
         let index = folder.join(INDEX);
         let tensors = if single.exists() || !index.exists() {
@@ -137,6 +144,10 @@ impl Checkpoint {
 
 /// The names of a folder's tensors, from headers or the index alone; `None` if there are no weights.
 pub(super) fn names(folder: &Path) -> Result<Option<Vec<String>>, Error> {
+    if GgufFile::is_named(folder) {
+        let entries = GgufFile::open(folder)?.entries()?.into_iter();
+        return Ok(Some(entries.map(|entry| entry.name).collect()));
+    }
     let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
     if single.exists() {
         return Ok(Some(read(&single)?.into_keys().collect()));
@@ -241,6 +252,24 @@ fn sharded(folder: &Path, index: &Path) -> Result<BTreeMap<String, (PathBuf, Ten
                 names: missing,
             });
         }
+    }
+    Ok(tensors)
+}
+
+/// The tensors of a GGUF file, from its header alone. Their values become floats of 32 bits when they are used.
+fn from_gguf(path: &Path) -> Result<BTreeMap<String, (PathBuf, Tensor)>, Error> {
+    let entries = GgufFile::open(path)?.entries()?;
+    let mut tensors = BTreeMap::new();
+    for entry in entries {
+        let name = entry.name.clone();
+        let shape = entry.shape.clone();
+        let bytes = 4 * shape.iter().product::<usize>();
+        let read = move || {
+            let values = entry.values().map_err(burn_pack::Error::IoError)?;
+            Ok(Bytes::from_elems(values))
+        };
+        let tensor = Tensor::deferred(name.clone(), DType::F32, shape, None, bytes, read);
+        tensors.insert(name, (path.to_path_buf(), tensor));
     }
     Ok(tensors)
 }

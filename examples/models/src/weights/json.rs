@@ -9,8 +9,11 @@ use serde_json::{Map, Value};
 use super::content::{self, Kind};
 use crate::error::Error;
 use crate::fields::refuse;
+use crate::gguf::GgufFile;
 
 /// Read `config.json` of a folder.
+///
+/// The path of a GGUF file takes the place of a folder: its configuration follows from its metadata.
 ///
 /// Fields that change a model of every family in ways that this crate does not know are refused here: quantized
 /// weights, pruned heads, and sizes that differ from layer to layer (`per_layer_config` of `transformers` 5).
@@ -36,8 +39,14 @@ use crate::fields::refuse;
 /// [`Error::Read`] if there is no such file, [`Error::Content`] if it is a Git LFS pointer or another file,
 /// [`Error::Json`] if a field is missing or of another type, [`Error::Config`] for the fields above.
 pub fn read_config<T: DeserializeOwned>(folder: &Path) -> Result<T, Error> {
-    let path = folder.join("config.json");
-    let text = read_text(&path)?;
+    let (path, text) = if GgufFile::is_named(folder) {
+        let config = GgufFile::open(folder)?.config()?;
+        (folder.to_path_buf(), Value::Object(config).to_string())
+    } else {
+        let path = folder.join("config.json");
+        let text = read_text(&path)?;
+        (path, text)
+    };
     let all: Map<String, Value> = parse(&path, &text)?;
     check_common(&all).map_err(|error| error.in_config(folder))?;
     parse(&path, &text)
