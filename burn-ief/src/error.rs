@@ -112,6 +112,13 @@ pub enum Error {
     )]
     NoSampledLabels,
 
+    /// A method that needs every label was used with a loss over tokens.
+    #[error(
+        "this method goes through every label of an output, which a loss over tokens \
+         (`token_cross_entropy`) does not do: use `sf`, which draws labels, or `ief` or `ef`"
+    )]
+    EnumeratedTokens,
+
     /// A `TrainStep` under `NaturalModel` returned plain gradients.
     #[error(
         "the model's `TrainStep::step` returned plain gradients: end it with \

@@ -30,3 +30,4 @@ pub use crate::record::{
     mark_mean_loss, mark_output, mark_output_as,
 };
 pub use crate::solve::{DampedMatrix, Damping};
+pub use crate::tokens::{VocabularyHead, token_cross_entropy};

@@ -64,7 +64,7 @@
 //! | you want to | see |
 //! | --- | --- |
 //! | adapt, load, save, switch or merge a model | [`Peft`] |
-//! | write the calls in a model's `forward` | [`ForwardAdapted`], [`unembed_adapted`] |
+//! | write the calls in a model's `forward` | [`ForwardAdapted`], [`unembed_adapted`]; with a large vocabulary [`vocabulary_head`], [`tied_vocabulary_head`] |
 //! | read `adapter_config.json` | [`PeftConfig`] |
 //! | know which layers are adapted | [`PeftConfig::targets`], [`targets`] |
 //! | give the modules their names in files | [`NameMap`] |
@@ -99,7 +99,7 @@ pub use error::{Cause, Error};
 pub use folder::AdapterFolder;
 pub use ia3::{Ia3Adapters, Ia3Config, Ia3Vector};
 pub use lora::{InitLoraWeights, LoraAdapters, LoraConfig, LoraFactors, LoraLinear};
-pub use methods::{PeftConfig, unembed_adapted};
+pub use methods::{PeftConfig, tied_vocabulary_head, unembed_adapted, vocabulary_head};
 pub use model::{Peft, Trainable};
 pub use name_map::NameMap;
 pub use prompt::{PromptConfig, SoftPrompt};

@@ -12,6 +12,7 @@ use burn::module::Param;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Int, Tensor, TensorData};
+use burn_ief::VocabularyHead;
 
 use crate::adapters::{Adapters, Carrier, Fresh, Layer, LayerAdapter, bare};
 use crate::error::Error;
@@ -194,6 +195,12 @@ impl<'a> LayerTensors<'a> {
 pub(crate) trait ForwardLayers {
     /// What a table that carries adapters of this method is as an output head.
     fn tied_head(_table: &Embedding) -> Option<TableAsHead> {
+        None
+    }
+
+    /// The layer as the output head of a loss over tokens, if its weight carries adapters of this method
+    /// that work along the activations.
+    fn vocabulary_head(_layer: &Linear) -> Option<VocabularyHead> {
         None
     }
 

@@ -179,6 +179,41 @@ impl LossScaleCheck {
     }
 }
 
+/// The same check of a loss over tokens, which is a cross-entropy by construction: `weights` are ∂loss/∂l_n
+/// over the declared scale, and samples whose squared errors vanish show nothing.
+///
+/// # Errors
+///
+/// [`Error::LossScale`]
+pub(super) fn check_token_weights(
+    weights: &[f64],
+    squares: &[f64],
+    tokens: &[usize],
+    positions: usize,
+    declared: f64,
+) -> Result<(), Error> {
+    let shown = weights.iter().zip(squares);
+    let ratios: Vec<f64> = shown
+        .filter(|(weight, square)| **square > 0.0 && **weight > 0.0)
+        .map(|(weight, _)| *weight)
+        .collect();
+    let Some(&ratio) = ratios.first() else {
+        return Ok(());
+    };
+    let is_common = |other: &f64| (other / ratio - 1.0).abs() < 1e-3;
+    if (ratio - 1.0).abs() <= 1e-2 || !ratios.iter().all(is_common) {
+        return Ok(());
+    }
+    let found = declared * ratio;
+    let counts = [1, weights.len(), tokens.iter().sum(), positions];
+    let is_mean = |count: usize| (found * count as f64 - 1.0).abs() < 2e-3;
+    if counts.into_iter().any(is_mean) {
+        return Err(Error::LossScale { declared, found });
+    }
+    note(ratio);
+    Ok(())
+}
+
 impl PendingFacts {
     fn rows(&self, values: &Values, classes: usize) -> Vec<RowFacts> {
         match *self {

@@ -2,11 +2,11 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::loss_scale::LossScaleCheck;
+use super::loss_scale::{LossScaleCheck, check_token_weights};
 use crate::error::Error;
 use crate::host::{ReadOf, Reads, Values};
 use crate::params::widen;
-use crate::record::{LabelDraw, Likelihood, OutputErrors};
+use crate::record::{LabelDraw, Likelihood, OutputErrors, TokenErrors, WholeErrors};
 
 /// What the marked outputs of a batch show, on the host.
 pub(super) struct Outputs {
@@ -51,7 +51,13 @@ pub(super) struct PendingOutputs {
     copies: usize,
 }
 
-struct PendingMark {
+enum PendingMark {
+    Whole(PendingWhole),
+    Tokens(PendingTokens),
+}
+
+/// Of an output that was there as a whole.
+struct PendingWhole {
     positions: usize,
     epsilon: f64,
     /// `[M]`
@@ -73,6 +79,28 @@ struct PendingDraw {
     factor: f64,
 }
 
+/// Of a loss over tokens.
+struct PendingTokens {
+    /// ∂loss/∂l_n over the declared scale, and the squared errors, `[M]`.
+    weights: ReadOf,
+    squares: ReadOf,
+    tokens: Vec<usize>,
+    positions: usize,
+    epsilon: f64,
+    /// Squared sizes of the drawn errors, and the number of tokens that differ, `[K * M]`.
+    drawn: Option<(ReadOf, ReadOf)>,
+    declared: Option<f64>,
+}
+
+/// What the marks that were read so far show.
+struct Sums {
+    norms: Vec<f64>,
+    fitted: Vec<bool>,
+    matches: Vec<bool>,
+    drawn_size: f64,
+    true_size: f64,
+}
+
 impl PendingOutputs {
     /// Ask for what the marks of `samples` rows show. The loss scale is checked if it is declared.
     pub fn new(
@@ -83,44 +111,12 @@ impl PendingOutputs {
         reads: &mut Reads,
     ) -> Self {
         let copies = labels.map_or(0, LabelDraw::copies);
-        // Each of several draws is scaled by 1/√count.
-        let factor = match labels {
-            Some(LabelDraw::Sample { count, .. }) => (*count as f64).sqrt(),
-            _ => 1.0,
-        };
-        let marks = marks.into_iter().map(|mark| {
-            let [_, positions, classes] = mark.value.dims();
-            let squares = reads.float(row_squares(mark.error.clone()));
-            let sizes = match mark.likelihood {
-                Likelihood::Categorical => None,
-                Likelihood::Gaussian => {
-                    let value = mark.value.clone().reshape([samples, positions * classes]);
-                    Some(reads.float(row_squares(value)))
-                }
-            };
-            let truth = mark.error.clone();
-            let drawn = mark.drawn.map(|drawn| {
-                let rounding = machine_epsilon(drawn.dtype());
-                let drawn = widen(drawn) * factor;
-                PendingDraw {
-                    sizes: reads.float(row_squares(drawn.clone())),
-                    distances: reads.float(row_squares(drawn - truth.repeat_dim(0, copies))),
-                    rounding: (1e-4f64.max(16.0 * rounding), 1e-6f64.max(8.0 * rounding)),
-                    factor,
-                }
-            });
-            let scale = declared
-                .filter(|_| mark.likelihood == Likelihood::Categorical)
-                .and_then(|declared| {
-                    LossScaleCheck::new(&mark.value, &mark.error, declared, reads)
-                });
-            PendingMark {
-                positions,
-                epsilon: machine_epsilon(mark.error.dtype()),
-                squares,
-                sizes,
-                drawn,
-                scale,
+        let marks = marks.into_iter().map(|mark| match mark {
+            OutputErrors::Whole(mark) => {
+                PendingMark::Whole(PendingWhole::new(mark, samples, labels, declared, reads))
+            }
+            OutputErrors::Tokens(mark) => {
+                PendingMark::Tokens(PendingTokens::new(mark, declared, reads))
             }
         });
         Self {
@@ -137,44 +133,145 @@ impl PendingOutputs {
     /// [`Error::LossScale`], see [`loss_scale`](super::loss_scale).
     pub fn finish(self, values: &Values) -> Result<Outputs, Error> {
         let marked = !self.marks.is_empty();
-        let mut norms = vec![0.0; self.samples];
-        let mut fitted = vec![true; self.samples];
-        let mut matches = vec![true; self.copies * self.samples];
-        let (mut drawn_size, mut true_size) = (0.0, 0.0);
-        let draws = self.copies > 0 && self.marks.iter().all(|mark| mark.drawn.is_some());
+        let mut sums = Sums {
+            norms: vec![0.0; self.samples],
+            fitted: vec![true; self.samples],
+            matches: vec![true; self.copies * self.samples],
+            drawn_size: 0.0,
+            true_size: 0.0,
+        };
+        let draws = self.copies > 0
+            && self.marks.iter().all(|mark| match mark {
+                PendingMark::Whole(mark) => mark.drawn.is_some(),
+                PendingMark::Tokens(mark) => mark.drawn.is_some(),
+            });
         for mark in self.marks {
-            if let Some(check) = mark.scale {
-                check.finish(values)?;
-            }
-            let squares = values.float(mark.squares);
-            let sizes = match mark.sizes {
-                Some(sizes) => values.float(sizes),
-                None => vec![mark.positions as f64; self.samples],
-            };
-            for (n, (square, size)) in squares.into_iter().zip(sizes).enumerate() {
-                norms[n] += square;
-                fitted[n] &= square <= mark.epsilon * mark.epsilon * size;
-                true_size += mark.epsilon * square;
-            }
-            if let Some(drawn) = mark.drawn {
-                let (relative, absolute) = drawn.rounding;
-                let sizes = values.float(drawn.sizes).into_iter();
-                let distances = values.float(drawn.distances);
-                for ((same, size), distance) in matches.iter_mut().zip(sizes).zip(distances) {
-                    // Gradients for different labels differ by √2 or more. The rounding error is
-                    // relative, or absolute where p − onehot(y) cancels; it is that of the type in
-                    // which the model computes.
-                    *same &= distance.sqrt() <= relative * size.sqrt() + absolute;
-                    drawn_size += size / (drawn.factor * drawn.factor);
-                }
+            match mark {
+                PendingMark::Whole(mark) => mark.add(values, &mut sums)?,
+                PendingMark::Tokens(mark) => mark.add(values, &mut sums)?,
             }
         }
         Ok(Outputs {
-            norms: marked.then_some(norms),
-            fitted: marked.then_some(fitted),
-            matches: draws.then_some(matches),
-            curvature: (draws && marked).then_some(drawn_size > true_size),
+            norms: marked.then_some(sums.norms),
+            fitted: marked.then_some(sums.fitted),
+            matches: draws.then_some(sums.matches),
+            curvature: (draws && marked).then_some(sums.drawn_size > sums.true_size),
         })
+    }
+}
+
+impl PendingWhole {
+    fn new(
+        mark: WholeErrors,
+        samples: usize,
+        labels: Option<&LabelDraw>,
+        declared: Option<f64>,
+        reads: &mut Reads,
+    ) -> Self {
+        let copies = labels.map_or(0, LabelDraw::copies);
+        // Each of several draws is scaled by 1/√count.
+        let factor = match labels {
+            Some(LabelDraw::Sample { count, .. }) => (*count as f64).sqrt(),
+            _ => 1.0,
+        };
+        let [_, positions, classes] = mark.value.dims();
+        let squares = reads.float(row_squares(mark.error.clone()));
+        let sizes = match mark.likelihood {
+            Likelihood::Categorical => None,
+            Likelihood::Gaussian => {
+                let value = mark.value.clone().reshape([samples, positions * classes]);
+                Some(reads.float(row_squares(value)))
+            }
+        };
+        let truth = mark.error.clone();
+        let drawn = mark.drawn.map(|drawn| {
+            let rounding = machine_epsilon(drawn.dtype());
+            let drawn = widen(drawn) * factor;
+            PendingDraw {
+                sizes: reads.float(row_squares(drawn.clone())),
+                distances: reads.float(row_squares(drawn - truth.repeat_dim(0, copies))),
+                rounding: (1e-4f64.max(16.0 * rounding), 1e-6f64.max(8.0 * rounding)),
+                factor,
+            }
+        });
+        let scale = declared
+            .filter(|_| mark.likelihood == Likelihood::Categorical)
+            .and_then(|declared| LossScaleCheck::new(&mark.value, &mark.error, declared, reads));
+        Self {
+            positions,
+            epsilon: machine_epsilon(mark.error.dtype()),
+            squares,
+            sizes,
+            drawn,
+            scale,
+        }
+    }
+
+    fn add(self, values: &Values, sums: &mut Sums) -> Result<(), Error> {
+        if let Some(check) = self.scale {
+            check.finish(values)?;
+        }
+        let squares = values.float(self.squares);
+        let sizes = match self.sizes {
+            Some(sizes) => values.float(sizes),
+            None => vec![self.positions as f64; squares.len()],
+        };
+        for (n, (square, size)) in squares.into_iter().zip(sizes).enumerate() {
+            sums.norms[n] += square;
+            sums.fitted[n] &= square <= self.epsilon * self.epsilon * size;
+            sums.true_size += self.epsilon * square;
+        }
+        if let Some(drawn) = self.drawn {
+            let (relative, absolute) = drawn.rounding;
+            let sizes = values.float(drawn.sizes).into_iter();
+            let distances = values.float(drawn.distances);
+            for ((same, size), distance) in sums.matches.iter_mut().zip(sizes).zip(distances) {
+                // Gradients for different labels differ by √2 or more. The rounding error is
+                // relative, or absolute where p − onehot(y) cancels; it is that of the type in
+                // which the model computes.
+                *same &= distance.sqrt() <= relative * size.sqrt() + absolute;
+                sums.drawn_size += size / (drawn.factor * drawn.factor);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PendingTokens {
+    fn new(mark: TokenErrors, declared: Option<f64>, reads: &mut Reads) -> Self {
+        let facts = mark.facts;
+        Self {
+            epsilon: machine_epsilon(facts.squares.dtype()),
+            weights: reads.float(mark.weights),
+            squares: reads.float(facts.squares),
+            tokens: facts.tokens,
+            positions: facts.positions,
+            drawn: facts
+                .drawn
+                .map(|drawn| (reads.float(drawn.squares), reads.float(drawn.differ))),
+            declared,
+        }
+    }
+
+    fn add(self, values: &Values, sums: &mut Sums) -> Result<(), Error> {
+        let (weights, squares) = (values.float(self.weights), values.float(self.squares));
+        if let Some(declared) = self.declared {
+            check_token_weights(&weights, &squares, &self.tokens, self.positions, declared)?;
+        }
+        for (n, (weight, square)) in weights.into_iter().zip(squares).enumerate() {
+            let square = weight * weight * square;
+            sums.norms[n] += square;
+            sums.fitted[n] &= square <= self.epsilon * self.epsilon * self.tokens[n] as f64;
+            sums.true_size += self.epsilon * square;
+        }
+        if let Some((sizes, differ)) = self.drawn {
+            let differ = values.float(differ);
+            for (same, differ) in sums.matches.iter_mut().zip(differ) {
+                *same &= differ == 0.0;
+            }
+            sums.drawn_size += values.float(sizes).into_iter().sum::<f64>();
+        }
+        Ok(())
     }
 }
 

@@ -109,6 +109,14 @@ impl LabelDraw {
         numbers
     }
 
+    /// Numbers in `[0, 1)` for the draws of the `mark`-th output, copy after copy, `per_sample` for each
+    /// sample.
+    pub(super) fn uniform(&self, mark: u64, samples: usize, per_sample: usize) -> Vec<f64> {
+        self.numbers(mark, samples, per_sample, |generator| {
+            generator.random::<f64>()
+        })
+    }
+
     /// Copies per sample.
     pub fn copies(&self) -> usize {
         match self {
@@ -131,9 +139,7 @@ impl LabelDraw {
         match (self, likelihood) {
             (Self::Sample { count, .. }, Likelihood::Categorical) => {
                 let p = softmax(z, 1);
-                let uniform = self.numbers(mark, samples, rows / (samples * count), |generator| {
-                    generator.random::<f64>()
-                });
+                let uniform = self.uniform(mark, samples, rows / (samples * count));
                 let labels = draw_categorical(p.clone(), uniform);
                 (p.clone() - one_hot(labels, classes).cast(p.dtype())) / (*count as f64).sqrt()
             }
@@ -165,7 +171,7 @@ impl LabelDraw {
 
 /// One draw per row of `p [N, C]`, by inverting the cumulative distribution at a number in `[0, 1)`
 /// for each row.
-fn draw_categorical(p: Tensor<2>, uniform: Vec<f64>) -> Tensor<1, Int> {
+pub(crate) fn draw_categorical(p: Tensor<2>, uniform: Vec<f64>) -> Tensor<1, Int> {
     let [rows, classes] = p.dims();
     let data = TensorData::new(uniform, [rows, 1]);
     let uniform = Tensor::<2>::from_data(data, (&p.device(), p.dtype()));

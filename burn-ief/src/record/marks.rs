@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::labels::{LabelDraw, Likelihood};
 use super::recorder::recorder;
-use super::state::{LossScale, OutputMark};
+use super::state::{LossScale, OutputErrors, OutputMark, WholeErrors};
 use crate::error::Error;
 use crate::params::widen;
 
@@ -134,15 +134,18 @@ pub fn mark_output_as<const D: usize>(z: Tensor<D>, likelihood: Likelihood) -> T
         }
         (None, None) => (None, None),
     };
+    let value = widen(value);
     state.outputs.push(OutputMark {
-        likelihood,
-        error: Box::new(move |grads| {
-            leaf.grad(grads)
-                .map(|error| widen(error).reshape([samples, width]))
-        }),
-        value: widen(value),
         surrogate,
-        drawn,
+        read: Box::new(move |grads, alpha| {
+            let error = widen(leaf.grad(grads)?).reshape([samples, width]);
+            Some(OutputErrors::Whole(WholeErrors {
+                error: error / alpha,
+                value,
+                likelihood,
+                drawn,
+            }))
+        }),
     });
     truth
 }

@@ -16,9 +16,10 @@ mod marks;
 mod recorder;
 mod state;
 mod tape;
+mod token_marks;
 
-pub(crate) use labels::one_hot;
 pub use labels::{LabelDraw, Likelihood};
+pub(crate) use labels::{draw_categorical, one_hot};
 pub use marks::{
     declare_loss_scale, expand_input, mark_labels, mark_loss, mark_mean_loss, mark_output,
     mark_output_as,
@@ -28,5 +29,8 @@ pub use state::LossScale;
 pub use tape::Tape;
 
 pub(crate) use recorder::{constant, is_composed, is_empty_batch, without_samples};
-pub(crate) use state::{IndexCheck, OutputErrors};
+pub(crate) use state::{
+    DrawnTokens, IndexCheck, OutputErrors, TokenErrors, TokenFacts, WholeErrors,
+};
 pub(crate) use tape::RecordedUse;
+pub(crate) use token_marks::{Draws, Leaf};

@@ -50,36 +50,27 @@ impl LossScale {
     }
 }
 
-/// Reads the gradient of the scalar loss at an output.
-type ReadError = Box<dyn FnOnce(&Gradients) -> Option<Tensor<2>>>;
+/// Reads what a marked output shows from the result of `backward` and from α; `None` if the output does not
+/// affect the loss.
+type ReadMark = Box<dyn FnOnce(&Gradients, f64) -> Option<OutputErrors>>;
 
 /// A marked output of the model and, with drawn labels, the surrogate loss of its copies.
 pub(super) struct OutputMark {
-    pub likelihood: Likelihood,
-    /// `[M, T * C]`: gradient of the scalar loss at the output of the true copies.
-    pub error: ReadError,
-    /// Output of the true copies, `[M, T, C]`.
-    pub value: Tensor<3>,
+    pub read: ReadMark,
     /// `Σ z ∘ dz` over the copies, on the autodiff graph, with `dz` the drawn output gradients.
     pub surrogate: Option<Tensor<1>>,
-    /// `[K * M, T * C]`: output gradients of the copies.
-    pub drawn: Option<Tensor<2>>,
-}
-
-impl OutputMark {
-    pub(super) fn finish(self, grads: &Gradients, alpha: f64) -> Option<OutputErrors> {
-        let error = (self.error)(grads)?;
-        Some(OutputErrors {
-            error: error / alpha,
-            value: self.value,
-            likelihood: self.likelihood,
-            drawn: self.drawn,
-        })
-    }
 }
 
 /// A marked output after `backward`, with the loss scale taken out.
-pub(crate) struct OutputErrors {
+pub(crate) enum OutputErrors {
+    /// One that was there as a whole.
+    Whole(WholeErrors),
+    /// The logits of a loss over tokens, which were never there as a whole.
+    Tokens(TokenErrors),
+}
+
+/// The errors of an output that was there as a whole.
+pub(crate) struct WholeErrors {
     /// ∂l_n/∂z_n, `[M, T * C]`.
     pub error: Tensor<2>,
     /// z_n, `[M, T, C]`.
@@ -87,6 +78,32 @@ pub(crate) struct OutputErrors {
     pub likelihood: Likelihood,
     /// Output gradients for the drawn labels, `[K * M, T * C]`, as scaled by the draw.
     pub drawn: Option<Tensor<2>>,
+}
+
+/// What a cross-entropy over tokens knows of the errors at its logits.
+pub(crate) struct TokenErrors {
+    /// ∂loss/∂l_n, without α: 1 if the declared scale is right, `[M]`.
+    pub weights: Tensor<1>,
+    pub facts: TokenFacts,
+}
+
+/// Sums over the answer tokens of every sample.
+pub(crate) struct TokenFacts {
+    /// Squared errors `‖softmax(z) − onehot(y)‖²`, `[M]`.
+    pub squares: Tensor<1>,
+    /// Answer tokens of each sample.
+    pub tokens: Vec<usize>,
+    /// Positions of the batch, answers or not.
+    pub positions: usize,
+    pub drawn: Option<DrawnTokens>,
+}
+
+/// The same of drawn labels, copy after copy.
+pub(crate) struct DrawnTokens {
+    /// Squared errors, `[K * M]`, as scaled by the draw.
+    pub squares: Tensor<1>,
+    /// Tokens that were drawn otherwise than the true ones, `[K * M]`.
+    pub differ: Tensor<1>,
 }
 
 /// The leaves of a recording.

@@ -148,7 +148,7 @@ impl Tape {
         let alpha = state.scale.factor(samples);
         let outputs = std::mem::take(&mut state.outputs)
             .into_iter()
-            .filter_map(|mark| mark.finish(grads, alpha))
+            .filter_map(|mark| (mark.read)(grads, alpha))
             .collect();
         let uses = std::mem::take(&mut state.uses)
             .into_iter()

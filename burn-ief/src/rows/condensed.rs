@@ -8,6 +8,7 @@ use super::{Rows, Squares};
 /// Factors that are put together take `T (i + o)` numbers per sample. If dense rows take at most as
 /// many, the rows become dense, and so do all rows if entries are wanted one by one.
 pub(crate) fn condensed(uses: Vec<Rows>, shape: [usize; 2], wanted: Squares) -> Vec<Rows> {
+    let uses = uses.into_iter().map(in_memory).collect();
     let uses = joined_from(uses, 2);
     if wanted == Squares::Entries {
         let dense = uses.iter().map(Rows::to_dense);
@@ -21,6 +22,14 @@ pub(crate) fn condensed(uses: Vec<Rows>, shape: [usize; 2], wanted: Squares) -> 
         rows => rows,
     });
     joined_from(uses.collect(), 2)
+}
+
+/// Work that reads every entry needs the errors of a head over a large vocabulary in memory.
+fn in_memory(rows: Rows) -> Rows {
+    match rows {
+        Rows::Vocabulary(rows) => Rows::Outer(rows.to_outer()),
+        rows => rows,
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ mod squares;
 #[cfg(test)]
 mod tests;
 mod triangular;
+mod vocabulary;
+mod wide_logits;
 
 use burn::tensor::{DType, Device, Tensor};
 
@@ -25,6 +27,8 @@ pub(crate) use outer::Side;
 pub(crate) use scaled::EntryScale;
 pub(crate) use squares::{Squares, squares};
 use triangular::triangular;
+pub use vocabulary::VocabularyRows;
+pub(crate) use wide_logits::{WideLogits, WideTerm, WideWeight};
 
 /// Largest number of elements of a temporary (64 MiB in f32) where the work can be split.
 const TEMPORARY: usize = 1 << 24;
@@ -53,6 +57,9 @@ pub enum Rows {
     Outer(Outer),
     /// Vectors that are added to rows of a table: an embedding.
     Lookup(Lookup),
+    /// Outer products whose errors over a large vocabulary are not kept: the head of
+    /// [`token_cross_entropy`](crate::tokens::token_cross_entropy).
+    Vocabulary(VocabularyRows),
 }
 
 impl Rows {
@@ -91,6 +98,7 @@ impl Rows {
             Self::Dense(rows) => rows.dims()[0],
             Self::Outer(rows) => rows.samples(),
             Self::Lookup(rows) => rows.samples(),
+            Self::Vocabulary(rows) => rows.samples(),
         }
     }
 
@@ -100,6 +108,7 @@ impl Rows {
             Self::Dense(rows) => rows.dims()[1],
             Self::Outer(rows) => rows.len(),
             Self::Lookup(rows) => rows.len(),
+            Self::Vocabulary(rows) => rows.len(),
         }
     }
 
@@ -114,6 +123,7 @@ impl Rows {
             Self::Dense(rows) => Self::Dense(rows.clone().narrow(0, start, count)),
             Self::Outer(rows) => Self::Outer(rows.narrow(start, count)),
             Self::Lookup(rows) => Self::Lookup(rows.narrow(start, count)),
+            Self::Vocabulary(rows) => Self::Vocabulary(rows.narrow(start, count)),
         }
     }
 
@@ -123,6 +133,7 @@ impl Rows {
             Self::Dense(rows) => Self::Dense(rows.to_device(device)),
             Self::Outer(rows) => Self::Outer(rows.moved_to(device)),
             Self::Lookup(rows) => Self::Lookup(rows.moved_to(device)),
+            Self::Vocabulary(rows) => Self::Vocabulary(rows.moved_to(device)),
         }
     }
 
@@ -132,6 +143,7 @@ impl Rows {
             Self::Dense(rows) => Self::Dense(to_dtype(rows, dtype)),
             Self::Outer(rows) => Self::Outer(rows.cast(dtype)),
             Self::Lookup(rows) => Self::Lookup(rows.cast(dtype)),
+            Self::Vocabulary(rows) => Self::Vocabulary(rows.cast(dtype)),
         }
     }
 
@@ -141,6 +153,7 @@ impl Rows {
             Self::Dense(rows) => rows.clone(),
             Self::Outer(rows) => rows.to_dense(),
             Self::Lookup(rows) => rows.to_dense(),
+            Self::Vocabulary(rows) => rows.to_outer().to_dense(),
         }
     }
 
@@ -151,6 +164,11 @@ impl Rows {
             (Self::Lookup(a), Self::Lookup(b)) => a.cross(b, dtype),
             (Self::Lookup(a), Self::Outer(b)) => a.cross_outer(b, dtype),
             (Self::Outer(a), Self::Lookup(b)) => b.cross_outer(a, dtype).transpose(),
+            (Self::Vocabulary(a), Self::Vocabulary(b)) => a.cross(b, dtype),
+            (Self::Lookup(a), Self::Vocabulary(b)) => b.cross_lookup(a, dtype),
+            (Self::Vocabulary(a), Self::Lookup(b)) => a.cross_lookup(b, dtype).transpose(),
+            (Self::Outer(a), Self::Vocabulary(b)) => a.cross(&b.to_outer(), dtype),
+            (Self::Vocabulary(a), Self::Outer(b)) => a.to_outer().cross(b, dtype),
             _ => dense_cross(self.to_dense(), other.to_dense(), dtype),
         }
     }
@@ -161,6 +179,7 @@ impl Rows {
             Self::Outer(rows) => rows.gram(dtype),
             Self::Dense(rows) => dense_gram(rows.clone(), dtype),
             Self::Lookup(rows) => rows.gram(dtype),
+            Self::Vocabulary(rows) => rows.gram(dtype),
         }
     }
 
@@ -168,6 +187,7 @@ impl Rows {
     pub(crate) fn squared_norms(&self, dtype: DType) -> Tensor<1> {
         match self {
             Self::Outer(rows) => rows.squared_norms(dtype),
+            Self::Vocabulary(rows) => rows.squared_norms(dtype),
             _ => dense_squared_norms(self.to_dense(), dtype),
         }
     }
@@ -178,6 +198,7 @@ impl Rows {
             Self::Dense(rows) => (rows.device(), rows.dtype()),
             Self::Outer(rows) => rows.place(),
             Self::Lookup(rows) => rows.place(),
+            Self::Vocabulary(rows) => rows.place(),
         }
     }
 
@@ -188,6 +209,7 @@ impl Rows {
             Self::Dense(rows) => Self::Dense(rows.clone().square()),
             Self::Outer(rows) => Self::Outer(rows.squared()),
             Self::Lookup(rows) => Self::Lookup(rows.squared()),
+            Self::Vocabulary(rows) => Self::Outer(rows.to_outer().squared()),
         }
     }
 
@@ -197,6 +219,7 @@ impl Rows {
             Self::Dense(rows) => dense_matvec(rows.clone(), v),
             Self::Outer(rows) => rows.matvec(v),
             Self::Lookup(rows) => rows.matvec(v),
+            Self::Vocabulary(rows) => rows.matvec(v),
         }
     }
 
@@ -206,6 +229,7 @@ impl Rows {
             Self::Dense(rows) => dense_t_matvec(rows.clone(), c),
             Self::Outer(rows) => rows.t_matvec(c),
             Self::Lookup(rows) => rows.t_matvec(c),
+            Self::Vocabulary(rows) => rows.t_matvec(c),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Int, Tensor};
+use burn_ief::VocabularyHead;
 use burn_ief::nn::ForwardRecorded;
 
 use super::config::LoraConfig;
@@ -16,6 +17,24 @@ use crate::tuner::{ForwardLayers, TableAsHead};
 impl ForwardLayers for LoraConfig {
     fn tied_head(table: &Embedding) -> Option<TableAsHead> {
         TableAsHead::of::<LoraFactors<2>>(table)
+    }
+
+    fn vocabulary_head(layer: &Linear) -> Option<VocabularyHead> {
+        let adapters = LoraAdapters::of(&layer.weight)?;
+        let parts = adapters.parts();
+        // DoRA rescales the whole weight: the head composes it.
+        if parts.iter().any(|(adapter, _)| adapter.magnitude.is_some()) {
+            return None;
+        }
+        let base = Linear {
+            weight: bare(&layer.weight),
+            bias: layer.bias.clone(),
+        };
+        let head = VocabularyHead::linear(&base);
+        Some(parts.iter().fold(head, |head, (adapter, factor)| {
+            let scale = adapter.scale * factor;
+            head.with_low_rank(&adapter.a, &adapter.b, scale, Some(&adapter.dropout))
+        }))
     }
 
     fn forward_linear<const D: usize>(

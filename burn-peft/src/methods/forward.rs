@@ -1,7 +1,8 @@
 //! The forward passes of layers with adapters, of whichever method.
 
-use burn::nn::Embedding;
+use burn::nn::{Embedding, Linear};
 use burn::tensor::Tensor;
+use burn_ief::VocabularyHead;
 use burn_ief::nn::unembed;
 
 use crate::adapters::ForwardAdapted;
@@ -60,6 +61,14 @@ macro_rules! layers {
             }
         }
 
+        /// A layer with its adapters as the output head of a loss over tokens.
+        fn adapted_head(layer: &burn::nn::Linear) -> burn_ief::VocabularyHead {
+            use $crate::tuner::ForwardLayers;
+
+            None$(.or_else(|| <$config>::vocabulary_head(layer)))+
+                .unwrap_or_else(|| burn_ief::VocabularyHead::linear(layer))
+        }
+
         /// What a table is as an output head, whatever it carries.
         fn tied_head(table: &burn::nn::Embedding) -> Option<$crate::tuner::TableAsHead> {
             use $crate::tuner::ForwardLayers;
@@ -95,5 +104,47 @@ pub fn unembed_adapted<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> 
         Some(TableAsHead::Layer(head)) => head.forward_adapted(hidden),
         Some(TableAsHead::Table(weight)) => unembed(&Embedding { weight }, hidden),
         None => unembed(table, hidden),
+    }
+}
+
+/// A linear layer with its adapters as the output head of
+/// [`token_cross_entropy`](burn_ief::token_cross_entropy).
+///
+/// LoRA acts along the hidden states, and is recorded per sample. A weight with DoRA or IA³ is composed: its
+/// adapters train outside a recording, and a recording refuses them.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use burn_peft::{ForwardAdapted, LoraConfig, vocabulary_head};
+///
+/// let device = Device::flex();
+/// let layer = LinearConfig::new(8, 50).with_bias(false).init(&device);
+/// let layer = LoraConfig::new().with_init_lora_weights(false).linear("default", layer)?;
+/// let hidden = Tensor::<3>::random([2, 3, 8], Distribution::Default, &device);
+/// let difference = vocabulary_head(&layer).logits(hidden.clone()) - layer.forward_adapted(hidden);
+/// assert!(difference.abs().max().into_scalar::<f32>() < 1e-4);
+/// # Ok::<(), burn_peft::Error>(())
+/// ```
+pub fn vocabulary_head(layer: &Linear) -> VocabularyHead {
+    super::adapted_head(layer)
+}
+
+/// An embedding table as the output head of [`token_cross_entropy`](burn_ief::token_cross_entropy), with the
+/// adapters of the head and without those of the look-up, as [`unembed_adapted`] applies it.
+///
+/// ```
+/// use burn::nn::EmbeddingConfig;
+/// use burn::tensor::Device;
+/// use burn_peft::tied_vocabulary_head;
+///
+/// let table = EmbeddingConfig::new(50, 8).init(&Device::flex());
+/// assert_eq!(tied_vocabulary_head(&table).vocabulary(), 50);
+/// ```
+pub fn tied_vocabulary_head(table: &Embedding) -> VocabularyHead {
+    match super::tied_head(table) {
+        Some(TableAsHead::Layer(head)) => vocabulary_head(&head),
+        Some(TableAsHead::Table(weight)) => VocabularyHead::tied(&Embedding { weight }),
+        None => VocabularyHead::tied(table),
     }
 }

@@ -6,7 +6,7 @@
 mod forward;
 mod peft_config;
 
-pub use forward::unembed_adapted;
+pub use forward::{tied_vocabulary_head, unembed_adapted, vocabulary_head};
 
 use crate::error::Error;
 use crate::ia3::Ia3Config;

@@ -42,7 +42,10 @@ pub struct AdapterCase {
 }
 
 /// The name of the adapter in the model.
-const NAME: &str = "default";
+pub(crate) const NAME: &str = "default";
+
+/// Arguments of a causal language model.
+pub(crate) const CAUSAL_ARGUMENTS: &[&str] = <LlamaForCausalLM as Family>::ARGUMENTS;
 
 impl AdapterCase {
     /// Both folders.
@@ -120,7 +123,11 @@ fn dispatch<J: Job>(case: &AdapterCase, job: J) -> Result<J::Output, Error> {
 }
 
 /// A model of a class, with its adapter.
-fn load<F: Family>(case: &AdapterCase, folder: &AdapterFolder, place: &Place) -> Result<F, Error> {
+pub(crate) fn load<F: Family>(
+    case: &AdapterCase,
+    folder: &AdapterFolder,
+    place: &Place,
+) -> Result<F, Error> {
     let model = F::open(&case.model, folder, &place.device).map_err(|error| match error {
         // Otherwise the head would keep the random values of a new one.
         Error::Model(burn_hf_models::Error::Missing { names, .. })

@@ -6,9 +6,10 @@
 //! the EF, iEF and SF updates at every damping it names and how good they are, through the public API of `burn-ief`.
 //!
 //! [`adapter`](adapter()) runs a Hugging Face model with a PEFT adapter, and [`roundtrip`] loads
-//! and saves one.
+//! and saves one. [`sft`](sft()) computes the losses, per-sample gradients and updates of supervised fine-tuning with an
+//! adapter.
 //!
-//! One idea a file: `family` says what the models are, `inputs` reads, `room` estimates memory, `adapter` computes; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
+//! One idea a file: `family` says what the models are, `inputs` reads, `room` estimates memory, `adapter` and `sft` compute; for cases `case` and `metadata` read, `networks` and `grid` say what the networks are, `classifier` and
 //! `grid` compute, `measured` joins shards, `updates` solves and `quality` judges updates, `selection` says what is asked for, `shards` how the samples are divided, and `results` writes.
 
 mod adapter;
@@ -29,6 +30,7 @@ mod quality;
 mod results;
 mod room;
 mod selection;
+mod sft;
 mod shards;
 mod updates;
 mod weights;
@@ -43,4 +45,5 @@ pub use place::{Place, Precision};
 pub use programs::DeviceKind;
 pub use results::{Output, Results, write};
 pub use selection::Selection;
+pub use sft::{Head, SftCase, sft};
 pub use shards::Shards;

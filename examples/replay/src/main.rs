@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use programs::command::end;
 use programs::files::{check_output, check_output_folder};
 use replay::{
-    AdapterCase, Case, DeviceKind, Error, Inputs, Place, Precision, Selection, Shards, Task,
-    adapter, golden, roundtrip,
+    AdapterCase, Case, DeviceKind, Error, Head, Inputs, Place, Precision, Selection, SftCase,
+    Shards, Task, adapter, golden, roundtrip, sft,
 };
 
 #[global_allocator]
@@ -28,6 +28,8 @@ enum Command {
     Golden(GoldenArgs),
     /// Outputs of a Hugging Face model with a PEFT adapter.
     Adapter(AdapterArgs),
+    /// Losses, per-sample gradients and updates of supervised fine-tuning with an adapter.
+    Sft(SftArgs),
     /// Load an adapter into its model and save it again.
     Roundtrip(RoundtripArgs),
 }
@@ -97,6 +99,57 @@ struct AdapterArgs {
 }
 
 #[derive(Args)]
+struct SftArgs {
+    /// Folder of the causal language model: config.json and model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Folder of the adapter: adapter_config.json and adapter_model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    adapter: PathBuf,
+    /// The batch: `input.*`, `labels` and `labels_sampled` (expected results in it are not read).
+    #[arg(long, value_name = "FILE")]
+    case: PathBuf,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Form all logits, or the loss in slices of the answer tokens.
+    #[arg(long, value_enum, default_value_t)]
+    head: HeadChoice,
+    /// Answer tokens in a slice, with `--head chunked`.
+    #[arg(long, value_name = "N")]
+    chunk: Option<usize>,
+    /// Measure shards of these sizes, separated by commas, each on its own, and join them; the sizes
+    /// sum to the number of samples.
+    #[arg(long, value_name = "SIZE[,SIZE]")]
+    shards: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum HeadChoice {
+    #[default]
+    Plain,
+    Chunked,
+}
+
+impl SftArgs {
+    fn head(&self) -> Result<Head, Error> {
+        let refuse = |problem: &str| {
+            Err(Error::Arguments {
+                problem: format!("--chunk: {problem}"),
+            })
+        };
+        match (self.head, self.chunk) {
+            (_, Some(0)) => refuse("expected at least 1, found 0"),
+            (HeadChoice::Plain, Some(_)) => refuse("needs --head chunked"),
+            (HeadChoice::Plain, None) => Ok(Head::Plain),
+            (HeadChoice::Chunked, chunk) => Ok(Head::Chunked(chunk)),
+        }
+    }
+}
+
+#[derive(Args)]
 struct RoundtripArgs {
     #[command(flatten)]
     folders: Folders,
@@ -138,6 +191,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Golden(args) => run(args),
         Command::Adapter(args) => run_adapter(args),
+        Command::Sft(args) => run_sft(args),
         Command::Roundtrip(args) => run_roundtrip(args),
     };
     end(outcome, 2)
@@ -148,10 +202,7 @@ fn run(args: &GoldenArgs) -> Result<(), Error> {
         Some(prefixes) => Selection::parse(prefixes)?,
         None => Selection::all(),
     };
-    let shards = match &args.shards {
-        Some(sizes) => Shards::parse(sizes)?,
-        None => Shards::default(),
-    };
+    let shards = read_shards(args.shards.as_deref())?;
     let case = Case::read(&args.case)?;
     check_out(&args.case, &[], &args.out)?;
     selection.check(&case)?;
@@ -167,6 +218,23 @@ fn run_adapter(args: &AdapterArgs) -> Result<(), Error> {
     let place = Place::open(args.place.device, args.place.dtype)?;
     let outputs = adapter(&args.folders.case(), &inputs, args.merged, &place)?;
     replay::write(&outputs, Default::default(), &args.out)
+}
+
+fn run_sft(args: &SftArgs) -> Result<(), Error> {
+    let head = args.head()?;
+    let shards = read_shards(args.shards.as_deref())?;
+    let batch = SftCase::read(&args.case)?;
+    let folders = [&*args.model, &*args.adapter];
+    check_out(&args.case, &folders, &args.out)?;
+    shards.ranges(batch.samples())?;
+    let place = Place::open(args.place.device, args.place.dtype)?;
+    let case = AdapterCase::new(&args.model, &args.adapter);
+    let results = sft(&case, &batch, head, &shards, &place)?;
+    replay::write(&results, Default::default(), &args.out)
+}
+
+fn read_shards(sizes: Option<&str>) -> Result<Shards, Error> {
+    sizes.map_or_else(|| Ok(Shards::default()), Shards::parse)
 }
 
 fn run_roundtrip(args: &RoundtripArgs) -> Result<(), Error> {

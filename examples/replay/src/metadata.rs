@@ -43,9 +43,14 @@ impl Metadata {
 
     /// Keys that are not known may change the network.
     pub fn refuse_unknown(&self) -> Result<(), Error> {
+        self.refuse_all_but(&UNDERSTOOD)
+    }
+
+    /// The same where only some keys are understood.
+    pub fn refuse_all_but(&self, understood: &[&str]) -> Result<(), Error> {
         let unknown = self.0.keys().filter(|key| {
             let key = key.as_str();
-            !UNDERSTOOD.contains(&key) && !DESCRIPTIVE.contains(&key)
+            !understood.contains(&key) && !DESCRIPTIVE.contains(&key)
         });
         let mut keys: Vec<String> = unknown.cloned().collect();
         keys.sort_unstable();

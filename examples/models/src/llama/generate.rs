@@ -133,7 +133,7 @@ impl<'a> Texts<'a> {
         let ends = TensorData::new(flat.collect(), [rows]);
         let ends = Tensor::<1, Int>::from_data(ends, &texts.device);
         let hidden: Tensor<2> = hidden.reshape([rows * length, width]).select(0, ends);
-        let logits = model.head(hidden);
+        let logits = model.logits(hidden);
         Ok((texts, logits))
     }
 
@@ -144,7 +144,7 @@ impl<'a> Texts<'a> {
         let positions: Vec<Vec<i64>> = self.last.iter().map(|&position| vec![position]).collect();
         let column: Vec<Vec<i64>> = tokens.iter().map(|&token| vec![token]).collect();
         let hidden = self.run(self.ids(&column), None, &positions);
-        self.model.head(hidden.squeeze_dim(1))
+        self.model.logits(hidden.squeeze_dim(1))
     }
 
     /// Hidden states `[M, T, d]` of the next positions, which join the past.

@@ -18,7 +18,8 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
-use burn_peft::{ForwardAdapted, NameMap, unembed_adapted};
+use burn_ief::VocabularyHead;
+use burn_peft::{ForwardAdapted, NameMap, tied_vocabulary_head, unembed_adapted, vocabulary_head};
 
 pub use attention::LlamaAttention;
 pub use config::LlamaConfig;
@@ -122,13 +123,50 @@ impl LlamaForCausalLM {
     pub fn forward(&self, input: LlamaInput) -> Result<LlamaOutput, Error> {
         let hidden = self.model.forward(input)?;
         Ok(LlamaOutput {
-            logits: self.head(hidden.clone()),
+            logits: self.logits(hidden.clone()),
             last_hidden_state: hidden,
         })
     }
 
+    /// The hidden states below the head, `[M, V + T, d]`, virtual tokens of a prompt first; in a
+    /// recording with drawn labels axis 0 also holds the copies.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn hidden(&self, input: LlamaInput) -> Result<Tensor<3>, Error> {
+        self.model.forward(input)
+    }
+
+    /// The output head with its adapters, for a loss that never forms all logits.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Int, Tensor};
+    /// use burn_hf_models::llama::{LlamaConfig, LlamaInput};
+    /// use burn_ief::token_cross_entropy;
+    ///
+    /// let device = Device::flex();
+    /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
+    /// let ids = Tensor::<2, Int>::from_data([[5, 7, 9, 11]], &device);
+    /// let labels = Tensor::<2, Int>::from_data([[-100, -100, 9, 11]], &device);
+    /// let hidden = model.hidden(LlamaInput::new(ids))?;
+    /// let losses = token_cross_entropy(hidden, labels, &model.head()).expect("labels that fit");
+    /// assert_eq!(losses.tokens(), 2);
+    /// # Ok::<(), burn_hf_models::Error>(())
+    /// ```
+    pub fn head(&self) -> VocabularyHead {
+        match &self.lm_head {
+            Some(head) => vocabulary_head(head),
+            None => tied_vocabulary_head(&self.model.embed_tokens),
+        }
+    }
+
     /// Logits of hidden states `[M, …, d]`.
-    fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+    fn logits<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         match &self.lm_head {
             Some(head) => head.forward_adapted(hidden),
             None => unembed_adapted(&self.model.embed_tokens, hidden),
