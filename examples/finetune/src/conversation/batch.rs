@@ -4,7 +4,7 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tokenizers::Tokenizer;
 
-use super::encode::{EncodedSample, NO_LABEL};
+use super::encoded::{EncodedSample, NO_LABEL};
 use super::template::SpecialTokens;
 
 /// The side of a sample that is filled up.

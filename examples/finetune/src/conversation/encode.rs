@@ -1,7 +1,5 @@
 //! Conversations and texts as tokens with labels.
 
-use std::ops::Range;
-
 use programs::guard;
 use programs::printing::{message, short};
 use regex::Regex;
@@ -9,128 +7,17 @@ use serde_json::Value;
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
 use super::answers::{Marked, TrainOn, mark};
+use super::encoded::EncodedConversations;
 use super::message::Message;
+use super::options::{ControlTokens, EncodeOptions, Layout};
 use super::sample::Sample;
 use super::summary::EncodeSummary;
-use super::template::{ChatTemplate, SpecialTokens};
+use super::template::SpecialTokens;
+use super::tokenized::{Tokenized, overlap};
 use crate::data::Error;
 
-/// No loss is taken where a label is this.
-pub const NO_LABEL: i64 = -100;
 /// Samples that are tokens at a time, with the places of all their tokens.
 const TOGETHER: usize = 1024;
-
-/// How samples become text.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Layout {
-    /// Through a chat template. The tokens are those of its text alone: it prints the first token itself, if the
-    /// model has one. A sample without turns (`text`) is refused.
-    Chat(Box<ChatTemplate>),
-    /// As [`Content::as_plain`](super::Content::as_plain) says, with the tokens that the tokenizer puts around a text,
-    /// and the `eos_token` behind it. Conversations are refused.
-    Plain,
-}
-
-impl From<ChatTemplate> for Layout {
-    fn from(template: ChatTemplate) -> Self {
-        Self::Chat(Box::new(template))
-    }
-}
-
-/// What happens to a special token that is written in a message, such as `<|im_end|>`: read by the tokenizer, it would
-/// end the turn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum ControlTokens {
-    /// The sample is refused.
-    #[default]
-    Refuse,
-    /// The tokenizer reads it, as in `transformers`.
-    Keep,
-}
-
-/// How samples become tokens.
-///
-/// ```
-/// use finetune::conversation::EncodeOptions;
-///
-/// assert_eq!(EncodeOptions::new(2048).max_length, 2048);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EncodeOptions {
-    /// What is trained; of a prompt with its completion, [`TrainOn::Last`] and [`TrainOn::Assistant`] are the
-    /// completion, and of a text everything is.
-    pub train_on: TrainOn,
-    /// Most tokens of a sample, at least 2. A longer conversation is cut behind the last answer that fits; if none
-    /// does, as other texts, at the last token that fits and ends with a whole character.
-    pub max_length: usize,
-    /// Special tokens in the messages of conversations.
-    pub control_tokens: ControlTokens,
-}
-
-impl EncodeOptions {
-    /// Answers of up to this many tokens with their prompt; special tokens in messages are refused.
-    pub fn new(max_length: usize) -> Self {
-        Self {
-            train_on: TrainOn::default(),
-            max_length,
-            control_tokens: ControlTokens::default(),
-        }
-    }
-
-    /// Train on other parts.
-    pub fn with_train_on(self, train_on: TrainOn) -> Self {
-        Self { train_on, ..self }
-    }
-}
-
-/// A sample as tokens.
-///
-/// ```
-/// use finetune::conversation::{EncodedSample, NO_LABEL};
-///
-/// let sample = EncodedSample { ids: vec![5, 6, 7], labels: vec![NO_LABEL, 6, 7] };
-/// assert_eq!((sample.length(), sample.trained()), (3, 2));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedSample {
-    /// The tokens.
-    pub ids: Vec<u32>,
-    /// As Hugging Face's: the token itself where it is trained, otherwise −100. A model predicts the label at t from
-    /// the tokens before t.
-    pub labels: Vec<i64>,
-}
-
-impl EncodedSample {
-    /// Number of tokens.
-    pub fn length(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Places t whose label is predicted: those that are trained, without the first, which nothing predicts.
-    pub fn targets(&self) -> impl Iterator<Item = usize> {
-        let labels = self.labels.iter().enumerate().skip(1);
-        labels
-            .filter(|(_, label)| **label != NO_LABEL)
-            .map(|(place, _)| place)
-    }
-
-    /// Number of tokens that are trained.
-    pub fn trained(&self) -> usize {
-        self.targets().count()
-    }
-}
-
-/// Samples as tokens, and what happened to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EncodedConversations {
-    /// In the order of the samples, without those that lost their answer.
-    pub items: Vec<EncodedSample>,
-    /// For a note to the user.
-    pub summary: EncodeSummary,
-}
 
 /// Turns samples into tokens and labels.
 ///
@@ -167,21 +54,6 @@ pub struct ConversationEncoder {
     special: Vec<String>,
     /// Whether a text holds one.
     control: Option<Regex>,
-}
-
-/// A sample as all its tokens, with what they came from.
-pub(super) struct Tokenized {
-    pub(super) marked: Marked,
-    pub(super) ids: Vec<u32>,
-    /// Bytes of the text; what is in front of it and behind it has none.
-    pub(super) offsets: Vec<Range<usize>>,
-    pub(super) trained: Vec<bool>,
-    /// Tokens that are kept.
-    pub(super) kept: usize,
-    /// Whether a token holds the end of a prompt and the beginning of an answer.
-    pub(super) straddles: bool,
-    /// Whether each answer ends with a special token.
-    pub(super) ended: bool,
 }
 
 impl ConversationEncoder {
@@ -461,56 +333,6 @@ impl ConversationEncoder {
             matches!(self.layout, Layout::Chat(_)),
         );
         tokenized
-    }
-}
-
-impl Tokenized {
-    /// How many of the tokens fit: up to the end of the last answer that does, if it is not the only one, or as many
-    /// as end with a whole character.
-    fn cut(&self, most: usize, is_chat: bool) -> usize {
-        if self.ids.len() <= most {
-            return self.ids.len();
-        }
-        if is_chat {
-            let end = |answer: &Range<usize>| {
-                self.offsets
-                    .iter()
-                    .rposition(|place| overlap(answer, place))
-            };
-            let ends = self
-                .marked
-                .answers
-                .iter()
-                .filter_map(end)
-                .map(|last| last + 1);
-            if let Some(end) = ends.filter(|end| *end <= most).max() {
-                return end;
-            }
-        }
-        let mut kept = most;
-        // The tokens of a character that is split have the same place.
-        while kept > 0 && self.offsets[kept].start < self.offsets[kept - 1].end {
-            kept -= 1;
-        }
-        kept
-    }
-
-    fn encoded(&self) -> EncodedSample {
-        let ids = self.ids[..self.kept].to_vec();
-        let labels = ids.iter().zip(&self.trained);
-        let labels = labels
-            .map(|(&id, &trained)| if trained { id.into() } else { NO_LABEL })
-            .collect();
-        EncodedSample { ids, labels }
-    }
-}
-
-/// Whether a token has a byte of an answer; one without bytes has its place.
-fn overlap(answer: &Range<usize>, place: &Range<usize>) -> bool {
-    if place.is_empty() {
-        answer.contains(&place.start)
-    } else {
-        place.start < answer.end && place.end > answer.start
     }
 }
 

@@ -6,16 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::columns::Columns;
+use super::files::{EXPECTED, part};
 use super::form::Form;
+use super::row::{Parsed, parse};
 use super::rows::{Row, rows};
-use super::sample::{Content, Parsed, Sample, parse};
+use super::sample::{Content, Sample};
 use crate::data::split::{Example, Parts, Repeats, arrange};
 use crate::data::{DataSource, Error, LeftOut, Splits};
-
-/// What files and folders are read, for messages.
-const EXPECTED: &str = "a file `.jsonl`, `.json` or `.parquet`, or a folder with `train.jsonl` (or `train.json`, \
-                        `train.parquet`, `train-*.parquet`) and perhaps `valid.…` and `test.…`";
-const ENDINGS: [&str; 3] = ["jsonl", "json", "parquet"];
 
 /// How files of conversations are read.
 ///
@@ -167,52 +164,6 @@ pub fn load(source: &DataSource, options: &ReadOptions) -> Result<Conversations,
         first_faulty: reader.first_faulty,
         unused: reader.unused,
     })
-}
-
-/// The files of a part in a folder.
-fn part(folder: &Path, names: &[&str]) -> Result<Option<Vec<PathBuf>>, Error> {
-    if !folder.is_dir() {
-        return Ok(None);
-    }
-    for name in names {
-        let files: Vec<_> = ENDINGS
-            .iter()
-            .map(|ending| folder.join(format!("{name}.{ending}")))
-            .collect();
-        let files: Vec<_> = files.into_iter().filter(|path| path.is_file()).collect();
-        match files.len() {
-            0 => {}
-            1 => return Ok(Some(files)),
-            _ => {
-                let found = programs::printing::quoted_list(
-                    files.iter().map(|file| file.display().to_string()),
-                );
-                return Err(Error::file(
-                    folder,
-                    format!("found {found}, expected one of them: move the others away"),
-                ));
-            }
-        }
-        let entries =
-            std::fs::read_dir(folder).map_err(|source| Error::read(folder, source, EXPECTED))?;
-        let is_shard = |path: &PathBuf| {
-            let file = path
-                .file_name()
-                .and_then(|file| file.to_str())
-                .unwrap_or_default();
-            file.starts_with(&format!("{name}-")) && file.ends_with(".parquet")
-        };
-        let mut shards: Vec<_> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(is_shard)
-            .collect();
-        shards.sort();
-        if !shards.is_empty() {
-            return Ok(Some(shards));
-        }
-    }
-    Ok(None)
 }
 
 struct Reader<'o> {

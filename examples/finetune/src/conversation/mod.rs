@@ -52,27 +52,31 @@ mod answers;
 mod batch;
 mod columns;
 mod encode;
+mod encoded;
+mod files;
 mod form;
 mod load;
 mod message;
+mod options;
 mod place;
 mod preview;
+mod row;
 mod rows;
 mod sample;
 mod summary;
 mod template;
+mod tokenized;
 mod turns;
 
 pub use answers::TrainOn;
 pub use batch::{ConversationBatch, ConversationBatcher, PaddingSide};
 pub use columns::Columns;
-pub use encode::{
-    ControlTokens, ConversationEncoder, EncodeOptions, EncodedConversations, EncodedSample, Layout,
-    NO_LABEL,
-};
+pub use encode::ConversationEncoder;
+pub use encoded::{EncodedConversations, EncodedSample, NO_LABEL};
 pub use form::Form;
 pub use load::{Conversations, ReadOptions, load};
 pub use message::{Message, Role};
+pub use options::{ControlTokens, EncodeOptions, Layout};
 pub use place::Place;
 pub use sample::{Content, Sample};
 pub use summary::EncodeSummary;

@@ -1,7 +1,7 @@
 //! A sample as text in which a reader sees what is trained.
 
-use super::encode::Tokenized;
 use super::place::Place;
+use super::tokenized::Tokenized;
 
 /// Around what is trained.
 const MARKS: [&str; 2] = ["⟦", "⟧"];

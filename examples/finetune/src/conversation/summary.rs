@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::encode::Tokenized;
 use super::place::Place;
+use super::tokenized::Tokenized;
 
 /// What happened to samples that became tokens, for a note to the user.
 ///
