@@ -1,13 +1,14 @@
 //! Fine-tune pretrained models on real data with natural-gradient and first-order optimizers.
 //!
 //! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
-//! reads the [`data`], puts an adapter on the [`model`] and trains it in a `burn::train` learner
+//! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
 //! again, and [`mod@prune`] prunes trained models.
 
 pub mod cli;
 pub mod config;
+pub mod conversation;
 pub mod data;
 pub mod error;
 pub mod experiment;

@@ -42,6 +42,26 @@ pub enum Error {
         problem: String,
     },
 
+    /// A row of a Parquet file is not as it should be.
+    #[error("{}, row {row}: {problem}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        row: u64,
+        /// What is wrong, what was expected, what was found.
+        problem: String,
+    },
+
+    /// A chat template cannot be used.
+    #[error("chat template {name}: {problem}")]
+    Template {
+        /// Where it is from.
+        name: String,
+        /// What is wrong, what was expected, what was found.
+        problem: String,
+    },
+
     /// A file as a whole is not as it should be.
     #[error("{}: {problem}", path.display())]
     File {
@@ -75,14 +95,14 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn missing(path: &Path, expected: impl Into<String>) -> Self {
+    pub(crate) fn missing(path: &Path, expected: impl Into<String>) -> Self {
         Self::Missing {
             path: path.into(),
             expected: expected.into(),
         }
     }
 
-    pub(super) fn line(path: &Path, line: u64, problem: impl Into<String>) -> Self {
+    pub(crate) fn line(path: &Path, line: u64, problem: impl Into<String>) -> Self {
         Self::Line {
             path: path.into(),
             line,
@@ -90,14 +110,29 @@ impl Error {
         }
     }
 
-    pub(super) fn file(path: &Path, problem: impl Into<String>) -> Self {
+    pub(crate) fn row(path: &Path, row: u64, problem: impl Into<String>) -> Self {
+        Self::Row {
+            path: path.into(),
+            row,
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn template(name: &str, problem: impl Into<String>) -> Self {
+        Self::Template {
+            name: name.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn file(path: &Path, problem: impl Into<String>) -> Self {
         Self::File {
             path: path.into(),
             problem: problem.into(),
         }
     }
 
-    pub(super) fn option(
+    pub(crate) fn option(
         option: &'static str,
         expected: impl Into<String>,
         found: impl ToString,
@@ -110,7 +145,7 @@ impl Error {
     }
 
     /// What a failed read of `path` means: missing, or another reason.
-    pub(super) fn read(path: &Path, source: std::io::Error, expected: &str) -> Self {
+    pub(crate) fn read(path: &Path, source: std::io::Error, expected: &str) -> Self {
         match source.kind() {
             std::io::ErrorKind::NotFound => Self::missing(path, expected),
             _ => Self::Read {

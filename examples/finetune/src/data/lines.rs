@@ -11,14 +11,14 @@ use super::foreign::recognised;
 
 /// What the bytes of a file may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Utf8,
     /// Older corpora are handed on in Latin-1 and in UTF-8.
     Utf8OrLatin1,
 }
 
 /// The text of a regular file without byte order mark.
-pub(super) fn read(path: &Path, encoding: Encoding, expected: &str) -> Result<String, Error> {
+pub(crate) fn read(path: &Path, encoding: Encoding, expected: &str) -> Result<String, Error> {
     let bytes = reading::bytes(path).map_err(|source| Error::read(path, source, expected))?;
     if let Some(foreign) = recognised(&bytes) {
         let problem = format!(
@@ -99,7 +99,7 @@ fn line_at(bytes: &[u8], place: usize) -> u64 {
 }
 
 /// The lines of a text, numbered from 1; empty ones are counted and left out.
-pub(super) fn numbered<'t>(
+pub(crate) fn numbered<'t>(
     path: &Path,
     text: &'t str,
     left_out: &mut LeftOut,

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::{DataSource, ImageExample, LeftOut, Splits, TextExample};
 
 /// An example that can be distinguished from others.
-pub(super) trait Example {
+pub(crate) trait Example {
     /// What makes two of them the same.
     type Content<'e>: Eq + Hash
     where
@@ -48,10 +48,10 @@ impl Example for ImageExample {
 
 /// The parts that the files have; those that are absent are cut from `train`.
 #[derive(Debug)]
-pub(super) struct Parts<E> {
-    pub(super) train: Vec<E>,
-    pub(super) valid: Option<Vec<E>>,
-    pub(super) test: Option<Vec<E>>,
+pub(crate) struct Parts<E> {
+    pub(crate) train: Vec<E>,
+    pub(crate) valid: Option<Vec<E>>,
+    pub(crate) test: Option<Vec<E>>,
 }
 
 impl<E> Parts<E> {
@@ -67,7 +67,7 @@ impl<E> Parts<E> {
 
 /// What happens to rows of the training set that are there twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeats {
+pub(crate) enum Repeats {
     Drop,
     Keep,
 }
@@ -75,7 +75,7 @@ pub(super) enum Repeats {
 /// Drop duplicates, cut the parts that are absent, and take as many rows as the options say.
 ///
 /// With [`Repeats::Keep`] no part may be absent: a repeated row could be in two parts otherwise.
-pub(super) fn arrange<E: Example>(
+pub(crate) fn arrange<E: Example>(
     parts: Parts<E>,
     repeats: Repeats,
     labels: Vec<String>,

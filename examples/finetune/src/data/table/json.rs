@@ -66,7 +66,7 @@ pub(super) fn rows(
 }
 
 /// An object without doubled keys: which of two values counts is left open by JSON.
-struct Object(Map<String, Value>);
+pub(crate) struct Object(pub(crate) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -4,6 +4,8 @@ mod csv;
 mod json;
 mod quotes;
 
+pub(crate) use json::Object;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,214 @@
+//! Batches of samples.
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use tokenizers::Tokenizer;
+
+use super::encoded::{EncodedSample, NO_LABEL};
+use super::template::SpecialTokens;
+
+/// The side of a sample that is filled up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum PaddingSide {
+    /// Behind its end, as for training.
+    #[default]
+    Right,
+    /// In front of its beginning, as for generation of several texts at once.
+    Left,
+}
+
+/// A batch of M samples, the longest of T tokens, with up to U tokens that are trained.
+///
+/// See [`ConversationBatcher`] for an example.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConversationBatch {
+    /// Tokens, `[M, T]`.
+    pub input_ids: Tensor<2, Int>,
+    /// 1 for tokens and 0 for padding, `[M, T]`.
+    pub attention_mask: Tensor<2, Int>,
+    /// As Hugging Face's, `[M, T]`: the token itself where it is trained, otherwise −100.
+    pub labels: Tensor<2, Int>,
+    /// Places at whose output the next token is trained, `[M, U]`; 0 behind the last.
+    pub positions: Tensor<2, Int>,
+    /// The tokens that are trained there, `[M, U]`; −100 behind the last.
+    pub targets: Tensor<2, Int>,
+}
+
+/// Puts samples into batches.
+///
+/// A batch gives what is trained in two ways: as labels over all places, which a loss shifts by one, and as the places
+/// whose output predicts a trained token, with these tokens, for a head that runs there alone.
+///
+/// ```
+/// use burn::data::dataloader::batcher::Batcher;
+/// use burn::tensor::Device;
+/// use finetune::conversation::{ConversationBatcher, EncodedSample};
+///
+/// let batcher = ConversationBatcher::new(0);
+/// let items = vec![
+///     EncodedSample { ids: vec![5, 6, 7], labels: vec![-100, 6, 7] },
+///     EncodedSample { ids: vec![8, 9], labels: vec![-100, 9] },
+/// ];
+/// let batch = batcher.batch(items, &Device::flex());
+/// let rows = |tensor: burn::tensor::Tensor<2, burn::tensor::Int>| tensor.into_data().iter::<i64>().collect::<Vec<_>>();
+/// assert_eq!(rows(batch.input_ids), [5, 6, 7, 8, 9, 0]);
+/// assert_eq!(rows(batch.labels), [-100, 6, 7, -100, 9, -100]);
+/// assert_eq!(rows(batch.positions), [0, 1, 0, 0]);
+/// assert_eq!(rows(batch.targets), [6, 7, 9, -100]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ConversationBatcher {
+    padding: u32,
+    side: PaddingSide,
+}
+
+impl ConversationBatcher {
+    /// Fill samples up with this token, behind their end.
+    pub fn new(padding: u32) -> Self {
+        Self {
+            padding,
+            side: PaddingSide::default(),
+        }
+    }
+
+    /// Fill up with the tokenizer's own `pad_token`, or `eos_token`, or token 0. Which it is does not matter to the
+    /// training: padding is masked by its place.
+    pub fn for_tokenizer(tokenizer: &Tokenizer, special: &SpecialTokens) -> Self {
+        let roles = ["pad_token", "eos_token"].into_iter();
+        let padding = roles
+            .filter_map(|role| tokenizer.token_to_id(special.get(role)?))
+            .next();
+        Self::new(padding.unwrap_or(0))
+    }
+
+    /// Fill up at this side.
+    pub fn with_side(self, side: PaddingSide) -> Self {
+        Self { side, ..self }
+    }
+
+    /// The token that fills up.
+    pub fn padding(&self) -> u32 {
+        self.padding
+    }
+}
+
+impl Batcher<EncodedSample, ConversationBatch> for ConversationBatcher {
+    /// # Panics
+    ///
+    /// Panics if there are no items.
+    fn batch(&self, items: Vec<EncodedSample>, device: &Device) -> ConversationBatch {
+        assert!(!items.is_empty(), "a batch of at least 1 sample");
+        let longest = items.iter().map(EncodedSample::length).max().unwrap_or(0);
+        let most = items.iter().map(EncodedSample::trained).max().unwrap_or(0);
+        let (mut ids, mut mask, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut positions, mut targets) = (Vec::new(), Vec::new());
+        for item in &items {
+            let missing = longest - item.length();
+            let (left, right) = match self.side {
+                PaddingSide::Left => (missing, 0),
+                PaddingSide::Right => (0, missing),
+            };
+            let mut fill =
+                |values: &mut Vec<i64>, own: &mut dyn Iterator<Item = i64>, padding: i64| {
+                    values.extend(std::iter::repeat_n(padding, left));
+                    values.extend(own);
+                    values.extend(std::iter::repeat_n(padding, right));
+                };
+            fill(
+                &mut ids,
+                &mut item.ids.iter().map(|&id| id.into()),
+                self.padding.into(),
+            );
+            fill(&mut mask, &mut item.ids.iter().map(|_| 1), 0);
+            fill(&mut labels, &mut item.labels.iter().copied(), NO_LABEL);
+            let rest = most - item.trained();
+            positions.extend(item.targets().map(|place| (left + place - 1) as i64));
+            positions.extend(std::iter::repeat_n(0, rest));
+            targets.extend(item.targets().map(|place| item.labels[place]));
+            targets.extend(std::iter::repeat_n(NO_LABEL, rest));
+        }
+        let table = |values: Vec<i64>, width: usize| {
+            Tensor::from_data(TensorData::new(values, [items.len(), width]), device)
+        };
+        ConversationBatch {
+            input_ids: table(ids, longest),
+            attention_mask: table(mask, longest),
+            labels: table(labels, longest),
+            positions: table(positions, most),
+            targets: table(targets, most),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rows(tensor: Tensor<2, Int>) -> Vec<i64> {
+        tensor.into_data().iter::<i64>().collect()
+    }
+
+    #[test]
+    fn padding_at_the_left_moves_places() {
+        let items = vec![
+            EncodedSample {
+                ids: vec![5, 6, 7],
+                labels: vec![-100, -100, 7],
+            },
+            EncodedSample {
+                ids: vec![8, 9],
+                labels: vec![8, 9],
+            },
+        ];
+        let batch = ConversationBatcher::new(9)
+            .with_side(PaddingSide::Left)
+            .batch(items, &Device::flex());
+        assert_eq!(rows(batch.input_ids), [5, 6, 7, 9, 8, 9]);
+        assert_eq!(rows(batch.attention_mask), [1, 1, 1, 0, 1, 1]);
+        // Padding is masked by its place: the end of the second has the value of the padding and is trained.
+        assert_eq!(rows(batch.labels), [-100, -100, 7, -100, 8, 9]);
+        assert_eq!(rows(batch.positions), [1, 1]);
+        assert_eq!(rows(batch.targets), [7, 9]);
+    }
+
+    proptest! {
+        #[test]
+        fn places_and_labels_say_the_same(
+            samples in prop::collection::vec(prop::collection::vec((0u32..50, any::<bool>()), 1..12), 1..6),
+            left in any::<bool>(),
+        ) {
+            let items: Vec<EncodedSample> = samples
+                .iter()
+                .map(|tokens| EncodedSample {
+                    ids: tokens.iter().map(|token| token.0).collect(),
+                    labels: tokens.iter().map(|token| if token.1 { token.0.into() } else { NO_LABEL }).collect(),
+                })
+                .collect();
+            let side = if left { PaddingSide::Left } else { PaddingSide::Right };
+            let batch = ConversationBatcher::new(3).with_side(side).batch(items.clone(), &Device::flex());
+            let [count, length] = batch.input_ids.dims();
+            let most = batch.targets.dims()[1];
+            let (ids, mask, labels) = (rows(batch.input_ids), rows(batch.attention_mask), rows(batch.labels));
+            let (positions, targets) = (rows(batch.positions), rows(batch.targets));
+            prop_assert_eq!(count, items.len());
+            for (row, item) in items.iter().enumerate() {
+                let real: Vec<i64> = (row * length..(row + 1) * length).filter(|&at| mask[at] == 1).map(|at| ids[at]).collect();
+                prop_assert_eq!(&real, &item.ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
+                // A loss that shifts labels takes the same tokens from the same places, but for a label whose place
+                // before is padding.
+                let shifted: Vec<(i64, i64)> = (0..length - 1)
+                    .filter(|at| labels[row * length + at + 1] != NO_LABEL && mask[row * length + at] == 1)
+                    .map(|at| (at as i64, labels[row * length + at + 1]))
+                    .collect();
+                let gathered: Vec<(i64, i64)> = (row * most..(row + 1) * most)
+                    .filter(|&at| targets[at] != NO_LABEL)
+                    .map(|at| (positions[at], targets[at]))
+                    .collect();
+                prop_assert_eq!(shifted, gathered);
+            }
+        }
+    }
+}
