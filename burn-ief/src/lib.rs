@@ -27,7 +27,7 @@ pub use record::{
     mark_labels, mark_loss, mark_mean_loss, mark_output, mark_output_as, recorder,
 };
 pub use rows::Rows;
-pub use tokens::{VocabularyHead, token_cross_entropy};
+pub use tokens::{TokenLosses, VocabularyHead, token_cross_entropy};
 
 /// Compiles and runs the code of README.md.
 #[cfg(doctest)]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::config::{Architecture, Config};
 use crate::error::Error;
 use crate::inputs::Inputs;
+use crate::metric::Metric;
 
 /// The file in a run's folder.
 pub const FILE: &str = "run.json";
@@ -260,11 +261,12 @@ impl History {
         Some(format!("{} {state}: {reason}", self.label()))
     }
 
-    /// The first of this many epochs, from 1, with the highest first metric and of these the lowest
+    /// The first of this many epochs, from 1, with the best first metric and of these the lowest
     /// loss, on the validation rows.
     pub(crate) fn best_of(&self, epochs: usize) -> Option<usize> {
         let first = self.metrics.first()?;
-        let key = |epoch: &Epoch| (epoch.valid.metrics.get(first).copied(), -epoch.valid.loss);
+        let merit = |value: &f64| Metric::merit(first, *value);
+        let key = |epoch: &Epoch| (epoch.valid.metrics.get(first).map(merit), -epoch.valid.loss);
         let mut best: Option<(usize, (Option<f64>, f64))> = None;
         for (index, epoch) in self.epochs.iter().take(epochs).enumerate() {
             let key = key(epoch);

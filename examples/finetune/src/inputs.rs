@@ -8,13 +8,21 @@ use programs::reading;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::conversation::Sample;
 use crate::data::{Dataset, ImageExample, Splits, TextExample};
 use crate::error::Error;
 
 /// The parts of a data set, in the order of [`Rows::parts`].
 const PARTS: [&str; 3] = ["training", "validation", "test"];
 /// Files of a model folder that a run reads if they are there.
-const SETTINGS: [&str; 3] = ["config.json", "tokenizer.json", "preprocessor_config.json"];
+const SETTINGS: [&str; 6] = [
+    "config.json",
+    "tokenizer.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -59,6 +67,7 @@ impl Rows {
         match dataset {
             Dataset::Text(splits) => Self::of_splits(splits, text),
             Dataset::Image(splits) => Self::of_splits(splits, picture),
+            Dataset::Language(found) => Self::of_splits(&found.splits, conversation),
         }
     }
 
@@ -107,6 +116,21 @@ fn text(row: &TextExample, fields: &mut Fields) -> usize {
     row.label
 }
 
+/// Samples have no class.
+fn conversation(row: &Sample, fields: &mut Fields) -> usize {
+    if let Some((messages, tools)) = row.content.as_chat() {
+        for message in messages {
+            fields.add(message.to_json().to_string());
+            fields.add([u8::from(message.trained)]);
+        }
+        fields.add(tools.map_or(String::new(), ToString::to_string));
+    } else if let Some((prompt, answer)) = row.content.as_plain() {
+        fields.add(prompt);
+        fields.add(answer);
+    }
+    0
+}
+
 fn picture(row: &ImageExample, fields: &mut Fields) -> usize {
     fields.add((row.height as u64).to_le_bytes());
     fields.add((row.width as u64).to_le_bytes());
@@ -115,14 +139,17 @@ fn picture(row: &ImageExample, fields: &mut Fields) -> usize {
 }
 
 impl Inputs {
-    /// Of a data set and a model folder, all of whose files that a run reads are read.
+    /// Of a data set and a model's folder or GGUF file, all of whose files that a run reads are read.
     ///
     /// # Errors
     ///
     /// [`Error::Read`].
     pub(crate) fn of(rows: Rows, folder: Option<&Path>) -> Result<Self, Error> {
         let mut model = BTreeMap::new();
-        if let Some(folder) = folder {
+        if let Some(file) = folder.filter(|path| path.is_file()) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            model.insert(name.into_owned(), sum(file)?);
+        } else if let Some(folder) = folder {
             for name in files(folder)? {
                 let sum = sum(&folder.join(&name))?;
                 model.insert(name, sum);

@@ -33,26 +33,28 @@ struct State {
 pub(crate) struct Answers {
     pairs: Vec<(usize, usize)>,
     loss: f64,
-    samples: usize,
+    /// Samples, or tokens of language models.
+    weight: usize,
 }
 
 impl Answers {
     /// What it makes of a batch.
     pub fn add(&mut self, outcome: &Outcome) {
-        let samples = outcome.samples();
+        let weight = outcome.weight();
         let loss: f64 = outcome.loss.clone().into_scalar::<f32>().into();
         self.pairs.extend(outcome.pairs());
-        self.loss += loss * samples as f64;
-        self.samples += samples;
+        self.loss += loss * weight as f64;
+        self.weight += weight;
     }
 
     /// Mean loss and metrics.
     pub fn scores(&self, metrics: &[Metric]) -> Scores {
         let metrics = metrics.iter();
+        let loss = self.loss / self.weight.max(1) as f64;
         Scores {
-            loss: self.loss / self.samples.max(1) as f64,
+            loss,
             metrics: metrics
-                .map(|metric| (metric.name().to_string(), metric.score(&self.pairs)))
+                .map(|metric| (metric.name().to_string(), metric.score(&self.pairs, loss)))
                 .collect(),
         }
     }

@@ -10,8 +10,9 @@ use std::fmt;
 ///
 /// // (predicted, true)
 /// let pairs = [(1, 1), (1, 0), (0, 0), (1, 1)];
-/// assert_eq!(Metric::Accuracy.score(&pairs), 0.75);
-/// assert_eq!(Metric::F1.score(&pairs), 0.8);
+/// assert_eq!(Metric::Accuracy.score(&pairs, 0.7), 0.75);
+/// assert_eq!(Metric::F1.score(&pairs, 0.7), 0.8);
+/// assert_eq!(Metric::Perplexity.score(&pairs, 2f64.ln()), 2.0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
@@ -21,14 +22,16 @@ pub enum Metric {
     F1,
     /// Matthews' correlation of predictions and labels, for any number of classes.
     Matthews,
+    /// e to the mean loss of a token; the lower the better.
+    Perplexity,
 }
 
 impl Metric {
-    /// The metric of pairs `(predicted, true)`: 0 to 1, Matthews −1 to 1.
+    /// The metric of pairs `(predicted, true)`: 0 to 1, Matthews −1 to 1; perplexity follows from the mean loss.
     ///
     /// F1 is 0 where class 1 is neither predicted nor true, and Matthews is 0 where predictions or
     /// labels are all the same; without pairs the answer is NaN.
-    pub fn score(self, pairs: &[(usize, usize)]) -> f64 {
+    pub fn score(self, pairs: &[(usize, usize)], loss: f64) -> f64 {
         if pairs.is_empty() {
             return f64::NAN;
         }
@@ -36,6 +39,17 @@ impl Metric {
             Self::Accuracy => accuracy(pairs),
             Self::F1 => f1(pairs),
             Self::Matthews => matthews(pairs),
+            Self::Perplexity => loss.exp(),
+        }
+    }
+
+    /// Of two values of the metric with this name, a number that is higher for the better one; `name` may be that of
+    /// a metric that this version does not know.
+    pub fn merit(name: &str, value: f64) -> f64 {
+        if name == Self::Perplexity.name() {
+            -value
+        } else {
+            value
         }
     }
 
@@ -45,6 +59,7 @@ impl Metric {
             Self::Accuracy => "accuracy",
             Self::F1 => "F1",
             Self::Matthews => "Matthews",
+            Self::Perplexity => "perplexity",
         }
     }
 }
@@ -114,28 +129,37 @@ mod tests {
 
     #[test]
     fn two_classes_by_hand() {
-        assert_eq!(Metric::Accuracy.score(&table()), 0.7);
+        assert_eq!(Metric::Accuracy.score(&table(), 0.0), 0.7);
         // 2·3 / (2·3 + 1 + 2)
-        assert!((Metric::F1.score(&table()) - 6.0 / 9.0).abs() < 1e-15);
+        assert!((Metric::F1.score(&table(), 0.0) - 6.0 / 9.0).abs() < 1e-15);
         // (3·4 − 1·2) / √(4·5·5·6)
         let expected = 10.0 / 600f64.sqrt();
-        assert!((Metric::Matthews.score(&table()) - expected).abs() < 1e-15);
+        assert!((Metric::Matthews.score(&table(), 0.0) - expected).abs() < 1e-15);
     }
 
     #[test]
     fn three_classes_by_hand() {
         // c = 3, n = 5, p = (2, 2, 1), t = (2, 1, 2): (15 − 8) / √((25 − 9)(25 − 9))
         let pairs = [(0, 0), (0, 2), (1, 1), (1, 0), (2, 2)];
-        assert!((Metric::Matthews.score(&pairs) - 7.0 / 16.0).abs() < 1e-15);
-        assert_eq!(Metric::Accuracy.score(&pairs), 0.6);
+        assert!((Metric::Matthews.score(&pairs, 0.0) - 7.0 / 16.0).abs() < 1e-15);
+        assert_eq!(Metric::Accuracy.score(&pairs, 0.0), 0.6);
+    }
+
+    #[test]
+    fn perplexity_follows_from_the_loss_and_less_of_it_is_better() {
+        let pairs = [(1, 1), (0, 1)];
+        let [low, high] = [1.0, 2.0].map(|loss| Metric::Perplexity.score(&pairs, loss));
+        assert!((low - 1f64.exp()).abs() < 1e-15 && high > low);
+        assert!(Metric::merit("perplexity", low) > Metric::merit("perplexity", high));
+        assert!(Metric::merit("accuracy", 0.9) > Metric::merit("accuracy", 0.8));
     }
 
     #[test]
     fn one_sided_tables_are_0_and_empty_ones_undefined() {
-        assert_eq!(Metric::F1.score(&[(0, 0), (0, 0)]), 0.0);
-        assert_eq!(Metric::F1.score(&[(0, 1)]), 0.0);
-        assert_eq!(Metric::Matthews.score(&[(1, 0), (1, 1)]), 0.0);
-        assert!(Metric::Accuracy.score(&[]).is_nan());
+        assert_eq!(Metric::F1.score(&[(0, 0), (0, 0)], 0.0), 0.0);
+        assert_eq!(Metric::F1.score(&[(0, 1)], 0.0), 0.0);
+        assert_eq!(Metric::Matthews.score(&[(1, 0), (1, 1)], 0.0), 0.0);
+        assert!(Metric::Accuracy.score(&[], 0.0).is_nan());
     }
 
     proptest! {
@@ -144,16 +168,16 @@ mod tests {
             pairs in prop::collection::vec((0usize..4, 0usize..4), 1..60),
         ) {
             for metric in [Metric::Accuracy, Metric::F1, Metric::Matthews] {
-                let score = metric.score(&pairs);
+                let score = metric.score(&pairs, 0.0);
                 prop_assert!((-1.0..=1.0).contains(&score), "{metric} {score}");
             }
             let perfect: Vec<_> = pairs.iter().map(|&(_, label)| (label, label)).collect();
-            prop_assert_eq!(Metric::Accuracy.score(&perfect), 1.0);
+            prop_assert_eq!(Metric::Accuracy.score(&perfect, 0.0), 1.0);
             if perfect.iter().any(|pair| pair.0 != perfect[0].0) {
-                prop_assert!((Metric::Matthews.score(&perfect) - 1.0).abs() < 1e-12);
+                prop_assert!((Metric::Matthews.score(&perfect, 0.0) - 1.0).abs() < 1e-12);
             }
             if perfect.iter().any(|pair| pair.0 == 1) {
-                prop_assert_eq!(Metric::F1.score(&perfect), 1.0);
+                prop_assert_eq!(Metric::F1.score(&perfect, 0.0), 1.0);
             }
         }
 
@@ -163,7 +187,7 @@ mod tests {
         ) {
             let renamed: Vec<_> = pairs.iter().rev().map(|(p, l)| (2 - p, 2 - l)).collect();
             for metric in [Metric::Accuracy, Metric::Matthews] {
-                prop_assert!((metric.score(&pairs) - metric.score(&renamed)).abs() < 1e-12);
+                prop_assert!((metric.score(&pairs, 0.0) - metric.score(&renamed, 0.0)).abs() < 1e-12);
             }
         }
 
@@ -173,7 +197,7 @@ mod tests {
         ) {
             let exchanged: Vec<_> = pairs.iter().map(|&(p, l)| (l, p)).collect();
             for metric in [Metric::F1, Metric::Matthews] {
-                prop_assert!((metric.score(&pairs) - metric.score(&exchanged)).abs() < 1e-12);
+                prop_assert!((metric.score(&pairs, 0.0) - metric.score(&exchanged, 0.0)).abs() < 1e-12);
             }
         }
     }

@@ -254,7 +254,7 @@ fn mlp(config: &mut Config) {
 fn minilm(config: &mut Config, task: Task, folder: &str) {
     config.task = Some(task);
     config.data.folder = Some(fetched(folder));
-    config.data.max_length = 64;
+    config.data.max_length = Some(64);
     config.model.folder = Some(fetched("minilm"));
     config.training.epochs = 3;
     steps(config, [0.3, 0.1, 0.1, 0.1, 2e-3, 4e-3]);

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::experiment::{Experiment, Flags};
 use crate::history::History;
+use crate::metric::Metric;
 use crate::stop::Stop;
 
 /// Factors on the configured step size that are tried.
@@ -27,6 +28,7 @@ pub const SEED: u64 = 100;
 ///     method: optimizer("ief"),
 ///     step_size,
 ///     valid,
+///     metric: "accuracy".into(),
 ///     loss: 1.0,
 ///     reason: None,
 /// };
@@ -39,6 +41,9 @@ pub struct Trial {
     pub method: OptimizerName,
     /// Its first step size.
     pub step_size: f64,
+    /// The name of the first metric.
+    #[serde(default)]
+    pub metric: String,
     /// The first metric on the validation rows in the best epoch; `null` if the run failed.
     pub valid: Option<f64>,
     /// The loss there.
@@ -54,6 +59,7 @@ impl Trial {
             Some(epoch) => Self {
                 method,
                 step_size,
+                metric: history.metrics.first().cloned().unwrap_or_default(),
                 valid: Some(history.best_valid()),
                 loss: epoch.valid.loss,
                 reason: None,
@@ -66,6 +72,7 @@ impl Trial {
         Self {
             method,
             step_size,
+            metric: String::new(),
             valid: None,
             loss: f64::MAX,
             reason: Some(reason),
@@ -92,11 +99,13 @@ pub struct Found {
 pub fn best(trials: &[Trial]) -> Option<&Trial> {
     let trials = trials.iter().filter(|trial| trial.valid.is_some());
     trials.max_by(|a, b| {
-        let valid = a
-            .valid
-            .unwrap_or(f64::MIN)
-            .total_cmp(&b.valid.unwrap_or(f64::MIN));
-        valid.then(b.loss.total_cmp(&a.loss))
+        let merit = |trial: &Trial| {
+            let valid = trial.valid.map(|valid| Metric::merit(&trial.metric, valid));
+            valid.unwrap_or(f64::MIN)
+        };
+        merit(a)
+            .total_cmp(&merit(b))
+            .then(b.loss.total_cmp(&a.loss))
     })
 }
 

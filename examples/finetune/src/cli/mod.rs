@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use programs::DeviceKind;
 
 use crate::config::{AdapterKind, Architecture, BiasKind, Config, Pooling, layered, read};
+use crate::conversation::TrainOn;
 use crate::data::Task;
 use crate::error::Error;
 use crate::experiment::Flags;
@@ -138,7 +139,7 @@ pub struct RunArgs {
     /// LoRA's update is scaled by alpha / rank.
     #[arg(long, help_heading = "Model")]
     alpha: Option<f64>,
-    /// Layers that LoRA adapts, by the ends of their names [default: query and value; q and v in T5, q_proj and v_proj in pictures].
+    /// Layers that LoRA adapts, by the ends of their names, or all-linear [default: query and value; q and v in T5, q_proj and v_proj in pictures].
     #[arg(long, help_heading = "Model", value_delimiter = ',')]
     targets: Vec<String>,
     /// Biases that LoRA trains.
@@ -176,7 +177,7 @@ pub struct RunArgs {
     #[command(flatten)]
     methods: MethodFlags,
 
-    /// Longest text in tokens.
+    /// Longest text in tokens [default: 1024 for language models, 128 for others].
     #[arg(long, help_heading = "Data")]
     max_length: Option<usize>,
     /// Side of the pictures in pixels.
@@ -212,6 +213,20 @@ pub struct RunArgs {
     /// Whether quotation marks quote fields (csv) [default: between commas, not between tabs].
     #[arg(long, help_heading = "Data", value_enum)]
     quotes: Option<Switch>,
+    /// Names of columns of conversations: COLUMN=NAME, such as prompt=question.
+    #[arg(
+        long,
+        help_heading = "Data",
+        value_name = "COLUMN=NAME",
+        value_delimiter = ','
+    )]
+    column: Vec<String>,
+    /// What of a conversation is trained [default: assistant].
+    #[arg(long, help_heading = "Data", value_enum)]
+    train_on: Option<TrainOn>,
+    /// The chat template by name, where the model has several.
+    #[arg(long, help_heading = "Data", value_name = "NAME")]
+    template: Option<String>,
     /// The classes in their order (csv, jsonl, images); classes that are numbers must be named.
     #[arg(long, help_heading = "Data", value_delimiter = ',')]
     labels: Vec<String>,
@@ -307,7 +322,7 @@ impl RunArgs {
 
         let data = &mut config.data;
         choose(&self.data, &mut data.folder);
-        set(&self.max_length, &mut data.max_length);
+        choose(&self.max_length, &mut data.max_length);
         choose(&self.image_size, &mut data.image_size);
         choose(&self.train_rows, &mut data.train_rows);
         choose(&self.valid_rows, &mut data.valid_rows);
@@ -323,6 +338,9 @@ impl RunArgs {
             &mut data.quotes,
         );
         list(&self.labels, &mut data.labels);
+        list(&self.column, &mut data.columns);
+        set(&self.train_on, &mut data.train_on);
+        choose(&self.template, &mut data.template);
 
         for &method in OptimizerName::all() {
             let mut options = config.options(method);

@@ -88,6 +88,13 @@ impl Config {
         })
     }
 
+    /// The longest text in tokens: as configured; otherwise 1,024 for language models and 128 for all others.
+    pub fn max_length(&self) -> usize {
+        let is_language = self.task.is_some_and(|task| task.is_language());
+        let default = if is_language { 1024 } else { 128 };
+        self.data.max_length.unwrap_or(default)
+    }
+
     /// As a TOML file that [`read`] takes.
     ///
     /// # Errors
@@ -156,6 +163,7 @@ impl Config {
             label_column: data.label_column.clone(),
             quotes: data.quotes,
             labels: (!data.labels.is_empty()).then(|| data.labels.clone()),
+            columns: data.columns.clone(),
             image_size,
         })
     }
@@ -192,11 +200,11 @@ impl Config {
         if let Some(0) = self.model.hidden.iter().min() {
             return Err(Error::config("model.hidden", 0, "widths of at least 1"));
         }
-        if self.data.max_length < 4 {
+        if self.max_length() < 4 {
             let expected = "at least 4 tokens";
             return Err(Error::config(
                 "data.max_length",
-                self.data.max_length,
+                self.max_length(),
                 expected,
             ));
         }
@@ -253,7 +261,7 @@ mod tests {
         assert_eq!(refused(|c| c.data.folder = None), "data.folder");
         assert_eq!(refused(|c| c.training.batch = 0), "training.batch");
         assert_eq!(refused(|c| c.seeds.clear()), "seeds");
-        assert_eq!(refused(|c| c.data.max_length = 3), "data.max_length");
+        assert_eq!(refused(|c| c.data.max_length = Some(3)), "data.max_length");
         assert_eq!(refused(|c| c.adapter.alpha = f64::NAN), "adapter.alpha");
         assert!(refused(|c| c.data.valid_share = 2.0).contains("valid_share"));
         let step_size = refused(|c| {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use burn_peft::settings::Bias;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::TrainOn;
 use crate::data::DataSource;
 
 /// A family of models.
@@ -27,6 +28,8 @@ pub enum Architecture {
     Vit,
     /// DINOv2, with a classification head.
     Dinov2,
+    /// Language models that go on with a text: Llama, Qwen2 and the like.
+    Causal,
     /// 3072-2048-2048-10 and the like, from scratch.
     Mlp,
 }
@@ -176,7 +179,7 @@ impl Default for AdapterOptions {
 ///
 /// ```
 /// let data = finetune::config::DataOptions::default();
-/// assert_eq!((data.valid_share, data.max_length), (0.1, 128));
+/// assert_eq!((data.valid_share, data.max_length), (0.1, None));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -212,8 +215,18 @@ pub struct DataOptions {
     /// The classes in their order, otherwise sorted; classes that are numbers must be named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// Longest text in tokens; longer ones are cut.
-    pub max_length: usize,
+    /// Longest text in tokens; longer ones are cut. Otherwise as [`Config::max_length`](super::Config::max_length)
+    /// says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+    /// Names of columns of conversations, `COLUMN=NAME`, such as `prompt=question`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// What of a conversation is trained.
+    pub train_on: TrainOn,
+    /// The chat template by name, where the model has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// Side of the pictures in pixels; otherwise the model's own (CIFAR for the MLP: 32).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
@@ -235,7 +248,10 @@ impl Default for DataOptions {
             label_column: options.label_column,
             quotes: options.quotes,
             labels: Vec::new(),
-            max_length: 128,
+            max_length: None,
+            columns: Vec::new(),
+            train_on: TrainOn::default(),
+            template: None,
             image_size: None,
         }
     }

@@ -16,7 +16,19 @@ use crate::data::Error;
 /// assert_eq!(TrainOn::default(), TrainOn::Assistant);
 /// assert_eq!(TrainOn::Last.to_string(), "last");
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum TrainOn {
     /// The last answer of a conversation.
     Last,

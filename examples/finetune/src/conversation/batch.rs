@@ -109,12 +109,11 @@ impl Batcher<EncodedSample, ConversationBatch> for ConversationBatcher {
                 PaddingSide::Left => (missing, 0),
                 PaddingSide::Right => (0, missing),
             };
-            let mut fill =
-                |values: &mut Vec<i64>, own: &mut dyn Iterator<Item = i64>, padding: i64| {
-                    values.extend(std::iter::repeat_n(padding, left));
-                    values.extend(own);
-                    values.extend(std::iter::repeat_n(padding, right));
-                };
+            let fill = |values: &mut Vec<i64>, own: &mut dyn Iterator<Item = i64>, padding: i64| {
+                values.extend(std::iter::repeat_n(padding, left));
+                values.extend(own);
+                values.extend(std::iter::repeat_n(padding, right));
+            };
             fill(
                 &mut ids,
                 &mut item.ids.iter().map(|&id| id.into()),

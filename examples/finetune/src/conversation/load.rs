@@ -35,7 +35,7 @@ pub struct ReadOptions {
 }
 
 /// Samples as they were read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conversations {
     /// The form of the rows.

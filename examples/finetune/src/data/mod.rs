@@ -29,10 +29,12 @@ pub use source::DataSource;
 pub(crate) use table::Object;
 pub use task::Task;
 pub use texts::{TextBatch, TextBatcher, TextItem};
-pub(crate) use tokens::Table;
 pub use tokens::{Encoded, Tokens, load_tokenizer};
+pub(crate) use tokens::{Table, gguf};
 
 use std::fmt;
+
+use crate::conversation::Conversations;
 
 /// One text, or a pair of texts, and its class.
 ///
@@ -198,6 +200,8 @@ pub enum Dataset {
     Text(Splits<TextExample>),
     /// Pictures.
     Image(Splits<ImageExample>),
+    /// Conversations, or texts to go on with.
+    Language(Box<Conversations>),
 }
 
 impl Dataset {
@@ -206,6 +210,7 @@ impl Dataset {
         match self {
             Self::Text(splits) => &splits.labels,
             Self::Image(splits) => &splits.labels,
+            Self::Language(found) => &found.splits.labels,
         }
     }
 
@@ -217,6 +222,7 @@ impl Dataset {
         match self {
             Self::Text(splits) => sizes(splits),
             Self::Image(splits) => sizes(splits),
+            Self::Language(found) => sizes(&found.splits),
         }
     }
 
@@ -225,6 +231,7 @@ impl Dataset {
         match self {
             Self::Text(splits) => &splits.left_out,
             Self::Image(splits) => &splits.left_out,
+            Self::Language(found) => &found.splits.left_out,
         }
     }
 }

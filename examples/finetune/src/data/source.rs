@@ -46,6 +46,8 @@ pub struct DataSource {
     /// The classes in their order (`csv`, `jsonl`, `images`); otherwise all labels of the training
     /// rows in alphabetical order. Classes that are numbers must be named here.
     pub labels: Option<Vec<String>>,
+    /// Names of columns of conversations, `COLUMN=NAME` (`chat`, `instruct`, `completion`, `text`).
+    pub columns: Vec<String>,
     /// Side to which the pictures of `images` are scaled, in pixels.
     pub image_size: usize,
 }
@@ -67,6 +69,7 @@ impl DataSource {
             label_column: "label".into(),
             quotes: None,
             labels: None,
+            columns: Vec::new(),
             image_size: 224,
         }
     }

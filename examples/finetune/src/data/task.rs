@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{DataSource, Dataset, Error, cifar, glue, images, questions, reviews, sms, table};
+use crate::conversation::{self, Columns, ReadOptions};
 use crate::metric::Metric;
 
 /// A data set that is known by its format.
@@ -60,6 +61,15 @@ pub enum Task {
     /// Your own JSON lines: a `.jsonl` file, or a folder with `train.jsonl` and perhaps
     /// `valid.jsonl` and `test.jsonl`.
     Jsonl,
+    /// Conversations for a language model, through its chat template: a `.jsonl`, `.json` or `.parquet` file, or a
+    /// folder with `train` and perhaps `valid` and `test`.
+    Chat,
+    /// The same with instructions or questions, one turn each.
+    Instruct,
+    /// Prompts with completions for a language model, as plain text.
+    Completion,
+    /// Whole texts for a language model.
+    Text,
     /// 32×32 pictures, 10 classes. `data_batch_1.bin` … `test_batch.bin`, or the same as `.png`
     /// sheets of one picture a row with `train_lables.json` and `test_lables.json`.
     Cifar10,
@@ -97,6 +107,12 @@ impl Task {
             Self::Sms => sms::load(options),
             Self::Csv => table::load(table::Format::Csv, options),
             Self::Jsonl => table::load(table::Format::Jsonl, options),
+            Self::Chat | Self::Instruct | Self::Completion | Self::Text => {
+                let mut reading = ReadOptions::default();
+                reading.columns = Columns::parse(&options.columns)?;
+                let found = conversation::load(options, &reading)?;
+                return Ok(Dataset::Language(Box::new(found)));
+            }
             Self::Cifar10 => return cifar::load_10(options).map(Dataset::Image),
             Self::Cifar100 => return cifar::load_100(options).map(Dataset::Image),
             Self::Images => return images::load(options).map(Dataset::Image),
@@ -104,11 +120,15 @@ impl Task {
         .map(Dataset::Text)
     }
 
-    /// What results are measured in: accuracy, then F1 or Matthews where the task has them.
+    /// What results are measured in: accuracy, then F1 or Matthews where the task has them; perplexity and the
+    /// accuracy of tokens of language models.
     pub fn metrics(&self) -> Vec<Metric> {
         match self {
             Self::Mrpc | Self::Qqp | Self::Sms => vec![Metric::Accuracy, Metric::F1],
             Self::Cola => vec![Metric::Accuracy, Metric::Matthews],
+            Self::Chat | Self::Instruct | Self::Completion | Self::Text => {
+                vec![Metric::Perplexity, Metric::Accuracy]
+            }
             _ => vec![Metric::Accuracy],
         }
     }
@@ -116,6 +136,14 @@ impl Task {
     /// Whether examples are pictures.
     pub fn is_image(&self) -> bool {
         matches!(self, Self::Cifar10 | Self::Cifar100 | Self::Images)
+    }
+
+    /// Whether a language model learns to go on with texts.
+    pub fn is_language(&self) -> bool {
+        matches!(
+            self,
+            Self::Chat | Self::Instruct | Self::Completion | Self::Text
+        )
     }
 
     /// The files that the task reads, in words.
@@ -135,6 +163,9 @@ impl Task {
             Self::Sms => sms::FILES,
             Self::Csv => table::Format::Csv.files(),
             Self::Jsonl => table::Format::Jsonl.files(),
+            Self::Chat | Self::Instruct | Self::Completion | Self::Text => {
+                "a file in JSON lines, JSON or Parquet, or a folder with `train.jsonl`"
+            }
             Self::Cifar10 => cifar::FILES_10,
             Self::Cifar100 => cifar::FILES_100,
             Self::Images => images::FILES,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn_hf_models::gguf::GgufFile;
 use programs::printing::{message, short};
 use programs::{guard, reading};
 use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
@@ -15,7 +16,7 @@ const PADDING: [&str; 2] = ["[PAD]", "<pad>"];
 /// Characters of a text that a message shows.
 const SHOWN: usize = 40;
 
-/// The tokenizer of a model folder: its `tokenizer.json`.
+/// The tokenizer of a model folder: its `tokenizer.json`, or of a GGUF file: as its metadata say.
 ///
 /// `vocabulary` is the model's number of embeddings.
 ///
@@ -36,7 +37,13 @@ pub fn load_tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer, Err
     let path = folder.join(FILE);
     let expected = "the model's tokenizer in the format of Hugging Face's `tokenizers` \
                     (`AutoTokenizer.from_pretrained(…).save_pretrained(…)` writes it)";
-    let bytes = reading::bytes(&path).map_err(|source| Error::read(&path, source, expected))?;
+    let (path, bytes) = if GgufFile::is_named(folder) {
+        let text = gguf(folder, |file| file.tokenizer_json())?;
+        (folder.to_path_buf(), text.into_bytes())
+    } else {
+        let bytes = reading::bytes(&path).map_err(|source| Error::read(&path, source, expected))?;
+        (path, bytes)
+    };
     let refuse = |problem: &dyn std::fmt::Display| {
         Error::file(&path, format!("not a tokenizer: {}", message(problem)))
     };
@@ -66,6 +73,22 @@ pub fn load_tokenizer(folder: &Path, vocabulary: usize) -> Result<Tokenizer, Err
         )),
         Some(_) => Ok(tokenizer),
     }
+}
+
+/// Something of a GGUF file.
+pub(crate) fn gguf<T>(
+    path: &Path,
+    read: impl FnOnce(GgufFile) -> Result<T, burn_hf_models::Error>,
+) -> Result<T, Error> {
+    GgufFile::open(path).and_then(read).map_err(|error| {
+        Error::file(
+            path,
+            match error {
+                burn_hf_models::Error::Weights { reason, .. } => message(&reason),
+                other => message(&other),
+            },
+        )
+    })
 }
 
 /// A table of the model that a tokenizer's numbers are looked up in.

@@ -12,6 +12,7 @@ use burn_ief::train::EpochLoader;
 
 use crate::bounds::NUMBER;
 use crate::config::{Architecture, Config, Pooling, TrainingOptions};
+use crate::conversation::{ConversationBatcher, EncodedSample};
 use crate::data::{
     Encoded, ImageBatcher, ImageExample, Seq2SeqBatcher, Seq2SeqItem, Splits, Table, TextBatcher,
     TextExample, TextItem, load_tokenizer,
@@ -28,10 +29,24 @@ const MEAN: &str = "the head on the mean of the tokens (pooling mean) is none of
 pub(super) enum Data {
     Text(Parts<TextItem>, TextBatcher),
     Words(Parts<Seq2SeqItem>, Seq2SeqBatcher),
+    Language(Parts<EncodedSample>, ConversationBatcher),
     Image(Parts<ImageExample>, ImageBatcher, usize),
 }
 
 impl Data {
+    /// Rows for training, validation and test.
+    pub(super) fn rows(&self) -> [usize; 3] {
+        fn rows<I>(Parts(parts): &Parts<I>) -> [usize; 3] {
+            [0, 1, 2].map(|part| parts[part].len())
+        }
+        match self {
+            Self::Text(parts, _) => rows(parts),
+            Self::Words(parts, _) => rows(parts),
+            Self::Language(parts, _) => rows(parts),
+            Self::Image(parts, ..) => rows(parts),
+        }
+    }
+
     /// Bytes of the longest row in a batch.
     pub(super) fn row_bytes(&self) -> f64 {
         /// Tokens, segments and mask, as the device's integers.
@@ -43,6 +58,7 @@ impl Data {
         match self {
             Self::Text(parts, _) => TOKEN * longest(parts, TextItem::length),
             Self::Words(parts, _) => TOKEN * longest(parts, Seq2SeqItem::length),
+            Self::Language(parts, _) => TOKEN * longest(parts, EncodedSample::length),
             Self::Image(_, _, side) => 3.0 * (side * side) as f64 * NUMBER,
         }
     }
@@ -133,7 +149,7 @@ pub(super) fn texts(
     notes: &mut Vec<String>,
 ) -> Result<Data, Error> {
     let folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
-    let length = config.data.max_length;
+    let length = config.max_length();
     let parts = [&splits.train, &splits.valid, &splits.test];
     match architecture {
         Architecture::T5 => {

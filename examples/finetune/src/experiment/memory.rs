@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn_hf_models::bert::BertConfig;
+use burn_hf_models::llama::LlamaConfig;
 use burn_hf_models::t5::T5Config;
 use burn_hf_models::vit::ViTConfig;
 use burn_hf_models::vit::dinov2::Dinov2Config;
@@ -10,6 +11,7 @@ use burn_hf_models::vit::dinov2::Dinov2Config;
 use super::batches::{Data, Parts};
 use crate::bounds::{NUMBER, fits, left, size};
 use crate::config::{AdapterKind, Architecture, Config};
+use crate::conversation::EncodedSample;
 use crate::data::{Seq2SeqItem, TextItem};
 use crate::error::Error;
 
@@ -47,6 +49,7 @@ impl Extent {
                 let answer = batcher.answers().iter().map(Vec::len).max();
                 (longest(parts, Seq2SeqItem::length), answer.unwrap_or(0))
             }
+            Data::Language(parts, _) => (longest(parts, EncodedSample::length), 0),
             Data::Image(_, _, side) => (*side, 0),
         };
         Self {
@@ -142,6 +145,17 @@ fn sizes(
                 layers: dinov2.num_hidden_layers,
                 heads: dinov2.num_attention_heads,
                 length: patches(dinov2.patch_size),
+                logits: 0.0,
+            })
+        }
+        Architecture::Causal => {
+            let llama = LlamaConfig::from_folder(folder)?;
+            Some(Sizes {
+                width: llama.hidden_size,
+                layers: llama.num_hidden_layers,
+                heads: llama.num_attention_heads,
+                length,
+                // They are formed a few positions at a time.
                 logits: 0.0,
             })
         }

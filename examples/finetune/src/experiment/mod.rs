@@ -2,6 +2,7 @@
 
 mod batches;
 mod compare;
+mod conversations;
 mod memory;
 mod with_model;
 
@@ -28,6 +29,7 @@ use crate::stop::Stop;
 use crate::{begun, left_over};
 use batches::{Data, Parts, image_size, texts};
 use compare::differences;
+use conversations::conversations;
 use memory::Extent;
 use programs::optimizer::OptimizerName;
 
@@ -124,6 +126,15 @@ impl Experiment {
             let found = serde_json::to_string(&task).unwrap_or_default();
             return Err(Error::config("task", found, expected));
         }
+        if task.is_language() != (architecture == Architecture::Causal) {
+            let expected = if task.is_language() {
+                "a model that goes on with texts (llama, qwen2 and the like) for this task"
+            } else {
+                "for this model one of the tasks chat, instruct, completion and text"
+            };
+            let found = serde_json::to_string(&task).unwrap_or_default();
+            return Err(Error::config("task", found, expected));
+        }
         let device = config.device.open()?;
         let size = image_size(&config, architecture)?;
         if task.is_image() {
@@ -131,7 +142,7 @@ impl Experiment {
             memory::check(&config, architecture, &Extent::pictures(size))?;
         }
         let dataset = task.load(&config.data_source(size)?)?;
-        let rows = dataset.sizes();
+        let mut rows = dataset.sizes();
         for (part, rows) in ["train", "valid", "test"].into_iter().zip(rows) {
             if rows == 0 {
                 let field = format!("data: rows for {part}");
@@ -157,6 +168,12 @@ impl Experiment {
                 Data::Image(Parts([train, valid, test].map(Arc::new)), batcher, size)
             }
             Dataset::Text(splits) => texts(&config, architecture, &splits, &mut notes)?,
+            Dataset::Language(found) => {
+                let data = conversations(&config, &found, &mut notes)?;
+                // Samples that lost their answers are left out.
+                rows = data.rows();
+                data
+            }
         };
         let extent = Extent::of(&data, rows, labels.len());
         memory::check(&config, architecture, &extent)?;

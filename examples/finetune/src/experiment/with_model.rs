@@ -9,9 +9,10 @@ use burn_hf_models::vit::dinov2::Dinov2ForImageClassification;
 use super::Experiment;
 use super::batches::{Data, Source};
 use crate::config::Architecture;
+use crate::conversation::EncodedSample;
 use crate::data::{Seq2SeqItem, TextItem};
 use crate::error::Error;
-use crate::model::{FineTune, ImageClassifier, Seq2Seq, TextClassifier};
+use crate::model::{CausalLm, FineTune, ImageClassifier, Seq2Seq, TextClassifier};
 
 /// Something to do with a model and its data, whose types depend on the configuration.
 pub(crate) trait WithModel {
@@ -47,6 +48,11 @@ impl Experiment {
             Data::Words(parts, batcher) => {
                 let model = Seq2Seq::load(config, folder, batcher.answers(), device)?;
                 let source = Source::of_lengths(parts, batcher, Seq2SeqItem::length);
+                with.apply(model, source)
+            }
+            Data::Language(parts, batcher) => {
+                let model = CausalLm::load(config, folder, device)?;
+                let source = Source::of_lengths(parts, batcher, EncodedSample::length);
                 with.apply(model, source)
             }
             Data::Image(parts, batcher, size) => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn_peft::settings::TaskType;
+use burn_peft::settings::{Modules, TaskType};
 use burn_peft::{LoraConfig, NameMap, Peft, PromptConfig};
 
 use crate::config::{AdapterKind, AdapterOptions, Config};
@@ -11,6 +11,9 @@ use crate::error::Error;
 
 /// The name that adapters have in a model.
 pub(super) const NAME: &str = "default";
+
+/// What stands for all linear layers but the output head, as in PEFT.
+const ALL_LINEAR: &str = "all-linear";
 
 /// Which part of a model is trained in addition to its head.
 #[derive(Debug, Clone)]
@@ -37,10 +40,10 @@ impl Family<'_> {
     /// Settings of the configured LoRA.
     pub fn lora(&self, config: &Config) -> LoraConfig {
         let options: &AdapterOptions = &config.adapter;
-        let targets: Vec<&str> = if options.targets.is_empty() {
-            self.targets.to_vec()
-        } else {
-            options.targets.iter().map(String::as_str).collect()
+        let targets = match &options.targets[..] {
+            [] => Modules::from(self.targets.to_vec()),
+            [all] if all == ALL_LINEAR => Modules::all_linear(),
+            named => Modules::from(named.to_vec()),
         };
         let mut settings = LoraConfig::new()
             .with_r(options.rank)

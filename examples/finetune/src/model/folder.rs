@@ -49,10 +49,15 @@ pub fn architecture(config: &Config) -> Result<Architecture, Error> {
         Some("t5") => Ok(Architecture::T5),
         Some("vit") => Ok(Architecture::Vit),
         Some("dinov2") => Ok(Architecture::Dinov2),
+        Some("llama" | "qwen2") => Ok(Architecture::Causal),
         other => {
             let found = other.unwrap_or("not stated");
             let field = format!("{}: model_type", folder.join("config.json").display());
-            Err(Error::config(field, found, "bert, t5, vit or dinov2"))
+            Err(Error::config(
+                field,
+                found,
+                "bert, t5, vit, dinov2, llama or qwen2",
+            ))
         }
     }
 }

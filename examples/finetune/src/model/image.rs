@@ -291,7 +291,7 @@ impl<B: Backbone> FineTune for ImageClassifier<B> {
             ),
             (_, Some(name)) => {
                 let class = Class {
-                    name,
+                    name: Some(name),
                     has_head: true,
                     mask_token: self.backbone.mask_token(),
                 };

@@ -1,6 +1,7 @@
 //! Models with what is trained of them, for `burn::train` learners.
 
 mod adapter;
+mod causal;
 mod export;
 mod folder;
 mod head;
@@ -14,13 +15,14 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::tensor::{ExecutionError, Int, Tensor};
+use burn::tensor::{ExecutionError, Int, Tensor, TensorData};
 use burn::train::metric::{AccuracyInput, Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_ief::train::train_output;
 use programs::learner::WithLoss;
 
 pub use adapter::Trained;
+pub use causal::CausalLm;
 pub use export::Destination;
 pub(crate) use export::{HEAD, README};
 pub use folder::{architecture, normalization};
@@ -71,12 +73,29 @@ pub trait FineTune:
 /// ```
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Mean of the samples' losses, `[1]`.
+    /// Mean of the losses of samples, or of tokens in language models, `[1]`.
     pub loss: Tensor<1>,
-    /// Predicted classes, `[M]`; absent in the training of models that answer in words.
-    pub predicted: Option<Tensor<1, Int>>,
-    /// True classes, `[M]`.
-    pub labels: Tensor<1, Int>,
+    /// What was predicted.
+    pub answered: Answered,
+}
+
+/// What a model predicted, and what would have been right.
+#[derive(Debug, Clone)]
+pub enum Answered {
+    /// A class for each sample.
+    Classes {
+        /// Predicted classes, `[M]`; absent in the training of models that answer in words.
+        predicted: Option<Tensor<1, Int>>,
+        /// True classes, `[M]`.
+        labels: Tensor<1, Int>,
+    },
+    /// The next token at every trained token.
+    Tokens {
+        /// Right predictions of each sample, `[M]`.
+        correct: Tensor<1>,
+        /// Trained tokens of the batch.
+        tokens: usize,
+    },
 }
 
 impl Outcome {
@@ -89,30 +108,49 @@ impl Outcome {
         let predicted = logits.without_autodiff().argmax(1).squeeze_dim(1);
         Self {
             loss: burn_ief::mark_loss(loss),
-            predicted: Some(predicted),
-            labels,
+            answered: Answered::Classes {
+                predicted: Some(predicted),
+                labels,
+            },
         }
     }
 
-    /// `(predicted, true)` of each sample; none where nothing was predicted.
+    /// `(predicted, true)` of each sample; none where nothing was predicted. Of each token `(1, 1)` where it was
+    /// predicted, and otherwise `(0, 1)`.
     pub fn pairs(&self) -> Vec<(usize, usize)> {
-        let Some(predicted) = &self.predicted else {
-            return Vec::new();
-        };
-        let [predicted, labels] = [predicted, &self.labels].map(|classes| {
-            let classes = classes.clone().into_data().try_into_vec_as::<i64>();
-            classes
-                .unwrap_or_default()
-                .into_iter()
-                .map(|class| class as usize)
-        });
-        predicted.zip(labels).collect()
+        match &self.answered {
+            Answered::Classes {
+                predicted: Some(predicted),
+                labels,
+            } => {
+                let [predicted, labels] = [predicted, labels].map(|classes| {
+                    let classes = classes.clone().into_data().try_into_vec_as::<i64>();
+                    let classes = classes.unwrap_or_default().into_iter();
+                    classes.map(|class| class as usize)
+                });
+                predicted.zip(labels).collect()
+            }
+            Answered::Classes {
+                predicted: None, ..
+            } => Vec::new(),
+            Answered::Tokens { correct, tokens } => {
+                let correct = correct.clone().sum().into_scalar::<f32>().round() as usize;
+                let wrong = tokens.saturating_sub(correct);
+                let pairs = std::iter::repeat_n((1, 1), correct);
+                pairs.chain(std::iter::repeat_n((0, 1), wrong)).collect()
+            }
+        }
     }
 
-    /// Samples.
-    pub fn samples(&self) -> usize {
-        let [samples] = self.labels.dims();
-        samples
+    /// What the loss is a mean over: samples, or tokens of language models.
+    pub fn weight(&self) -> usize {
+        match &self.answered {
+            Answered::Classes { labels, .. } => {
+                let [samples] = labels.dims();
+                samples
+            }
+            Answered::Tokens { tokens, .. } => *tokens,
+        }
     }
 
     /// The end of a training step.
@@ -133,8 +171,16 @@ impl ItemLazy for Outcome {
         self.loss.device().flush()?;
         Ok(Self {
             loss: self.loss.without_autodiff(),
-            predicted: self.predicted.map(Tensor::without_autodiff),
-            labels: self.labels.without_autodiff(),
+            answered: match self.answered {
+                Answered::Classes { predicted, labels } => Answered::Classes {
+                    predicted: predicted.map(Tensor::without_autodiff),
+                    labels: labels.without_autodiff(),
+                },
+                Answered::Tokens { correct, tokens } => Answered::Tokens {
+                    correct: correct.without_autodiff(),
+                    tokens,
+                },
+            },
         })
     }
 }
@@ -147,14 +193,24 @@ impl Adaptor<LossInput> for Outcome {
 
 impl Adaptor<AccuracyInput> for Outcome {
     fn adapt(&self) -> AccuracyInput {
-        let predicted = self
-            .predicted
-            .clone()
-            .unwrap_or_else(|| self.labels.clone());
+        let (predicted, labels): (Tensor<1, Int>, Tensor<1, Int>) = match &self.answered {
+            Answered::Classes { predicted, labels } => {
+                let predicted = predicted.clone().unwrap_or_else(|| labels.clone());
+                (predicted, labels.clone())
+            }
+            Answered::Tokens { .. } => {
+                let pairs = self.pairs();
+                let column = |of: fn(&(usize, usize)) -> usize| {
+                    let values: Vec<i64> = pairs.iter().map(|pair| of(pair) as i64).collect();
+                    Tensor::from_data(TensorData::new(values, [pairs.len()]), &self.loss.device())
+                };
+                (column(|pair| pair.0), column(|pair| pair.1))
+            }
+        };
         // The metric looks for the largest entry of each row.
         let classes = predicted.clone().max().into_scalar::<i64>() as usize + 1;
         let rows: Tensor<2, Int> = predicted.one_hot(classes.max(2));
-        AccuracyInput::new(rows.float(), self.labels.clone())
+        AccuracyInput::new(rows.float(), labels)
     }
 }
 

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::adapter::{Family, NAME, Size, Trained, save_lora};
 use super::export::{Class, Destination, load_weights, write_model_folder};
-use super::{FineTune, Judged, Outcome, fits};
+use super::{Answered, FineTune, Judged, Outcome, fits};
 use crate::config::{AdapterKind, Config};
 use crate::data::Seq2SeqBatch;
 use crate::error::Error;
@@ -226,8 +226,10 @@ impl TrainStep for Seq2Seq {
     fn step(&self, batch: Seq2SeqBatch) -> TrainOutput<Outcome> {
         let outcome = Outcome {
             loss: Judged::loss(self, &batch),
-            predicted: None,
-            labels: batch.labels,
+            answered: Answered::Classes {
+                predicted: None,
+                labels: batch.labels,
+            },
         };
         outcome.trained(self)
     }
@@ -240,8 +242,10 @@ impl InferenceStep for Seq2Seq {
     fn step(&self, batch: Seq2SeqBatch) -> Outcome {
         Outcome {
             loss: Judged::loss(self, &batch),
-            predicted: Some(fits(self.answer(&batch))),
-            labels: batch.labels,
+            answered: Answered::Classes {
+                predicted: Some(fits(self.answer(&batch))),
+                labels: batch.labels,
+            },
         }
     }
 }
@@ -279,7 +283,7 @@ impl FineTune for Seq2Seq {
             }
             _ => {
                 let class = Class {
-                    name: "T5ForConditionalGeneration",
+                    name: Some("T5ForConditionalGeneration"),
                     has_head: false,
                     mask_token: None,
                 };

@@ -213,7 +213,7 @@ fn bert_config(config: &Config, folder: &Path) -> Result<BertConfig, Error> {
         _ => 0,
     };
     let room = sizes.max_position_embeddings.saturating_sub(virtual_tokens);
-    if config.data.max_length > room {
+    if config.max_length() > room {
         let expected = format!(
             "at most {room}: the model has {} positions, {virtual_tokens} of them for virtual \
              tokens",
@@ -221,7 +221,7 @@ fn bert_config(config: &Config, folder: &Path) -> Result<BertConfig, Error> {
         );
         return Err(Error::config(
             "data.max_length",
-            config.data.max_length,
+            config.max_length(),
             expected,
         ));
     }
@@ -298,7 +298,7 @@ impl TextClassifier {
                     classifier: self.classifier.clone(),
                 };
                 let class = Class {
-                    name: "BertForSequenceClassification",
+                    name: Some("BertForSequenceClassification"),
                     has_head: true,
                     mask_token: None,
                 };
@@ -336,7 +336,7 @@ impl TextClassifier {
             }
             _ => {
                 let class = Class {
-                    name: "BertModel",
+                    name: Some("BertModel"),
                     has_head: false,
                     mask_token: None,
                 };

@@ -77,7 +77,7 @@ fn settings(run: &History) -> BTreeMap<String, String> {
         "patience": training.patience,
         "rows": run.rows[0],
         "split_seed": data.split_seed,
-        "max_length": data.max_length,
+        "max_length": config.max_length(),
         "image_size": data.image_size,
         "pooling": config.pooling(),
         "dropout": model.dropout,

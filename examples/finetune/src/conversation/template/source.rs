@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use burn_hf_models::gguf::GgufFile;
 use programs::printing::{quoted_list, short};
 use serde_json::Value;
 
 use super::special::{CONFIG, object, text};
-use crate::data::Error;
+use crate::data::{Error, gguf};
 
 /// Files of a template alone, in the order in which `transformers` takes them.
 const FILE: &str = "chat_template.jinja";
@@ -19,6 +20,10 @@ const DEFAULT: &str = "default";
 /// The template of a folder with the place it is from.
 pub(super) fn find(folder: &Path, name: Option<&str>) -> Result<Option<(String, String)>, Error> {
     let shown = |path: &Path| path.display().to_string();
+    if GgufFile::is_named(folder) {
+        let template = gguf(folder, |file| Ok(file.chat_template().map(String::from)))?;
+        return Ok(template.map(|template| (shown(folder), template)));
+    }
     let wanted = name.unwrap_or(DEFAULT);
     let file = match name {
         None | Some(DEFAULT) => folder.join(FILE),

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn_hf_models::gguf::GgufFile;
 use programs::printing::{message, short};
 use serde_json::{Map, Value};
 
-use crate::data::{Error, Object};
+use crate::data::{Error, Object, gguf};
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 /// Where older folders have them.
@@ -37,13 +38,27 @@ impl SpecialTokens {
         }
     }
 
-    /// Those of a model folder: the fields `…_token` of `tokenizer_config.json`, and of `special_tokens_map.json`
+    /// Those of a GGUF file's metadata, or of a model folder: the fields `…_token` of `tokenizer_config.json`, and of `special_tokens_map.json`
     /// what is not there; none without these files.
     ///
     /// # Errors
     ///
     /// [`Error::File`] for a file that is damaged, [`Error::Read`] for one that cannot be read.
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        if GgufFile::is_named(folder) {
+            return gguf(folder, |file| {
+                let roles = [
+                    ("bos_token", "bos"),
+                    ("eos_token", "eos"),
+                    ("unk_token", "unknown"),
+                    ("pad_token", "padding"),
+                ];
+                let tokens = roles.into_iter();
+                Ok(Self::new(tokens.filter_map(|(role, name)| {
+                    Some((role, file.special_token(name)?))
+                })))
+            });
+        }
         let mut special = Self::default();
         for file in [CONFIG, TOKENS] {
             let path = folder.join(file);

@@ -37,7 +37,8 @@ const COPIED: [&str; 14] = [
 /// A class of `transformers`.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::model) struct Class {
-    pub name: &'static str,
+    /// Its name; otherwise that of the pretrained model.
+    pub name: Option<&'static str>,
     /// Whether it has a head for the classes of the data.
     pub has_head: bool,
     /// The tensor of masked patches, with its width, in a class that has one. No classification uses it.
@@ -79,10 +80,12 @@ pub(in crate::model) fn write_model_folder<M: Module>(
 /// The configuration of a model of this class with its labels, in 32 bits as it is trained here.
 fn described(
     mut config: Map<String, Value>,
-    class: &str,
+    class: Option<&str>,
     labels: Option<&[String]>,
 ) -> Map<String, Value> {
-    config.insert("architectures".into(), json!([class]));
+    if let Some(class) = class {
+        config.insert("architectures".into(), json!([class]));
+    }
     for field in ["dtype", "torch_dtype"] {
         if config.contains_key(field) {
             config.insert(field.into(), json!("float32"));
@@ -155,7 +158,7 @@ mod tests {
         };
         let found = described(
             base.clone(),
-            "BertForSequenceClassification",
+            Some("BertForSequenceClassification"),
             Some(&labels(&["no", "yes"])),
         );
         let expected = json!({
@@ -164,7 +167,7 @@ mod tests {
             "problem_type": "single_label_classification", "torch_dtype": "float32",
         });
         assert_eq!(Value::Object(found), expected);
-        let features = described(base, "BertModel", None);
+        let features = described(base, Some("BertModel"), None);
         assert_eq!(features["num_labels"], 5);
         assert_eq!(features["architectures"], json!(["BertModel"]));
     }

@@ -91,7 +91,7 @@ inputs = {{
     "token_type_ids": torch.tensor([text.type_ids for text in texts]),
 }}
 "#,
-        length = to.config.data.max_length,
+        length = to.config.max_length(),
     )
 }
 

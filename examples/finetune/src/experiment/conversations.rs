@@ -1,0 +1,78 @@
+//! Conversations as the tokens of a language model.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::batches::{Data, Parts};
+use crate::config::Config;
+use crate::conversation::{
+    ChatTemplate, ConversationBatcher, ConversationEncoder, Conversations, EncodeOptions, Layout,
+    SpecialTokens,
+};
+use crate::data::{Task, load_tokenizer};
+use crate::error::Error;
+use crate::model::CausalLm;
+
+/// What the built-in template needs.
+const CHATML: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+
+/// Samples as tokens with labels. The notes say what was read, how it is written down, what was left out, and show
+/// one sample.
+pub(super) fn conversations(
+    config: &Config,
+    found: &Conversations,
+    notes: &mut Vec<String>,
+) -> Result<Data, Error> {
+    let folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
+    let tokenizer = load_tokenizer(folder, CausalLm::vocabulary(config, folder)?)?;
+    let special = SpecialTokens::from_folder(folder)?;
+    notes.push(found.to_string());
+    let layout = match config.task()? {
+        Task::Completion | Task::Text => Layout::Plain,
+        _ => {
+            let named = config.data.template.as_deref();
+            let template = ChatTemplate::from_folder(folder, named)?;
+            let template = match template {
+                Some(template) => template,
+                None if CHATML
+                    .iter()
+                    .all(|token| tokenizer.token_to_id(token).is_some()) =>
+                {
+                    ChatTemplate::chatml()
+                }
+                None => {
+                    let expected = "a model with a chat template (chat_template.jinja, or in tokenizer_config.json), \
+                                    or the task completion";
+                    return Err(Error::config("model.folder", "no template", expected));
+                }
+            };
+            notes.push(format!("chat template: {}", template.name()));
+            template.into()
+        }
+    };
+    let batcher = ConversationBatcher::for_tokenizer(&tokenizer, &special);
+    let options = EncodeOptions::new(config.max_length()).with_train_on(config.data.train_on);
+    let encoder = ConversationEncoder::new(tokenizer, layout, &special, options)?;
+    let splits = &found.splits;
+    let mut parts = Vec::new();
+    for (name, samples) in [
+        ("training", &splits.train),
+        ("validation", &splits.valid),
+        ("test", &splits.test),
+    ] {
+        let encoded = encoder.encode(samples)?;
+        notes.push(format!(
+            "{name}, texts of up to {} tokens: {}",
+            config.max_length(),
+            encoded.summary
+        ));
+        parts.push(Arc::new(encoded.items));
+    }
+    if let Some(first) = splits.train.first() {
+        notes.push(encoder.preview(first)?);
+    }
+    match <[_; 3]>::try_from(parts) {
+        Ok(parts) => Ok(Data::Language(Parts(parts), batcher)),
+        Err(_) => unreachable!("three parts went in"),
+    }
+}
