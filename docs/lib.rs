@@ -23,6 +23,7 @@ pages! {
     adapters: "src/peft/adapters.md",
     batch_norm: "src/batch-norm.md",
     burn_examples: "src/burn-examples.md",
+    conversations: "src/conversations.md",
     damping: "src/damping.md",
     devices: "src/devices.md",
     drawn_labels: "src/drawn-labels.md",

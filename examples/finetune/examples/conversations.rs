@@ -106,6 +106,8 @@ fn render() -> Result<(), Box<dyn Error>> {
             Err(error) => json!({"error": error}),
         }
     });
-    programs::out_line!("{}", Value::Array(answers.collect()));
+    let answers: Vec<Value> = answers.collect();
+    let takes_parts = template.as_ref().is_ok_and(ChatTemplate::takes_parts);
+    programs::out_line!("{}", json!({"cases": answers, "takes_parts": takes_parts}));
     Ok(())
 }

@@ -79,8 +79,11 @@ class Clock(datetime.datetime):
         return cls.fromtimestamp(TIME, datetime.timezone.utc)
 
 
-def theirs(template, case):
-    """The text and what is marked in it, or the error."""
+def theirs(template, case, parts):
+    """The text and what is marked in it, or the error. Where `finetune` gives contents as lists of parts, so does this."""
+    if parts:
+        listed = lambda text: [{"type": "text", "text": text}]
+        case = case | {"messages": [m | {"content": listed(m["content"])} for m in case["messages"]]}
     marked = "generation" in template and chat_template_utils.re.search(r"\{%-?\s*generation\s*-?%\}", template)
     try:
         texts, ranges = chat_template_utils.render_jinja_template(
@@ -117,8 +120,9 @@ def main():
         done = subprocess.run([program, "render"], input=json.dumps(request), capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"{name}: {done.stderr}")
-        for case, own in zip(cases, json.loads(done.stdout), strict=True):
-            expected = theirs(template, case)
+        answered = json.loads(done.stdout)
+        for case, own in zip(cases, answered["cases"], strict=True):
+            expected = theirs(template, case, answered["takes_parts"])
             if "error" in own and "does not print" in own["error"]:
                 kind = "not compared"
             elif "error" in own and "error" in expected:

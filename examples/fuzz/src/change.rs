@@ -14,7 +14,7 @@ pub fn file(name: &str, bytes: &[u8], generator: &mut ChaCha8Rng) -> Vec<u8> {
     match ending {
         "json" => json_text(bytes, generator),
         "safetensors" => safetensors(bytes, generator),
-        "csv" | "tsv" | "jsonl" | "toml" => lines(bytes, generator),
+        "csv" | "tsv" | "jsonl" | "toml" | "jinja" => lines(bytes, generator),
         _ => any(bytes, generator),
     }
 }
@@ -230,7 +230,8 @@ fn lines(bytes: &[u8], generator: &mut ChaCha8Rng) -> Vec<u8> {
         let at = generator.random_range(0..lines.len());
         let line = lines[at].clone();
         let marks = [
-            "\"", "\"\"", ",", "\t", "\u{0}", "\r", "{", "\u{feff}", "=", "[", "1e999", "ä",
+            "\"", "\"\"", ",", "\t", "\u{0}", "\r", "{", "\u{feff}", "=", "[", "1e999", "ä", "{%",
+            "}}", "-%}",
         ];
         match generator.random_range(0..8) {
             0 => drop(lines.remove(at)),

@@ -33,6 +33,8 @@ pub enum Entry {
     ReplayInputs,
     ReplayIndex,
     ReplayGolden,
+    Conversations,
+    ChatTemplate,
 }
 
 /// The models of `replay adapter`: a folder, and an adapter in it.
@@ -74,7 +76,7 @@ const FLAGS: [&str; 24] = [
 ];
 
 impl Entry {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Table,
         Self::Tokenizer,
         Self::ModelConfig,
@@ -91,6 +93,8 @@ impl Entry {
         Self::ReplayInputs,
         Self::ReplayIndex,
         Self::ReplayGolden,
+        Self::Conversations,
+        Self::ChatTemplate,
     ];
 
     pub fn name(self) -> &'static str {
@@ -111,6 +115,8 @@ impl Entry {
             Self::ReplayInputs => "replay-inputs",
             Self::ReplayIndex => "replay-sharded-index",
             Self::ReplayGolden => "replay-golden",
+            Self::Conversations => "finetune-conversations",
+            Self::ChatTemplate => "finetune-chat-template",
         }
     }
 
@@ -189,6 +195,25 @@ impl Entry {
                 )?;
                 alter(folder, "model/model.safetensors.index.json", generator)?;
                 Ok(command)
+            }
+            Self::Conversations => {
+                chats(root, folder)?;
+                let names = ["chats.jsonl", "chats.json", "turns.jsonl", "chats.parquet"];
+                let data = names[generator.random_range(0..names.len())];
+                alter(folder, data, generator)?;
+                Ok(words(&["examples/conversations", "show", data, "model"]))
+            }
+            Self::ChatTemplate => {
+                chats(root, folder)?;
+                let names = ["chat_template.jinja", "tokenizer_config.json"];
+                let file = format!("model/{}", names[generator.random_range(0..names.len())]);
+                alter(folder, &file, generator)?;
+                Ok(words(&[
+                    "examples/conversations",
+                    "show",
+                    "chats.jsonl",
+                    "model",
+                ]))
             }
             Self::ReplayGolden => {
                 let cases = ["a_linear_least_squares", "b_logistic_regression", "c_mlp"];
@@ -392,6 +417,70 @@ fn tokenizer() -> Value {
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
         "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": vocabulary},
     })
+}
+
+/// A template with the constructs that models' templates have.
+const CHAT_TEMPLATE: &str = "\
+{%- macro turn(role) %}<|im_start|>{{ role }}
+{% endmacro %}
+{%- set ns = namespace(count=0) %}
+{%- for message in messages %}
+    {{- turn(message.role) }}
+    {%- if message.role == 'assistant' %}
+        {%- generation %}
+            {{- message['content'].split('</think>')[-1].lstrip('\\n') }}
+            {%- for call in message.tool_calls %}
+                {{- '\\n' + (call.function | tojson(indent=2)) }}
+            {%- endfor %}
+            {{- '<|im_end|>' }}
+        {%- endgeneration %}
+        {{- '\\n' }}
+    {%- else %}
+        {{- message.content + '<|im_end|>\\n' }}
+    {%- endif %}
+    {%- set ns.count = ns.count + 1 %}
+{%- endfor %}
+{%- if ns.count > 99 %}{{ raise_exception('too long, on ' ~ strftime_now('%d %b %Y')) }}{% endif %}
+{%- if add_generation_prompt %}{{ turn('assistant') }}{% endif %}
+";
+
+/// Conversations in every format, and a tokenizer with a template.
+fn chats(root: &Path, folder: &Path) -> Result<()> {
+    let fixtures = root.join("examples/finetune/tests/conversation/fixtures");
+    fs::create_dir_all(folder.join("model"))?;
+    for (from, to) in [
+        ("bytes/tokenizer.json", "model/tokenizer.json"),
+        ("bytes/tokenizer_config.json", "model/tokenizer_config.json"),
+        ("messages.parquet", "chats.parquet"),
+    ] {
+        fs::copy(fixtures.join(from), folder.join(to))?;
+    }
+    fs::write(folder.join("model/chat_template.jinja"), CHAT_TEMPLATE)?;
+    let roles = [["role", "content"], ["from", "value"]];
+    let [chats, turns] = roles.map(|[role, content]| {
+        let rows = (0..9).map(|row| {
+            let call = json!([{"function": {"name": "f", "arguments": "{\"x\": 1}"}}]);
+            json!({"messages": [
+                {role: "system", content: "Be brief."},
+                {role: "user", content: format!("What is {row} plus 5?")},
+                {role: "assistant", content: [{"type": "text", "text": "9"}], "tool_calls": call},
+                {role: "tool", content: "9"},
+                {role: "assistant", content: format!("Grüße {row} \u{1F600}")},
+            ]})
+        });
+        rows.collect::<Vec<_>>()
+    });
+    let lines = |rows: &[Value]| {
+        rows.iter()
+            .map(|row| format!("{row}\n"))
+            .collect::<String>()
+    };
+    fs::write(folder.join("chats.jsonl"), lines(&chats))?;
+    fs::write(folder.join("turns.jsonl"), lines(&turns))?;
+    fs::write(
+        folder.join("chats.json"),
+        json!({"version": 1, "data": chats}).to_string(),
+    )
 }
 
 /// Pictures of two classes.

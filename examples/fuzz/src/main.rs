@@ -6,7 +6,7 @@
 //! without half-written files.
 //!
 //! ```text
-//! cargo build --workspace --bins
+//! cargo build --workspace --bins --examples
 //! target/debug/fuzz --cases 500
 //! ```
 //!

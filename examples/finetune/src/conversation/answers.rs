@@ -80,6 +80,14 @@ pub(super) fn mark(
         messages[*place].trained && (is_last || train_on == TrainOn::Assistant)
     };
     let wanted: Vec<usize> = assistants.iter().copied().filter(trained).collect();
+    let unprinted = |place: &&usize| {
+        let content = messages[**place].content.as_deref().unwrap_or_default();
+        !text.contains(&content[without_thought(content)])
+    };
+    if let Some(place) = wanted.iter().find(unprinted) {
+        let problem = format!("it does not print the content of message {}", place + 1);
+        return Err(Error::template(template.name(), problem));
+    }
     if train_on == TrainOn::All {
         let all = 0..text.len();
         return Ok(Marked {
@@ -168,19 +176,10 @@ fn by_contents(
     wanted: &[usize],
     special: &[String],
 ) -> Option<Vec<Range<usize>>> {
-    let trimmed = |content: &str, from: usize| {
-        let start = content.len() - content[from..].trim_start().len();
-        start..start.max(content.trim_end().len())
-    };
     let parts: [&dyn Fn(&str) -> Range<usize>; 3] = [
         &|content| 0..content.len(),
         &|content| trimmed(content, 0),
-        &|content| {
-            trimmed(
-                content,
-                content.rfind(THOUGHT).map_or(0, |at| at + THOUGHT.len()),
-            )
-        },
+        &without_thought,
     ];
     // A message that only calls tools has no content to mark.
     if wanted
@@ -198,6 +197,18 @@ fn by_contents(
         })
     });
     located.collect()
+}
+
+/// Without the space around what begins there.
+fn trimmed(content: &str, from: usize) -> Range<usize> {
+    let start = content.len() - content[from..].trim_start().len();
+    start..start.max(content.trim_end().len())
+}
+
+/// Without the reasoning in front of it, and the space around it.
+fn without_thought(content: &str) -> Range<usize> {
+    let thought = content.rfind(THOUGHT);
+    trimmed(content, thought.map_or(0, |at| at + THOUGHT.len()))
 }
 
 /// Behind the special token that follows, if one does.
@@ -298,9 +309,21 @@ mod tests {
 
     #[test]
     fn answers_that_cannot_be_found_are_refused() {
-        let shouting = FORGETFUL.replace("{{ c }}", "{{ c | upper | reverse }}");
-        let messages = chat(&["a", "<think>x</think>b", "c", "d"]);
+        let shouting = FORGETFUL.replace("{{ c }}", "{{ c | upper }}");
+        let messages = chat(&["a", "b", "c", "d"]);
         let error = answers(&shouting, &messages, TrainOn::Assistant).unwrap_err();
+        assert_eq!(
+            error,
+            "chat template t: it does not print the content of message 2"
+        );
+        // Backwards: marks of the content do not stay around it.
+        let backwards = "{% for m in messages %}{{ m.content }}{% endfor %}|{{ messages[0].content }}{{ messages | length }}";
+        let error = answers(
+            &format!("{{{{ messages | length }}}}{backwards}{{{{ messages[1].content }}}}"),
+            &messages,
+            TrainOn::Assistant,
+        )
+        .unwrap_err();
         assert!(
             error.contains("`--train-on last`") && error.contains("{% generation %}"),
             "{error}"

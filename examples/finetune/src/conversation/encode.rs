@@ -125,19 +125,21 @@ impl ConversationEncoder {
     /// cannot be found or that holds a special token; [`Error::Option`] if no sample keeps an answer.
     pub fn encode(&self, samples: &[Sample]) -> Result<EncodedConversations, Error> {
         let mut items = Vec::with_capacity(samples.len());
+        let mut sources = Vec::with_capacity(samples.len());
         let mut summary = EncodeSummary {
             samples: samples.len(),
             ..EncodeSummary::default()
         };
-        for part in samples.chunks(TOGETHER) {
-            for (tokenized, sample) in self.tokenize(part)?.into_iter().zip(part) {
+        for (chunk, part) in samples.chunks(TOGETHER).enumerate() {
+            for (place, tokenized) in self.tokenize(part)?.into_iter().enumerate() {
                 summary.add(&tokenized);
                 let kept = tokenized.encoded();
                 if kept.trained() == 0 {
-                    summary.add_lost(&sample.place);
+                    summary.add_lost(&part[place].place);
                 } else {
                     summary.trained += kept.trained();
                     summary.tokens += kept.length();
+                    sources.push(chunk * TOGETHER + place);
                     items.push(kept);
                 }
             }
@@ -153,7 +155,42 @@ impl ConversationEncoder {
                 self.options.max_length,
             ));
         }
-        Ok(EncodedConversations { items, summary })
+        Ok(EncodedConversations {
+            items,
+            sources,
+            summary,
+        })
+    }
+
+    /// The tokens of a sample up to its last answer, from which a model generates one, and that answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Line`] and [`Error::Row`] for a sample that the layout or the template does not take, and for a text,
+    /// which has no answer.
+    pub fn prompt(&self, sample: &Sample) -> Result<(Vec<u32>, String), Error> {
+        let refuse = |problem: String| sample.place.error(problem);
+        let (text, answer) = match &self.layout {
+            Layout::Chat(template) => {
+                let (messages, tools) = self.turns(sample)?;
+                let Some((answer, before)) = messages.split_last() else {
+                    return Err(refuse("no message, expected at least 2".into()));
+                };
+                let rendered = template.render(before, tools, true);
+                let rendered = rendered.map_err(|error| refuse(error.to_string()))?;
+                (rendered.text, answer.content.clone().unwrap_or_default())
+            }
+            Layout::Plain => match sample.content.as_plain() {
+                Some((prompt, answer)) if !prompt.is_empty() => (prompt, answer.to_string()),
+                _ => return Err(refuse("a text without an answer, expected one with".into())),
+            },
+        };
+        let encoded = guard::catch(|| self.tokenizer.encode(text, false));
+        let encoded = encoded
+            .map_err(|panic| refuse(panic.message))?
+            .map_err(|error| refuse(message(&error)))?;
+        let ids = self.around[0].iter().chain(encoded.get_ids()).copied();
+        Ok((ids.collect(), answer))
     }
 
     /// A sample as its text, with `⟦` and `⟧` around what is trained, and the tokens counted.
@@ -176,13 +213,7 @@ impl ConversationEncoder {
         let refuse = |problem: String| sample.place.error(problem);
         match &self.layout {
             Layout::Chat(template) => {
-                let Some((messages, tools)) = sample.content.as_chat() else {
-                    return Err(refuse(
-                        "a text without turns, expected a conversation: choose the task `text`"
-                            .into(),
-                    ));
-                };
-                self.check_control(&messages, tools).map_err(refuse)?;
+                let (messages, tools) = self.turns(sample)?;
                 let marked = mark(
                     template,
                     &messages,
@@ -209,6 +240,17 @@ impl ConversationEncoder {
                 Ok(Marked { text, answers })
             }
         }
+    }
+
+    /// The turns of a sample, which have no special tokens in them.
+    fn turns<'s>(&self, sample: &'s Sample) -> Result<(Vec<Message>, Option<&'s Value>), Error> {
+        let Some((messages, tools)) = sample.content.as_chat() else {
+            let problem = "a text without turns, expected a conversation: choose the task `text`";
+            return Err(sample.place.error(problem));
+        };
+        let checked = self.check_control(&messages, tools);
+        checked.map_err(|problem| sample.place.error(problem))?;
+        Ok((messages, tools))
     }
 
     /// Refuse special tokens in messages.

@@ -48,6 +48,8 @@ impl EncodedSample {
 pub struct EncodedConversations {
     /// In the order of the samples, without those that lost their answer.
     pub items: Vec<EncodedSample>,
+    /// For each item, which of the samples it is.
+    pub sources: Vec<usize>,
     /// For a note to the user.
     pub summary: EncodeSummary,
 }

@@ -228,3 +228,40 @@ fn an_instruction_is_a_turn_or_the_text_of_alpaca() {
         "{plain}"
     );
 }
+
+#[test]
+fn a_prompt_ends_where_the_answer_begins() {
+    for (row, layout, answer) in [
+        (
+            json!({"question": "4 + 5?", "answer": "9"}),
+            Layout::from(template("bytes", true)),
+            "9",
+        ),
+        (
+            json!({"prompt": "hello\n", "completion": "world"}),
+            Layout::Plain,
+            "world",
+        ),
+    ] {
+        for name in ["bytes", "pieces"] {
+            let encoder = encoder(name, layout.clone(), options());
+            let sample = &samples(std::slice::from_ref(&row))[0];
+            let (prompt, found) = encoder.prompt(sample).unwrap();
+            assert_eq!(found, answer);
+            let encoded = encoder.encode(std::slice::from_ref(sample)).unwrap();
+            let whole = &encoded.items[0];
+            assert_eq!(encoded.sources, [0]);
+            assert_eq!(whole.ids[..prompt.len()], prompt, "{name}: {row}");
+            assert_eq!(whole.targets().next(), Some(prompt.len()), "{name}: {row}");
+        }
+    }
+    let text = &samples(&[json!({"text": "a"})])[0];
+    let error = encoder("bytes", Layout::Plain, options())
+        .prompt(text)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("line 1: a text without an answer, expected one with"),
+        "{error}"
+    );
+}

@@ -18,7 +18,7 @@ use minijinja::{Environment, ErrorKind};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value as Json};
 
-use super::message::Message;
+use super::message::{Message, Role};
 use crate::data::Error;
 
 pub use special::SpecialTokens;
@@ -62,6 +62,8 @@ pub struct ChatTemplate {
     name: String,
     source: String,
     marks: bool,
+    /// Whether it reads contents as lists of parts alone.
+    parts: bool,
     environment: Environment<'static>,
     variables: Map<String, Json>,
 }
@@ -104,10 +106,11 @@ impl ChatTemplate {
             name: name.into(),
             source: source.into(),
             marks,
+            parts: false,
             environment,
             variables: tokens.collect(),
         };
-        Ok(template.with_time(clock::now()))
+        Ok(template.with_time(clock::now()).with_parts_if_needed())
     }
 
     /// That of a model folder: `chat_template.jinja`, or `chat_template` in `tokenizer_config.json`, where a list has
@@ -131,6 +134,24 @@ impl ChatTemplate {
         Self::new("ChatML (built in)", CHATML, &SpecialTokens::default()).expect("a valid template")
     }
 
+    /// Templates of models for pictures print texts only as parts of a list, and drop or refuse others.
+    fn with_parts_if_needed(self) -> Self {
+        const PROBE: &str = "probe";
+        let message = [Message::new(Role::User, PROBE)];
+        let prints = |template: &Self| {
+            let rendered = template.render(&message, None, false);
+            rendered.is_ok_and(|rendered| rendered.text.contains(PROBE))
+        };
+        if prints(&self) {
+            return self;
+        }
+        let other = Self {
+            parts: true,
+            ..self.clone()
+        };
+        if prints(&other) { other } else { self }
+    }
+
     /// The time that `strftime_now` gives, in seconds since 1970-01-01 00:00 UTC; otherwise that of the call of
     /// [`new`](Self::new). Runs that are to be repeated must render with the same time.
     pub fn with_time(mut self, seconds: i64) -> Self {
@@ -150,6 +171,12 @@ impl ChatTemplate {
     /// Where it is from.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it reads the content of a message as a list of parts (`[{"type": "text", "text": …}]`) and not as a
+    /// text, as those of models for pictures do; it is given one then.
+    pub fn takes_parts(&self) -> bool {
+        self.parts
     }
 
     /// Whether it marks what the model says, with `{% generation %}`.
@@ -228,7 +255,16 @@ impl ChatTemplate {
         tools: Option<&Json>,
         add_generation_prompt: bool,
     ) -> Map<String, Json> {
-        let messages: Vec<Json> = messages.iter().map(Message::to_json).collect();
+        let json = |message: &Message| {
+            let mut json = message.to_json();
+            if self.parts
+                && let Some(content) = json.get_mut("content")
+            {
+                *content = serde_json::json!([{"type": "text", "text": content.take()}]);
+            }
+            json
+        };
+        let messages: Vec<Json> = messages.iter().map(json).collect();
         let mut context = self.variables.clone();
         // As in `transformers`, what there is not is none, and not undefined.
         context.insert("tools".into(), tools.cloned().unwrap_or_default());
@@ -276,7 +312,6 @@ fn problem(error: &minijinja::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Role;
     use super::*;
 
     fn chat(texts: &[&str]) -> Vec<Message> {
@@ -330,6 +365,16 @@ mod tests {
                 answers: None
             }
         );
+    }
+
+    #[test]
+    fn templates_for_pictures_are_given_lists_of_parts() {
+        let parts = "{% for m in messages %}{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}|{% endif %}\
+                     {% endfor %}{% endfor %}";
+        let template = ChatTemplate::new("t", parts, &SpecialTokens::default()).unwrap();
+        assert!(template.takes_parts() && !ChatTemplate::chatml().takes_parts());
+        let rendered = template.render(&chat(&["a", "b"]), None, false).unwrap();
+        assert_eq!(rendered.text, "a|b|");
     }
 
     #[test]
