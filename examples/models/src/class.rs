@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::fields::refuse;
+use crate::llama::family::{FAMILIES, known as known_families};
 use crate::message::short;
 use crate::weights::read_config;
 
@@ -65,21 +66,35 @@ impl fmt::Display for Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ModelClass {
-    /// [`BertModel`](crate::bert::BertModel)
+    /// [`BertModel`](crate::bert::BertModel), of BERT, RoBERTa and DistilBERT
     BertModel,
     /// [`BertForSequenceClassification`](crate::bert::BertForSequenceClassification)
     BertForSequenceClassification,
     /// [`BertForTokenClassification`](crate::bert::BertForTokenClassification)
     BertForTokenClassification,
+    /// [`RobertaForSequenceClassification`](crate::roberta::RobertaForSequenceClassification)
+    RobertaForSequenceClassification,
+    /// [`RobertaForTokenClassification`](crate::roberta::RobertaForTokenClassification)
+    RobertaForTokenClassification,
+    /// [`DistilBertForSequenceClassification`](crate::distilbert::DistilBertForSequenceClassification)
+    DistilBertForSequenceClassification,
+    /// [`DistilBertForTokenClassification`](crate::distilbert::DistilBertForTokenClassification)
+    DistilBertForTokenClassification,
+    /// [`ModernBertModel`](crate::modernbert::ModernBertModel)
+    ModernBertModel,
+    /// [`ModernBertForSequenceClassification`](crate::modernbert::ModernBertForSequenceClassification)
+    ModernBertForSequenceClassification,
+    /// [`ModernBertForTokenClassification`](crate::modernbert::ModernBertForTokenClassification)
+    ModernBertForTokenClassification,
     /// [`ViTModel`](crate::vit::ViTModel)
     ViTModel,
     /// [`ViTForImageClassification`](crate::vit::ViTForImageClassification)
     ViTForImageClassification,
     /// [`T5ForConditionalGeneration`](crate::t5::T5ForConditionalGeneration)
     T5ForConditionalGeneration,
-    /// [`LlamaModel`](crate::llama::LlamaModel), of Llama and Qwen2
+    /// [`LlamaModel`](crate::llama::LlamaModel), of every [family](crate::llama) of decoders
     LlamaModel,
-    /// [`LlamaForCausalLM`](crate::llama::LlamaForCausalLM), of Llama and Qwen2
+    /// [`LlamaForCausalLM`](crate::llama::LlamaForCausalLM), of every [family](crate::llama) of decoders
     LlamaForCausalLM,
 }
 
@@ -91,57 +106,121 @@ struct Stated {
 }
 
 /// A kind of models: how `transformers` names what is below its heads, and its classes here.
+#[derive(Clone, Copy)]
 struct Kind {
     /// The first part of names in a class with a head, and not in one without.
     below_head: &'static str,
     /// Name of the kind in names of classes.
-    prefixes: &'static [&'static str],
+    prefix: &'static str,
     classes: &'static [(Task, ModelClass)],
 }
 
-const BERT: Kind = Kind {
-    below_head: "bert",
-    prefixes: &["Bert"],
-    classes: &[
-        (Task::Base, ModelClass::BertModel),
-        (
-            Task::SequenceClassification,
-            ModelClass::BertForSequenceClassification,
-        ),
-        (
-            Task::TokenClassification,
-            ModelClass::BertForTokenClassification,
-        ),
-    ],
-};
+/// The kinds by `model_type`; the [families] of decoders are one more.
+///
+/// [families]: crate::llama
+const KINDS: [(&str, Kind); 6] = [
+    (
+        "bert",
+        Kind {
+            below_head: "bert",
+            prefix: "Bert",
+            classes: &[
+                (Task::Base, ModelClass::BertModel),
+                (
+                    Task::SequenceClassification,
+                    ModelClass::BertForSequenceClassification,
+                ),
+                (
+                    Task::TokenClassification,
+                    ModelClass::BertForTokenClassification,
+                ),
+            ],
+        },
+    ),
+    (
+        "roberta",
+        Kind {
+            below_head: "roberta",
+            prefix: "Roberta",
+            classes: &[
+                (Task::Base, ModelClass::BertModel),
+                (
+                    Task::SequenceClassification,
+                    ModelClass::RobertaForSequenceClassification,
+                ),
+                (
+                    Task::TokenClassification,
+                    ModelClass::RobertaForTokenClassification,
+                ),
+            ],
+        },
+    ),
+    (
+        "distilbert",
+        Kind {
+            below_head: "distilbert",
+            prefix: "DistilBert",
+            classes: &[
+                (Task::Base, ModelClass::BertModel),
+                (
+                    Task::SequenceClassification,
+                    ModelClass::DistilBertForSequenceClassification,
+                ),
+                (
+                    Task::TokenClassification,
+                    ModelClass::DistilBertForTokenClassification,
+                ),
+            ],
+        },
+    ),
+    (
+        "modernbert",
+        Kind {
+            below_head: "model",
+            prefix: "ModernBert",
+            classes: &[
+                (Task::Base, ModelClass::ModernBertModel),
+                (
+                    Task::SequenceClassification,
+                    ModelClass::ModernBertForSequenceClassification,
+                ),
+                (
+                    Task::TokenClassification,
+                    ModelClass::ModernBertForTokenClassification,
+                ),
+            ],
+        },
+    ),
+    (
+        "vit",
+        Kind {
+            below_head: "vit",
+            prefix: "ViT",
+            classes: &[
+                (Task::Base, ModelClass::ViTModel),
+                (
+                    Task::ImageClassification,
+                    ModelClass::ViTForImageClassification,
+                ),
+            ],
+        },
+    ),
+    (
+        "t5",
+        Kind {
+            // Names are the same with and without a head.
+            below_head: "",
+            prefix: "T5",
+            classes: &[(Task::Seq2Seq, ModelClass::T5ForConditionalGeneration)],
+        },
+    ),
+];
 
-const VIT: Kind = Kind {
-    below_head: "vit",
-    prefixes: &["ViT"],
-    classes: &[
-        (Task::Base, ModelClass::ViTModel),
-        (
-            Task::ImageClassification,
-            ModelClass::ViTForImageClassification,
-        ),
-    ],
-};
-
-const T5: Kind = Kind {
-    // Names are the same with and without a head.
-    below_head: "",
-    prefixes: &["T5"],
-    classes: &[(Task::Seq2Seq, ModelClass::T5ForConditionalGeneration)],
-};
-
-const LLAMA: Kind = Kind {
-    below_head: "model",
-    prefixes: &["Llama", "Qwen2"],
-    classes: &[
-        (Task::Base, ModelClass::LlamaModel),
-        (Task::CausalLm, ModelClass::LlamaForCausalLM),
-    ],
-};
+/// The classes of a decoder.
+const DECODER: &[(Task, ModelClass)] = &[
+    (Task::Base, ModelClass::LlamaModel),
+    (Task::CausalLm, ModelClass::LlamaForCausalLM),
+];
 
 /// What the names of an adapter's tensors say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,18 +252,8 @@ impl ModelClass {
         task: Option<Task>,
     ) -> Result<Self, Error> {
         let stated: Stated = read_config(folder)?;
-        let kind = match stated.model_type.as_deref() {
-            Some("bert") => BERT,
-            Some("vit") => VIT,
-            Some("t5") => T5,
-            Some("llama" | "qwen2") => LLAMA,
-            other => {
-                let found = other.map_or("nothing".into(), |found| format!("`{found}`"));
-                let expected = "bert, t5, vit, llama or qwen2";
-                return refuse("model_type", found, expected)
-                    .map_err(|error: Error| error.in_config(folder));
-            }
-        };
+        let kind = Kind::of(stated.model_type.as_deref());
+        let kind = kind.map_err(|error| error.in_config(folder))?;
         if let Some(task) = task {
             return kind.class(task, "the wanted task");
         }
@@ -195,9 +264,17 @@ impl ModelClass {
     /// What its outputs are.
     pub fn task(&self) -> Task {
         match self {
-            Self::BertModel | Self::ViTModel | Self::LlamaModel => Task::Base,
-            Self::BertForSequenceClassification => Task::SequenceClassification,
-            Self::BertForTokenClassification => Task::TokenClassification,
+            Self::BertModel | Self::ModernBertModel | Self::ViTModel | Self::LlamaModel => {
+                Task::Base
+            }
+            Self::BertForSequenceClassification
+            | Self::RobertaForSequenceClassification
+            | Self::DistilBertForSequenceClassification
+            | Self::ModernBertForSequenceClassification => Task::SequenceClassification,
+            Self::BertForTokenClassification
+            | Self::RobertaForTokenClassification
+            | Self::DistilBertForTokenClassification
+            | Self::ModernBertForTokenClassification => Task::TokenClassification,
             Self::ViTForImageClassification => Task::ImageClassification,
             Self::T5ForConditionalGeneration => Task::Seq2Seq,
             Self::LlamaForCausalLM => Task::CausalLm,
@@ -206,6 +283,29 @@ impl ModelClass {
 }
 
 impl Kind {
+    /// The kind of a `model_type`.
+    fn of(model_type: Option<&str>) -> Result<Self, Error> {
+        let mut kinds = KINDS.iter();
+        if let Some((_, kind)) = kinds.find(|(known, _)| Some(*known) == model_type) {
+            return Ok(*kind);
+        }
+        let mut families = FAMILIES.iter();
+        if let Some(family) = families.find(|family| Some(family.model_type) == model_type) {
+            return Ok(Self {
+                below_head: "model",
+                prefix: family.class,
+                classes: DECODER,
+            });
+        }
+        let found = model_type.map_or("nothing".into(), |found| format!("`{found}`"));
+        let known: Vec<&str> = KINDS.iter().map(|(known, _)| *known).collect();
+        refuse(
+            "model_type",
+            found,
+            format!("{}, {}", known.join(", "), known_families()),
+        )
+    }
+
     fn class(&self, task: Task, source: &str) -> Result<ModelClass, Error> {
         let mut classes = self.classes.iter();
         let found = classes.find(|(known, _)| *known == task);
@@ -217,7 +317,7 @@ impl Kind {
                 .collect();
             class_error(format!(
                 "{source} is {task}: expected one of the {} classes that are supported: {}",
-                self.prefixes[0],
+                self.prefix,
                 known.join(", ")
             ))
         })
@@ -331,7 +431,15 @@ impl Kind {
 
     /// What the names of an adapter's tensors say about the class that it was made for.
     fn keys(&self, adapter: &AdapterFolder) -> Keys {
-        const HEADS: [&str; 5] = ["classifier", "score", "lm_head", "qa_outputs", "cls"];
+        const HEADS: [&str; 7] = [
+            "classifier",
+            "pre_classifier",
+            "head",
+            "score",
+            "lm_head",
+            "qa_outputs",
+            "cls",
+        ];
         if self.below_head.is_empty() {
             return Keys::Neutral;
         }
@@ -354,12 +462,8 @@ impl Kind {
 
     /// What a class of `transformers` is trained for; `None` if it is a pretrained model for any task.
     fn task_of(&self, class: &str) -> Option<Trained> {
-        let rest = self
-            .prefixes
-            .iter()
-            .find_map(|prefix| class.strip_prefix(prefix));
-        let task = match rest? {
-            "Model" if !self.below_head.is_empty() => Task::Base,
+        let task = match class.strip_prefix(self.prefix)? {
+            "Model" | "TextModel" if !self.below_head.is_empty() => Task::Base,
             "ForSequenceClassification" => Task::SequenceClassification,
             "ForTokenClassification" => Task::TokenClassification,
             "ForImageClassification" => Task::ImageClassification,

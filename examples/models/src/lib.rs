@@ -6,8 +6,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod attention;
 pub mod bert;
 pub mod class;
+pub mod distilbert;
 pub mod encoder;
 pub mod error;
 mod fields;
@@ -16,7 +18,10 @@ pub mod gguf;
 mod ids;
 pub mod llama;
 mod message;
+pub mod modernbert;
 mod names;
+pub mod roberta;
+mod rope;
 pub mod t5;
 pub mod vit;
 pub mod weights;

@@ -224,3 +224,78 @@ fn what_cannot_be_continued_is_named() {
     let prompted = nothing.with_prompt(prompt(1, &device));
     assert!(model.generate(prompted, &greedy(), &mut rng()).is_ok());
 }
+
+/// Folders of the families, with windows, rotary scalings that change with the length, layers without
+/// rotations.
+const FAMILIES: [&str; 10] = [
+    "families/llama_llama3",
+    "families/llama_dynamic",
+    "families/llama_yarn",
+    "families/qwen2_yarn",
+    "families/mistral",
+    "families/qwen3",
+    "families/gemma2",
+    "families/gemma3_text",
+    "families/phi3",
+    "families/smollm3",
+];
+
+#[test]
+fn every_family_goes_on_with_a_cache_as_without() {
+    let device = Device::flex();
+    let rows = [vec![5, 17, 20], vec![21, 9, 9], vec![8, 9, 10]];
+    for name in FAMILIES {
+        let model = model(name, &device);
+        // The seventh token is beyond the first training of LongRoPE and of the dynamic base.
+        let tokens = cached(&model, &rows, None, &Sampling::new(NEW));
+        assert_eq!(
+            tokens,
+            uncached(&model, &rows, None, &Sampling::new(NEW)),
+            "{name}"
+        );
+        assert!(
+            tokens.iter().any(|row| row.iter().any(|id| *id != row[0])),
+            "{name}"
+        );
+        let [width] = model.model.norm.gamma.dims();
+        let prompt = || {
+            let values = (0..3 * 2 * width).map(|i| (i as f32 * 0.7).sin()).collect();
+            let data = TensorData::new::<f32, _>(values, [3, 2, width]);
+            Some(Tensor::<3>::from_data(data, &device))
+        };
+        let tokens = cached(&model, &rows, prompt(), &Sampling::new(NEW));
+        let expected = uncached(&model, &rows, prompt(), &Sampling::new(NEW));
+        assert_eq!(tokens, expected, "{name}");
+    }
+}
+
+#[test]
+fn padded_rows_of_every_family_go_on_as_they_do_alone() {
+    let device = Device::flex();
+    let texts: [&[i64]; 3] = [&[5, 17, 20, 4], &[21], &[8, 9]];
+    for name in FAMILIES {
+        let model = model(name, &device);
+        // Rotations of these depend on the longest text of a batch.
+        if ["families/llama_dynamic", "families/phi3"].contains(&name) {
+            continue;
+        }
+        let alone: Vec<Vec<i64>> = texts
+            .iter()
+            .map(|text| cached(&model, &[text.to_vec()], None, &Sampling::new(NEW)).remove(0))
+            .collect();
+        for left in [true, false] {
+            let fill = |text: &[i64], token: fn(i64) -> i64| {
+                let mut row: Vec<i64> = text.iter().copied().map(token).collect();
+                let padding = vec![0; 4 - row.len()];
+                let at = if left { 0 } else { row.len() };
+                row.splice(at..at, padding);
+                row
+            };
+            let rows = |token: fn(i64) -> i64| texts.map(|text| fill(text, token));
+            let input = LlamaInput::new(ids(&rows(|id| id), &device))
+                .with_attention_mask(ids(&rows(|_| 1), &device));
+            let tokens = model.generate(input, &Sampling::new(NEW), &mut rng());
+            assert_eq!(tokens.unwrap(), alone, "{name}, left: {left}");
+        }
+    }
+}

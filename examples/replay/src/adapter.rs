@@ -6,7 +6,14 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn_hf_models::bert::{BertForSequenceClassification, BertForTokenClassification, BertModel};
 use burn_hf_models::class::{ModelClass, Task};
+use burn_hf_models::distilbert::{
+    DistilBertForSequenceClassification, DistilBertForTokenClassification,
+};
 use burn_hf_models::llama::{LlamaForCausalLM, LlamaModel};
+use burn_hf_models::modernbert::{
+    ModernBertForSequenceClassification, ModernBertForTokenClassification, ModernBertModel,
+};
+use burn_hf_models::roberta::{RobertaForSequenceClassification, RobertaForTokenClassification};
 use burn_hf_models::t5::T5ForConditionalGeneration;
 use burn_hf_models::vit::{ViTForImageClassification, ViTModel};
 use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
@@ -111,6 +118,25 @@ fn dispatch<J: Job>(case: &AdapterCase, job: J) -> Result<J::Output, Error> {
             job.run::<BertForSequenceClassification>(folder)
         }
         ModelClass::BertForTokenClassification => job.run::<BertForTokenClassification>(folder),
+        ModelClass::RobertaForSequenceClassification => {
+            job.run::<RobertaForSequenceClassification>(folder)
+        }
+        ModelClass::RobertaForTokenClassification => {
+            job.run::<RobertaForTokenClassification>(folder)
+        }
+        ModelClass::DistilBertForSequenceClassification => {
+            job.run::<DistilBertForSequenceClassification>(folder)
+        }
+        ModelClass::DistilBertForTokenClassification => {
+            job.run::<DistilBertForTokenClassification>(folder)
+        }
+        ModelClass::ModernBertModel => job.run::<ModernBertModel>(folder),
+        ModelClass::ModernBertForSequenceClassification => {
+            job.run::<ModernBertForSequenceClassification>(folder)
+        }
+        ModelClass::ModernBertForTokenClassification => {
+            job.run::<ModernBertForTokenClassification>(folder)
+        }
         ModelClass::ViTModel => job.run::<ViTModel>(folder),
         ModelClass::ViTForImageClassification => job.run::<ViTForImageClassification>(folder),
         ModelClass::T5ForConditionalGeneration => job.run::<T5ForConditionalGeneration>(folder),
@@ -145,8 +171,9 @@ pub(crate) fn load<F: Family>(
 }
 
 fn is_head(parameter: &str) -> bool {
+    const HEADS: [&str; 5] = ["classifier", "pre_classifier", "head", "score", "lm_head"];
     let module = parameter.split('.').next();
-    module.is_some_and(|module| ["classifier", "score", "lm_head"].contains(&module))
+    module.is_some_and(|module| HEADS.contains(&module))
 }
 
 struct Run<'a> {

@@ -7,7 +7,15 @@ use burn::tensor::{Device, Int, Tensor};
 use burn_hf_models::bert::{
     BertConfig, BertForSequenceClassification, BertForTokenClassification, BertInput, BertModel,
 };
+use burn_hf_models::distilbert::{
+    DistilBertForSequenceClassification, DistilBertForTokenClassification,
+};
 use burn_hf_models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput, LlamaModel};
+use burn_hf_models::modernbert::{
+    ModernBertConfig, ModernBertForSequenceClassification, ModernBertForTokenClassification,
+    ModernBertModel,
+};
+use burn_hf_models::roberta::{RobertaForSequenceClassification, RobertaForTokenClassification};
 use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
 use burn_hf_models::vit::{ViTConfig, ViTForImageClassification, ViTInput, ViTModel};
 use burn_hf_models::weights::{LoadOptions, load_named};
@@ -52,7 +60,8 @@ fn classes(adapter: &AdapterFolder) -> Result<Option<usize>, Error> {
     let entries = adapter.entries()?.into_iter();
     let mut counts = entries.filter_map(|(key, data)| match key {
         AdapterKey::Saved { module, parameter }
-            if module == "classifier" && parameter == "weight" =>
+            if ["classifier", "classifier.out_proj"].contains(&module.as_str())
+                && parameter == "weight" =>
         {
             data.shape().first().copied()
         }
@@ -92,45 +101,111 @@ fn output<const D: usize>(x: Tensor<D>) -> Output {
     }
 }
 
-impl Family for BertForSequenceClassification {
-    const ARGUMENTS: &'static [&'static str] = &["input_ids", "attention_mask", "token_type_ids"];
+/// A classifier of texts: its class, the encoder in it, its configuration, what makes it and what it takes.
+macro_rules! text_classifier {
+    ($class:ty, $encoder:ident, $config:ty, $init:ident, $arguments:expr) => {
+        impl Family for $class {
+            const ARGUMENTS: &'static [&'static str] = $arguments;
 
-    fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
-        let config = BertConfig::from_folder(folder)?;
-        let config = match classes(adapter)? {
-            Some(count) => config.with_labels(count),
-            None => config,
-        };
-        let model = config.init_classifier(device)?;
-        let options = brought(Self::load_options(), adapter)?;
-        Ok(load_named(model, &Self::names(), folder, &options)?)
-    }
+            fn open(
+                folder: &Path,
+                adapter: &AdapterFolder,
+                device: &Device,
+            ) -> Result<Self, Error> {
+                let config = <$config>::from_folder(folder)?;
+                let config = match classes(adapter)? {
+                    Some(count) => config.with_labels(count),
+                    None => config,
+                };
+                let model = config.$init(device)?;
+                let options = brought(Self::load_options(), adapter)?;
+                Ok(load_named(model, &Self::names(), folder, &options)?)
+            }
 
-    fn names() -> Vec<NameMap> {
-        Self::names()
-    }
+            fn names() -> Vec<NameMap> {
+                Self::names()
+            }
 
-    fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
-        let input = bert_input(call)?;
-        self.bert.check(&input)?;
-        let found = self.forward(input)?;
-        Ok(vec![
-            ("last_hidden_state", output(found.last_hidden_state)),
-            ("logits", output(found.logits)),
-        ])
-    }
+            fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
+                let input = bert_input(call)?;
+                self.$encoder.check(&input)?;
+                let found = self.forward(input)?;
+                Ok(vec![
+                    ("last_hidden_state", output(found.last_hidden_state)),
+                    ("logits", output(found.logits)),
+                ])
+            }
+        }
+    };
 }
 
-impl Family for BertForTokenClassification {
-    const ARGUMENTS: &'static [&'static str] = BertForSequenceClassification::ARGUMENTS;
+/// What models with segments take.
+const SEGMENTED: &[&str] = &["input_ids", "attention_mask", "token_type_ids"];
+/// What models without segments take.
+const MASKED: &[&str] = &["input_ids", "attention_mask"];
+
+text_classifier!(
+    BertForSequenceClassification,
+    bert,
+    BertConfig,
+    init_classifier,
+    SEGMENTED
+);
+text_classifier!(
+    BertForTokenClassification,
+    bert,
+    BertConfig,
+    init_token_classifier,
+    SEGMENTED
+);
+text_classifier!(
+    RobertaForSequenceClassification,
+    roberta,
+    BertConfig,
+    init_roberta_classifier,
+    SEGMENTED
+);
+text_classifier!(
+    RobertaForTokenClassification,
+    roberta,
+    BertConfig,
+    init_roberta_token_classifier,
+    SEGMENTED
+);
+text_classifier!(
+    DistilBertForSequenceClassification,
+    distilbert,
+    BertConfig,
+    init_distilbert_classifier,
+    MASKED
+);
+text_classifier!(
+    DistilBertForTokenClassification,
+    distilbert,
+    BertConfig,
+    init_distilbert_token_classifier,
+    MASKED
+);
+text_classifier!(
+    ModernBertForSequenceClassification,
+    model,
+    ModernBertConfig,
+    init_classifier,
+    MASKED
+);
+text_classifier!(
+    ModernBertForTokenClassification,
+    model,
+    ModernBertConfig,
+    init_token_classifier,
+    MASKED
+);
+
+impl Family for ModernBertModel {
+    const ARGUMENTS: &'static [&'static str] = MASKED;
 
     fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
-        let config = BertConfig::from_folder(folder)?;
-        let config = match classes(adapter)? {
-            Some(count) => config.with_labels(count),
-            None => config,
-        };
-        let model = config.init_token_classifier(device)?;
+        let model = ModernBertConfig::from_folder(folder)?.init_model(device)?;
         let options = brought(Self::load_options(), adapter)?;
         Ok(load_named(model, &Self::names(), folder, &options)?)
     }
@@ -141,17 +216,14 @@ impl Family for BertForTokenClassification {
 
     fn run(&self, call: &Call<'_>) -> Result<Outputs, Error> {
         let input = bert_input(call)?;
-        self.bert.check(&input)?;
-        let found = self.forward(input)?;
-        Ok(vec![
-            ("last_hidden_state", output(found.last_hidden_state)),
-            ("logits", output(found.logits)),
-        ])
+        self.check(&input)?;
+        let hidden = self.forward(input)?;
+        Ok(vec![("last_hidden_state", output(hidden))])
     }
 }
 
 impl Family for BertModel {
-    const ARGUMENTS: &'static [&'static str] = BertForSequenceClassification::ARGUMENTS;
+    const ARGUMENTS: &'static [&'static str] = SEGMENTED;
 
     fn open(folder: &Path, adapter: &AdapterFolder, device: &Device) -> Result<Self, Error> {
         let model = BertConfig::from_folder(folder)?.init_model(false, device)?;

@@ -31,9 +31,9 @@ fn estimate(config: &Map<String, Value>, inputs: &Inputs) -> u128 {
         let values = names.iter().filter_map(|name| config.get(*name)?.as_u64());
         values.map(u128::from).next().unwrap_or(1)
     };
-    let heads = size(&["num_attention_heads", "num_heads"]);
-    let width = size(&["hidden_size", "d_model"]);
-    let inner = size(&["intermediate_size", "d_ff"]);
+    let heads = size(&["num_attention_heads", "num_heads", "n_heads"]);
+    let width = size(&["hidden_size", "d_model", "dim"]);
+    let inner = size(&["intermediate_size", "d_ff", "hidden_dim"]);
     let shape = |argument| -> (u128, u128) {
         match inputs.shape(argument) {
             Some([rows, tokens]) => (*rows as u128, *tokens as u128),
@@ -65,7 +65,7 @@ fn estimate(config: &Map<String, Value>, inputs: &Inputs) -> u128 {
         Some("t5") => rows
             .saturating_mul(answer)
             .saturating_mul(size(&["vocab_size"])),
-        Some("llama" | "qwen2") => rows
+        Some(kind) if burn_hf_models::llama::is_family(kind) => rows
             .saturating_mul(tokens)
             .saturating_mul(size(&["vocab_size"])),
         _ => 0,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn_hf_models::llama::model_types;
 use burn_hf_models::weights::read_config;
 use programs::reading;
 use serde::Deserialize;
@@ -49,15 +50,12 @@ pub fn architecture(config: &Config) -> Result<Architecture, Error> {
         Some("t5") => Ok(Architecture::T5),
         Some("vit") => Ok(Architecture::Vit),
         Some("dinov2") => Ok(Architecture::Dinov2),
-        Some("llama" | "qwen2") => Ok(Architecture::Causal),
+        Some(kind) if model_types().contains(&kind) => Ok(Architecture::Causal),
         other => {
             let found = other.unwrap_or("not stated");
             let field = format!("{}: model_type", folder.join("config.json").display());
-            Err(Error::config(
-                field,
-                found,
-                "bert, t5, vit, dinov2, llama or qwen2",
-            ))
+            let expected = format!("bert, t5, vit, dinov2, {}", model_types().join(", "));
+            Err(Error::config(field, found, expected))
         }
     }
 }

@@ -204,6 +204,15 @@ fn names() -> NameMap {
 /// The folder's configuration with the dropout that was asked for.
 fn bert_config(config: &Config, folder: &Path) -> Result<BertConfig, Error> {
     let mut sizes = BertConfig::from_folder(folder)?;
+    if let Some(found) = sizes.model_type.as_ref().filter(|kind| *kind != "bert") {
+        // Its relatives have another head, and other names in the folder that is written.
+        return Err(Error::from(burn_hf_models::Error::Config {
+            path: Some(folder.join("config.json")),
+            field: "model_type",
+            value: format!("`{found}`"),
+            expected: "bert for classifiers of texts".into(),
+        }));
+    }
     if !config.model.dropout {
         sizes.hidden_dropout_prob = 0.0;
         sizes.attention_probs_dropout_prob = 0.0;

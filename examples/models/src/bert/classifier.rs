@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::{ForwardAdapted, NameMap};
 
+use super::config::BertKind;
 use super::model::bert_names;
 use super::{BertConfig, BertInput, BertModel};
 use crate::encoder::initial_linear;
@@ -59,6 +60,7 @@ impl BertConfig {
     ///
     /// [`Error::Config`] if a value is not supported.
     pub fn init_classifier(&self, device: &Device) -> Result<BertForSequenceClassification, Error> {
+        self.require_kind(BertKind::Bert, "bert")?;
         let dropout = self.classifier_dropout.unwrap_or(self.hidden_dropout_prob);
         let dims = [self.hidden_size, self.num_labels()];
         Ok(BertForSequenceClassification {

@@ -1,19 +1,26 @@
-//! `config.json` of BERT.
+//! `config.json` of BERT and of its relatives.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::nn::activation::Activation;
 use burn::tensor::Device;
 use serde::Deserialize;
 
-use crate::encoder::{activation, check_activation, classifier_config, labels};
+use super::DistilBertFields;
+use crate::encoder::{activation, check_activation, classes_config, labels};
 use crate::error::Error;
 use crate::fields::{
-    check_classes, check_heads, check_layers, check_model_type, check_only, check_positive,
-    check_probability, check_size, check_table,
+    check_classes, check_heads, check_layers, check_only, check_positive, check_probability,
+    check_size, check_table, refuse, require,
 };
+use crate::weights::{Stack, check_stacks, read_config};
 
 /// The fields of a BERT `config.json`, with the names and defaults of `transformers`.
+///
+/// Its relatives have the same encoder: RoBERTa counts positions behind the padding token's id, and
+/// DistilBERT has no segments and no dropout after the attention. Their classifiers are in
+/// [`roberta`](crate::roberta) and [`distilbert`](crate::distilbert).
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -33,7 +40,7 @@ use crate::fields::{
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BertConfig {
-    /// `bert`, or not stated.
+    /// `bert` (or not stated), `roberta` or `distilbert`.
     pub model_type: Option<String>,
     /// Names of the classes.
     #[serde(deserialize_with = "labels")]
@@ -60,8 +67,10 @@ pub struct BertConfig {
     pub classifier_dropout: Option<f64>,
     /// Longest sequence, prompts included.
     pub max_position_embeddings: usize,
-    /// Segments of a sequence.
+    /// Segments of a sequence; DistilBERT has none.
     pub type_vocab_size: usize,
+    /// The token that fills up shorter sequences; RoBERTa's positions depend on it.
+    pub pad_token_id: Option<i64>,
     /// Deviation of new weights.
     pub initializer_range: f64,
     /// ε of the layer norms.
@@ -89,6 +98,7 @@ impl Default for BertConfig {
             classifier_dropout: None,
             max_position_embeddings: 512,
             type_vocab_size: 2,
+            pad_token_id: None,
             initializer_range: 0.02,
             layer_norm_eps: 1e-12,
             position_embedding_type: "absolute".into(),
@@ -97,21 +107,104 @@ impl Default for BertConfig {
     }
 }
 
-classifier_config!(BertConfig, &["encoder.layer"]);
+classes_config!(BertConfig);
+
+/// A relative of BERT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BertKind {
+    Bert,
+    Roberta,
+    DistilBert,
+}
+
+/// The field that says it.
+#[derive(Deserialize)]
+struct Stated {
+    model_type: Option<String>,
+}
 
 impl BertConfig {
+    /// Read `config.json` of a folder, of the `model_type` `bert`, `roberta` or `distilbert`.
+    ///
+    /// # Errors
+    ///
+    /// See [`read_config`]; [`Error::Config`] if a value is not supported, or for a number of layers
+    /// that the folder's weights do not have.
+    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        let stated: Stated = read_config(folder)?;
+        let (config, field) = if stated.model_type.as_deref() == Some("distilbert") {
+            let fields: DistilBertFields = read_config(folder)?;
+            (Self::from(fields), "n_layers")
+        } else {
+            (read_config(folder)?, "num_hidden_layers")
+        };
+        config.check().map_err(|error| error.in_config(folder))?;
+        let layers = Stack {
+            field,
+            count: config.num_hidden_layers,
+            names: &["encoder.layer", "transformer.layer"],
+        };
+        check_stacks(folder, &[layers])?;
+        Ok(config)
+    }
+
+    /// Which relative this is.
+    pub(crate) fn kind(&self) -> Result<BertKind, Error> {
+        match self.model_type.as_deref() {
+            None | Some("bert") => Ok(BertKind::Bert),
+            Some("roberta") => Ok(BertKind::Roberta),
+            Some("distilbert") => Ok(BertKind::DistilBert),
+            Some(found) => {
+                let expected = "bert, roberta or distilbert";
+                refuse("model_type", format!("`{found}`"), expected)
+            }
+        }
+    }
+
+    /// Refuse another relative than the one of a class.
+    pub(crate) fn require_kind(&self, kind: BertKind, name: &str) -> Result<(), Error> {
+        let found = self.model_type.as_deref().unwrap_or("bert");
+        let expected = format!("{name} for this class");
+        require(
+            self.kind()? == kind,
+            "model_type",
+            format!("`{found}`"),
+            expected,
+        )
+    }
+
+    /// The id of the padding token of a model whose positions count from behind it.
+    pub(crate) fn position_padding(&self) -> Option<i64> {
+        let is_roberta = self.model_type.as_deref() == Some("roberta");
+        is_roberta.then(|| self.pad_token_id.unwrap_or(1))
+    }
+
+    /// The longest sequence, prompts included: RoBERTa does not use the first positions of its table.
+    pub fn longest_sequence(&self) -> usize {
+        let unused = self.position_padding().map_or(0, |id| id + 1);
+        let unused = usize::try_from(unused).unwrap_or(usize::MAX);
+        self.max_position_embeddings.saturating_sub(unused)
+    }
+
     pub(super) fn activation(&self, device: &Device) -> Result<Activation, Error> {
         activation(&self.hidden_act, device)
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
-        check_model_type(self.model_type.as_deref(), "bert")?;
+        let kind = self.kind()?;
         check_heads(self.hidden_size, self.num_attention_heads)?;
         check_size("vocab_size", self.vocab_size)?;
         check_layers("num_hidden_layers", self.num_hidden_layers)?;
         check_size("intermediate_size", self.intermediate_size)?;
         check_size("max_position_embeddings", self.max_position_embeddings)?;
-        check_size("type_vocab_size", self.type_vocab_size)?;
+        if kind != BertKind::DistilBert {
+            check_size("type_vocab_size", self.type_vocab_size)?;
+        }
+        if let Some(id) = self.position_padding() {
+            let last = self.max_position_embeddings as i64 - 2;
+            let expected = format!("0 to {last}: positions begin behind it");
+            require((0..=last).contains(&id), "pad_token_id", id, expected)?;
+        }
         for (field, rows) in [
             ("vocab_size", self.vocab_size),
             ("intermediate_size", self.intermediate_size),
@@ -159,6 +252,23 @@ mod tests {
             refused_field(config.check())
         };
         assert_eq!(refused(|c| c.model_type = Some("t5".into())), "model_type");
+        let roberta = |config: &mut BertConfig, pad: i64| {
+            config.model_type = Some("roberta".into());
+            config.pad_token_id = Some(pad);
+        };
+        assert_eq!(
+            refused(|c| {
+                c.model_type = Some("roberta".into());
+                c.pad_token_id = Some(511);
+            }),
+            "pad_token_id"
+        );
+        let mut config = BertConfig::default();
+        assert_eq!(config.longest_sequence(), 512);
+        roberta(&mut config, 1);
+        assert!(config.check().is_ok());
+        assert_eq!(config.longest_sequence(), 510);
+        assert!(config.init_classifier(&Device::flex()).is_err());
         assert_eq!(
             refused(|c| c.num_attention_heads = 7),
             "num_attention_heads"

@@ -18,11 +18,14 @@ pub struct BertEmbeddings {
     pub word_embeddings: Embedding,
     /// `[max_position_embeddings, d]`.
     pub position_embeddings: Embedding,
-    /// Segments, `[type_vocab_size, d]`.
-    pub token_type_embeddings: Embedding,
+    /// Segments, `[type_vocab_size, d]`; DistilBERT has none.
+    pub token_type_embeddings: Option<Embedding>,
     /// `LayerNorm` in `transformers`.
     pub layer_norm: LayerNorm,
     dropout: Dropout,
+    /// The id of the padding token, if positions count from behind it.
+    #[module(skip)]
+    position_padding: Option<i64>,
 }
 
 impl BertEmbeddings {
@@ -35,25 +38,35 @@ impl BertEmbeddings {
         Self {
             word_embeddings: table(config.vocab_size),
             position_embeddings: table(config.max_position_embeddings),
-            token_type_embeddings: table(config.type_vocab_size),
+            token_type_embeddings: (config.type_vocab_size > 0)
+                .then(|| table(config.type_vocab_size)),
             layer_norm: LayerNormConfig::new(config.hidden_size)
                 .with_epsilon(config.layer_norm_eps)
                 .init(device),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            position_padding: config.position_padding(),
         }
+    }
+
+    /// The longest sequence, prompts included.
+    pub(super) fn longest(&self) -> usize {
+        let [positions, _] = self.position_embeddings.weight.shape().dims();
+        let unused = self.position_padding.map_or(0, |id| id as usize + 1);
+        positions.saturating_sub(unused)
     }
 
     /// Embed a batch, `[M, V + T, d]`.
     pub(super) fn forward(&self, input: &BertInput) -> Result<Tensor<3>, Error> {
-        let [positions, width] = self.position_embeddings.weight.shape().dims();
-        input.check(width, positions)?;
+        let [_, width] = self.position_embeddings.weight.shape().dims();
+        input.check(width, self.longest())?;
+        if self.token_type_embeddings.is_none() && input.token_type_ids.is_some() {
+            return Err(Error::Input {
+                name: "token_type_ids",
+                reason: "expected none, the model has no segments".into(),
+            });
+        }
         let ids = input.input_ids.clone();
-        let segments = match &input.token_type_ids {
-            Some(segments) => segments.clone(),
-            None => ids.zeros_like(),
-        };
-        let segments = input.behind_prompt(segments, 0);
-        let mut tokens = self.word_embeddings.forward_adapted(ids);
+        let mut tokens = self.word_embeddings.forward_adapted(ids.clone());
         if let Some(prompt) = input.prompt.clone() {
             let prompt = match recorder() {
                 Some(recorder) => recorder.batch(prompt),
@@ -64,13 +77,50 @@ impl BertEmbeddings {
             tokens = Tensor::cat(vec![prompt, tokens], 1);
         }
         let [batch, length, _] = tokens.dims();
-        let device = input.input_ids.device();
-        let positions = Tensor::<1, Int>::arange(0..length as i64, &device).unsqueeze();
-        let positions = embed_shared(&self.position_embeddings, positions, batch);
-        let segments = self.token_type_embeddings.forward_adapted(segments);
-        let x = self
-            .layer_norm
-            .forward_recorded(tokens + segments + positions);
+        let positions = match self.position_padding {
+            // The model cannot know what is padding where a prompt is in front, as in `transformers`.
+            Some(padding) if input.prompt.is_none() => {
+                let counted = counted(ids.clone(), padding);
+                self.position_embeddings.forward_adapted(counted)
+            }
+            padding => {
+                let first = padding.map_or(0, |id| id + 1);
+                let device = input.input_ids.device();
+                let positions = Tensor::<1, Int>::arange(first..first + length as i64, &device);
+                embed_shared(&self.position_embeddings, positions.unsqueeze(), batch)
+            }
+        };
+        let x = match &self.token_type_embeddings {
+            Some(table) => {
+                let segments = match &input.token_type_ids {
+                    Some(segments) => segments.clone(),
+                    None => ids.zeros_like(),
+                };
+                let segments = input.behind_prompt(segments, 0);
+                tokens + table.forward_adapted(segments)
+            }
+            None => tokens,
+        };
+        let x = self.layer_norm.forward_recorded(x + positions);
         Ok(self.dropout.forward_recorded(x))
+    }
+}
+
+/// RoBERTa's positions: those of tokens count from `padding + 1`, those of padding are `padding`.
+fn counted(ids: Tensor<2, Int>, padding: i64) -> Tensor<2, Int> {
+    let seen = ids.not_equal_elem(padding).int();
+    seen.clone().cumsum(1) * seen + padding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_not_counted() {
+        let ids = [[0, 5, 6, 2, 1, 1], [1, 1, 0, 5, 6, 2]];
+        let counted = counted(Tensor::from_data(ids, &Device::flex()), 1);
+        let found: Vec<i64> = counted.into_data().iter::<i64>().collect();
+        assert_eq!(found, [2, 3, 4, 5, 1, 1, 1, 1, 2, 3, 4, 5]);
     }
 }

@@ -8,7 +8,7 @@ use burn_flex_fused::ForwardFused;
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
-use super::BertConfig;
+use super::config::{BertConfig, BertKind};
 use crate::encoder::{AttentionSizes, SelfAttention, initial_linear};
 use crate::error::Error;
 
@@ -76,12 +76,18 @@ impl BertLayer {
     fn new(config: &BertConfig, device: &Device) -> Result<Self, Error> {
         let (d, hidden) = (config.hidden_size, config.intermediate_size);
         let linear = |dims| initial_linear(dims, true, config.initializer_range, device);
-        let residual = |d_input| BertResidual {
+        let residual = |d_input, dropout| BertResidual {
             dense: linear([d_input, d]),
             layer_norm: LayerNormConfig::new(d)
                 .with_epsilon(config.layer_norm_eps)
                 .init(device),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: DropoutConfig::new(dropout).init(),
+        };
+        let dropout = config.hidden_dropout_prob;
+        // DistilBERT does not drop outputs of the attention.
+        let attention_dropout = match config.kind()? {
+            BertKind::DistilBert => 0.0,
+            BertKind::Bert | BertKind::Roberta => dropout,
         };
         let sizes = AttentionSizes {
             width: d,
@@ -94,13 +100,13 @@ impl BertLayer {
         Ok(Self {
             attention: BertAttention {
                 self_attention,
-                output: residual(d),
+                output: residual(d, attention_dropout),
             },
             intermediate: BertIntermediate {
                 dense: linear([d, hidden]),
                 activation: config.activation(device)?,
             },
-            output: residual(hidden),
+            output: residual(hidden, dropout),
         })
     }
 

@@ -61,7 +61,7 @@ impl BertInput {
     }
 
     /// Tokens of a sequence, virtual ones included.
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         let [_, length] = self.input_ids.dims();
         length + self.virtual_tokens()
     }
@@ -71,7 +71,7 @@ impl BertInput {
     }
 
     /// `[M, T]` with `value` for each virtual token in front.
-    pub(super) fn behind_prompt(&self, x: Tensor<2, Int>, value: i64) -> Tensor<2, Int> {
+    pub(crate) fn behind_prompt(&self, x: Tensor<2, Int>, value: i64) -> Tensor<2, Int> {
         let [batch, _] = x.dims();
         match self.virtual_tokens() {
             0 => x,
@@ -83,7 +83,7 @@ impl BertInput {
     }
 
     /// Check all shapes for a model of `width` with a table of `positions`.
-    pub(super) fn check(&self, width: usize, positions: usize) -> Result<(), Error> {
+    pub(crate) fn check(&self, width: usize, positions: usize) -> Result<(), Error> {
         let shape = self.input_ids.dims();
         if shape[0] == 0 {
             return refuse(
@@ -119,11 +119,15 @@ impl BertInput {
         }
     }
 
-    /// Check all values against the sizes of the vocabulary and of the table of segments.
-    pub(super) fn check_values(&self, vocabulary: usize, segments: usize) -> Result<(), Error> {
+    /// Check all values against the sizes of the vocabulary and of the table of segments, 0 without one.
+    pub(crate) fn check_values(&self, vocabulary: usize, segments: usize) -> Result<(), Error> {
         check_ids("input_ids", &self.input_ids, 0..vocabulary as i64)?;
         check_mask("attention_mask", self.attention_mask.as_ref())?;
         match &self.token_type_ids {
+            Some(_) if segments == 0 => refuse(
+                "token_type_ids",
+                "expected none, the model has no segments".into(),
+            ),
             Some(ids) => check_ids("token_type_ids", ids, 0..segments as i64),
             None => Ok(()),
         }

@@ -1,7 +1,9 @@
-//! BERT: plain encoder, classification of sequences and of tokens.
+//! BERT: plain encoder, classification of sequences and of tokens. The encoder is that of RoBERTa and DistilBERT
+//! too.
 
 mod classifier;
 mod config;
+mod distilbert;
 mod embeddings;
 mod encoder;
 mod input;
@@ -15,3 +17,7 @@ pub use encoder::{BertAttention, BertEncoder, BertIntermediate, BertLayer, BertR
 pub use input::BertInput;
 pub use model::{BertModel, BertOutput, BertPooler};
 pub use token_classifier::{BertForTokenClassification, BertTokenClassification};
+
+pub(crate) use config::BertKind;
+pub(crate) use distilbert::{DistilBertFields, distilbert_names};
+pub(crate) use model::bert_names;

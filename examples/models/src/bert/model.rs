@@ -8,13 +8,14 @@ use burn::tensor::{Device, Tensor};
 use burn_ief::recorder;
 use burn_peft::{ForwardAdapted, NameMap};
 
-use super::{BertConfig, BertEmbeddings, BertEncoder, BertInput};
+use super::{BertConfig, BertEmbeddings, BertEncoder, BertInput, distilbert_names};
 use crate::encoder::initial_linear;
 use crate::error::Error;
 use crate::names::renamed;
-use crate::weights::{LoadOptions, load};
+use crate::weights::{LoadOptions, load_named};
 
-/// `BertModel` of `transformers`: embeddings, encoder and, if wanted, the pooler.
+/// `BertModel` of `transformers`: embeddings, encoder and, if wanted, the pooler. `RobertaModel` and
+/// `DistilBertModel` are it too, as the [`BertConfig`] says.
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
@@ -63,7 +64,7 @@ pub struct BertOutput {
 }
 
 impl BertConfig {
-    /// A new encoder with random parameters.
+    /// A new encoder with random parameters. DistilBERT has no pooler.
     ///
     /// # Errors
     ///
@@ -84,18 +85,25 @@ impl BertConfig {
 impl BertModel {
     /// How its modules are called in `transformers`.
     pub fn names() -> Vec<NameMap> {
-        vec![bert_names()]
+        vec![bert_names(), distilbert_names()]
     }
 
-    /// Names with and without `bert.`; heads for other tasks are left out.
+    /// Names with and without `bert.`, `roberta.` or `distilbert.`; heads for other tasks are left out.
     pub fn load_options() -> LoadOptions {
         LoadOptions::default()
             .with_prefix("bert")
+            .with_prefix("roberta")
+            .with_prefix("distilbert")
             .skip("embeddings.position_ids")
             .skip("embeddings.token_type_ids")
             .skip("cls")
             .skip("classifier")
             .skip("qa_outputs")
+            .skip("lm_head")
+            .skip("pre_classifier")
+            .skip("vocab_transform")
+            .skip("vocab_layer_norm")
+            .skip("vocab_projector")
     }
 
     /// Load a Hugging Face folder, with or without the pooler.
@@ -110,7 +118,7 @@ impl BertModel {
         } else {
             Self::load_options().skip("pooler")
         };
-        load(model, &bert_names(), folder, &options)
+        load_named(model, &Self::names(), folder, &options)
     }
 
     /// Check shapes, token ids, mask and segments of an input.
@@ -126,11 +134,12 @@ impl BertModel {
             let [entries, _] = table.weight.shape().dims();
             entries
         };
-        let [positions, width] = self.embeddings.position_embeddings.weight.shape().dims();
-        input.check(width, positions)?;
+        let [_, width] = self.embeddings.position_embeddings.weight.shape().dims();
+        input.check(width, self.embeddings.longest())?;
+        let segments = self.embeddings.token_type_embeddings.as_ref();
         input.check_values(
             entries(&self.embeddings.word_embeddings),
-            entries(&self.embeddings.token_type_embeddings),
+            segments.map_or(0, entries),
         )
     }
 
@@ -177,7 +186,7 @@ impl BertPooler {
 }
 
 /// `self` is a word of Rust; layer norms are in capitals.
-pub(super) fn bert_names() -> NameMap {
+pub(crate) fn bert_names() -> NameMap {
     renamed(&[
         (r"\bself_attention\b", "self"),
         (r"\blayer_norm\b", "LayerNorm"),

@@ -112,6 +112,55 @@ fn the_adapter_decides_first_and_then_the_folder() {
             C::LlamaForCausalLM,
         ),
         (
+            ("gemma3_text", "Gemma3ForCausalLM"),
+            Some(T::CausalLm),
+            LLAMA_KEY,
+            C::LlamaForCausalLM,
+        ),
+        (
+            ("gemma3_text", "Gemma3TextModel"),
+            None,
+            LLAMA_BASE_KEY,
+            C::LlamaModel,
+        ),
+        (
+            ("smollm3", "SmolLM3ForCausalLM"),
+            None,
+            LLAMA_KEY,
+            C::LlamaForCausalLM,
+        ),
+        (
+            ("roberta", "RobertaForMaskedLM"),
+            Some(T::SequenceClassification),
+            "base_model.model.roberta.encoder.layer.0.attention.self.query.lora_A.weight",
+            C::RobertaForSequenceClassification,
+        ),
+        (("roberta", "RobertaModel"), None, BASE_KEY, C::BertModel),
+        (
+            ("distilbert", "DistilBertForTokenClassification"),
+            None,
+            "base_model.model.distilbert.transformer.layer.0.attention.q_lin.lora_A.weight",
+            C::DistilBertForTokenClassification,
+        ),
+        (
+            ("distilbert", "DistilBertForSequenceClassification"),
+            Some(T::SequenceClassification),
+            "base_model.model.pre_classifier.weight",
+            C::DistilBertForSequenceClassification,
+        ),
+        (
+            ("modernbert", "ModernBertForMaskedLM"),
+            Some(T::TokenClassification),
+            "base_model.model.model.layers.0.attn.Wqkv.lora_A.weight",
+            C::ModernBertForTokenClassification,
+        ),
+        (
+            ("modernbert", "ModernBertForSequenceClassification"),
+            None,
+            "base_model.model.layers.0.attn.Wqkv.lora_A.weight",
+            C::ModernBertModel,
+        ),
+        (
             ("vit", "ViTModel"),
             None,
             VIT_KEY,
@@ -211,7 +260,7 @@ fn contradictions_and_gaps_stop() {
             ("gpt2", "GPT2Model"),
             None,
             LLAMA_KEY,
-            "expected bert, t5, vit, llama or qwen2, found `gpt2`",
+            "expected bert, roberta, distilbert, modernbert, vit, t5, llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3 or smollm3, found `gpt2`",
         ),
     ] {
         let error = choose(folder, stated, key).unwrap_err().to_string();

@@ -60,7 +60,16 @@ macro_rules! classifier_config {
                 crate::weights::check_stacks(folder, &[layers])?;
                 Ok(config)
             }
+        }
 
+        crate::encoder::classes_config!($config);
+    };
+}
+
+/// The classes of a configuration that has the fields `id2label` and `num_labels`.
+macro_rules! classes_config {
+    ($config:ty) => {
+        impl $config {
             /// Classes of the classifier.
             pub fn num_labels(&self) -> usize {
                 crate::encoder::count_labels(self.id2label.as_ref(), self.num_labels)
@@ -79,4 +88,4 @@ macro_rules! classifier_config {
     };
 }
 
-pub(crate) use classifier_config;
+pub(crate) use {classes_config, classifier_config};

@@ -1,17 +1,19 @@
 //! Attention whose query heads share keys and values in groups.
 
 use burn::module::Module;
-use burn::nn::{Dropout, Linear};
-use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, DType, Tensor};
-use burn_flex_fused::{AttentionOptions, LeftOut, attention, is_fused};
-use burn_ief::nn::{ForwardRecorded, attention_dropout};
+use burn::nn::{Dropout, Linear, RmsNorm};
+use burn::tensor::{Bool, Tensor};
+use burn_flex_fused::{AttentionOptions, LeftOut};
 use burn_peft::ForwardAdapted;
 
-use super::rope::Rotary;
-use crate::encoder::drops;
+use super::norm::rms_norm_of_heads;
+use crate::attention::attend;
+use crate::rope::Rotary;
 
 /// Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245) with rotary positions.
+///
+/// Queries, keys and values have a projection each, or parts of one projection's outputs, in this
+/// order (Phi-3).
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -20,32 +22,62 @@ use crate::encoder::drops;
 /// let config = LlamaConfig::new(10, 8, 16, 1, 4).with_num_key_value_heads(Some(2));
 /// let model = config.init(&Device::flex())?;
 /// let attention = &model.model.layers[0].self_attn;
-/// assert_eq!(attention.q_proj.weight.dims(), [8, 8]);
-/// assert_eq!(attention.k_proj.weight.dims(), [8, 4]);
+/// assert_eq!(attention.q_proj.as_ref().unwrap().weight.dims(), [8, 8]);
+/// assert_eq!(attention.k_proj.as_ref().unwrap().weight.dims(), [8, 4]);
+/// let model = config.with_fused_projections(true).init(&Device::flex())?;
+/// let attention = &model.model.layers[0].self_attn;
+/// assert_eq!(attention.qkv_proj.as_ref().unwrap().weight.dims(), [8, 16]);
 /// # Ok::<(), burn_hf_models::Error>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct LlamaAttention {
     /// To queries, `[d, heads * width]`.
-    pub q_proj: Linear,
+    pub q_proj: Option<Linear>,
     /// To keys, `[d, key_value_heads * width]`.
-    pub k_proj: Linear,
+    pub k_proj: Option<Linear>,
     /// To values, `[d, key_value_heads * width]`.
-    pub v_proj: Linear,
+    pub v_proj: Option<Linear>,
+    /// To all three, `[d, (heads + 2 key_value_heads) * width]`, in the place of the others.
+    pub qkv_proj: Option<Linear>,
     /// From the heads back, `[heads * width, d]`.
     pub o_proj: Linear,
+    /// Norm of each head's queries, `[width]`.
+    pub q_norm: Option<RmsNorm>,
+    /// Norm of each head's keys, `[width]`.
+    pub k_norm: Option<RmsNorm>,
     /// Dropout on the attention weights.
     pub dropout: Dropout,
     pub(super) heads: usize,
     pub(super) key_value_heads: usize,
+    #[module(skip)]
+    pub(super) kind: AttentionKind,
+}
+
+/// What differs from family to family and from layer to layer.
+#[derive(Debug, Clone)]
+pub(super) struct AttentionKind {
+    /// Whether queries and keys are rotated.
+    pub rotates: bool,
+    /// Keys that a query sees, its own position included.
+    pub window: Option<usize>,
+    /// Factor of the scores.
+    pub scale: f64,
+    /// `cap · tanh(score / cap)` in the place of a score.
+    pub soft_cap: Option<f64>,
+    /// What norms add to their weights.
+    pub norm_offset: f64,
 }
 
 /// What all layers of one forward pass have in common.
 pub(super) struct Surroundings {
     /// Rotations of the queries' positions.
     pub rotary: Rotary,
-    /// Pairs to leave out, see [`causal`](super::mask::causal).
-    pub mask: Option<Tensor<4, Bool>>,
+    /// Those in sliding layers, where they differ.
+    pub local_rotary: Option<Rotary>,
+    /// True for keys to leave out, `[M, U]`.
+    pub padding: Option<Tensor<2, Bool>>,
+    /// In the place of windows: true for keys that are out of a query's window, `[M, T, U]`.
+    pub out_of_window: Option<Tensor<3, Bool>>,
 }
 
 /// Rotated keys and values of earlier positions, `[M, U, key_value_heads * width]`.
@@ -81,82 +113,74 @@ impl LlamaAttention {
         past: Option<&mut Past>,
     ) -> Tensor<3> {
         let shared = self.key_value_heads;
-        let query = self.q_proj.forward_adapted(x.clone());
-        let query = around.rotary.apply(query, self.heads);
-        let key = self.k_proj.forward_adapted(x.clone());
-        let key = around.rotary.apply(key, shared);
-        let value = self.v_proj.forward_adapted(x);
+        let [query, key, value] = self.project(x);
+        let query = self.turned(query, &self.q_norm, self.heads, around);
+        let key = self.turned(key, &self.k_norm, shared, around);
         let (key, value) = match past {
             Some(past) => past.extended(key, value),
             None => (key, value),
         };
-        let context = if drops(&self.dropout, &query) && !is_fused(&query) {
-            self.with_dropout(query, key, value, around)
-        } else {
-            let mask = around.mask.clone().map(|mask| {
-                let [batch, _, queries, keys] = mask.dims();
-                mask.reshape([batch, queries, keys])
-            });
-            // A query that sees no key at all (padding on the left) weighs all alike, as in
-            // `transformers`, and nobody reads it.
-            let options = AttentionOptions::new(self.heads)
-                .with_key_value_heads(shared)
-                .with_mask(mask)
-                .with_dropout(attention_dropout(&self.dropout, &query))
-                .with_left_out(LeftOut::Lowest);
-            attention(query, key, value, &options)
-        };
+        let options = self.options(around);
+        let context = attend([query, key, value], options, &self.dropout);
         self.o_proj.forward_adapted(context)
     }
 
-    /// The same with dropout of the weights.
-    fn with_dropout(
+    /// Queries, keys and values.
+    fn project(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
+        match (&self.q_proj, &self.k_proj, &self.v_proj, &self.qkv_proj) {
+            (Some(query), Some(key), Some(value), _) => {
+                [query, key, value].map(|linear| linear.forward_adapted(x.clone()))
+            }
+            (_, _, _, Some(all)) => {
+                let all = all.forward_adapted(x);
+                let [_, _, columns] = all.dims();
+                let width = columns / (self.heads + 2 * self.key_value_heads);
+                let (queries, shared) = (self.heads * width, self.key_value_heads * width);
+                [
+                    all.clone().narrow(2, 0, queries),
+                    all.clone().narrow(2, queries, shared),
+                    all.narrow(2, queries + shared, shared),
+                ]
+            }
+            _ => panic!("LlamaAttention: expected q_proj, k_proj and v_proj, or qkv_proj"),
+        }
+    }
+
+    /// Queries or keys with their norm and rotation.
+    fn turned(
         &self,
-        query: Tensor<3>,
-        key: Tensor<3>,
-        value: Tensor<3>,
+        x: Tensor<3>,
+        norm: &Option<RmsNorm>,
+        heads: usize,
         around: &Surroundings,
     ) -> Tensor<3> {
-        let shared = self.key_value_heads;
-        let query = split(query, self.heads);
-        let (key, value) = (split(key, shared), split(value, shared));
-        let [batch, heads, queries, width] = query.dims();
-        let [_, _, keys, _] = key.dims();
-        let query = query * (width as f64).powf(-0.5);
-        // The query heads of a group lie one after the other: stacked, they share one product.
-        let stacked = [batch, shared, heads / shared * queries, width];
-        let scores = query.reshape(stacked).matmul(key.transpose());
-        let weights = self.weights(scores.reshape([batch, heads, queries, keys]), around);
-        let stacked = [batch, shared, heads / shared * queries, keys];
-        let context = weights.reshape(stacked).matmul(value);
-        context
-            .reshape([batch, heads, queries, width])
-            .swap_dims(1, 2)
-            .reshape([batch, queries, heads * width])
+        let x = match norm {
+            Some(norm) => rms_norm_of_heads(norm, x, heads, self.kind.norm_offset),
+            None => x,
+        };
+        if !self.kind.rotates {
+            return x;
+        }
+        let local = around.local_rotary.as_ref();
+        let local = local.filter(|_| self.kind.window.is_some());
+        local.unwrap_or(&around.rotary).apply(x, heads)
     }
 
-    fn weights(&self, scores: Tensor<4>, around: &Surroundings) -> Tensor<4> {
-        let dtype = scores.dtype();
-        let scores = match dtype {
-            DType::F16 | DType::BF16 => scores.cast(DType::F32),
-            _ => scores,
+    fn options(&self, around: &Surroundings) -> AttentionOptions {
+        let (window, mask) = match (self.kind.window, &around.out_of_window) {
+            (Some(_), Some(out)) => (None, Some(out.clone())),
+            (window, _) => (window, None),
         };
-        let least = match scores.dtype() {
-            DType::F64 => f64::MIN,
-            _ => f64::from(f32::MIN),
-        };
-        let scores = match &around.mask {
-            Some(mask) => scores.mask_fill(mask.clone(), least),
-            None => scores,
-        };
-        self.dropout
-            .forward_recorded(softmax(scores, 3).cast(dtype))
+        // A query that sees no key at all (padding on the left) weighs all alike, as in
+        // `transformers`, and nobody reads it.
+        AttentionOptions::new(self.heads)
+            .with_key_value_heads(self.key_value_heads)
+            .with_scale(self.kind.scale)
+            .with_soft_cap(self.kind.soft_cap)
+            .with_causal(true)
+            .with_window(window)
+            .with_padding(around.padding.clone())
+            .with_mask(mask)
+            .with_left_out(LeftOut::Lowest)
     }
-}
-
-/// `[M, T, heads * width]` to `[M, heads, T, width]`.
-fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
-    let [batch, positions, width] = x.dims();
-    x.reshape([batch, positions, heads, width / heads])
-        .swap_dims(1, 2)
 }

@@ -1,22 +1,14 @@
 //! Sizes and options of a model.
 
 use burn::config::Config;
-use burn::module::Param;
-use burn::nn::{
-    DropoutConfig, Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm,
-    RmsNormConfig,
-};
-use burn::tensor::{Device, Tensor};
 
-use super::LlamaForCausalLM;
-use super::attention::LlamaAttention;
-use super::decoder::{LlamaDecoderLayer, LlamaMlp, LlamaModel};
-use super::rope::RopeScaling;
+use super::feed_forward::GateActivation;
 use crate::error::Error;
 use crate::fields::{
     check_layers, check_positive, check_probability, check_size, check_table, require,
 };
 use crate::generate::Sampling;
+use crate::rope::{Rope, RopeScaling};
 
 /// Sizes and options of a [`LlamaForCausalLM`]; what is not given is as in `transformers`'
 /// `LlamaConfig`.
@@ -59,6 +51,47 @@ pub struct LlamaConfig {
     /// Stretching of the wave lengths for longer texts.
     #[config(default = "RopeScaling::None")]
     pub rope_scaling: RopeScaling,
+    /// The part of a head's entries that is rotated, the first ones.
+    #[config(default = 1.0)]
+    pub partial_rotary_factor: f64,
+    /// Base of the wave lengths in sliding layers; without it theirs are as in the others.
+    pub local_rope_theta: Option<f64>,
+    /// Stretching of the wave lengths in sliding layers, if they have their own base.
+    #[config(default = "RopeScaling::None")]
+    pub local_rope_scaling: RopeScaling,
+    /// Whether each layer rotates queries and keys; empty if all do.
+    #[config(default = "Vec::new()")]
+    pub rotated_layers: Vec<bool>,
+    /// Keys that a query in a sliding layer sees, its own position included.
+    pub sliding_window: Option<usize>,
+    /// Whether each layer is a sliding one; empty if none is.
+    #[config(default = "Vec::new()")]
+    pub sliding_layers: Vec<bool>,
+    /// The scores are divided by the square root of this; of the width of a head without it.
+    pub query_pre_attn_scalar: Option<f64>,
+    /// `cap · tanh(score / cap)` takes the place of an attention score.
+    pub attn_logit_softcapping: Option<f64>,
+    /// `cap · tanh(logit / cap)` takes the place of a logit.
+    pub final_logit_softcapping: Option<f64>,
+    /// Whether a norm follows the projections to queries and keys, over each head.
+    #[config(default = false)]
+    pub head_norms: bool,
+    /// Whether a norm follows attention and feed-forward networks, next to the one before them.
+    #[config(default = false)]
+    pub output_norms: bool,
+    /// Whether norms multiply by 1 + weight.
+    #[config(default = false)]
+    pub unit_offset_norms: bool,
+    /// Whether token vectors are multiplied by the square root of their width.
+    #[config(default = false)]
+    pub scaled_embeddings: bool,
+    /// Whether one projection makes queries, keys and values, and one makes gate and input of a
+    /// feed-forward network.
+    #[config(default = false)]
+    pub fused_projections: bool,
+    /// Activation of the gates.
+    #[config(default = "GateActivation::Silu")]
+    pub activation: GateActivation,
     /// Biases of the query, key and value projections.
     #[config(default = false)]
     pub qkv_bias: bool,
@@ -74,6 +107,9 @@ pub struct LlamaConfig {
     /// Probability of dropping an attention weight in training.
     #[config(default = 0.0)]
     pub attention_dropout: f64,
+    /// Probability of dropping an output of an attention or a feed-forward network in training.
+    #[config(default = 0.0)]
+    pub residual_dropout: f64,
     /// Standard deviation of new weights.
     #[config(default = 0.02)]
     pub initializer_range: f64,
@@ -94,6 +130,42 @@ impl LlamaConfig {
     /// Heads of keys and values.
     pub fn key_value_heads(&self) -> usize {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    /// Entries of a head that are rotated, rounded down.
+    pub fn rotary_width(&self) -> usize {
+        (self.head_width() as f64 * self.partial_rotary_factor) as usize
+    }
+
+    /// Whether the layer rotates queries and keys.
+    pub(super) fn rotates(&self, layer: usize) -> bool {
+        self.rotated_layers
+            .get(layer)
+            .is_none_or(|&rotates| rotates)
+    }
+
+    /// The window of a layer.
+    pub(super) fn window(&self, layer: usize) -> Option<usize> {
+        let slides = self.sliding_layers.get(layer).is_some_and(|&slides| slides);
+        self.sliding_window.filter(|_| slides)
+    }
+
+    /// The rotations of layers that see all keys.
+    pub(super) fn rope(&self) -> Rope {
+        Rope {
+            theta: self.rope_theta,
+            width: self.rotary_width(),
+            scaling: self.rope_scaling.clone(),
+        }
+    }
+
+    /// The rotations of sliding layers, if they have their own.
+    pub(super) fn local_rope(&self) -> Option<Rope> {
+        self.local_rope_theta.map(|theta| Rope {
+            theta,
+            width: self.rotary_width(),
+            scaling: self.local_rope_scaling.clone(),
+        })
     }
 
     /// Check every field.
@@ -138,6 +210,7 @@ impl LlamaConfig {
         check_positive("rms_norm_eps", self.rms_norm_eps)?;
         check_positive("rope_theta", self.rope_theta)?;
         check_probability("attention_dropout", self.attention_dropout)?;
+        check_probability("residual_dropout", self.residual_dropout)?;
         let spread = self.initializer_range;
         require(
             spread.is_finite() && spread >= 0.0,
@@ -145,7 +218,48 @@ impl LlamaConfig {
             spread,
             "a finite number from 0",
         )?;
-        self.rope_scaling.validate()
+        self.validate_layers()?;
+        for (field, value) in [
+            ("query_pre_attn_scalar", self.query_pre_attn_scalar),
+            ("attn_logit_softcapping", self.attn_logit_softcapping),
+            ("final_logit_softcapping", self.final_logit_softcapping),
+            ("local_rope_theta", self.local_rope_theta),
+        ] {
+            value.map_or(Ok(()), |value| check_positive(field, value))?;
+        }
+        let part = self.partial_rotary_factor;
+        require(
+            part > 0.0 && part <= 1.0 && self.rotary_width() > 0,
+            "partial_rotary_factor",
+            part,
+            format!("a part of the {width} entries of a head, above 0 and at most 1"),
+        )?;
+        self.rope().validate()?;
+        self.local_rope().map_or(Ok(()), |rope| rope.validate())
+    }
+
+    /// Check what layers have of their own.
+    fn validate_layers(&self) -> Result<(), Error> {
+        let layers = self.num_hidden_layers;
+        for (field, list) in [
+            ("rotated_layers", &self.rotated_layers),
+            ("sliding_layers", &self.sliding_layers),
+        ] {
+            require(
+                list.is_empty() || list.len() == layers,
+                field,
+                format!("{} entries", list.len()),
+                format!("none, or one for each of num_hidden_layers = {layers}"),
+            )?;
+        }
+        let expected = "at least 1, and a number if there are sliding layers";
+        match self.sliding_window {
+            Some(window) => require(window > 0, "sliding_window", window, expected),
+            None => {
+                let slides = self.sliding_layers.contains(&true);
+                require(!slides, "sliding_window", "nothing", expected)
+            }
+        }
     }
 
     /// Greedy generation of up to `max_new_tokens`, with the end and padding tokens of this model.
@@ -154,95 +268,12 @@ impl LlamaConfig {
             .with_eos(self.eos.clone())
             .with_pad(self.pad)
     }
-
-    /// A new model with random weights, every parameter trainable.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`validate`](Self::validate).
-    pub fn init(&self, device: &Device) -> Result<LlamaForCausalLM, Error> {
-        self.validate()?;
-        let head = || self.linear(self.hidden_size, self.vocab_size, false, device);
-        Ok(LlamaForCausalLM {
-            model: LlamaModel {
-                embed_tokens: self.embedding(device),
-                layers: (0..self.num_hidden_layers)
-                    .map(|_| self.layer(device))
-                    .collect(),
-                norm: self.norm(device),
-                frequencies: self
-                    .rope_scaling
-                    .frequencies(self.rope_theta, self.head_width()),
-            },
-            lm_head: (!self.tie_word_embeddings).then(head),
-            config: self.clone(),
-        })
-    }
-
-    fn layer(&self, device: &Device) -> LlamaDecoderLayer {
-        let (d, hidden) = (self.hidden_size, self.intermediate_size);
-        LlamaDecoderLayer {
-            input_layernorm: self.norm(device),
-            self_attn: self.attention(device),
-            post_attention_layernorm: self.norm(device),
-            mlp: LlamaMlp {
-                gate_proj: self.linear(d, hidden, self.mlp_bias, device),
-                up_proj: self.linear(d, hidden, self.mlp_bias, device),
-                down_proj: self.linear(hidden, d, self.mlp_bias, device),
-            },
-        }
-    }
-
-    fn attention(&self, device: &Device) -> LlamaAttention {
-        let width = self.head_width();
-        let queries = self.num_attention_heads * width;
-        let shared = self.key_value_heads() * width;
-        let input = |outputs| self.linear(self.hidden_size, outputs, self.qkv_bias, device);
-        LlamaAttention {
-            q_proj: input(queries),
-            k_proj: input(shared),
-            v_proj: input(shared),
-            o_proj: self.linear(queries, self.hidden_size, self.output_bias, device),
-            dropout: DropoutConfig::new(self.attention_dropout).init(),
-            heads: self.num_attention_heads,
-            key_value_heads: self.key_value_heads(),
-        }
-    }
-
-    fn norm(&self, device: &Device) -> RmsNorm {
-        RmsNormConfig::new(self.hidden_size)
-            .with_epsilon(self.rms_norm_eps)
-            .init(device)
-    }
-
-    fn normal(&self) -> Initializer {
-        Initializer::Normal {
-            mean: 0.0,
-            std: self.initializer_range,
-        }
-    }
-
-    fn embedding(&self, device: &Device) -> Embedding {
-        EmbeddingConfig::new(self.vocab_size, self.hidden_size)
-            .with_initializer(self.normal())
-            .init(device)
-    }
-
-    fn linear(&self, inputs: usize, outputs: usize, bias: bool, device: &Device) -> Linear {
-        let zeros = || -> Param<Tensor<1>> { Initializer::Zeros.init([outputs], device) };
-        let layer = LinearConfig::new(inputs, outputs)
-            .with_bias(false)
-            .with_initializer(self.normal())
-            .init(device);
-        Linear {
-            bias: bias.then(zeros),
-            ..layer
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use burn::module::Module;
 

@@ -1,17 +1,19 @@
 //! The stack of layers below the output head.
 
 use burn::module::Module;
-use burn::nn::{Embedding, Linear, RmsNorm};
-use burn::tensor::{Int, Tensor};
-use burn_flex_fused::swiglu;
+use burn::nn::{Dropout, Embedding, RmsNorm};
+use burn::tensor::{Bool, DType, Int, Tensor};
+use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::LlamaInput;
 use super::attention::{LlamaAttention, Past, Surroundings};
-use super::mask::{causal, padding};
+use super::config::LlamaConfig;
+use super::feed_forward::LlamaMlp;
+use super::mask::padding;
 use super::norm::rms_norm;
-use super::rope::Rotary;
 use crate::error::Error;
+use crate::rope::{self, Rope};
 
 /// Token embeddings, layers, and the last norm.
 ///
@@ -34,12 +36,12 @@ pub struct LlamaModel {
     pub layers: Vec<LlamaDecoderLayer>,
     /// Norm after the last layer.
     pub norm: RmsNorm,
-    /// Angles of rotary positions, see [`RopeScaling`](super::RopeScaling).
     #[module(skip)]
-    pub(super) frequencies: Vec<f64>,
+    pub(super) config: LlamaConfig,
 }
 
-/// Attention and a gated feed-forward network, each after a norm and with a residual connection.
+/// Attention and a gated feed-forward network, each after a norm and with a residual connection; in
+/// Gemma also with a norm before the residual is added.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -55,30 +57,17 @@ pub struct LlamaDecoderLayer {
     pub input_layernorm: RmsNorm,
     /// Attention.
     pub self_attn: LlamaAttention,
-    /// Norm before the feed-forward network.
+    /// Norm before the feed-forward network; in Gemma, of the attention's output.
     pub post_attention_layernorm: RmsNorm,
+    /// Norm before the feed-forward network, in Gemma.
+    pub pre_feedforward_layernorm: Option<RmsNorm>,
+    /// Norm of the feed-forward network's output, in Gemma.
+    pub post_feedforward_layernorm: Option<RmsNorm>,
     /// Feed-forward network.
     pub mlp: LlamaMlp,
-}
-
-/// `down(silu(gate(x)) * up(x))` (SwiGLU, Shazeer 2020, arXiv 2002.05202).
-///
-/// ```
-/// use burn::tensor::Device;
-/// use burn_hf_models::llama::LlamaConfig;
-///
-/// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&Device::flex())?;
-/// assert_eq!(model.model.layers[0].mlp.up_proj.weight.dims(), [32, 64]);
-/// # Ok::<(), burn_hf_models::Error>(())
-/// ```
-#[derive(Module, Debug)]
-pub struct LlamaMlp {
-    /// `[d, hidden]`.
-    pub gate_proj: Linear,
-    /// `[d, hidden]`.
-    pub up_proj: Linear,
-    /// `[hidden, d]`.
-    pub down_proj: Linear,
+    /// Dropout of both outputs.
+    pub dropout: Dropout,
+    pub(super) norm_offset: f64,
 }
 
 impl LlamaModel {
@@ -109,16 +98,37 @@ impl LlamaModel {
         let padding = input
             .attention_mask
             .map(|mask| padding(mask, length - tokens));
-        let around = Surroundings {
-            rotary: Rotary::new(&self.frequencies, &positions, &hidden),
-            mask: causal([length, length], padding, &hidden.device()),
-        };
+        let around = self.surroundings(&positions, rope::length(&positions), padding, &hidden);
         Ok(self.run(hidden, &around, None))
+    }
+
+    /// What all layers need to know about these positions (a row for each sample, or one for all) of
+    /// texts whose largest position is `length - 1`.
+    pub(super) fn surroundings(
+        &self,
+        positions: &[Vec<i64>],
+        length: usize,
+        padding: Option<Tensor<2, Bool>>,
+        hidden: &Tensor<3>,
+    ) -> Surroundings {
+        let rotary = |rope: Rope| rope.at(positions, length, hidden);
+        Surroundings {
+            rotary: rotary(self.config.rope()),
+            local_rotary: self.config.local_rope().map(rotary),
+            padding,
+            out_of_window: None,
+        }
     }
 
     /// Vectors of `ids` `[M, T]` behind those of the prompt.
     pub(super) fn embed(&self, ids: Tensor<2, Int>, prompt: Option<Tensor<3>>) -> Tensor<3> {
         let hidden = self.embed_tokens.forward_adapted(ids);
+        let hidden = if self.config.scaled_embeddings {
+            scaled(hidden)
+        } else {
+            hidden
+        };
+        // A prompt takes the place of vectors that are scaled already.
         match prompt {
             Some(prompt) => {
                 let prompt = burn_ief::expand_input(prompt).cast(hidden.dtype());
@@ -147,24 +157,47 @@ impl LlamaModel {
                 }
             }
         }
-        rms_norm(&self.norm, hidden)
+        rms_norm(&self.norm, hidden, self.config.norm_offset())
     }
 }
 
 impl LlamaDecoderLayer {
     fn forward(&self, x: Tensor<3>, around: &Surroundings, past: Option<&mut Past>) -> Tensor<3> {
-        let normal = rms_norm(&self.input_layernorm, x.clone());
-        let x = x + self.self_attn.forward(normal, around, past);
-        let normal = rms_norm(&self.post_attention_layernorm, x.clone());
-        x + self.mlp.forward(normal)
+        let attended =
+            self.self_attn
+                .forward(self.norm(&self.input_layernorm, x.clone()), around, past);
+        let after_attention = &self.post_attention_layernorm;
+        let further = (
+            &self.pre_feedforward_layernorm,
+            &self.post_feedforward_layernorm,
+        );
+        let (Some(before), Some(after)) = further else {
+            let x = x + self.dropout.forward_recorded(attended);
+            let hidden = self.mlp.forward(self.norm(after_attention, x.clone()));
+            return x + self.dropout.forward_recorded(hidden);
+        };
+        let attended = self.norm(after_attention, attended);
+        let x = x + self.dropout.forward_recorded(attended);
+        let hidden = self.mlp.forward(self.norm(before, x.clone()));
+        x + self.dropout.forward_recorded(self.norm(after, hidden))
+    }
+
+    fn norm(&self, norm: &RmsNorm, x: Tensor<3>) -> Tensor<3> {
+        rms_norm(norm, x, self.norm_offset)
     }
 }
 
-impl LlamaMlp {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = self.gate_proj.forward_adapted(x.clone());
-        let up = self.up_proj.forward_adapted(x);
-        self.down_proj.forward_adapted(swiglu(gate, up))
+/// Times the square root of the width, as a number of the same type: `transformers` rounds it to
+/// that (to 34 instead of 33.94 in bf16 at a width of 1152).
+fn scaled(hidden: Tensor<3>) -> Tensor<3> {
+    let [_, _, width] = hidden.dims();
+    let factor = (width as f64).sqrt();
+    match hidden.dtype() {
+        dtype @ (DType::F16 | DType::BF16) => {
+            let options = (&hidden.device().inner(), dtype);
+            hidden * Tensor::full([1, 1, 1], factor, options)
+        }
+        _ => hidden * factor,
     }
 }
 
@@ -174,4 +207,20 @@ pub(super) fn host_rows(ids: Tensor<2, Int>) -> Vec<Vec<i64>> {
     let data = ids.into_data();
     let values: Vec<i64> = data.iter::<i64>().collect();
     values.chunks(length.max(1)).map(<[i64]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn the_scale_is_rounded_to_the_type_of_the_vectors() {
+        let device = Device::flex();
+        for (dtype, expected) in [(DType::BF16, 34.0), (DType::F32, 1152f64.sqrt())] {
+            let ones = Tensor::<3>::ones([1, 1, 1152], (&device, dtype));
+            let found = scaled(ones).cast(DType::F64).max().into_scalar::<f64>();
+            assert!((found - expected).abs() < 1e-6, "{dtype:?}: {found}");
+        }
+    }
 }

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::config::LlamaConfig;
-use super::rope::RopeScaling;
+use super::family::{AttentionBias, Family, SoftCap};
+use super::feed_forward::GateActivation;
+use super::layer_types::LayerFields;
 use crate::error::Error;
 use crate::fields::{refuse, require};
+use crate::rope::{Lengths, RopeFields, RopeScaling};
 use crate::weights::{Stack, check_stacks, read_config};
 
 impl LlamaConfig {
-    /// Read `config.json` of a folder with a model of the type `llama` or `qwen2`, as
+    /// Read `config.json` of a folder with a model of one of the [families](super), as
     /// `transformers` 4 or 5 writes it.
     ///
     /// # Errors
@@ -49,39 +52,44 @@ struct File {
     intermediate_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
+    #[serde(default, deserialize_with = "stated")]
+    num_key_value_heads: Option<Option<usize>>,
+    #[serde(default, deserialize_with = "stated")]
+    head_dim: Option<Option<usize>>,
     hidden_act: Option<String>,
+    /// What Gemma calls `hidden_act`.
+    hidden_activation: Option<String>,
     rms_norm_eps: Option<f64>,
     max_position_embeddings: Option<f64>,
     original_max_position_embeddings: Option<f64>,
     rope_theta: Option<f64>,
-    rope_scaling: Option<Rope>,
+    /// Gemma 3's base of sliding layers.
+    rope_local_base_freq: Option<f64>,
+    rope_scaling: Option<RopeFields>,
     /// Where `transformers` 5 has both.
-    rope_parameters: Option<Rope>,
+    rope_parameters: Option<RopeFields>,
     partial_rotary_factor: Option<f64>,
+    no_rope_layers: Option<Vec<i64>>,
+    no_rope_layer_interval: Option<usize>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     attention_dropout: Option<f64>,
+    resid_pdrop: Option<f64>,
     tie_word_embeddings: Option<bool>,
     initializer_range: Option<f64>,
     use_sliding_window: Option<bool>,
+    #[serde(default, deserialize_with = "stated")]
+    sliding_window: Option<Option<usize>>,
+    max_window_layers: Option<usize>,
+    sliding_window_pattern: Option<usize>,
     layer_types: Option<Vec<String>>,
+    query_pre_attn_scalar: Option<f64>,
+    #[serde(default, deserialize_with = "stated")]
+    attn_logit_softcapping: Option<Option<f64>>,
+    #[serde(default, deserialize_with = "stated")]
+    final_logit_softcapping: Option<Option<f64>>,
     eos_token_id: Option<Ids>,
     pad_token_id: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct Rope {
-    rope_type: Option<String>,
-    /// The older name of `rope_type`.
-    r#type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
-    partial_rotary_factor: Option<f64>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -93,71 +101,143 @@ enum Ids {
     Several(Vec<i64>),
 }
 
+/// A field that may be `null`, which is something else than its absence.
+fn stated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Fields of related families that would change what is computed. All others that are not read here
+/// do not change it: tokens, types of numbers, settings of generation, of caches and of training.
+const NOT_SUPPORTED: [(&str, &str); 14] = [
+    ("use_bidirectional_attention", "false: attention is causal"),
+    ("add_cross_attention", "false: there is no encoder"),
+    (
+        "rope_interleaved",
+        "false: rotated pairs are half a head apart",
+    ),
+    ("num_experts", "none: experts are not supported"),
+    ("num_local_experts", "none: experts are not supported"),
+    ("attention_chunk_size", "none: chunks are not supported"),
+    (
+        "attn_temperature_tuning",
+        "none: scores are not scaled by position",
+    ),
+    ("clip_qkv", "none: queries, keys and values are not clipped"),
+    (
+        "qk_layernorm",
+        "false: layer norms of queries and keys are not supported",
+    ),
+    (
+        "use_qk_norm",
+        "false: norms of queries and keys are for qwen3 and gemma3_text",
+    ),
+    ("embedding_multiplier", "1"),
+    ("attention_multiplier", "1"),
+    ("residual_multiplier", "1"),
+    ("logits_scaling", "1"),
+];
+
+/// Refuse what other families compute.
+fn check_others(others: &BTreeMap<String, Value>) -> Result<(), Error> {
+    for (field, expected) in NOT_SUPPORTED {
+        let is_neutral = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Number(number) => {
+                number.as_f64() == Some(if expected == "1" { 1.0 } else { 0.0 })
+            }
+            _ => false,
+        };
+        if let Some(found) = others.get(field).filter(|value| !is_neutral(value)) {
+            return refuse(field, found, expected);
+        }
+    }
+    Ok(())
+}
+
 impl TryFrom<File> for LlamaConfig {
     type Error = Error;
 
     fn try_from(file: File) -> Result<Self, Error> {
-        let is_qwen = match file.model_type.as_str() {
-            "llama" => false,
-            "qwen2" => true,
-            other => return refuse("model_type", format!("`{other}`"), "llama or qwen2"),
+        let family = Family::of(&file.model_type)?;
+        check_others(&file.others)?;
+        let ropes = file.ropes(&family)?;
+        let layers = LayerFields {
+            layers: file.num_hidden_layers,
+            layer_types: file.layer_types.as_deref(),
+            use_sliding_window: file.use_sliding_window,
+            sliding_window: file.sliding_window.unwrap_or(family.sliding_window),
+            max_window_layers: file.max_window_layers,
+            sliding_window_pattern: file.sliding_window_pattern,
+            no_rope_layers: file.no_rope_layers.as_deref(),
+            no_rope_layer_interval: file.no_rope_layer_interval,
         };
-        let activation = file.hidden_act.as_deref().unwrap_or("silu");
-        // Two names of one function.
-        let is_silu = ["silu", "swish"].contains(&activation);
-        require(is_silu, "hidden_act", format!("`{activation}`"), "silu")?;
-        if file.use_sliding_window == Some(true) {
-            return refuse("use_sliding_window", "true", "false");
-        }
-        let layers = file.layer_types.iter().flatten();
-        for layer in layers {
-            require(
-                layer == "full_attention",
-                "layer_types",
-                format!("`{layer}`"),
-                "full_attention",
-            )?;
-        }
-        // Where both are given, `transformers` 4 knows `rope_scaling` alone, and 5 prefers it.
-        let given = file.rope_scaling.filter(|rope| !rope.is_empty());
-        let rope = given.or(file.rope_parameters);
-        let partial = rope.as_ref().and_then(|rope| rope.partial_rotary_factor);
-        let partial = partial.or(file.partial_rotary_factor).unwrap_or(1.0);
-        let whole = "1 (rotary positions on a part of a head are not supported)";
-        require(partial == 1.0, "partial_rotary_factor", partial, whole)?;
-        let theta = rope.as_ref().and_then(|rope| rope.rope_theta);
-        // The field next to the others takes precedence in `transformers`; the longest text is its default.
-        let first_length = [
-            file.original_max_position_embeddings,
-            rope.as_ref()
-                .and_then(|rope| rope.original_max_position_embeddings),
-            file.max_position_embeddings,
-        ];
-        let first_length = first_length.into_iter().flatten().next();
-        // Qwen2's are not up to its configuration: queries, keys and values have a bias, the
-        // others have none.
-        let bias = file.attention_bias.unwrap_or(false) && !is_qwen;
+        let rotated_layers = layers.rotated(&family)?;
+        let sliding_layers = layers.sliding(&family, &rotated_layers)?;
+        let (field, usual) = family.activation;
+        let activation = match field {
+            "hidden_act" => &file.hidden_act,
+            _ => &file.hidden_activation,
+        };
+        let activation = GateActivation::named(field, activation.as_deref().unwrap_or(usual))?;
+        let bias = file.attention_bias.unwrap_or(false);
+        let [qkv_bias, output_bias] = match family.attention_bias {
+            AttentionBias::Never => [false; 2],
+            AttentionBias::QueryKeyValue => [true, false],
+            AttentionBias::Field => [bias; 2],
+        };
         let eos = match file.eos_token_id {
             Some(Ids::One(id)) => vec![id],
             Some(Ids::Several(ids)) => ids,
             None => Vec::new(),
         };
+        let gemma = family.gemma;
+        let attention_cap = gemma.and_then(|gemma| match gemma.attention_soft_cap {
+            SoftCap::Field(usual) => file.attn_logit_softcapping.unwrap_or(Some(usual)),
+            SoftCap::Never => None,
+        });
+        let logit_cap = gemma.and_then(|gemma| {
+            let cap = file.final_logit_softcapping;
+            cap.unwrap_or(gemma.logit_soft_cap)
+        });
         Ok(Self {
             vocab_size: file.vocab_size,
             hidden_size: file.hidden_size,
             intermediate_size: file.intermediate_size,
             num_hidden_layers: file.num_hidden_layers,
             num_attention_heads: file.num_attention_heads,
-            num_key_value_heads: file.num_key_value_heads,
-            head_dim: file.head_dim,
-            rms_norm_eps: file.rms_norm_eps.unwrap_or(1e-6),
-            rope_theta: theta.or(file.rope_theta).unwrap_or(10_000.0),
-            rope_scaling: rope.map_or(Ok(RopeScaling::None), |rope| rope.scaling(first_length))?,
-            qkv_bias: bias || is_qwen,
-            output_bias: bias,
-            mlp_bias: file.mlp_bias.unwrap_or(false) && !is_qwen,
-            tie_word_embeddings: file.tie_word_embeddings.unwrap_or(false),
+            num_key_value_heads: file.num_key_value_heads.unwrap_or(family.key_value_heads),
+            head_dim: file.head_dim.unwrap_or(family.head_dim),
+            rms_norm_eps: file.rms_norm_eps.unwrap_or(family.rms_norm_eps),
+            rope_theta: ropes.theta,
+            rope_scaling: ropes.scaling,
+            partial_rotary_factor: ropes.partial,
+            local_rope_theta: ropes.local_theta,
+            local_rope_scaling: ropes.local_scaling,
+            rotated_layers,
+            sliding_window: layers
+                .sliding_window
+                .filter(|_| sliding_layers.contains(&true)),
+            sliding_layers,
+            query_pre_attn_scalar: gemma.map(|gemma| {
+                let given = file.query_pre_attn_scalar;
+                given.unwrap_or(gemma.query_pre_attn_scalar)
+            }),
+            attn_logit_softcapping: attention_cap,
+            final_logit_softcapping: logit_cap,
+            head_norms: family.head_norms,
+            output_norms: gemma.is_some(),
+            unit_offset_norms: gemma.is_some(),
+            scaled_embeddings: gemma.is_some(),
+            fused_projections: family.is_phi3,
+            activation,
+            qkv_bias,
+            output_bias,
+            mlp_bias: file.mlp_bias.unwrap_or(false) && family.mlp_bias,
+            tie_word_embeddings: file.tie_word_embeddings.unwrap_or(family.tied),
             attention_dropout: file.attention_dropout.unwrap_or(0.0),
+            residual_dropout: file.resid_pdrop.filter(|_| family.is_phi3).unwrap_or(0.0),
             initializer_range: file.initializer_range.unwrap_or(0.02),
             eos,
             // Some files say -1 for none.
@@ -166,63 +246,85 @@ impl TryFrom<File> for LlamaConfig {
     }
 }
 
-impl Rope {
-    /// Whether the object has no entry at all.
-    fn is_empty(&self) -> bool {
-        let numbers = [
-            self.rope_theta,
-            self.factor,
-            self.low_freq_factor,
-            self.high_freq_factor,
-            self.original_max_position_embeddings,
-            self.partial_rotary_factor,
-        ];
-        numbers.iter().all(Option::is_none)
-            && self.rope_type.is_none()
-            && self.r#type.is_none()
-            && self.others.is_empty()
-    }
-
-    /// `first_length` are the tokens of a text in the first training.
-    fn scaling(self, first_length: Option<f64>) -> Result<RopeScaling, Error> {
-        // `transformers` 5 can nest parameters by the type of a layer.
-        if let Some((key, _)) = self.others.iter().find(|(_, value)| value.is_object()) {
-            return refuse(
-                "rope_parameters",
-                format!("an object `{key}`"),
-                "one object for all layers",
-            );
-        }
-        let kind = match self.rope_type.as_deref().or(self.r#type.as_deref()) {
-            Some(kind) => kind,
-            None if self.factor.is_none() => "default",
-            None => return refuse("rope_scaling.rope_type", "nothing", KINDS),
-        };
-        match kind {
-            "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear {
-                factor: number("rope_scaling.factor", self.factor)?,
-            }),
-            "llama3" => Ok(RopeScaling::Llama3 {
-                factor: number("rope_scaling.factor", self.factor)?,
-                low_freq_factor: number("rope_scaling.low_freq_factor", self.low_freq_factor)?,
-                high_freq_factor: number("rope_scaling.high_freq_factor", self.high_freq_factor)?,
-                original_max_position_embeddings: number(
-                    "rope_scaling.original_max_position_embeddings",
-                    first_length,
-                )?,
-            }),
-            other => refuse("rope_scaling.rope_type", format!("`{other}`"), KINDS),
-        }
-    }
+/// The rotations of a file.
+struct Ropes {
+    theta: f64,
+    scaling: RopeScaling,
+    partial: f64,
+    local_theta: Option<f64>,
+    local_scaling: RopeScaling,
 }
 
-const KINDS: &str = "default, linear or llama3";
+impl File {
+    fn ropes(&self, family: &Family) -> Result<Ropes, Error> {
+        let lengths = Lengths {
+            longest: self.max_position_embeddings,
+            // Phi-3's configuration has one always, and it goes before the one in the object.
+            first: self
+                .original_max_position_embeddings
+                .or(family.is_phi3.then_some(4096.0)),
+        };
+        let given = self.rope_scaling.as_ref().filter(|rope| !rope.is_empty());
+        let parameters = self.rope_parameters.clone();
+        if let Some(local_theta) = family.local_rope_theta {
+            let parameters = parameters.unwrap_or_default();
+            let kinds = "an object for each of `full_attention` and `sliding_attention`";
+            require(
+                !parameters.is_flat(),
+                "rope_parameters",
+                "entries for all layers",
+                kinds,
+            )?;
+            let global = parameters.of_layers("full_attention")?.unwrap_or_default();
+            let global = match given {
+                Some(given) => global.updated(given),
+                None => global,
+            };
+            let local = parameters
+                .of_layers("sliding_attention")?
+                .unwrap_or_default();
+            let lengths = Lengths {
+                first: None,
+                ..lengths
+            };
+            for rope in [&global, &local] {
+                self.whole(rope)?;
+            }
+            let theta = global.rope_theta.or(self.rope_theta);
+            let own = local.rope_theta.or(self.rope_local_base_freq);
+            return Ok(Ropes {
+                theta: theta.unwrap_or(family.rope_theta),
+                scaling: global.scaling(lengths, false)?,
+                partial: 1.0,
+                local_theta: Some(own.unwrap_or(local_theta)),
+                local_scaling: local.scaling(lengths, false)?,
+            });
+        }
+        // Where both are given, `transformers` 4 knows `rope_scaling` alone, and 5 prefers it.
+        let rope = given.cloned().or(parameters).unwrap_or_default();
+        let partial = if family.is_phi3 {
+            let own = rope.partial_rotary_factor.or(self.partial_rotary_factor);
+            own.unwrap_or(1.0)
+        } else {
+            self.whole(&rope)?;
+            1.0
+        };
+        let theta = rope.rope_theta.or(self.rope_theta);
+        Ok(Ropes {
+            theta: theta.unwrap_or(family.rope_theta),
+            scaling: rope.scaling(lengths, family.is_phi3)?,
+            partial,
+            local_theta: None,
+            local_scaling: RopeScaling::None,
+        })
+    }
 
-fn number(field: &'static str, value: Option<f64>) -> Result<f64, Error> {
-    match value {
-        Some(value) => Ok(value),
-        None => refuse(field, "nothing", "a number"),
+    /// Refuse rotations of a part of a head.
+    fn whole(&self, rope: &RopeFields) -> Result<(), Error> {
+        let partial = rope.partial_rotary_factor.or(self.partial_rotary_factor);
+        let partial = partial.unwrap_or(1.0);
+        let whole = "1 (rotary positions on a part of a head are for phi3)";
+        require(partial == 1.0, "partial_rotary_factor", partial, whole)
     }
 }
 
@@ -305,21 +407,210 @@ mod tests {
     }
 
     #[test]
+    fn families_have_their_own_defaults() {
+        let of = |changes: Value| read(changes).unwrap();
+        let mistral = of(json!({"model_type": "mistral", "num_key_value_heads": 2}));
+        assert_eq!(mistral.sliding_window, Some(4096));
+        assert_eq!(mistral.sliding_layers, [true, true]);
+        let whole =
+            json!({"model_type": "mistral", "num_key_value_heads": null, "sliding_window": null});
+        let whole = of(whole);
+        assert_eq!((whole.sliding_window, whole.key_value_heads()), (None, 4));
+        assert!(whole.sliding_layers.is_empty());
+        let qwen = json!({"model_type": "qwen2", "num_key_value_heads": 2,
+            "use_sliding_window": true, "sliding_window": 8, "max_window_layers": 1});
+        assert_eq!(of(qwen).sliding_layers, [false, true]);
+        let qwen =
+            of(json!({"model_type": "qwen3", "num_key_value_heads": 2, "attention_bias": true}));
+        assert_eq!((qwen.head_width(), qwen.sliding_window), (128, None));
+        assert!(qwen.head_norms && qwen.qkv_bias && qwen.output_bias);
+        let gemma = of(json!({"model_type": "gemma2"}));
+        assert_eq!(gemma.sliding_layers, [true, false]);
+        assert_eq!(gemma.attn_logit_softcapping, Some(50.0));
+        assert_eq!(gemma.final_logit_softcapping, Some(30.0));
+        assert_eq!(gemma.query_pre_attn_scalar, Some(256.0));
+        assert!(gemma.tie_word_embeddings && gemma.unit_offset_norms && gemma.output_norms);
+        let capless = json!({"model_type": "gemma2", "attn_logit_softcapping": null,
+            "final_logit_softcapping": null});
+        let capless = of(capless);
+        assert_eq!(capless.attn_logit_softcapping, None);
+        assert_eq!(capless.final_logit_softcapping, None);
+        // As published: global and local base next to each other, the scaling for global layers alone.
+        let published = json!({"model_type": "gemma3_text", "num_hidden_layers": 7,
+            "rope_theta": 1e6, "rope_local_base_freq": 2e4,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"}});
+        let published = of(published);
+        assert_eq!(published.rope_scaling, RopeScaling::Linear { factor: 8.0 });
+        assert_eq!(published.local_rope_theta, Some(2e4));
+        assert_eq!(published.local_rope_scaling, RopeScaling::None);
+        assert_eq!(
+            published.sliding_layers,
+            [true, true, true, true, true, false, true]
+        );
+        let phi = json!({"model_type": "phi3", "partial_rotary_factor": 0.75, "resid_pdrop": 0.1});
+        let phi = of(phi);
+        assert_eq!((phi.rotary_width(), phi.residual_dropout), (6, 0.1));
+        assert!(phi.fused_projections && phi.sliding_window.is_none());
+        // An old name, and the length next to the object goes before the one in it.
+        let long = json!({"model_type": "phi3", "original_max_position_embeddings": 32,
+            "rope_scaling": {"type": "su", "short_factor": [1.0, 1.0, 1.0, 1.0],
+            "long_factor": [2.0, 2.0, 2.0, 2.0], "original_max_position_embeddings": 16}});
+        let RopeScaling::LongRope {
+            attention_factor,
+            original_max_position_embeddings,
+            ..
+        } = of(long).rope_scaling
+        else {
+            panic!("not LongRoPE");
+        };
+        assert_eq!(original_max_position_embeddings, 32.0);
+        let expected = (1.0 + 2f64.ln() / 32f64.ln()).sqrt();
+        assert!((attention_factor - expected).abs() < 1e-15);
+        for (list, expected) in [
+            (json!([1, 0]), vec![true, false]),
+            (json!([]), vec![true, true]),
+            (json!(null), vec![true, true]),
+        ] {
+            let smol = json!({"model_type": "smollm3", "no_rope_layers": list});
+            assert_eq!(of(smol).rotated_layers, expected);
+        }
+        let four = of(json!({"model_type": "smollm3", "num_hidden_layers": 4}));
+        assert_eq!(four.rotated_layers, [true, true, true, false]);
+        assert_eq!(four.rope_theta, 2e6);
+    }
+
+    #[test]
+    fn yarn_is_read_with_its_defaults() {
+        let yarn = |changes: Value| {
+            let mut rope = json!({"rope_type": "yarn", "factor": 4.0});
+            for (name, value) in changes.as_object().unwrap() {
+                rope[name] = value.clone();
+            }
+            match read(json!({"rope_scaling": rope})).unwrap().rope_scaling {
+                RopeScaling::Yarn {
+                    factor,
+                    attention_factor,
+                    beta_fast,
+                    beta_slow,
+                    original_max_position_embeddings: first,
+                    truncate,
+                } => (
+                    [factor, attention_factor, beta_fast, beta_slow, first],
+                    truncate,
+                ),
+                other => panic!("{other}"),
+            }
+        };
+        let usual = 0.1 * 4f64.ln() + 1.0;
+        assert_eq!(yarn(json!({})), ([4.0, usual, 32.0, 1.0, 64.0], true));
+        // Without a factor, how much longer texts are than in the first training.
+        let ratio = json!({"factor": null, "original_max_position_embeddings": 16});
+        assert_eq!(yarn(ratio), ([4.0, usual, 32.0, 1.0, 16.0], true));
+        let given = json!({"attention_factor": 1.5, "beta_fast": 8, "truncate": false});
+        assert_eq!(yarn(given), ([4.0, 1.5, 8.0, 1.0, 64.0], false));
+    }
+
+    #[test]
     fn what_is_not_supported_is_named() {
         for (changes, expected) in [
             (json!({"model_type": "bert"}), "model_type"),
-            (json!({"hidden_act": "gelu"}), "hidden_act"),
+            (json!({"model_type": "gpt2"}), "model_type"),
+            (json!({"hidden_act": "mish"}), "hidden_act"),
+            (
+                json!({"model_type": "gemma2", "hidden_activation": "mish"}),
+                "hidden_activation",
+            ),
             (json!({"use_sliding_window": true}), "use_sliding_window"),
             (json!({"layer_types": ["sliding_attention"]}), "layer_types"),
+            (
+                json!({"layer_types": ["sliding_attention", "full_attention"]}),
+                "layer_types",
+            ),
+            (
+                json!({"model_type": "qwen3", "layer_types": ["full_attention", "chunked_attention"]}),
+                "layer_types",
+            ),
+            (
+                json!({"model_type": "qwen3", "layer_types": ["full_attention", "sliding_attention"]}),
+                "use_sliding_window",
+            ),
+            (
+                json!({"model_type": "mistral", "layer_types": ["full_attention", "full_attention"]}),
+                "layer_types",
+            ),
+            (
+                json!({"model_type": "gemma2", "sliding_window": null}),
+                "sliding_window",
+            ),
+            (
+                json!({"model_type": "mistral", "sliding_window": 0}),
+                "sliding_window",
+            ),
+            (
+                json!({"model_type": "gemma3_text", "sliding_window_pattern": 0}),
+                "sliding_window_pattern",
+            ),
+            (
+                json!({"model_type": "gemma3_text", "rope_parameters": {"rope_theta": 1e4}}),
+                "rope_parameters",
+            ),
+            (
+                json!({"model_type": "gemma3_text", "rope_parameters": {"full_attention": 1}}),
+                "rope_parameters",
+            ),
+            (
+                json!({"model_type": "gemma2", "attn_logit_softcapping": 0.0}),
+                "attn_logit_softcapping",
+            ),
+            (
+                json!({"model_type": "gemma2", "use_bidirectional_attention": true}),
+                "use_bidirectional_attention",
+            ),
+            (
+                json!({"model_type": "smollm3", "no_rope_layers": [1]}),
+                "no_rope_layers",
+            ),
+            (
+                json!({"model_type": "smollm3", "no_rope_layer_interval": 0}),
+                "no_rope_layer_interval",
+            ),
+            (
+                json!({"model_type": "phi3", "rope_scaling": {"type": "linear", "factor": 2.0}}),
+                "rope_scaling.rope_type",
+            ),
+            (
+                json!({"model_type": "phi3", "rope_scaling": {"type": "longrope", "factor": 2.0,
+                    "short_factor": [1.0], "long_factor": [1.0, 1.0, 1.0, 1.0]}}),
+                "rope_scaling.short_factor",
+            ),
+            (
+                json!({"model_type": "phi3", "rope_scaling": {"type": "longrope", "factor": 2.0,
+                    "short_factor": [1.0, 1.0, 1.0, 1.0]}}),
+                "rope_scaling.long_factor",
+            ),
+            (
+                json!({"model_type": "phi3", "partial_rotary_factor": 0.05}),
+                "partial_rotary_factor",
+            ),
+            (json!({"residual_multiplier": 0.5}), "residual_multiplier"),
+            (json!({"num_local_experts": 8}), "num_local_experts"),
+            (
+                json!({"rope_scaling": {"type": "dynamic", "factor": 0.5}}),
+                "rope_scaling.factor",
+            ),
+            (
+                json!({"hidden_size": 8, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+                "head_dim",
+            ),
+            (
+                json!({"rope_scaling": {"type": "proportional", "factor": 2.0}}),
+                "rope_scaling.rope_type",
+            ),
             (
                 json!({"partial_rotary_factor": 0.5}),
                 "partial_rotary_factor",
             ),
             (json!({"num_key_value_heads": 3}), "num_key_value_heads"),
-            (
-                json!({"rope_scaling": {"type": "yarn", "factor": 2.0}}),
-                "rope_scaling.rope_type",
-            ),
             (
                 json!({"rope_scaling": {"factor": 2.0}}),
                 "rope_scaling.rope_type",

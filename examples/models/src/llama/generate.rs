@@ -5,13 +5,13 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn_ief::recorder;
 use rand::Rng;
 
-use super::attention::{Past, Surroundings};
+use super::attention::Past;
 use super::decoder::host_rows;
-use super::mask::causal;
-use super::rope::Rotary;
+use super::mask::out_of_window;
 use super::{LlamaForCausalLM, LlamaInput};
 use crate::error::Error;
 use crate::generate::{Decoding, Sampling};
+use crate::rope::length;
 
 impl LlamaForCausalLM {
     /// Continue the texts of a batch; returns the new tokens of each row.
@@ -91,18 +91,29 @@ impl LlamaForCausalLM {
 struct Texts<'a> {
     model: &'a LlamaForCausalLM,
     device: Device,
+    /// Ids of the tokens that are not virtual, padding included.
+    ids: Vec<Vec<i64>>,
+    prompt: Option<Tensor<3>>,
     /// Which positions of a row are tokens, virtual or not.
     tokens: Vec<Vec<bool>>,
+    /// Where each position is for the rotations.
+    positions: Vec<Vec<i64>>,
     /// Position of the last token of each row.
     last: Vec<i64>,
     past: Vec<Past>,
+    /// The rotations of the past. Longer texts may have others (dynamic and LongRoPE), and then their
+    /// past is computed again, as a pass over the whole text does it.
+    frequencies: Frequencies,
 }
+
+/// The angles of all layers and of sliding ones.
+type Frequencies = (Vec<f64>, Option<Vec<f64>>);
 
 impl<'a> Texts<'a> {
     /// Read `input`; also returns the logits `[M, V]` after the last token of each row.
     fn read(model: &'a LlamaForCausalLM, input: LlamaInput) -> Result<(Self, Tensor<2>), Error> {
         let tokens = tokens(&input)?;
-        let positions = match input.position_ids {
+        let positions: Vec<Vec<i64>> = match input.position_ids {
             Some(ids) => rows(ids, tokens.len()),
             None => tokens.iter().map(|row| counted(row)).collect(),
         };
@@ -114,17 +125,19 @@ impl<'a> Texts<'a> {
         let mut texts = Self {
             model,
             device: model.model.embed_tokens.weight.base().device(),
+            ids: host_rows(input.input_ids),
+            prompt: input.prompt.map(Tensor::without_autodiff),
             last: ends
                 .iter()
                 .zip(&positions)
                 .map(|(&end, row)| row[end])
                 .collect(),
-            past: vec![Past::default(); model.model.layers.len()],
+            past: Vec::new(),
+            frequencies: frequencies(model, &positions),
+            positions,
             tokens,
         };
-        let ids = texts.ids(&host_rows(input.input_ids));
-        let prompt = input.prompt.map(Tensor::without_autodiff);
-        let hidden = texts.run(ids, prompt, &positions);
+        let hidden = texts.run(0);
         let [rows, length, width] = hidden.dims();
         let flat = ends
             .iter()
@@ -141,27 +154,48 @@ impl<'a> Texts<'a> {
     fn append(&mut self, tokens: &[i64]) -> Tensor<2> {
         self.tokens.iter_mut().for_each(|row| row.push(true));
         self.last.iter_mut().for_each(|position| *position += 1);
-        let positions: Vec<Vec<i64>> = self.last.iter().map(|&position| vec![position]).collect();
-        let column: Vec<Vec<i64>> = tokens.iter().map(|&token| vec![token]).collect();
-        let hidden = self.run(self.ids(&column), None, &positions);
-        self.model.logits(hidden.squeeze_dim(1))
+        for (row, &position) in self.positions.iter_mut().zip(&self.last) {
+            row.push(position);
+        }
+        for (row, &token) in self.ids.iter_mut().zip(tokens) {
+            row.push(token);
+        }
+        let frequencies = frequencies(self.model, &self.positions);
+        let start = if frequencies == self.frequencies {
+            self.length() - 1
+        } else {
+            self.frequencies = frequencies;
+            0
+        };
+        let hidden = self.run(start);
+        let [_, computed, _] = hidden.dims();
+        let last = hidden.narrow(1, computed - 1, 1);
+        self.model.logits(last.squeeze_dim(1))
     }
 
-    /// Hidden states `[M, T, d]` of the next positions, which join the past.
-    fn run(
-        &mut self,
-        ids: Tensor<2, Int>,
-        prompt: Option<Tensor<3>>,
-        positions: &[Vec<i64>],
-    ) -> Tensor<3> {
+    /// Positions of a row, virtual ones included.
+    fn length(&self) -> usize {
+        self.tokens.first().map_or(0, Vec::len)
+    }
+
+    /// Hidden states `[M, T, d]` of the positions from `start` on, which join the past. From 0 the
+    /// past is another one.
+    fn run(&mut self, start: usize) -> Tensor<3> {
         let decoder = &self.model.model;
-        let hidden = decoder.embed(ids, prompt);
-        let [_, queries, _] = hidden.dims();
-        let keys = self.tokens.first().map_or(0, Vec::len);
-        let around = Surroundings {
-            rotary: Rotary::new(&decoder.frequencies, positions, &hidden),
-            mask: causal([queries, keys], self.padding(), &self.device),
+        let virtual_tokens = self.prompt.as_ref().map_or(0, |prompt| prompt.dims()[1]);
+        let prompt = self.prompt.clone().filter(|_| start == 0);
+        let from = |rows: &[Vec<i64>], start: usize| -> Vec<Vec<i64>> {
+            rows.iter().map(|row| row[start..].to_vec()).collect()
         };
+        let ids = from(&self.ids, start.saturating_sub(virtual_tokens));
+        let hidden = decoder.embed(self.tensor(&ids), prompt);
+        let positions = from(&self.positions, start);
+        let length = length(&self.positions);
+        let mut around = decoder.surroundings(&positions, length, self.padding(), &hidden);
+        around.out_of_window = self.out_of_window(start);
+        if start == 0 {
+            self.past = vec![Past::default(); decoder.layers.len()];
+        }
         decoder.run(hidden, &around, Some(&mut self.past))
     }
 
@@ -179,10 +213,36 @@ impl<'a> Texts<'a> {
         ))
     }
 
-    fn ids(&self, rows: &[Vec<i64>]) -> Tensor<2, Int> {
+    /// Where there is padding between tokens, windows count tokens, so that every row goes on as it
+    /// would alone.
+    fn out_of_window(&self, start: usize) -> Option<Tensor<3, Bool>> {
+        let window = self.model.config().sliding_window?;
+        let has_gap = |row: &Vec<bool>| {
+            let mut seen = row.iter().skip_while(|&&token| !token);
+            seen.any(|&token| !token) && row.ends_with(&[true])
+        };
+        if !self.tokens.iter().any(has_gap) {
+            return None;
+        }
+        let counts: Vec<Vec<i64>> = self.tokens.iter().map(|row| counted(row)).collect();
+        Some(out_of_window(&counts, start, window, &self.device))
+    }
+
+    fn tensor(&self, rows: &[Vec<i64>]) -> Tensor<2, Int> {
         let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
         Tensor::from_data(TensorData::new(rows.concat(), shape), &self.device)
     }
+}
+
+/// The rotations of a text with these positions.
+fn frequencies(model: &LlamaForCausalLM, positions: &[Vec<i64>]) -> Frequencies {
+    let length = length(positions);
+    let config = model.config();
+    let local = config.local_rope();
+    (
+        config.rope().frequencies(length),
+        local.map(|rope| rope.frequencies(length)),
+    )
 }
 
 /// Which of the V + T positions of each row are tokens.

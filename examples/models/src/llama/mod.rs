@@ -1,17 +1,34 @@
 //! The Llama family: decoders with rotary positions, grouped-query attention and gated
-//! feed-forward networks. Llama (1 to 3) and Qwen2 folders load.
+//! feed-forward networks.
+//!
+//! | `model_type` | next to Llama |
+//! | --- | --- |
+//! | `llama` | Llama 1 to 3, with and without biases |
+//! | `mistral` | every layer sees a window of the text |
+//! | `qwen2` | biases of queries, keys and values; windows in later layers |
+//! | `qwen3` | norms of each head's queries and keys; windows in later layers |
+//! | `gemma2` | windows in every other layer, soft caps of scores and logits, four norms in a layer, scaled embeddings |
+//! | `gemma3_text` | Gemma 2 with norms of the heads in the place of soft caps; sliding layers have their own rotary base |
+//! | `phi3` | one projection for queries, keys and values, and one for gate and input |
+//! | `smollm3` | some layers without rotary positions |
+//!
+//! All are one configurable decoder, [`LlamaForCausalLM`], made by [`LlamaConfig`]. Rotary positions
+//! can be stretched as [`RopeScaling`] says.
 //!
 //! Modules have the names of `transformers`: `model.layers.0.self_attn.q_proj`, `lm_head`.
 
 mod attention;
 mod config;
 mod decoder;
+pub(crate) mod family;
+pub(crate) mod feed_forward;
 mod file;
 mod generate;
+mod init;
 mod input;
+mod layer_types;
 mod mask;
 mod norm;
-mod rope;
 
 use std::path::Path;
 
@@ -23,20 +40,34 @@ use burn_peft::{ForwardAdapted, NameMap, tied_vocabulary_head, unembed_adapted, 
 
 pub use attention::LlamaAttention;
 pub use config::LlamaConfig;
-pub use decoder::{LlamaDecoderLayer, LlamaMlp, LlamaModel};
+pub use decoder::{LlamaDecoderLayer, LlamaModel};
+pub use family::model_types;
+pub use feed_forward::{GateActivation, LlamaMlp};
 pub use input::{LlamaInput, LlamaOutput};
-pub use rope::RopeScaling;
+
+pub use crate::rope::RopeScaling;
 
 use crate::error::Error;
 use crate::weights::{LoadOptions, load_named};
+
+/// Whether a `model_type` is one of the families of decoders.
+///
+/// ```
+/// assert!(burn_hf_models::llama::is_family("smollm3"));
+/// assert!(!burn_hf_models::llama::is_family("t5"));
+/// ```
+pub fn is_family(model_type: &str) -> bool {
+    family::Family::of(model_type).is_ok()
+}
 
 /// What to do about a head in the file that is not the embedding table.
 const DIFFERENT_HEAD: &str = "config.json ties the head to the embeddings. Set `tie_word_embeddings` to false in it to \
                               use the head of the file, as transformers 5 does; or remove `lm_head.weight` from the \
                               file to use the embeddings, as transformers 4 does";
 
-/// A causal language model of the Llama family: `transformers`' `LlamaForCausalLM` and
-/// `Qwen2ForCausalLM`.
+/// A causal language model of the Llama family: `transformers`' `LlamaForCausalLM`,
+/// `MistralForCausalLM`, `Qwen2ForCausalLM`, `Qwen3ForCausalLM`, `Gemma2ForCausalLM`,
+/// `Gemma3ForCausalLM`, `Phi3ForCausalLM` and `SmolLM3ForCausalLM`.
 ///
 /// Made by [`LlamaConfig`], or read from a folder by [`load`](Self::load). Every
 /// linear layer and the embedding table can carry adapters, and in a [`burn_ief::Tape`] every
@@ -159,17 +190,25 @@ impl LlamaForCausalLM {
     /// # Ok::<(), burn_hf_models::Error>(())
     /// ```
     pub fn head(&self) -> VocabularyHead {
-        match &self.lm_head {
+        let head = match &self.lm_head {
             Some(head) => vocabulary_head(head),
             None => tied_vocabulary_head(&self.model.embed_tokens),
+        };
+        match self.config.final_logit_softcapping {
+            Some(cap) => head.with_soft_cap(cap),
+            None => head,
         }
     }
 
     /// Logits of hidden states `[M, …, d]`.
     fn logits<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        match &self.lm_head {
+        let logits = match &self.lm_head {
             Some(head) => head.forward_adapted(hidden),
             None => unembed_adapted(&self.model.embed_tokens, hidden),
+        };
+        match self.config.final_logit_softcapping {
+            Some(cap) => (logits * (1.0 / cap)).tanh() * cap,
+            None => logits,
         }
     }
 }

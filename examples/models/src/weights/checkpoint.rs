@@ -12,6 +12,7 @@ use super::content::{self, Kind};
 use super::json::read_json;
 use crate::error::Error;
 use crate::gguf::GgufFile;
+use crate::llama::family::FAMILIES;
 use crate::message::short;
 
 const SINGLE: &str = "model.safetensors";
@@ -206,11 +207,18 @@ fn class(folder: &Path) -> String {
         is_name && name.len() < 60 && !name.is_empty() && name != "T5WithLMHeadModel"
     });
     named.unwrap_or_else(|| {
-        let class = match kind.model_type.as_deref() {
+        let mut families = FAMILIES.iter();
+        let model_type = kind.model_type.as_deref();
+        let family = families.find(|family| Some(family.model_type) == model_type);
+        if let Some(family) = family {
+            return format!("{}ForCausalLM", family.class);
+        }
+        let class = match model_type {
             Some("t5") => "T5ForConditionalGeneration",
-            Some("llama") => "LlamaForCausalLM",
-            Some("qwen2") => "Qwen2ForCausalLM",
             Some("bert") => "BertForPreTraining",
+            Some("roberta") => "RobertaForMaskedLM",
+            Some("distilbert") => "DistilBertForMaskedLM",
+            Some("modernbert") => "ModernBertForMaskedLM",
             Some("vit") => "ViTForImageClassification",
             Some("dinov2") => "Dinov2Model",
             _ => "AutoModelForCausalLM",

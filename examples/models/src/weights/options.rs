@@ -17,7 +17,7 @@
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    prefix: Option<String>,
+    prefixes: Vec<String>,
     skipped: Vec<String>,
     initial: Vec<String>,
     tied: Vec<Tied>,
@@ -38,9 +38,9 @@ impl LoadOptions {
     /// A first part of names that the files may have or not, whether the model has it or not.
     ///
     /// `transformers` saves a base model (`BertModel`) without it and the same model below a head
-    /// with it (`bert.`).
+    /// with it (`bert.`). Several calls allow several.
     pub fn with_prefix(mut self, prefix: &str) -> Self {
-        self.prefix = Some(prefix.into());
+        self.prefixes.push(prefix.into());
         self
     }
 
@@ -100,14 +100,14 @@ impl LoadOptions {
     }
 
     fn with_and_without_prefix(&self, name: &str) -> Vec<String> {
-        let other = self.prefix.as_ref().map(|prefix| {
+        let others = self.prefixes.iter().map(|prefix| {
             let rest = name.strip_prefix(prefix.as_str());
             match rest.and_then(|rest| rest.strip_prefix('.')) {
                 Some(rest) => rest.to_string(),
                 None => format!("{prefix}.{name}"),
             }
         });
-        std::iter::once(name.to_string()).chain(other).collect()
+        std::iter::once(name.to_string()).chain(others).collect()
     }
 }
 
