@@ -4,7 +4,7 @@
 //! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
-//! again, and [`mod@prune`] prunes trained models.
+//! again, [`mod@prune`] prunes trained models, and [`language`] lets language models answer.
 
 pub mod cli;
 pub mod config;
@@ -14,6 +14,7 @@ pub mod error;
 pub mod experiment;
 pub mod history;
 pub mod inputs;
+pub mod language;
 pub mod method_options;
 pub mod metric;
 pub mod model;

@@ -29,6 +29,9 @@ fn main() -> ExitCode {
     let done = guard::catch(|| match &cli.command {
         Some(Command::Report(args)) => write_report(args),
         Some(Command::Prune(args)) => write_pruned(args),
+        Some(Command::Generate(args)) => args
+            .answer(|answer| out_line!("{answer}"))
+            .map(|()| ExitCode::SUCCESS),
         None => start(&cli.run),
     });
     match done {

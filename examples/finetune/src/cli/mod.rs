@@ -1,5 +1,6 @@
 //! The command line.
 
+mod generate_flags;
 mod method_flags;
 mod prune_flags;
 
@@ -18,6 +19,7 @@ use crate::tune;
 use method_flags::MethodFlags;
 use programs::optimizer::OptimizerName;
 
+pub use generate_flags::GenerateArgs;
 pub use method_flags::PerMethod;
 pub use prune_flags::PruneArgs;
 
@@ -53,6 +55,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Prune the models of finished runs that trained them in full.
     Prune(PruneArgs),
+    /// Let a language model answer.
+    Generate(Box<GenerateArgs>),
 }
 
 /// Which runs to report.
@@ -82,7 +86,7 @@ pub struct RunArgs {
     /// What is learned.
     #[arg(long, value_enum)]
     task: Option<Task>,
-    /// Hugging Face folder of the pretrained model.
+    /// Hugging Face folder of the pretrained model, or GGUF file of a language model.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Folder (or file) of the data.

@@ -146,6 +146,11 @@ impl Task {
         )
     }
 
+    /// Whether a language model learns texts as they are, without a chat template.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Completion | Self::Text)
+    }
+
     /// The files that the task reads, in words.
     fn files(&self) -> &'static str {
         match self {

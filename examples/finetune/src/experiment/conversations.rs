@@ -9,7 +9,7 @@ use crate::conversation::{
     ChatTemplate, ConversationBatcher, ConversationEncoder, Conversations, EncodeOptions, Layout,
     SpecialTokens,
 };
-use crate::data::{Task, load_tokenizer};
+use crate::data::load_tokenizer;
 use crate::error::Error;
 use crate::model::CausalLm;
 
@@ -27,9 +27,9 @@ pub(super) fn conversations(
     let tokenizer = load_tokenizer(folder, CausalLm::vocabulary(config, folder)?)?;
     let special = SpecialTokens::from_folder(folder)?;
     notes.push(found.to_string());
-    let layout = match config.task()? {
-        Task::Completion | Task::Text => Layout::Plain,
-        _ => {
+    let layout = match config.task()?.is_plain() {
+        true => Layout::Plain,
+        false => {
             let named = config.data.template.as_deref();
             let template = ChatTemplate::from_folder(folder, named)?;
             let template = match template {

@@ -3,6 +3,7 @@
 mod endings;
 mod inputs;
 mod kfac;
+mod language;
 mod outputs;
 mod place;
 mod prune;

@@ -1,0 +1,112 @@
+//! Language models: conversations, a GGUF file, and what comes of them.
+
+use std::fs;
+use std::path::Path;
+
+use burn_peft::settings::TaskType;
+use burn_peft::{AdapterFolder, PeftConfig};
+use finetune::history::Status;
+
+use super::place::Place;
+
+/// A model of 100 tokens with tokenizer and chat template.
+const GGUF: &str = "../models/tests/fixtures/gguf/llama.gguf";
+
+/// Flags of a small run, after which the numbers of sums are known.
+const SUMS: [&str; 8] = [
+    "--task=chat",
+    "--data=sums.jsonl",
+    "--model=model.gguf",
+    "--targets=all-linear",
+    "--batch=8",
+    "--valid-share=0.2",
+    "--test-share=0.2",
+    "--out=runs",
+];
+
+fn place() -> Place {
+    let place = Place::new();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join(GGUF);
+    fs::copy(model, place.path("model.gguf")).unwrap();
+    let row = |n: usize| {
+        let (a, b) = (n % 8, n / 8);
+        format!(
+            "{{\"question\": \"is it {a} and {b}\", \"answer\": \"the one {}\"}}\n",
+            (a + b) % 2
+        )
+    };
+    fs::write(place.path("sums.jsonl"), (0..64).map(row).collect::<String>()).unwrap();
+    place
+}
+
+#[test]
+fn every_method_trains_on_conversations_and_answers() {
+    let place = place();
+    let sizes = "--step-size=0.5,adamw=0.03,adafactor=0.03,sgd=0.1";
+    let methods = ["ief", "ef", "sf", "adamw", "sgd", "adafactor"];
+    let method = format!("--method={}", methods.join(","));
+    let more = [&method, sizes, "--epochs=4", "--schedule=constant", "--rank=4"];
+    let said = place.succeed(&[&SUMS[..], &more].concat());
+    assert!(said.contains("validation perplexity"), "{said}");
+    for method in methods {
+        let history = place.history(&format!("runs/{method}-seed1"));
+        assert_eq!(history.status, Status::Finished, "{method}");
+        assert_eq!(history.metrics, ["perplexity", "accuracy"]);
+        let best = history.best().unwrap();
+        assert_eq!(best.valid.metrics["perplexity"], best.valid.loss.exp());
+        // The best epoch is that of the lowest perplexity.
+        let all = history.epochs.iter().map(|epoch| epoch.valid.loss);
+        assert_eq!(best.valid.loss, all.fold(f64::INFINITY, f64::min));
+        let folder = AdapterFolder::read(place.path(&format!("runs/{method}-seed1/adapter"))).unwrap();
+        let PeftConfig::Lora(lora) = &folder.config else {
+            panic!("{:?}", folder.config);
+        };
+        assert_eq!(lora.task_type, Some(TaskType::CausalLm));
+    }
+    let first = |method: &str| place.history(&format!("runs/{method}-seed1")).losses[0];
+    assert!((first("ief") - first("adamw")).abs() < 1e-5);
+    let fit = place.history("runs/ief-seed1");
+    assert!(fit.final_train_loss() < 0.7 * fit.losses[0], "{:?}", fit.epochs);
+
+    let ask = ["--prompt=is it 1 and 3", "--max-new-tokens=12"];
+    let said = place.succeed(&[&["generate", "runs/ief-seed1"][..], &ask].concat());
+    assert!(!said.trim().is_empty());
+    let of_adapter = place.succeed(&[&["generate", "runs/ief-seed1/adapter"][..], &ask].concat());
+    assert_eq!(of_adapter, said);
+    let untrained = place.succeed(&[&["generate", "model.gguf"][..], &ask].concat());
+    assert_ne!(untrained, said);
+}
+
+#[test]
+fn prompts_and_texts_are_trained_too() {
+    let place = place();
+    let more = ["--adapter=prompt", "--virtual-tokens=3", "--method=ief", "--epochs=1"];
+    place.succeed(&[&SUMS[..], &more].concat());
+    let folder = AdapterFolder::read(place.path("runs/ief-seed1/adapter")).unwrap();
+    assert!(matches!(folder.config, PeftConfig::PromptTuning(_)));
+    place.succeed(&["generate", "runs/ief-seed1", "--prompt=is it", "--max-new-tokens=3"]);
+
+    let text = |n: usize| format!("{{\"text\": \"this is the one {n}\"}}\n");
+    fs::write(place.path("texts.jsonl"), (0..30).map(text).collect::<String>()).unwrap();
+    let flags = ["--task=text", "--data=texts.jsonl", "--model=model.gguf", "--method=adamw", "--epochs=1",
+        "--out=texts"];
+    place.succeed(&flags);
+    place.succeed(&["generate", "texts/adamw-seed1", "--prompt=this is", "--max-new-tokens=3"]);
+}
+
+#[test]
+fn what_does_not_fit_a_language_model_is_named() {
+    let place = place();
+    let refused = |flags: &[&str], expected: &str| {
+        let said = place.fail(2, flags);
+        assert!(said.contains(expected), "{said}");
+    };
+    refused(&[&SUMS[..], &["--task=csv"]].concat(), "one of the tasks chat, instruct, completion and text");
+    refused(&[&SUMS[..], &["--adapter=full"]].concat(), "lora or prompt for a GGUF file");
+    refused(&[&SUMS[..], &["--max-length=6"]].concat(), "max_length");
+    refused(&["generate", "model.gguf", "--prompt=a", "--max-new-tokens=0"], "max_new_tokens");
+    fs::write(place.path("damaged.gguf"), "GGUF").unwrap();
+    refused(&["generate", "damaged.gguf", "--prompt=a"], "ends within its header");
+    place.model("bert");
+    refused(&[&SUMS[..], &["--model=bert"]].concat(), "goes on with texts");
+}
