@@ -101,8 +101,7 @@ fn build(options: &Value, model: &Model<'_>) -> Result<Recipe, Error> {
 fn hidden_matrices(parameters: &[Parameter], definition: &Definition) -> Vec<ParamId> {
     let hidden = parameters.iter().filter(|parameter| {
         let other = |part: &&str| parameter.path.contains(*part);
-        let matrix = matches!(parameter.shape.len(), 2 | 4);
-        matrix && !definition.not_hidden.iter().any(|part| other(part))
+        matches!(parameter.shape.len(), 2 | 4) && !definition.not_hidden.iter().any(other)
     });
     hidden.map(|parameter| parameter.id).collect()
 }

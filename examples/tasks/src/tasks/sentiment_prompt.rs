@@ -1,4 +1,4 @@
-//! Movie sentiment: MiniLM with ten virtual tokens and a new head, two epochs over 1,600 snippets.
+//! Movie sentiment: MiniLM with ten virtual tokens and a new head, two epochs over 1,280 snippets.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::task::Task;
 /// Tokens of a text.
 const LENGTH: usize = 32;
 
-/// Movie sentiment: MiniLM with ten virtual tokens and a new head, two epochs over 1,600 snippets.
+/// Movie sentiment: MiniLM with ten virtual tokens and a new head, two epochs over 1,280 snippets.
 #[derive(Debug)]
 pub struct SentimentPrompt;
 
@@ -31,8 +31,8 @@ impl Task for SentimentPrompt {
         version: 1,
         trained: Trained::Prompt,
         batch: 16,
-        steps: 200,
-        measured_rows: 500,
+        steps: 160,
+        measured_rows: 400,
         score: Score::Accuracy,
         folders: &["minilm", "sentiment"],
         not_hidden: &["prompt", "classifier"],
@@ -40,8 +40,8 @@ impl Task for SentimentPrompt {
 
     fn rows(folder: &Path) -> Result<Split<TextRows>, Error> {
         let sizes = TextSizes {
-            train: Some(1600),
-            test: 500,
+            train: Some(1280),
+            test: 400,
             length: LENGTH,
         };
         texts(DataSet::Sentiment, folder, "sentiment", sizes).map_err(Self::refuse)
