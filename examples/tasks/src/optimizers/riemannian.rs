@@ -108,17 +108,11 @@ mod tests {
             b: gb.clone(),
         }];
         let changed = Riemannian { damping }.change(&factors, &gradients);
-        for i in 0..3 {
-            for j in 0..2 {
-                let expected: f64 = (0..2).map(|k| ga[(i, k)] * of_b[k][j]).sum();
-                assert!((changed[0].a[(i, j)] - expected).abs() < 1e-9 * expected.abs().max(1.0));
-            }
-        }
-        for i in 0..2 {
-            for j in 0..4 {
-                let expected: f64 = (0..2).map(|k| of_a[i][k] * gb[(k, j)]).sum();
-                assert!((changed[0].b[(i, j)] - expected).abs() < 1e-9 * expected.abs().max(1.0));
-            }
+        let to_matrix = |m: [[f64; 2]; 2]| Mat::from_fn(2, 2, |i, j| m[i][j]);
+        let expected = [ga * to_matrix(of_b), to_matrix(of_a) * gb];
+        for (changed, expected) in [&changed[0].a, &changed[0].b].into_iter().zip(&expected) {
+            let difference = (changed - expected).norm_max();
+            assert!(difference < 1e-9 * expected.norm_max(), "{changed:?}");
         }
     }
 }
