@@ -56,17 +56,30 @@ pub fn own<'r>(
 }
 
 /// How far the search of one optimizer on one task is.
+///
+/// A setting whose run diverges on one of the reported seeds counts as one that diverged on the seed of the search
+/// too, so that the next best one takes its place: step sizes at the edge of what is stable are not what
+/// anybody would use.
 pub fn searched(definition: &Definition, contender: &Contender, records: &[&Record]) -> Search {
     let grid = grid(&contender.budget, definition.trained);
-    match contender.budget {
-        Budget::Fixed { .. } => Search::Best(grid[0]),
-        Budget::Searched { .. } => {
-            let of_search = records
-                .iter()
-                .filter(|record| record.run.seed == SEARCH_SEED);
-            search(&grid, &of_search.copied().collect::<Vec<_>>())
-        }
+    if let Budget::Fixed { .. } = contender.budget {
+        return Search::Best(grid[0]);
     }
+    let setting = |record: &Record| (record.run.step_size, record.run.schedule);
+    let diverged = records.iter().filter(|record| record.diverged.is_some());
+    let unstable: Vec<_> = diverged.map(|record| setting(record)).collect();
+    let of_search = records
+        .iter()
+        .filter(|record| record.run.seed == SEARCH_SEED);
+    let judged: Vec<Record> = of_search
+        .map(|record| Record {
+            final_train_loss: record
+                .final_train_loss
+                .filter(|_| !unstable.contains(&setting(record))),
+            ..(*record).clone()
+        })
+        .collect();
+    search(&grid, &judged.iter().collect::<Vec<_>>())
 }
 
 /// The runs that can be done now, in their order: for each optimizer the tasks one after the other.
@@ -244,6 +257,23 @@ mod tests {
         let wanted = wanted(&["diamonds"], &["sgd"]);
         let records = work(&wanted, |_| f64::INFINITY);
         assert_eq!(records.len(), 5 + 6);
+    }
+
+    #[test]
+    fn a_setting_that_diverges_on_a_reported_seed_gives_way_to_the_next_best() {
+        let wanted = wanted(&["diamonds"], &["sgd"]);
+        // The best step size, 0.1, is stable on the seed of the search alone.
+        let records = work(&wanted, |run| match (run.step_size, run.seed) {
+            (0.1, 3) => f64::INFINITY,
+            (size, _) => (size - 0.09).abs(),
+        });
+        let last: Vec<(f64, u64)> = records[records.len() - 3..]
+            .iter()
+            .map(|record| (record.run.step_size, record.run.seed))
+            .collect();
+        assert_eq!(last, [(0.05, 2), (0.05, 3), (0.05, 4)]);
+        assert_eq!(records.len(), 5 + 2 + 3);
+        assert_eq!(pending(&wanted, &records), []);
     }
 
     #[test]

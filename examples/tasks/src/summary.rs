@@ -7,7 +7,7 @@ use programs::table::{Style, table};
 
 use crate::definition::{Definition, Half};
 use crate::optimizers::{Budget, Contender, REFERENCE};
-use crate::plan::{SEARCH_SEED, Wanted, own, reported_seeds, searched};
+use crate::plan::{Wanted, own, reported_seeds, searched};
 use crate::record::Record;
 use crate::select::{Search, Setting};
 
@@ -61,7 +61,8 @@ pub fn outcome(definition: &Definition, contender: &Contender, records: &[Record
     let search: Vec<&Record> = match contender.budget {
         Budget::Fixed { .. } => Vec::new(),
         Budget::Searched { .. } => {
-            let search = own.iter().filter(|record| record.run.seed == SEARCH_SEED);
+            // Runs of settings that gave way belong to the search too.
+            let search = own.iter().filter(|record| !is_reported(record));
             search.copied().collect()
         }
     };
