@@ -45,6 +45,7 @@ pages! {
     methods: "src/methods.md",
     metric: "src/metric.md",
     momentum: "src/momentum.md",
+    optimizers_compared: "src/optimizers-compared.md",
     own_model: "src/peft/own-model.md",
     prompt_tuning: "src/peft/prompt-tuning.md",
     pruning: "src/pruning.md",
