@@ -109,12 +109,11 @@ impl Batcher<EncodedSample, ConversationBatch> for ConversationBatcher {
                 PaddingSide::Left => (missing, 0),
                 PaddingSide::Right => (0, missing),
             };
-            let mut fill =
-                |values: &mut Vec<i64>, own: &mut dyn Iterator<Item = i64>, padding: i64| {
-                    values.extend(std::iter::repeat_n(padding, left));
-                    values.extend(own);
-                    values.extend(std::iter::repeat_n(padding, right));
-                };
+            let fill = |values: &mut Vec<i64>, own: &mut dyn Iterator<Item = i64>, padding: i64| {
+                values.extend(std::iter::repeat_n(padding, left));
+                values.extend(own);
+                values.extend(std::iter::repeat_n(padding, right));
+            };
             fill(
                 &mut ids,
                 &mut item.ids.iter().map(|&id| id.into()),
@@ -137,78 +136,6 @@ impl Batcher<EncodedSample, ConversationBatch> for ConversationBatcher {
             labels: table(labels, longest),
             positions: table(positions, most),
             targets: table(targets, most),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn rows(tensor: Tensor<2, Int>) -> Vec<i64> {
-        tensor.into_data().iter::<i64>().collect()
-    }
-
-    #[test]
-    fn padding_at_the_left_moves_places() {
-        let items = vec![
-            EncodedSample {
-                ids: vec![5, 6, 7],
-                labels: vec![-100, -100, 7],
-            },
-            EncodedSample {
-                ids: vec![8, 9],
-                labels: vec![8, 9],
-            },
-        ];
-        let batch = ConversationBatcher::new(9)
-            .with_side(PaddingSide::Left)
-            .batch(items, &Device::flex());
-        assert_eq!(rows(batch.input_ids), [5, 6, 7, 9, 8, 9]);
-        assert_eq!(rows(batch.attention_mask), [1, 1, 1, 0, 1, 1]);
-        // Padding is masked by its place: the end of the second has the value of the padding and is trained.
-        assert_eq!(rows(batch.labels), [-100, -100, 7, -100, 8, 9]);
-        assert_eq!(rows(batch.positions), [1, 1]);
-        assert_eq!(rows(batch.targets), [7, 9]);
-    }
-
-    proptest! {
-        #[test]
-        fn places_and_labels_say_the_same(
-            samples in prop::collection::vec(prop::collection::vec((0u32..50, any::<bool>()), 1..12), 1..6),
-            left in any::<bool>(),
-        ) {
-            let items: Vec<EncodedSample> = samples
-                .iter()
-                .map(|tokens| EncodedSample {
-                    ids: tokens.iter().map(|token| token.0).collect(),
-                    labels: tokens.iter().map(|token| if token.1 { token.0.into() } else { NO_LABEL }).collect(),
-                })
-                .collect();
-            let side = if left { PaddingSide::Left } else { PaddingSide::Right };
-            let batch = ConversationBatcher::new(3).with_side(side).batch(items.clone(), &Device::flex());
-            let [count, length] = batch.input_ids.dims();
-            let most = batch.targets.dims()[1];
-            let (ids, mask, labels) = (rows(batch.input_ids), rows(batch.attention_mask), rows(batch.labels));
-            let (positions, targets) = (rows(batch.positions), rows(batch.targets));
-            prop_assert_eq!(count, items.len());
-            for (row, item) in items.iter().enumerate() {
-                let real: Vec<i64> = (row * length..(row + 1) * length).filter(|&at| mask[at] == 1).map(|at| ids[at]).collect();
-                prop_assert_eq!(&real, &item.ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
-                // A loss that shifts labels takes the same tokens from the same places, but for a label whose place
-                // before is padding.
-                let shifted: Vec<(i64, i64)> = (0..length - 1)
-                    .filter(|at| labels[row * length + at + 1] != NO_LABEL && mask[row * length + at] == 1)
-                    .map(|at| (at as i64, labels[row * length + at + 1]))
-                    .collect();
-                let gathered: Vec<(i64, i64)> = (row * most..(row + 1) * most)
-                    .filter(|&at| targets[at] != NO_LABEL)
-                    .map(|at| (positions[at], targets[at]))
-                    .collect();
-                prop_assert_eq!(shifted, gathered);
-            }
         }
     }
 }
