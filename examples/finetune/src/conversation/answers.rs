@@ -176,10 +176,10 @@ fn by_contents(
     wanted: &[usize],
     special: &[String],
 ) -> Option<Vec<Range<usize>>> {
-    let parts: [&dyn Fn(&str) -> Range<usize>; 3] = [
-        &|content| 0..content.len(),
-        &|content| trimmed(content, 0),
-        &without_thought,
+    let parts: [fn(&str) -> Range<usize>; 3] = [
+        |content| 0..content.len(),
+        |content| trimmed(content, 0),
+        without_thought,
     ];
     // A message that only calls tools has no content to mark.
     if wanted

@@ -119,7 +119,7 @@ impl Columns {
     }
 
     /// The first name that a column of messages may have and that is among `keys`.
-    pub(super) fn messages<'a>(&'a self, has: impl Fn(&str) -> bool) -> Option<&'a str> {
+    pub(super) fn messages(&self, has: impl Fn(&str) -> bool) -> Option<&str> {
         let usual: &[&str] = &["messages", "conversations"];
         let named = [self.name(Column::Messages)];
         let names = if self.names(Column::Messages) {

@@ -236,8 +236,11 @@ impl ConversationEncoder {
                     prompt.len()
                 };
                 let text = prompt + answer;
-                let answers = vec![start..text.len()];
-                Ok(Marked { text, answers })
+                let answer = start..text.len();
+                Ok(Marked {
+                    text,
+                    answers: vec![answer],
+                })
             }
         }
     }

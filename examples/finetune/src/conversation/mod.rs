@@ -33,7 +33,8 @@
 //! #         {"id": 2, "content": "<|im_end|>", "single_word": false, "lstrip": false, "rstrip": false,
 //! #          "normalized": false, "special": true}],
 //! #     "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null,
-//! #     "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "user": 3, "assistant": 4, "yes": 5}}}"#;
+//! #     "model": {"type": "WordLevel", "unk_token": "?", "vocab": {
+//! #         "?": 0, "<|im_start|>": 1, "<|im_end|>": 2, "user": 3, "assistant": 4, "yes": 5}}}"#;
 //! # let tokenizer: tokenizers::Tokenizer = json.parse().unwrap();
 //! let special = SpecialTokens::new([("eos_token", "<|im_end|>")]);
 //! let batcher = ConversationBatcher::for_tokenizer(&tokenizer, &special);

@@ -308,7 +308,7 @@ mod tests {
         ] {
             assert_eq!(read(value.clone()), Ok(Parsed::Empty), "{value}");
         }
-        // What stands under an instruction may be empty, and an input may have no instruction.
+        // The input of an instruction may be empty, and an input may have no instruction.
         assert!(matches!(
             read(json!({"instruction": "", "input": "4 + 5", "output": "9"})),
             Ok(Parsed::Sample { .. })

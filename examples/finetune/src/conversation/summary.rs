@@ -10,7 +10,9 @@ use super::tokenized::Tokenized;
 /// ```
 /// use finetune::conversation::EncodeSummary;
 ///
-/// let summary = EncodeSummary { samples: 3, tokens: 60, trained: 20, longest: 30, cut: 1, ..Default::default() };
+/// let mut summary = EncodeSummary::default();
+/// (summary.samples, summary.tokens, summary.trained) = (3, 60, 20);
+/// (summary.longest, summary.cut) = (30, 1);
 /// assert_eq!(
 ///     summary.to_string(),
 ///     "3 samples, 60 tokens (20 trained), the longest with 30; 1 cut to the longest input"

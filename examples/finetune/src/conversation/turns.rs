@@ -67,7 +67,7 @@ fn message(value: &Value) -> Result<Message, String> {
         None | Some(Value::Null) => None,
         Some(content) => Some(text(content_key, content)?),
     };
-    // Null stands for a field that is not there: Parquet has every column in every row.
+    // Null is a field that is not there: Parquet has every column in every row.
     let others = object
         .iter()
         .filter(|(name, value)| !keys.contains(&name.as_str()) && !value.is_null());
@@ -86,8 +86,8 @@ fn message(value: &Value) -> Result<Message, String> {
     }
     let trained = match weight.as_ref().map(Value::as_f64) {
         None => true,
-        Some(Some(weight)) if weight == 1.0 => true,
-        Some(Some(weight)) if weight == 0.0 => false,
+        Some(Some(1.0)) => true,
+        Some(Some(0.0)) => false,
         Some(_) => {
             let found = short(&weight.unwrap_or_default().to_string());
             return Err(format!("`weight`: expected 0 or 1, found {found}"));

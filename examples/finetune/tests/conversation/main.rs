@@ -1,5 +1,6 @@
 //! Conversations: files, tokens and labels against `transformers`, cutting, damaged input.
 
+mod batches;
 mod cutting;
 mod damaged;
 mod files;
