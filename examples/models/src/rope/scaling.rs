@@ -307,7 +307,6 @@ impl RopeScaling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn llama3_keeps_short_waves_and_stretches_long_ones() {
