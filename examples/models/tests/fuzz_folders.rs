@@ -10,7 +10,10 @@ use burn::tensor::Device;
 use burn_hf_models::Error;
 use burn_hf_models::bert::BertForSequenceClassification;
 use burn_hf_models::class::ModelClass;
+use burn_hf_models::distilbert::DistilBertForSequenceClassification;
 use burn_hf_models::llama::LlamaForCausalLM;
+use burn_hf_models::modernbert::ModernBertForSequenceClassification;
+use burn_hf_models::roberta::RobertaForSequenceClassification;
 use burn_hf_models::t5::T5ForConditionalGeneration;
 use burn_hf_models::vit::ViTForImageClassification;
 use burn_hf_models::vit::dinov2::Dinov2ForImageClassification;
@@ -25,7 +28,7 @@ use serde_json::{Value, json};
 /// A run of some seconds; `FUZZ_CASES` sets another number.
 const CASES: usize = 400;
 
-const MODELS: [&str; 7] = [
+const MODELS: [&str; 12] = [
     "bert",
     "vit",
     "vit/dinov2",
@@ -33,10 +36,15 @@ const MODELS: [&str; 7] = [
     "t5_gated_gelu",
     "llama",
     "qwen2",
+    "families/gemma3_text",
+    "families/phi3",
+    "families/distilbert",
+    "families/roberta",
+    "families/modernbert",
 ];
 
 /// Fields that few files have.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 22] = [
     "per_layer_config",
     "quantization_config",
     "scale_decoder_outputs",
@@ -53,6 +61,12 @@ const FIELDS: [&str; 16] = [
     "original_max_position_embeddings",
     "architectures",
     "eos_token_id",
+    "sliding_window",
+    "sliding_window_pattern",
+    "no_rope_layers",
+    "query_pre_attn_scalar",
+    "local_attention",
+    "pad_token_id",
 ];
 
 fn values() -> Vec<Value> {
@@ -79,6 +93,9 @@ fn values() -> Vec<Value> {
         json!({}),
         json!({"rope_type": "llama3"}),
         json!({"rope_type": "linear", "factor": 0}),
+        json!({"rope_type": "dynamic", "factor": 2.0}),
+        json!({"rope_type": "yarn", "factor": 2.0}),
+        json!({"rope_type": "longrope", "short_factor": [], "long_factor": [1.0]}),
         json!({"full_attention": {"rope_theta": 1.0}}),
         json!({"0": 1}),
         json!(["T5EncoderModel"]),
@@ -107,7 +124,21 @@ fn load(model: &str, folder: &Path) -> Result<(), Error> {
             let options = Dinov2ForImageClassification::load_options();
             Dinov2ForImageClassification::load(folder, &options, &device).map(drop)
         }
-        "llama" | "qwen2" => LlamaForCausalLM::load(folder, &device).map(drop),
+        "families/distilbert" => {
+            let options = DistilBertForSequenceClassification::load_options();
+            DistilBertForSequenceClassification::load(folder, &options, &device).map(drop)
+        }
+        "families/roberta" => {
+            let options = RobertaForSequenceClassification::load_options();
+            RobertaForSequenceClassification::load(folder, &options, &device).map(drop)
+        }
+        "families/modernbert" => {
+            let options = ModernBertForSequenceClassification::load_options();
+            ModernBertForSequenceClassification::load(folder, &options, &device).map(drop)
+        }
+        "llama" | "qwen2" | "families/gemma3_text" | "families/phi3" => {
+            LlamaForCausalLM::load(folder, &device).map(drop)
+        }
         _ => T5ForConditionalGeneration::load(folder, &device).map(drop),
     }
 }

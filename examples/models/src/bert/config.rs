@@ -181,7 +181,7 @@ impl BertConfig {
 
     /// The longest sequence, prompts included: RoBERTa does not use the first positions of its table.
     pub fn longest_sequence(&self) -> usize {
-        let unused = self.position_padding().map_or(0, |id| id + 1);
+        let unused = self.position_padding().map_or(0, |id| id.saturating_add(1));
         let unused = usize::try_from(unused).unwrap_or(usize::MAX);
         self.max_position_embeddings.saturating_sub(unused)
     }

@@ -220,7 +220,7 @@ mod tests {
         for (dtype, expected) in [(DType::BF16, 34.0), (DType::F32, 1152f64.sqrt())] {
             let ones = Tensor::<3>::ones([1, 1, 1152], (&device, dtype));
             let found = scaled(ones).cast(DType::F64).max().into_scalar::<f64>();
-            assert!((found - expected).abs() < 1e-6, "{dtype:?}: {found}");
+            assert!((found - expected).abs() < 1e-5, "{dtype:?}: {found}");
         }
     }
 }

@@ -118,7 +118,6 @@ const LLAMA: Family = Family {
 const QWEN2: Family = Family {
     model_type: "qwen2",
     class: "Qwen2",
-    key_value_heads: Some(32),
     attention_bias: AttentionBias::QueryKeyValue,
     mlp_bias: false,
     windows: Windows::Later,

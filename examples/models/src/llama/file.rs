@@ -543,7 +543,7 @@ mod tests {
                 "sliding_window",
             ),
             (
-                json!({"model_type": "mistral", "sliding_window": 0}),
+                json!({"model_type": "mistral", "num_key_value_heads": 2, "sliding_window": 0}),
                 "sliding_window",
             ),
             (
