@@ -11,7 +11,7 @@
 //!
 //! `src/bin/devices.rs` compares devices, see the page "Other devices" of the book. `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
 //! Burn's `apply_lora` and under burn-peft. `src/bin/ops.rs` compares the operations of burn-flex-fused
-//! with Burn's own. `src/bin/layers.rs` compares forward and backward of every recorded layer with
+//! with Burn's own. `src/bin/head.rs` measures the losses of language models. `src/bin/layers.rs` compares forward and backward of every recorded layer with
 //! Burn's own:
 //!
 //! ```text
@@ -23,6 +23,7 @@ pub mod call;
 pub mod count;
 pub mod devices;
 pub mod gamma;
+pub mod head;
 pub mod layer;
 pub mod layers;
 pub mod measure;

@@ -122,8 +122,9 @@ fn heads(x: Tensor<3>) -> Tensor<4> {
     x.reshape([m, t, HEADS, width / HEADS]).swap_dims(1, 2)
 }
 
-impl Classifier for Transformer {
-    fn new(device: &Device, operations: Operations) -> Self {
+impl Transformer {
+    /// With random weights on an autodiff device, everything but the adapters frozen.
+    pub fn adapted(device: &Device, operations: Operations) -> Self {
         let model = Self {
             operations,
             blocks: (0..LAYERS).map(|_| Block::new(device)).collect(),
@@ -134,15 +135,25 @@ impl Classifier for Transformer {
         model.apply_lora(lora).map(&mut Shake)
     }
 
+    /// `[M, T, WIDTH]` to `[M, T, WIDTH]`, below the head.
+    pub fn hidden(&self, x: Tensor<3>, call: &Call) -> Tensor<3> {
+        let x = burn_ief::expand_input(x);
+        self.blocks
+            .iter()
+            .fold(x, |x, block| block.forward(x, call, self.operations))
+    }
+}
+
+impl Classifier for Transformer {
+    fn new(device: &Device, operations: Operations) -> Self {
+        Self::adapted(device, operations)
+    }
+
     const INPUT: [usize; 2] = [POSITIONS, WIDTH];
     const CLASSES: usize = CLASSES;
 
     fn logits(&self, x: Tensor<3>, call: &Call) -> Tensor<2> {
-        let x = burn_ief::expand_input(x);
-        let x = self
-            .blocks
-            .iter()
-            .fold(x, |x, block| block.forward(x, call, self.operations));
+        let x = self.hidden(x, call);
         call.linear(&self.head, x.mean_dim(1)).squeeze_dim(1)
     }
 }

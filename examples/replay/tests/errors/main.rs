@@ -6,6 +6,7 @@ mod changed_folders;
 mod inputs;
 mod outputs;
 mod program;
+mod sft;
 
 use std::fs;
 use std::path::Path;
