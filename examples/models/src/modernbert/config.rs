@@ -21,14 +21,9 @@ use crate::rope::{Lengths, Rope, RopeFields};
 /// use burn::tensor::Device;
 /// use burn_hf_models::modernbert::ModernBertConfig;
 ///
-/// let config = ModernBertConfig {
-///     vocab_size: 50,
-///     hidden_size: 16,
-///     num_hidden_layers: 3,
-///     num_attention_heads: 2,
-///     intermediate_size: 32,
-///     ..ModernBertConfig::default()
-/// };
+/// let mut config = ModernBertConfig::default();
+/// (config.vocab_size, config.hidden_size, config.intermediate_size) = (50, 16, 32);
+/// (config.num_hidden_layers, config.num_attention_heads) = (3, 2);
 /// let model = config.with_labels(3).init_classifier(&Device::flex())?;
 /// assert_eq!(model.model.layers.len(), 3);
 /// # Ok::<(), burn_hf_models::Error>(())
