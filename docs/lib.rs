@@ -56,4 +56,5 @@ pages! {
     save: "src/peft/save.md",
     update_rule: "src/update-rule.md",
     upstream: "src/upstream.md",
+    vocabulary: "src/vocabulary.md",
 }

@@ -51,6 +51,10 @@ pub(super) struct PendingOutputs {
     copies: usize,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few marks in a recording, so the size does not matter"
+)]
 enum PendingMark {
     Whole(PendingWhole),
     Tokens(PendingTokens),

@@ -62,6 +62,10 @@ pub(super) struct OutputMark {
 }
 
 /// A marked output after `backward`, with the loss scale taken out.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few marks in a recording, so the size does not matter"
+)]
 pub(crate) enum OutputErrors {
     /// One that was there as a whole.
     Whole(WholeErrors),

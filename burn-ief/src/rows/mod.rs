@@ -50,6 +50,10 @@ const TEMPORARY: usize = 1 << 24;
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per use of a parameter, so the size does not matter"
+)]
 pub enum Rows {
     /// `[M, P]`, one row per sample.
     Dense(Tensor<2>),

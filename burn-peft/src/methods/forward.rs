@@ -116,11 +116,12 @@ pub fn unembed_adapted<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> 
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use burn_peft::{ForwardAdapted, LoraConfig, vocabulary_head};
+/// use burn_peft::{ForwardAdapted, InitLoraWeights, LoraConfig, vocabulary_head};
 ///
 /// let device = Device::flex();
 /// let layer = LinearConfig::new(8, 50).with_bias(false).init(&device);
-/// let layer = LoraConfig::new().with_init_lora_weights(false).linear("default", layer)?;
+/// let config = LoraConfig::new().with_init_lora_weights(InitLoraWeights::Random);
+/// let layer = config.linear("default", layer)?;
 /// let hidden = Tensor::<3>::random([2, 3, 8], Distribution::Default, &device);
 /// let difference = vocabulary_head(&layer).logits(hidden.clone()) - layer.forward_adapted(hidden);
 /// assert!(difference.abs().max().into_scalar::<f32>() < 1e-4);
