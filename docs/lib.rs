@@ -36,6 +36,7 @@ pages! {
     glossary: "src/glossary.md",
     introduction: "src/introduction.md",
     kfac: "src/kfac.md",
+    language_models: "src/language-models.md",
     layer_rule: "src/layer-rule.md",
     layers: "src/layers.md",
     learners: "src/learners.md",

@@ -35,7 +35,11 @@ fn place() -> Place {
             (a + b) % 2
         )
     };
-    fs::write(place.path("sums.jsonl"), (0..64).map(row).collect::<String>()).unwrap();
+    fs::write(
+        place.path("sums.jsonl"),
+        (0..64).map(row).collect::<String>(),
+    )
+    .unwrap();
     place
 }
 
@@ -45,19 +49,26 @@ fn every_method_trains_on_conversations_and_answers() {
     let sizes = "--step-size=0.5,adamw=0.03,adafactor=0.03,sgd=0.1";
     let methods = ["ief", "ef", "sf", "adamw", "sgd", "adafactor"];
     let method = format!("--method={}", methods.join(","));
-    let more = [&method, sizes, "--epochs=4", "--schedule=constant", "--rank=4"];
+    let more = [
+        &method,
+        sizes,
+        "--epochs=4",
+        "--schedule=constant",
+        "--rank=4",
+    ];
     let said = place.succeed(&[&SUMS[..], &more].concat());
     assert!(said.contains("validation perplexity"), "{said}");
     for method in methods {
         let history = place.history(&format!("runs/{method}-seed1"));
         assert_eq!(history.status, Status::Finished, "{method}");
         assert_eq!(history.metrics, ["perplexity", "accuracy"]);
-        let best = history.best().unwrap();
+        let best = &history.epochs[history.best_epoch.unwrap() - 1];
         assert_eq!(best.valid.metrics["perplexity"], best.valid.loss.exp());
         // The best epoch is that of the lowest perplexity.
         let all = history.epochs.iter().map(|epoch| epoch.valid.loss);
         assert_eq!(best.valid.loss, all.fold(f64::INFINITY, f64::min));
-        let folder = AdapterFolder::read(place.path(&format!("runs/{method}-seed1/adapter"))).unwrap();
+        let folder =
+            AdapterFolder::read(place.path(&format!("runs/{method}-seed1/adapter"))).unwrap();
         let PeftConfig::Lora(lora) = &folder.config else {
             panic!("{:?}", folder.config);
         };
@@ -66,7 +77,11 @@ fn every_method_trains_on_conversations_and_answers() {
     let first = |method: &str| place.history(&format!("runs/{method}-seed1")).losses[0];
     assert!((first("ief") - first("adamw")).abs() < 1e-5);
     let fit = place.history("runs/ief-seed1");
-    assert!(fit.final_train_loss() < 0.7 * fit.losses[0], "{:?}", fit.epochs);
+    assert!(
+        fit.final_train_loss() < 0.7 * fit.losses[0],
+        "{:?}",
+        fit.epochs
+    );
 
     let ask = ["--prompt=is it 1 and 3", "--max-new-tokens=12"];
     let said = place.succeed(&[&["generate", "runs/ief-seed1"][..], &ask].concat());
@@ -80,18 +95,43 @@ fn every_method_trains_on_conversations_and_answers() {
 #[test]
 fn prompts_and_texts_are_trained_too() {
     let place = place();
-    let more = ["--adapter=prompt", "--virtual-tokens=3", "--method=ief", "--epochs=1"];
+    let more = [
+        "--adapter=prompt",
+        "--virtual-tokens=3",
+        "--method=ief",
+        "--epochs=1",
+    ];
     place.succeed(&[&SUMS[..], &more].concat());
     let folder = AdapterFolder::read(place.path("runs/ief-seed1/adapter")).unwrap();
     assert!(matches!(folder.config, PeftConfig::PromptTuning(_)));
-    place.succeed(&["generate", "runs/ief-seed1", "--prompt=is it", "--max-new-tokens=3"]);
+    place.succeed(&[
+        "generate",
+        "runs/ief-seed1",
+        "--prompt=is it",
+        "--max-new-tokens=3",
+    ]);
 
     let text = |n: usize| format!("{{\"text\": \"this is the one {n}\"}}\n");
-    fs::write(place.path("texts.jsonl"), (0..30).map(text).collect::<String>()).unwrap();
-    let flags = ["--task=text", "--data=texts.jsonl", "--model=model.gguf", "--method=adamw", "--epochs=1",
-        "--out=texts"];
+    fs::write(
+        place.path("texts.jsonl"),
+        (0..30).map(text).collect::<String>(),
+    )
+    .unwrap();
+    let flags = [
+        "--task=text",
+        "--data=texts.jsonl",
+        "--model=model.gguf",
+        "--method=adamw",
+        "--epochs=1",
+        "--out=texts",
+    ];
     place.succeed(&flags);
-    place.succeed(&["generate", "texts/adamw-seed1", "--prompt=this is", "--max-new-tokens=3"]);
+    place.succeed(&[
+        "generate",
+        "texts/adamw-seed1",
+        "--prompt=this is",
+        "--max-new-tokens=3",
+    ]);
 }
 
 #[test]
@@ -101,12 +141,27 @@ fn what_does_not_fit_a_language_model_is_named() {
         let said = place.fail(2, flags);
         assert!(said.contains(expected), "{said}");
     };
-    refused(&[&SUMS[..], &["--task=csv"]].concat(), "one of the tasks chat, instruct, completion and text");
-    refused(&[&SUMS[..], &["--adapter=full"]].concat(), "lora or prompt for a GGUF file");
+    refused(
+        &[&SUMS[..], &["--task=csv"]].concat(),
+        "one of the tasks chat, instruct, completion and text",
+    );
+    refused(
+        &[&SUMS[..], &["--adapter=full"]].concat(),
+        "lora or prompt for a GGUF file",
+    );
     refused(&[&SUMS[..], &["--max-length=6"]].concat(), "max_length");
-    refused(&["generate", "model.gguf", "--prompt=a", "--max-new-tokens=0"], "max_new_tokens");
+    refused(
+        &["generate", "model.gguf", "--prompt=a", "--max-new-tokens=0"],
+        "max_new_tokens",
+    );
     fs::write(place.path("damaged.gguf"), "GGUF").unwrap();
-    refused(&["generate", "damaged.gguf", "--prompt=a"], "ends within its header");
+    refused(
+        &["generate", "damaged.gguf", "--prompt=a"],
+        "ends within its header",
+    );
     place.model("bert");
-    refused(&[&SUMS[..], &["--model=bert"]].concat(), "goes on with texts");
+    refused(
+        &[&SUMS[..], &["--model=bert"]].concat(),
+        "goes on with texts",
+    );
 }

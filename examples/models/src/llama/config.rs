@@ -276,7 +276,6 @@ mod tests {
 
     use super::*;
     use burn::module::Module;
-    use burn::tensor::Device;
 
     #[test]
     fn each_field_is_checked_by_name() {

@@ -57,7 +57,7 @@ pub fn cifar10(
             train: arrays(&splits.train),
             test: arrays(&splits.test),
         }),
-        Dataset::Text(_) => unreachable!("CIFAR-10 has pictures"),
+        _ => unreachable!("CIFAR-10 has pictures"),
     }
 }
 

@@ -66,7 +66,7 @@ pub fn texts(
     };
     let splits = match set.load(&source)? {
         Dataset::Text(splits) => splits,
-        Dataset::Image(_) => unreachable!("`{name}` has texts"),
+        _ => unreachable!("`{name}` has texts"),
     };
     let tokenizer = load_tokenizer(&folder.join("minilm"), VOCABULARY)?;
     let batcher = TextBatcher::new(tokenizer, sizes.length)?;

@@ -22,7 +22,7 @@ pub(super) fn classifier(
     let mut config = Config::default();
     config.adapter.kind = kind;
     config.adapter.virtual_tokens = 10;
-    config.data.max_length = length;
+    config.data.max_length = Some(length);
     config.model.pooling = Some(Pooling::Mean);
     TextClassifier::load(&config, &folder.join("minilm"), classes, device)
 }
