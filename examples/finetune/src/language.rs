@@ -126,9 +126,10 @@ impl Language {
         let base = place.base.as_path();
         let config = LlamaConfig::from_folder(base)?;
         let tokenizer = load_tokenizer(base, config.vocab_size)?;
-        let template = match place.plain {
-            true => None,
-            false => ChatTemplate::from_folder(base, place.template.as_deref())?,
+        let template = if place.plain {
+            None
+        } else {
+            ChatTemplate::from_folder(base, place.template.as_deref())?
         };
         let mut ends = config.eos.clone();
         ends.extend(stated_ends(base)?);

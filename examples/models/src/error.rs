@@ -169,9 +169,10 @@ impl Error {
                 value,
                 expected,
             } => Self::Config {
-                path: Some(match GgufFile::is_named(folder) {
-                    true => folder.into(),
-                    false => folder.join("config.json"),
+                path: Some(if GgufFile::is_named(folder) {
+                    folder.into()
+                } else {
+                    folder.join("config.json")
                 }),
                 field,
                 value,

@@ -108,8 +108,10 @@ impl Task {
             Self::Csv => table::load(table::Format::Csv, options),
             Self::Jsonl => table::load(table::Format::Jsonl, options),
             Self::Chat | Self::Instruct | Self::Completion | Self::Text => {
-                let mut reading = ReadOptions::default();
-                reading.columns = Columns::parse(&options.columns)?;
+                let reading = ReadOptions {
+                    columns: Columns::parse(&options.columns)?,
+                    ..ReadOptions::default()
+                };
                 let found = conversation::load(options, &reading)?;
                 return Ok(Dataset::Language(Box::new(found)));
             }

@@ -27,28 +27,26 @@ pub(super) fn conversations(
     let tokenizer = load_tokenizer(folder, CausalLm::vocabulary(config, folder)?)?;
     let special = SpecialTokens::from_folder(folder)?;
     notes.push(found.to_string());
-    let layout = match config.task()?.is_plain() {
-        true => Layout::Plain,
-        false => {
-            let named = config.data.template.as_deref();
-            let template = ChatTemplate::from_folder(folder, named)?;
-            let template = match template {
-                Some(template) => template,
-                None if CHATML
-                    .iter()
-                    .all(|token| tokenizer.token_to_id(token).is_some()) =>
-                {
-                    ChatTemplate::chatml()
-                }
-                None => {
-                    let expected = "a model with a chat template (chat_template.jinja, or in tokenizer_config.json), \
-                                    or the task completion";
-                    return Err(Error::config("model.folder", "no template", expected));
-                }
-            };
-            notes.push(format!("chat template: {}", template.name()));
-            template.into()
-        }
+    let layout = if config.task()?.is_plain() {
+        Layout::Plain
+    } else {
+        let named = config.data.template.as_deref();
+        let template = match ChatTemplate::from_folder(folder, named)? {
+            Some(template) => template,
+            None if CHATML
+                .iter()
+                .all(|token| tokenizer.token_to_id(token).is_some()) =>
+            {
+                ChatTemplate::chatml()
+            }
+            None => {
+                let expected = "a model with a chat template (chat_template.jinja, or in tokenizer_config.json), or the \
+                                task completion";
+                return Err(Error::config("model.folder", "no template", expected));
+            }
+        };
+        notes.push(format!("chat template: {}", template.name()));
+        template.into()
     };
     let batcher = ConversationBatcher::for_tokenizer(&tokenizer, &special);
     let options = EncodeOptions::new(config.max_length()).with_train_on(config.data.train_on);

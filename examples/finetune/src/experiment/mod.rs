@@ -151,13 +151,16 @@ impl Experiment {
         }
         let labels = dataset.labels().to_vec();
         let fingerprints = Rows::of(&dataset);
-        let mut notes = vec![format!(
-            "{} rows for training, {} for validation, {} for the test; {}",
-            rows[0],
-            rows[1],
-            rows[2],
-            dataset.left_out()
-        )];
+        let mut notes = Vec::new();
+        if !task.is_language() {
+            notes.push(format!(
+                "{} rows for training, {} for validation, {} for the test; {}",
+                rows[0],
+                rows[1],
+                rows[2],
+                dataset.left_out()
+            ));
+        }
         let data = match dataset {
             Dataset::Image(splits) => {
                 let (mean, std) = normalization(config.model.folder.as_deref(), architecture)?;
