@@ -35,6 +35,7 @@ pub enum Entry {
     ReplayGolden,
     Conversations,
     ChatTemplate,
+    Gguf,
 }
 
 /// The models of `replay adapter`: a folder, and an adapter in it.
@@ -46,6 +47,9 @@ const MODELS: [(&str, &str); 6] = [
     ("llama", "lora"),
     ("qwen2", "lora"),
 ];
+
+/// Bytes of `llama.gguf` before its weights.
+const GGUF_HEADER: usize = 3_840;
 
 /// Flags of `finetune` that take a value.
 const FLAGS: [&str; 24] = [
@@ -76,7 +80,7 @@ const FLAGS: [&str; 24] = [
 ];
 
 impl Entry {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Table,
         Self::Tokenizer,
         Self::ModelConfig,
@@ -95,6 +99,7 @@ impl Entry {
         Self::ReplayGolden,
         Self::Conversations,
         Self::ChatTemplate,
+        Self::Gguf,
     ];
 
     pub fn name(self) -> &'static str {
@@ -117,6 +122,7 @@ impl Entry {
             Self::ReplayGolden => "replay-golden",
             Self::Conversations => "finetune-conversations",
             Self::ChatTemplate => "finetune-chat-template",
+            Self::Gguf => "finetune-gguf",
         }
     }
 
@@ -213,6 +219,22 @@ impl Entry {
                     "show",
                     "chats.jsonl",
                     "model",
+                ]))
+            }
+            Self::Gguf => {
+                let mut file = fs::read(fixtures.join("gguf/llama.gguf"))?;
+                // Most of the file is weights, whose values can be any.
+                let header = file.split_off(GGUF_HEADER.min(file.len()));
+                let header = std::mem::replace(&mut file, header);
+                let mut changed = change::file("header", &header, generator);
+                changed.append(&mut file);
+                fs::write(folder.join("model.gguf"), changed)?;
+                Ok(words(&[
+                    "finetune",
+                    "generate",
+                    "model.gguf",
+                    "--prompt=the one",
+                    "--max-new-tokens=3",
                 ]))
             }
             Self::ReplayGolden => {

@@ -95,8 +95,11 @@ impl GgufFile {
         }
         if let Some(window) = keys.find("attention.sliding_window") {
             set("sliding_window", number(window));
-            if ["qwen2", "qwen3"].contains(&self.family.architecture) {
-                set("use_sliding_window", true.into());
+            match self.family.architecture {
+                // Mistral's models are stored as Llama's, which have no window.
+                "llama" => set("model_type", "mistral".into()),
+                "qwen2" | "qwen3" => set("use_sliding_window", true.into()),
+                _ => {}
             }
         }
         for (name, key) in [

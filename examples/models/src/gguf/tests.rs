@@ -132,6 +132,31 @@ fn write(path: &Path, metadata: &[(&str, &str)], tensors: &[&str]) {
 }
 
 #[test]
+fn a_window_makes_mistral_of_llama() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let sizes = [
+        ("llama.attention.head_count", "4"),
+        ("llama.embedding_length", "32"),
+        ("llama.block_count", "2"),
+        ("llama.feed_forward_length", "64"),
+        ("llama.context_length", "64"),
+        ("llama.attention.layer_norm_rms_epsilon", "1"),
+        ("general.architecture", "llama"),
+    ];
+    let config = |more: &[(&str, &str)]| {
+        write(&path, &[&sizes[..], more].concat(), &[]);
+        let mut file = GgufFile::open(&path).unwrap();
+        file.tensors = GgufFile::open(&fixture("gguf/llama.gguf")).unwrap().tensors;
+        file.config().unwrap()
+    };
+    assert_eq!(config(&[])["model_type"], "llama");
+    let windowed = config(&[("llama.attention.sliding_window", "16")]);
+    assert_eq!(windowed["model_type"], "mistral");
+    assert_eq!(windowed["sliding_window"], 16);
+}
+
+#[test]
 fn what_is_not_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");

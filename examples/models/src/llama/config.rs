@@ -10,7 +10,7 @@ use crate::fields::{
 use crate::generate::Sampling;
 use crate::rope::{Rope, RopeScaling};
 
-/// Sizes and options of a [`LlamaForCausalLM`]; what is not given is as in `transformers`'
+/// Sizes and options of a [`LlamaForCausalLM`](super::LlamaForCausalLM); what is not given is as in `transformers`'
 /// `LlamaConfig`.
 ///
 /// ```
