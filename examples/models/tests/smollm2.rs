@@ -18,7 +18,7 @@ const CHAT: &str = "<|im_start|>system\nYou are a helpful AI assistant named Smo
 
 /// The largest logits behind it and their tokens, from `transformers` 5.24:
 /// `AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)`.
-const LOGITS: [f32; 4] = [29.486431, 28.274864, 27.904003, 27.504860];
+const LOGITS: [f32; 4] = [29.486_431, 28.274_864, 27.904_003, 27.504_86];
 const TOKENS: [i64; 4] = [13_793, 504, 14_925, 2_219];
 
 #[test]
