@@ -258,7 +258,7 @@ struct Padded {
     logits: WideLogits,
     log_sums: Tensor<1>,
     targets: Tensor<1, Int>,
-    /// What the errors are multiplied with besides the weight of their loss.
+    /// What the errors are multiplied with, in addition to the weight of their loss.
     weights: Tensor<1>,
     samples: usize,
     width: usize,
