@@ -52,12 +52,9 @@ fn show(data: &str, folder: &str, length: usize) -> Result<(), Box<dyn Error>> {
     let found = load(&DataSource::new(data), &ReadOptions::default())?;
     programs::out_line!("{found}");
     let plain = matches!(found.form, Form::PromptCompletion | Form::Text);
-    let template = ChatTemplate::from_folder(folder, None)?;
+    let template = ChatTemplate::of_model(folder, None, &tokenizer)?;
     let layout = match template.filter(|_| !plain) {
         Some(template) => template.into(),
-        None if matches!(found.form, Form::Messages | Form::ShareGpt) => {
-            ChatTemplate::chatml().into()
-        }
         None => Layout::Plain,
     };
     let encoder =

@@ -129,7 +129,7 @@ impl Language {
         let template = if place.plain {
             None
         } else {
-            ChatTemplate::from_folder(base, place.template.as_deref())?
+            ChatTemplate::of_model(base, place.template.as_deref(), &tokenizer)?
         };
         let mut ends = config.eos.clone();
         ends.extend(stated_ends(base)?);

@@ -230,6 +230,12 @@ mod tests {
         assert_eq!(best(&trials).unwrap().step_size, 2.0);
         assert_eq!(best(&trials[3..]), None);
         assert_eq!(reasons(&trials[3..]), "step size 8: the loss is NaN");
+        let of_perplexity = |step_size, valid| Trial {
+            metric: "perplexity".into(),
+            ..trial(step_size, &[(valid, 1.0)])
+        };
+        let trials = [of_perplexity(1.0, 30.0), of_perplexity(2.0, 20.0)];
+        assert_eq!(best(&trials).unwrap().step_size, 2.0);
     }
 
     #[test]

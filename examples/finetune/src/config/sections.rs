@@ -227,6 +227,9 @@ pub struct DataOptions {
     /// The chat template by name, where the model has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// The time that a chat template prints which prints one, in seconds since 1970-01-01 00:00 UTC. It does not pass,
+    /// so that a run can go on and be repeated.
+    pub template_time: i64,
     /// Side of the pictures in pixels; otherwise the model's own (CIFAR for the MLP: 32).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
@@ -252,6 +255,8 @@ impl Default for DataOptions {
             columns: Vec::new(),
             train_on: TrainOn::default(),
             template: None,
+            // The date that Llama 3's template prints without a clock: 26 July 2024.
+            template_time: 1_721_952_000,
             image_size: None,
         }
     }

@@ -17,7 +17,7 @@ pub enum PaddingSide {
     Left,
 }
 
-/// A batch of M samples, the longest of T tokens, with up to U tokens that are trained.
+/// A batch of M samples, the longest of T tokens.
 ///
 /// See [`ConversationBatcher`] for an example.
 #[derive(Debug, Clone)]
@@ -27,18 +27,12 @@ pub struct ConversationBatch {
     pub input_ids: Tensor<2, Int>,
     /// 1 for tokens and 0 for padding, `[M, T]`.
     pub attention_mask: Tensor<2, Int>,
-    /// As Hugging Face's, `[M, T]`: the token itself where it is trained, otherwise −100.
+    /// As Hugging Face's, `[M, T]`: the token itself where it is trained, otherwise −100. The first token of a sample
+    /// has no label, because nothing predicts it: behind padding, the padding would.
     pub labels: Tensor<2, Int>,
-    /// Places at whose output the next token is trained, `[M, U]`; 0 behind the last.
-    pub positions: Tensor<2, Int>,
-    /// The tokens that are trained there, `[M, U]`; −100 behind the last.
-    pub targets: Tensor<2, Int>,
 }
 
-/// Puts samples into batches.
-///
-/// A batch gives what is trained in two ways: as labels over all places, which a loss shifts by one, and as the places
-/// whose output predicts a trained token, with these tokens, for a head that runs there alone.
+/// Puts samples into batches, with labels as [`burn_ief::token_cross_entropy`] takes them.
 ///
 /// ```
 /// use burn::data::dataloader::batcher::Batcher;
@@ -54,8 +48,6 @@ pub struct ConversationBatch {
 /// let rows = |tensor: burn::tensor::Tensor<2, burn::tensor::Int>| tensor.into_data().iter::<i64>().collect::<Vec<_>>();
 /// assert_eq!(rows(batch.input_ids), [5, 6, 7, 8, 9, 0]);
 /// assert_eq!(rows(batch.labels), [-100, 6, 7, -100, 9, -100]);
-/// assert_eq!(rows(batch.positions), [0, 1, 0, 0]);
-/// assert_eq!(rows(batch.targets), [6, 7, 9, -100]);
 /// ```
 #[derive(Debug, Clone)]
 pub struct ConversationBatcher {
@@ -100,9 +92,7 @@ impl Batcher<EncodedSample, ConversationBatch> for ConversationBatcher {
     fn batch(&self, items: Vec<EncodedSample>, device: &Device) -> ConversationBatch {
         assert!(!items.is_empty(), "a batch of at least 1 sample");
         let longest = items.iter().map(EncodedSample::length).max().unwrap_or(0);
-        let most = items.iter().map(EncodedSample::trained).max().unwrap_or(0);
         let (mut ids, mut mask, mut labels) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut positions, mut targets) = (Vec::new(), Vec::new());
         for item in &items {
             let missing = longest - item.length();
             let (left, right) = match self.side {
@@ -120,22 +110,21 @@ impl Batcher<EncodedSample, ConversationBatch> for ConversationBatcher {
                 self.padding.into(),
             );
             fill(&mut mask, &mut item.ids.iter().map(|_| 1), 0);
-            fill(&mut labels, &mut item.labels.iter().copied(), NO_LABEL);
-            let rest = most - item.trained();
-            positions.extend(item.targets().map(|place| (left + place - 1) as i64));
-            positions.extend(std::iter::repeat_n(0, rest));
-            targets.extend(item.targets().map(|place| item.labels[place]));
-            targets.extend(std::iter::repeat_n(NO_LABEL, rest));
+            let mut own = item.labels.iter().copied().skip(1);
+            let first = item.labels.first().map(|_| NO_LABEL);
+            fill(
+                &mut labels,
+                &mut first.into_iter().chain(&mut own),
+                NO_LABEL,
+            );
         }
-        let table = |values: Vec<i64>, width: usize| {
-            Tensor::from_data(TensorData::new(values, [items.len(), width]), device)
+        let table = |values: Vec<i64>| {
+            Tensor::from_data(TensorData::new(values, [items.len(), longest]), device)
         };
         ConversationBatch {
-            input_ids: table(ids, longest),
-            attention_mask: table(mask, longest),
-            labels: table(labels, longest),
-            positions: table(positions, most),
-            targets: table(targets, most),
+            input_ids: table(ids),
+            attention_mask: table(mask),
+            labels: table(labels),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::summary::EncodeSummary;
 
 /// No loss is taken where a label is this.
-pub const NO_LABEL: i64 = -100;
+pub const NO_LABEL: i64 = burn_ief::tokens::IGNORED;
 
 /// A sample as tokens.
 ///

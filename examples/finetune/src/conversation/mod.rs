@@ -45,7 +45,7 @@
 //! assert!(encoder.preview(&found.splits.train[0])?.contains("assistant\n⟦yes<|im_end|>⟧"));
 //!
 //! let batch = batcher.batch(encoded.items, &Device::flex());
-//! assert_eq!(batch.targets.dims(), [8, 2]);
+//! assert_eq!(batch.labels.dims(), [8, 8]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -13,7 +13,7 @@ use super::{Task, TextExample};
 /// T5's end of a text.
 const END: &str = "</s>";
 /// Where no loss is taken.
-const NO_LABEL: i64 = -100;
+const NO_LABEL: i64 = burn_ief::tokens::IGNORED;
 
 /// A text in its task's template as tokens, and its class.
 ///

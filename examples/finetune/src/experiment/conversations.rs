@@ -13,9 +13,6 @@ use crate::data::load_tokenizer;
 use crate::error::Error;
 use crate::model::CausalLm;
 
-/// What the built-in template needs.
-const CHATML: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
-
 /// Samples as tokens with labels. The notes say what was read, how it is written down, what was left out, and show
 /// one sample.
 pub(super) fn conversations(
@@ -31,20 +28,12 @@ pub(super) fn conversations(
         Layout::Plain
     } else {
         let named = config.data.template.as_deref();
-        let template = match ChatTemplate::from_folder(folder, named)? {
-            Some(template) => template,
-            None if CHATML
-                .iter()
-                .all(|token| tokenizer.token_to_id(token).is_some()) =>
-            {
-                ChatTemplate::chatml()
-            }
-            None => {
-                let expected = "a model with a chat template (chat_template.jinja, or in tokenizer_config.json), or the \
-                                task completion";
-                return Err(Error::config("model.folder", "no template", expected));
-            }
+        let Some(template) = ChatTemplate::of_model(folder, named, &tokenizer)? else {
+            let expected = "a model with a chat template (chat_template.jinja, or in tokenizer_config.json), or the \
+                            task completion";
+            return Err(Error::config("model.folder", "no template", expected));
         };
+        let template = template.with_time(config.data.template_time);
         notes.push(format!("chat template: {}", template.name()));
         template.into()
     };

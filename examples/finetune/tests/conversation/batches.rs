@@ -1,4 +1,4 @@
-//! Batches: padding, labels, and the places that are trained.
+//! Batches: padding and labels.
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor};
@@ -30,14 +30,13 @@ fn padding_at_the_left_moves_places() {
     assert_eq!(rows(batch.input_ids), [5, 6, 7, 9, 8, 9]);
     assert_eq!(rows(batch.attention_mask), [1, 1, 1, 0, 1, 1]);
     // Padding is masked by its place: the end of the second has the value of the padding and is trained.
-    assert_eq!(rows(batch.labels), [-100, -100, 7, -100, 8, 9]);
-    assert_eq!(rows(batch.positions), [1, 1]);
-    assert_eq!(rows(batch.targets), [7, 9]);
+    // Its first token would be predicted from the padding, and has no label.
+    assert_eq!(rows(batch.labels), [-100, -100, 7, -100, -100, 9]);
 }
 
 proptest! {
     #[test]
-    fn places_and_labels_say_the_same(
+    fn labels_are_those_of_the_samples(
         samples in prop::collection::vec(prop::collection::vec((0u32..50, any::<bool>()), 1..12), 1..6),
         left in any::<bool>(),
     ) {
@@ -51,24 +50,19 @@ proptest! {
         let side = if left { PaddingSide::Left } else { PaddingSide::Right };
         let batch = ConversationBatcher::new(3).with_side(side).batch(items.clone(), &Device::flex());
         let [count, length] = batch.input_ids.dims();
-        let most = batch.targets.dims()[1];
         let (ids, mask, labels) = (rows(batch.input_ids), rows(batch.attention_mask), rows(batch.labels));
-        let (positions, targets) = (rows(batch.positions), rows(batch.targets));
         prop_assert_eq!(count, items.len());
         for (row, item) in items.iter().enumerate() {
             let real: Vec<i64> = (row * length..(row + 1) * length).filter(|&at| mask[at] == 1).map(|at| ids[at]).collect();
             prop_assert_eq!(&real, &item.ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
-            // A loss that shifts labels takes the same tokens from the same places, but for a label whose place
-            // before is padding.
-            let shifted: Vec<(i64, i64)> = (0..length - 1)
-                .filter(|at| labels[row * length + at + 1] != NO_LABEL && mask[row * length + at] == 1)
-                .map(|at| (at as i64, labels[row * length + at + 1]))
+            // A loss that shifts labels takes the trained tokens of the sample, each predicted from a token before it.
+            let shifted: Vec<i64> = (1..length)
+                .filter(|at| labels[row * length + at] != NO_LABEL)
+                .inspect(|at| assert_eq!(mask[row * length + at - 1], 1))
+                .map(|at| labels[row * length + at])
                 .collect();
-            let gathered: Vec<(i64, i64)> = (row * most..(row + 1) * most)
-                .filter(|&at| targets[at] != NO_LABEL)
-                .map(|at| (positions[at], targets[at]))
-                .collect();
-            prop_assert_eq!(shifted, gathered);
+            let trained: Vec<i64> = item.targets().map(|place| item.labels[place]).collect();
+            prop_assert_eq!(shifted, trained);
         }
     }
 }

@@ -16,6 +16,7 @@ impl GgufFile {
             file: self,
             prefix: self.family.architecture,
         };
+        keys.check()?;
         let mut config = Map::new();
         let mut set = |name: &str, value: Value| {
             config.insert(name.into(), value);
@@ -124,8 +125,16 @@ impl GgufFile {
                 set("query_pre_attn_scalar", divisor.into());
                 set("hidden_activation", "gelu_pytorch_tanh".into());
                 if self.family.architecture == "gemma3" {
-                    set("sliding_window_pattern", 6.into());
-                    set("rope_local_base_freq", 10_000.0.into());
+                    let pattern = match keys.find("attention.sliding_window_pattern") {
+                        Some(_) => keys.size("attention.sliding_window_pattern")?,
+                        None => 6,
+                    };
+                    set("sliding_window_pattern", pattern.into());
+                    let local = match keys.find("rope.freq_base_swa") {
+                        Some(_) => keys.number("rope.freq_base_swa")?,
+                        None => 10_000.0,
+                    };
+                    set("rope_local_base_freq", local.into());
                 }
             }
             "smollm3" => set("no_rope_layer_interval", 4.into()),
@@ -156,11 +165,24 @@ impl GgufFile {
             };
         }
         if self.info("rope_factors_long.weight").is_some() {
-            let long = self.values("rope_factors_long.weight")?;
-            let short = self.values("rope_factors_short.weight")?;
-            return Ok(Some(
-                json!({"rope_type": "longrope", "short_factor": short, "long_factor": long}),
-            ));
+            let mut scaling = json!({
+                "rope_type": "longrope",
+                "short_factor": self.values("rope_factors_short.weight")?,
+                "long_factor": self.values("rope_factors_long.weight")?,
+            });
+            if keys.find("rope.scaling.attn_factor").is_some() {
+                scaling["attention_factor"] = keys.number("rope.scaling.attn_factor")?.into();
+            }
+            return Ok(Some(scaling));
+        }
+        if let Some(value) = keys.find("rope.scaling.attn_factor")
+            && value.as_f64() != Some(1.0)
+        {
+            return keys.refuse(
+                "rope.scaling.attn_factor",
+                value,
+                "1 without tables of factors",
+            );
         }
         let Some(kind) = keys.find("rope.scaling.type").and_then(GgufValue::as_str) else {
             return Ok(None);
@@ -170,11 +192,23 @@ impl GgufFile {
             "linear" => Ok(Some(
                 json!({"rope_type": "linear", "factor": keys.number("rope.scaling.factor")?}),
             )),
-            "yarn" => Ok(Some(json!({
-                "rope_type": "yarn",
-                "factor": keys.number("rope.scaling.factor")?,
-                "original_max_position_embeddings": keys.size("rope.scaling.original_context_length")?,
-            }))),
+            "yarn" => {
+                let mut scaling = json!({
+                    "rope_type": "yarn",
+                    "factor": keys.number("rope.scaling.factor")?,
+                    "original_max_position_embeddings":
+                        keys.size("rope.scaling.original_context_length")?,
+                });
+                for (name, key) in [
+                    ("beta_fast", "rope.scaling.yarn_beta_fast"),
+                    ("beta_slow", "rope.scaling.yarn_beta_slow"),
+                ] {
+                    if keys.find(key).is_some() {
+                        scaling[name] = keys.number(key)?.into();
+                    }
+                }
+                Ok(Some(scaling))
+            }
             other => self.failed(format!(
                 "the metadata has rope.scaling.type `{}`; expected none, linear or yarn",
                 crate::message::short(other)
@@ -210,7 +244,70 @@ struct Keys<'a> {
     prefix: &'static str,
 }
 
+/// Keys that decide what a model computes, or that nothing here depends on.
+const KNOWN: [&str; 27] = [
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.layer_norm_rms_epsilon",
+    "attention.sliding_window",
+    "attention.value_length",
+    "attn_logit_softcapping",
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "final_logit_softcapping",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.attn_factor",
+    "rope.scaling.factor",
+    "rope.scaling.finetuned",
+    "rope.scaling.original_context_length",
+    "rope.scaling.type",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_ext_factor",
+    "rope.scaling.yarn_log_multiplier",
+    "tensor_data_layout",
+    "vocab_size",
+    "expert_count",
+];
+
+/// Those of layers with a window, which Gemma 3 has next to others.
+const OF_GEMMA3: [&str; 2] = ["attention.sliding_window_pattern", "rope.freq_base_swa"];
+
+/// Known keys that change the model, with the values at which they do not.
+const WITHOUT_EFFECT: [(&str, f64); 4] = [
+    ("expert_count", 0.0),
+    ("rope.scaling.yarn_attn_factor", 1.0),
+    ("rope.scaling.yarn_ext_factor", 1.0),
+    ("rope.scaling.yarn_log_multiplier", 0.0),
+];
+
 impl Keys<'_> {
+    /// Refuse keys of the architecture that nobody here knows: they may change what the model computes.
+    fn check(&self) -> Result<(), Error> {
+        let prefix = format!("{}.", self.prefix);
+        for (key, value) in &self.file.metadata {
+            let Some(key) = key.strip_prefix(&prefix) else {
+                continue;
+            };
+            let is_own = self.prefix == "gemma3" && OF_GEMMA3.contains(&key);
+            if !KNOWN.contains(&key) && !is_own {
+                return self.refuse(key, value, "no such key: what it changes is not known here");
+            }
+            let neutral = WITHOUT_EFFECT.iter().find(|(other, _)| *other == key);
+            if let Some((_, neutral)) = neutral
+                && value.as_f64() != Some(*neutral)
+            {
+                return self.refuse(key, value, neutral);
+            }
+        }
+        Ok(())
+    }
+
     fn find(&self, key: &str) -> Option<&GgufValue> {
         self.file.metadata.get(&format!("{}.{key}", self.prefix))
     }

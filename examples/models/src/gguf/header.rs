@@ -49,6 +49,8 @@ impl From<io::Error> for Failure {
 const MAGIC: &[u8] = b"GGUF";
 /// As ggml.
 const MOST_DIMENSIONS: u32 = 4;
+/// Values of all arrays together; a vocabulary has a few hundred thousand. In memory they take more room than in the file.
+const MOST_VALUES: u64 = 1 << 24;
 /// Arrays in arrays in arrays do not occur.
 const MOST_NESTED: usize = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -60,6 +62,7 @@ impl Header {
             reader,
             at: 0,
             size,
+            values: 0,
         };
         let magic = reader.bytes(4)?;
         if magic != MAGIC {
@@ -143,6 +146,8 @@ struct Bounded<R> {
     reader: R,
     at: u64,
     size: u64,
+    /// Values of arrays so far.
+    values: u64,
 }
 
 impl<R: Read> Bounded<R> {
@@ -217,6 +222,12 @@ impl<R: Read> Bounded<R> {
                     _ => 12,
                 };
                 let count = self.count("values of an array", least)?;
+                self.values = self.values.saturating_add(count);
+                if self.values > MOST_VALUES {
+                    return failed(format!(
+                        "the arrays of the metadata have more than {MOST_VALUES} values"
+                    ));
+                }
                 let mut values = Vec::new();
                 for _ in 0..count {
                     values.push(self.value(kind, depth + 1)?);
@@ -358,6 +369,24 @@ mod tests {
         unknown[place] = 16;
         let error = read(&unknown).unwrap_err();
         assert!(error.contains("`a.weight` is stored as IQ2_XXS"), "{error}");
+    }
+
+    #[test]
+    fn long_arrays_are_refused_before_they_are_read() {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend(0u64.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes());
+        text(&mut bytes, "a");
+        bytes.extend(9u32.to_le_bytes());
+        bytes.extend(0u32.to_le_bytes());
+        bytes.extend((MOST_VALUES + 1).to_le_bytes());
+        // A file of this size could hold them.
+        let size = bytes.len() as u64 + MOST_VALUES + 1;
+        let failure = Header::read(&bytes[..], size).unwrap_err();
+        let Failure::Format(reason) = failure else {
+            panic!("{failure:?}");
+        };
+        assert!(reason.contains("more than 16777216 values"), "{reason}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use header::{Failure, Header, TensorInfo};
 /// let path = "SmolLM2-135M-Instruct.Q4_1.gguf".as_ref();
 /// let file = GgufFile::open(path)?;
 /// assert_eq!(file.config()?["num_hidden_layers"], 30);
-/// assert!(file.chat_template().is_some());
+/// assert!(file.chat_template(None).is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -129,11 +129,14 @@ impl GgufFile {
         self.metadata.get(key)
     }
 
-    /// The chat template, if there is one.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.metadata
-            .get("tokenizer.chat_template")
-            .and_then(GgufValue::as_str)
+    /// The chat template, if there is one; some files have further ones by `name`.
+    pub fn chat_template(&self, name: Option<&str>) -> Option<&str> {
+        const KEY: &str = "tokenizer.chat_template";
+        let key = match name {
+            None | Some("default") => KEY.to_string(),
+            Some(name) => format!("{KEY}.{name}"),
+        };
+        self.metadata.get(&key).and_then(GgufValue::as_str)
     }
 
     /// The tensors under their names in `transformers`.

@@ -63,7 +63,8 @@ fn a_model_is_that_of_its_folder() {
     }
     let config = LlamaConfig::from_folder(&path).unwrap();
     assert_eq!(config, LlamaConfig::from_folder(&fixture("llama")).unwrap());
-    assert!(file.chat_template().unwrap().starts_with("{% for"));
+    assert!(file.chat_template(None).unwrap().starts_with("{% for"));
+    assert_eq!(file.chat_template(Some("tool_use")), None);
     assert_eq!(file.special_token("bos"), Some("<|im_start|>"));
 }
 
@@ -185,6 +186,16 @@ fn what_is_not_read_is_named() {
     );
     let error = file.tokenizer_json().unwrap_err().to_string();
     assert!(error.contains("no tokenizer"), "{error}");
+    for (key, value, expected) in [
+        ("llama.attention.scale", "2", "no such key"),
+        ("llama.expert_count", "8", "expected 0"),
+        ("llama.rope.freq_base_swa", "16", "no such key"),
+        ("llama.rope.scaling.yarn_ext_factor", "16", "expected 1"),
+    ] {
+        let file = open(&[llama, (key, value)], &[]).unwrap();
+        let error = file.config().unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains(expected), "{error}");
+    }
     let error = GgufFile::open(&fixture("gguf/make.py")).unwrap_err();
     assert!(
         error.to_string().contains("does not begin with `GGUF`"),

@@ -4,7 +4,7 @@ use burn::optim::AdafactorConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Budget, Contender, Model, Options, WARM_UP, adamw, everywhere, read, write};
+use super::{Budget, Contender, Model, Options, adamw, everywhere, read, write};
 use crate::definition::Trained;
 use crate::error::Error;
 use crate::stepper::Recipe;
@@ -29,12 +29,7 @@ pub(super) fn contender() -> Contender {
         name: "adafactor",
         title: "Adafactor",
         applies: everywhere,
-        budget: Budget::Searched {
-            first,
-            sizes: 5,
-            schedules: WARM_UP,
-            seeds: 3,
-        },
+        budget: Budget::five_sizes(first),
         options: Options::Same(write(&options)),
         build,
         half: None,

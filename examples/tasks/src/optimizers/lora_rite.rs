@@ -9,7 +9,7 @@ use burn::module::ParamGroup;
 use burn::optim::{ModuleOptimizer, SgdConfig};
 
 use super::adamw::{self, AdamWOptions};
-use super::{Budget, Contender, Model, Options, WARM_UP, read, with_lora, write};
+use super::{Budget, Contender, Model, Options, read, with_lora, write};
 use crate::definition::Trained;
 use crate::error::Error;
 use crate::matrix::{pseudo_inverse, symmetric_function};
@@ -43,12 +43,7 @@ pub(super) fn contender() -> Contender {
         name: "lora-rite",
         title: "LoRA-RITE",
         applies: with_lora,
-        budget: Budget::Searched {
-            first,
-            sizes: 5,
-            schedules: WARM_UP,
-            seeds: 3,
-        },
+        budget: Budget::five_sizes(first),
         options: Options::Same(write(&options)),
         build,
         half: None,

@@ -89,8 +89,17 @@ pub enum Budget {
     },
 }
 
-/// The schedule of the optimizers that are searched with one.
-const WARM_UP: &[Schedule] = &[Schedule::WarmupLinear];
+impl Budget {
+    /// Five step sizes from `first` on, all of them with linear decay after a warm-up; three more seeds of the best one.
+    fn five_sizes(first: fn(Trained) -> f64) -> Self {
+        Self::Searched {
+            first,
+            sizes: 5,
+            schedules: &[Schedule::WarmupLinear],
+            seeds: 3,
+        }
+    }
+}
 
 impl Contender {
     /// All options but the step size, for a task.

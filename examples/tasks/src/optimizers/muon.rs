@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::adamw::{self, AdamWOptions};
-use super::{Budget, Contender, Model, Options, WARM_UP, read, write};
+use super::{Budget, Contender, Model, Options, read, write};
 use crate::definition::{Definition, Trained};
 use crate::error::Error;
 use crate::parameters::Parameter;
@@ -47,12 +47,7 @@ pub(super) fn contender() -> Contender {
         name: "muon",
         title: "Muon",
         applies: has_hidden_matrices,
-        budget: Budget::Searched {
-            first,
-            sizes: 5,
-            schedules: WARM_UP,
-            seeds: 3,
-        },
+        budget: Budget::five_sizes(first),
         options: Options::Same(write(&options)),
         build,
         half: None,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::adamw::{self, AdamWOptions};
-use super::{Budget, Contender, Model, Options, WARM_UP, read, with_lora, write};
+use super::{Budget, Contender, Model, Options, read, with_lora, write};
 use crate::definition::Trained;
 use crate::error::Error;
 use crate::matrix::symmetric_function;
@@ -30,12 +30,7 @@ pub(super) fn contender() -> Contender {
         name: "riemannian",
         title: "Riemannian AdamW",
         applies: with_lora,
-        budget: Budget::Searched {
-            first,
-            sizes: 5,
-            schedules: WARM_UP,
-            seeds: 3,
-        },
+        budget: Budget::five_sizes(first),
         options: Options::Same(write(&options)),
         build,
         half: None,

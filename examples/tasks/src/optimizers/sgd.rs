@@ -5,7 +5,7 @@ use burn::optim::momentum::MomentumConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Budget, Contender, Model, Options, WARM_UP, everywhere, read, write};
+use super::{Budget, Contender, Model, Options, everywhere, read, write};
 use crate::definition::Trained;
 use crate::error::Error;
 use crate::stepper::Recipe;
@@ -24,12 +24,7 @@ pub(super) fn contender() -> Contender {
         name: "sgd",
         title: "SGD, momentum 0.9",
         applies: everywhere,
-        budget: Budget::Searched {
-            first,
-            sizes: 5,
-            schedules: WARM_UP,
-            seeds: 3,
-        },
+        budget: Budget::five_sizes(first),
         options: Options::Same(write(&SgdOptions { momentum: 0.9 })),
         build,
         half: None,

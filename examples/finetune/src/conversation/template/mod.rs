@@ -17,6 +17,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, ErrorKind};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value as Json};
+use tokenizers::Tokenizer;
 
 use super::message::{Message, Role};
 use crate::data::Error;
@@ -24,6 +25,9 @@ use crate::data::Error;
 pub use special::SpecialTokens;
 
 /// ChatML, for folders without a template. It marks what the model says.
+/// What ChatML needs.
+const CHATML_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{% if message.role == 'assistant' %}\
                       {% generation %}{{ message.content }}<|im_end|>{% endgeneration %}{% else %}\
                       {{ message.content }}<|im_end|>{% endif %}{{ '\n' }}{% endfor %}\
@@ -126,6 +130,26 @@ impl ChatTemplate {
         found
             .map(|(place, source)| Self::new(&place, &source, &special))
             .transpose()
+    }
+
+    /// That of a model folder or GGUF file; otherwise [`chatml`](Self::chatml) if the model's tokenizer has its tokens, and
+    /// `None` if it has not.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_folder`](Self::from_folder).
+    pub fn of_model(
+        folder: &Path,
+        name: Option<&str>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<Self>, Error> {
+        let own = Self::from_folder(folder, name)?;
+        let is_chatml = || {
+            CHATML_TOKENS
+                .iter()
+                .all(|token| tokenizer.token_to_id(token).is_some())
+        };
+        Ok(own.or_else(|| is_chatml().then(Self::chatml)))
     }
 
     /// ChatML: `<|im_start|>user`, a line feed, the text and `<|im_end|>`. For models without a template whose

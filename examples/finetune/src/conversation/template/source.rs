@@ -21,8 +21,17 @@ const DEFAULT: &str = "default";
 pub(super) fn find(folder: &Path, name: Option<&str>) -> Result<Option<(String, String)>, Error> {
     let shown = |path: &Path| path.display().to_string();
     if GgufFile::is_named(folder) {
-        let template = gguf(folder, |file| Ok(file.chat_template().map(String::from)))?;
-        return Ok(template.map(|template| (shown(folder), template)));
+        let template = gguf(folder, |file| {
+            Ok(file.chat_template(name).map(String::from))
+        })?;
+        return match (template, name) {
+            (Some(template), _) => Ok(Some((shown(folder), template))),
+            (None, None) => Ok(None),
+            (None, Some(name)) => Err(Error::file(
+                folder,
+                format!("no chat template named `{}`", short(name)),
+            )),
+        };
     }
     let wanted = name.unwrap_or(DEFAULT);
     let file = match name {
