@@ -58,6 +58,9 @@ pub struct EpochLoader<I, O> {
     device: Device,
     /// The part of the data set that this loader covers.
     range: Range<usize>,
+    /// Batches of a round and in all, if rounds are not epochs.
+    rounds: Option<(usize, usize)>,
+    /// The number of the next epoch, or round.
     epoch: AtomicU64,
 }
 
@@ -97,6 +100,7 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             seed: None,
             lengths: None,
             device: Device::default(),
+            rounds: None,
             epoch: AtomicU64::new(0),
         }
     }
@@ -118,7 +122,38 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
         }
     }
 
-    /// Continue after this many epochs: the number given to
+    /// Give `batches` batches at a time instead of epochs, `total` batches in all: the batches of epoch after epoch, as
+    /// they would be without this. A learner then evaluates, and keeps a checkpoint, after every such round.
+    ///
+    /// ```
+    /// # use burn::data::dataloader::DataLoader;
+    /// # use burn::data::dataloader::batcher::Batcher;
+    /// # use burn::data::dataset::InMemDataset;
+    /// # use burn::tensor::Device;
+    /// # use burn_ief::train::EpochLoader;
+    /// # struct Numbers;
+    /// # impl Batcher<u32, Vec<u32>> for Numbers {
+    /// #     fn batch(&self, items: Vec<u32>, _device: &Device) -> Vec<u32> { items }
+    /// # }
+    /// let data = InMemDataset::new((0..10).collect());
+    /// // Three batches an epoch, seven in all.
+    /// let loader = EpochLoader::new(Numbers, data, 4, 42).in_rounds(2, 7);
+    /// let batches = [0; 5].map(|_| loader.iter().count());
+    /// assert_eq!(batches, [2, 2, 2, 1, 0]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if `batches` is 0.
+    pub fn in_rounds(self, batches: usize, total: usize) -> Self {
+        assert!(batches > 0, "a round holds at least one batch");
+        Self {
+            rounds: Some((batches, total)),
+            ..self
+        }
+    }
+
+    /// Continue after this many epochs (or rounds): the number given to
     /// `SupervisedTraining::checkpoint`.
     pub fn resume_after(self, epochs: u64) -> Self {
         self.epoch.store(epochs, Ordering::Relaxed);
@@ -144,13 +179,49 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             lengths: self.lengths.clone(),
             device: device.clone(),
             range,
+            rounds: self.rounds,
             epoch: AtomicU64::new(self.epoch.load(Ordering::Relaxed)),
         }
     }
 
-    /// The batches of the next epoch, as indices.
+    /// The batches of the next epoch or round, as indices.
     fn batches(&self) -> Vec<Vec<usize>> {
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
+        let number = self.epoch.fetch_add(1, Ordering::Relaxed);
+        let Some((batches, total)) = self.rounds else {
+            let (batches, generator) = self.epoch(number);
+            self.reseed(generator);
+            return batches;
+        };
+        let of_epoch = self.range.len().div_ceil(self.batch_size) as u64;
+        let start = number.saturating_mul(batches as u64).min(total as u64);
+        let end = start.saturating_add(batches as u64).min(total as u64);
+        let mut round = Vec::new();
+        let mut at = start;
+        while at < end && of_epoch > 0 {
+            let (epoch, first) = (at / of_epoch, (at % of_epoch) as usize);
+            let (batches, _) = self.epoch(epoch);
+            let count = (end - at).min(of_epoch - first as u64);
+            round.extend(batches.into_iter().skip(first).take(count as usize));
+            at += count;
+        }
+        let generator = self.seed.map(|seed| {
+            let mut generator = ChaCha8Rng::seed_from_u64(seed);
+            // Epochs are counted from below.
+            generator.set_stream(u64::MAX - number);
+            generator
+        });
+        self.reseed(generator);
+        round
+    }
+
+    fn reseed(&self, generator: Option<ChaCha8Rng>) {
+        if let Some(mut generator) = generator {
+            self.device.seed(generator.next_u64());
+        }
+    }
+
+    /// The batches of an epoch, and the generator behind its shuffles.
+    fn epoch(&self, epoch: u64) -> (Vec<Vec<usize>>, Option<ChaCha8Rng>) {
         let mut generator = self.seed.map(|seed| {
             let mut generator = ChaCha8Rng::seed_from_u64(seed);
             generator.set_stream(epoch);
@@ -174,17 +245,18 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             if self.lengths.is_some() {
                 batches.shuffle(generator);
             }
-            self.device.seed(generator.next_u64());
         }
-        batches
+        (batches, generator)
     }
 }
 
 impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
+        let batches = self.batches();
         Box::new(EpochIterator {
             loader: self,
-            batches: self.batches().into_iter(),
+            items: batches.iter().map(Vec::len).sum(),
+            batches: batches.into_iter(),
             done: 0,
         })
     }
@@ -207,6 +279,8 @@ impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
 struct EpochIterator<'a, I, O> {
     loader: &'a EpochLoader<I, O>,
     batches: std::vec::IntoIter<Vec<usize>>,
+    /// Items of all its batches.
+    items: usize,
     done: usize,
 }
 
@@ -224,7 +298,7 @@ impl<I, O> Iterator for EpochIterator<'_, I, O> {
 impl<I, O> DataLoaderIterator<O> for EpochIterator<'_, I, O> {
     fn progress(&self) -> Progress {
         let unit = Some("items".to_string());
-        Progress::new(self.done, self.loader.range.len(), unit)
+        Progress::new(self.done, self.items, unit)
     }
 }
 
@@ -328,6 +402,22 @@ mod tests {
         assert_eq!(parts.each_ref().map(|part| part.num_items()), [9, 11]);
         let batches: Vec<_> = parts.iter().flat_map(|part| epoch(part.as_ref())).collect();
         assert_eq!(sorted(&batches), (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rounds_hold_the_batches_of_epochs() {
+        for (whole, rounds) in shuffled(50, 8, 2).into_iter().zip(shuffled(50, 8, 2)) {
+            let epochs: Vec<_> = (0..3).flat_map(|_| epoch(&whole)).collect();
+            let rounds = rounds.in_rounds(5, 19);
+            let all: Vec<_> = (0..4).map(|_| epoch(&rounds)).collect();
+            assert_eq!(all.concat(), epochs[..19]);
+            assert_eq!(all[3].len(), 4);
+            let resumed = shuffled(50, 8, 2).map(|loader| {
+                let loader = loader.in_rounds(5, 19).resume_after(2);
+                epoch(loader.to_device(&Device::flex()).as_ref())
+            });
+            assert!(resumed.contains(&all[2]));
+        }
     }
 
     #[test]

@@ -15,7 +15,6 @@ use burn::train::checkpoint::{
 };
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{EarlyStoppingStrategy, LearnerModel, SupervisedTraining};
-use programs::optimizer::OptimizerName;
 use programs::printing::message;
 use programs::{err_line, files};
 
@@ -28,13 +27,7 @@ const OPTIMIZER: &str = "optim";
 const SCHEDULER: &str = "scheduler";
 
 /// Where the model proper begins in the paths of a checkpoint.
-pub(crate) fn proper(method: OptimizerName) -> &'static str {
-    if method.is_natural() {
-        "model.model."
-    } else {
-        "model."
-    }
-}
+pub(crate) const PROPER: &str = "model.model.";
 
 /// The checkpoints in a run's folder.
 #[derive(Debug, Clone)]
@@ -124,17 +117,12 @@ impl Checkpoints {
     }
 
     /// The model proper with the parameters of an epoch.
-    pub fn load_proper<M: Module>(
-        &self,
-        model: M,
-        epoch: usize,
-        proper: &'static str,
-    ) -> Result<M, Error> {
+    pub fn load_proper<M: Module>(&self, model: M, epoch: usize) -> Result<M, Error> {
         let path = self.file(MODEL, epoch);
         let refuse = |error: RecordError| Error::read(&path, error);
         let record = ModuleRecord::load(&path).map_err(refuse)?;
         let mut tensors = tensors(record).map_err(refuse)?;
-        tensors.retain_mut(|tensor| match tensor.name.strip_prefix(proper) {
+        tensors.retain_mut(|tensor| match tensor.name.strip_prefix(PROPER) {
             Some(own) => {
                 tensor.name = own.into();
                 true
@@ -171,7 +159,6 @@ impl Checkpoints {
         &self,
         training: SupervisedTraining<M>,
         model: &M,
-        proper: &'static str,
         log: &Log,
     ) -> Result<SupervisedTraining<M>, Error> {
         files::make_folder(&self.folder)?;
@@ -182,8 +169,7 @@ impl Checkpoints {
         };
         let model = ModelPart {
             part: part(MODEL),
-            frozen: paths(model, proper, |trains| !trains),
-            proper,
+            frozen: paths(model, PROPER, |trains| !trains),
             keeps: log.history().config.training.keep_checkpoints,
         };
         Ok(training
@@ -283,8 +269,6 @@ impl<R: Checkpoint> Checkpointer<R> for Part {
 struct ModelPart {
     part: Part,
     frozen: HashSet<String>,
-    /// Where the model proper begins.
-    proper: &'static str,
     /// Whether the parameters of all epochs are kept.
     keeps: bool,
 }
@@ -293,7 +277,7 @@ impl ModelPart {
     /// Forget what is only there to go on from an epoch.
     fn strip(&self, epoch: usize) -> Result<(), CheckpointerError> {
         let record: ModuleRecord = self.part.restore(epoch)?;
-        let own = |name: &str| name.starts_with(self.proper);
+        let own = |name: &str| name.starts_with(PROPER);
         let record = filtered(record, own).map_err(CheckpointerError::Record)?;
         let path = self.part.checkpoints.file(MODEL, epoch);
         Checkpoint::save(record, files::unfinished(&path))?;

@@ -12,6 +12,7 @@ use crate::config::{Architecture, Config};
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::metric::Metric;
+use crate::rounds::Rounds;
 
 /// The file in a run's folder.
 pub const FILE: &str = "run.json";
@@ -227,9 +228,14 @@ impl History {
         Ok(files::write(&path, text + "\n")?)
     }
 
+    /// How the run is divided.
+    pub(crate) fn rounds(&self) -> Rounds {
+        Rounds::of(&self.config.training, self.rows[0])
+    }
+
     /// Forget everything after this many epochs.
     pub(crate) fn cut(&mut self, epochs: usize) {
-        let steps = epochs.saturating_mul(self.steps_per_epoch);
+        let steps = epochs.saturating_mul(self.rounds().steps);
         self.losses.truncate(steps);
         self.milliseconds.truncate(steps);
         self.epochs.truncate(epochs);

@@ -23,6 +23,12 @@ const SETTINGS: [&str; 6] = [
     "special_tokens_map.json",
     "chat_template.jinja",
 ];
+/// Files of a PEFT folder.
+const ADAPTER: [&str; 3] = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -139,12 +145,17 @@ fn picture(row: &ImageExample, fields: &mut Fields) -> usize {
 }
 
 impl Inputs {
-    /// Of a data set and a model's folder or GGUF file, all of whose files that a run reads are read.
+    /// Of a data set, a model's folder or GGUF file, and the PEFT folder that a run goes on from, all of whose files
+    /// that a run reads are read.
     ///
     /// # Errors
     ///
     /// [`Error::Read`].
-    pub(crate) fn of(rows: Rows, folder: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn of(
+        rows: Rows,
+        folder: Option<&Path>,
+        adapter: Option<&Path>,
+    ) -> Result<Self, Error> {
         let mut model = BTreeMap::new();
         if let Some(file) = folder.filter(|path| path.is_file()) {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -153,6 +164,13 @@ impl Inputs {
             for name in files(folder)? {
                 let sum = sum(&folder.join(&name))?;
                 model.insert(name, sum);
+            }
+        }
+        for name in ADAPTER {
+            if let Some(path) = adapter.map(|folder| folder.join(name))
+                && path.is_file()
+            {
+                model.insert(name.into(), sum(&path)?);
             }
         }
         Ok(Self { rows, model })
@@ -273,7 +291,7 @@ mod tests {
     fn files_of_the_model_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let now = || Inputs::of(Rows::default(), Some(folder.path())).unwrap();
+        let now = || Inputs::of(Rows::default(), Some(folder.path()), None).unwrap();
         put("config.json", "{}");
         put(INDEX, r#"{"weight_map": {"a": "one.safetensors"}}"#);
         put("one.safetensors", "1");

@@ -23,6 +23,8 @@ struct State {
     metrics: Vec<Metric>,
     stop: Interrupter,
     started: Option<Instant>,
+    /// Loss and weight of the batches of this step.
+    batches: Vec<(f64, f64)>,
     answers: Answers,
     /// Why the run cannot go on, and whether it could if the cause were fixed.
     failure: Option<(String, bool)>,
@@ -74,6 +76,7 @@ impl Log {
             metrics,
             stop,
             started: None,
+            batches: Vec::new(),
             answers: Answers::default(),
             failure: None,
         })))
@@ -128,7 +131,7 @@ impl Log {
         }
         let mut state = self.lock();
         let history = &mut state.history;
-        let first = history.epochs.len() * history.steps_per_epoch;
+        let first = history.epochs.len() * history.rounds().steps;
         let losses = &history.losses[first.min(history.losses.len())..];
         let train_loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
         history.epochs.push(Epoch { train_loss, valid });
@@ -164,17 +167,18 @@ impl StepLog<Outcome> for Log {
         if state.history.losses.is_empty() {
             memory::reset_peak();
         }
-        state.started = Some(Instant::now());
+        state.started.get_or_insert_with(Instant::now);
     }
 
-    fn loss(&self, loss: f64) {
+    fn loss(&self, outcome: &Outcome, loss: f64) {
         let step = {
             let mut state = self.lock();
             if loss.is_finite() {
-                state.history.losses.push(loss);
+                state.batches.push((loss, outcome.weight() as f64));
                 return;
             }
             state.started = None;
+            state.batches.clear();
             state.history.losses.len() + 1
         };
         self.fail(
@@ -188,6 +192,10 @@ impl StepLog<Outcome> for Log {
         if let Some(started) = state.started.take() {
             let elapsed = started.elapsed().as_secs_f64() * 1e3;
             state.history.milliseconds.push(elapsed);
+            let batches = std::mem::take(&mut state.batches);
+            let weight: f64 = batches.iter().map(|(_, weight)| weight).sum();
+            let sum: f64 = batches.iter().map(|(loss, weight)| loss * weight).sum();
+            state.history.losses.push(sum / weight);
             // Later the peak holds checkpoints and validation too.
             if state.history.epochs.is_empty() {
                 state.history.peak_memory_mib = memory::peak_mib();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::schedule::Schedule;
+use crate::schedule::{Decay, Schedule};
 
 /// The fields that are not the optimizer's.
 const STEP_SIZE: &str = "step_size";
@@ -45,7 +45,7 @@ impl MethodOptions {
                 "adamw" | "adafactor" => 1e-3,
                 _ => 0.3,
             },
-            schedule: Schedule::Linear,
+            schedule: Decay::Linear.into(),
             optimizer: OptimizerConfig::new(method),
         }
     }

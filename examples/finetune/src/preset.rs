@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{AdapterKind, Architecture, BiasKind, Config};
 use crate::data::Task;
 use crate::method_options::MethodOptions;
-use crate::schedule::Schedule;
+use crate::schedule::Decay;
 
 /// A named configuration; every flag and every field of a file goes before it.
 ///
@@ -178,10 +178,11 @@ fn change(config: &mut Config, method: OptimizerName, with: impl FnOnce(&mut Met
 fn paper(config: &mut Config, lambda: f64, terms: f64) {
     for &method in OptimizerName::all() {
         change(config, method, |options| {
-            options.schedule = match method.name() {
-                "ef" | "sf" | "ekfac" => Schedule::Linear,
-                _ => Schedule::Constant,
+            let decay = match method.name() {
+                "ef" | "sf" | "ekfac" => Decay::Linear,
+                _ => Decay::Constant,
             };
+            options.schedule = decay.into();
             options.optimizer.set_weight_decay(0.0);
             without_solve_momentum(options);
             if let Some(solve) = options.optimizer.solve_mut() {
@@ -246,7 +247,7 @@ fn mlp(config: &mut Config) {
     });
     for method in [OptimizerName::SGD, OptimizerName::ADAMW] {
         change(config, method, |options| {
-            options.schedule = Schedule::Drop { epoch: 15 };
+            options.schedule = Decay::Drop { epoch: 15 }.into();
         });
     }
 }

@@ -18,9 +18,10 @@ use programs::err_line;
 use programs::learner::Watched;
 use programs::printing::message;
 
-use crate::checkpoint::{Checkpoints, Patience, proper};
+use crate::checkpoint::{Checkpoints, Patience};
 use crate::display::display;
 use crate::error::Error;
+use crate::first_order::FirstOrder;
 use crate::history::{History, Scores, Status};
 use crate::log::Log;
 use crate::metric::Metric;
@@ -69,18 +70,22 @@ pub(crate) fn run<M: FineTune>(
     let optimizer = options.optimizer.with_seed(history.seed);
     let optimizer = optimizer.with_classes(history.labels.len());
     let (optim, natural) = optimizer.for_learner()?;
-    let proper = proper(history.method);
     let log = Log::new(history, plan.folder, plan.metrics.clone(), stop.clone());
     match natural {
         None => {
+            let model = FirstOrder::new(model, &log.history().config.training);
             let run = Run {
                 loaders,
                 plan,
                 log,
                 stop,
-                proper,
             };
-            run.start(model, optim, |_| Vec::new(), M::save)
+            run.start(
+                model,
+                optim,
+                |_| Vec::new(),
+                |model, to| model.model().save(to),
+            )
         }
         Some(natural) => {
             let model = NaturalModel::new(model, natural).with_interrupter(stop.clone());
@@ -89,7 +94,6 @@ pub(crate) fn run<M: FineTune>(
                 plan,
                 log,
                 stop,
-                proper,
             };
             run.start(model, optim, plain_gradients, |model, to| {
                 model.model().save(to)
@@ -109,8 +113,6 @@ struct Run<'a, B> {
     plan: &'a Plan<'a>,
     log: Log,
     stop: Interrupter,
-    /// Where the model proper begins in the paths of the learner's model.
-    proper: &'static str,
 }
 
 impl<B: Send + 'static> Run<'_, B> {
@@ -221,9 +223,10 @@ impl<B: Send + 'static> Run<'_, B> {
     }
 
     fn has_epochs_left(&self) -> bool {
-        let training = self.log.history().config.training;
-        let done = self.log.history().epochs.len();
-        done < training.epochs && !(done > 0 && self.log.out_of_patience(training.patience))
+        let history = self.log.history();
+        let done = history.epochs.len();
+        let patience = history.config.training.patience;
+        done < history.rounds().count && !(done > 0 && self.log.out_of_patience(patience))
     }
 
     fn train<W>(
@@ -242,10 +245,12 @@ impl<B: Send + 'static> Run<'_, B> {
         let history = self.log.history();
         let options = history.config.options(history.method);
         let training = &history.config.training;
-        let schedule: ModuleLrScheduler =
-            options
-                .schedule
-                .build(options.step_size, history.steps_per_epoch, training.epochs)?;
+        let rounds = history.rounds();
+        let schedule: ModuleLrScheduler = options.schedule.build(
+            options.step_size,
+            rounds.steps_per_epoch,
+            rounds.total_steps,
+        )?;
         let label = history.label();
         if self.plan.resumed > 0 {
             // The learner panics where a checkpoint does not fit.
@@ -264,7 +269,7 @@ impl<B: Send + 'static> Run<'_, B> {
             self.loaders.train.clone(),
             self.loaders.valid.clone(),
         )
-        .num_epochs(training.epochs)
+        .num_epochs(rounds.count)
         .label(&label)
         .with_training_strategy(ExecutionStrategy::SingleDevice(device).into())
         .with_interrupter(self.stop.clone())
@@ -280,7 +285,10 @@ impl<B: Send + 'static> Run<'_, B> {
             log: self.log.clone(),
             epochs: training.patience,
         });
-        learner = checkpoints.attach(learner, &model, self.proper, &self.log)?;
+        if training.accumulation > 1 {
+            learner = learner.grads_accumulation(training.accumulation);
+        }
+        learner = checkpoints.attach(learner, &model, &self.log)?;
         if self.plan.resumed > 0 {
             learner = learner.checkpoint(self.plan.resumed);
         }
@@ -293,7 +301,7 @@ impl<B: Send + 'static> Run<'_, B> {
     /// Why a training ended, if not for having come to its end.
     fn check(&self, label: &str, error: Option<String>) -> Result<(), Error> {
         let history = self.log.history();
-        let ended = history.stopped_early || history.epochs.len() == history.config.training.epochs;
+        let ended = history.stopped_early || history.epochs.len() == history.rounds().count;
         // The full screen forgets that a training was stopped, but not what for.
         let message = self.stop.get_message();
         let (reason, can_go_on) = match (self.log.failure(), error, message) {

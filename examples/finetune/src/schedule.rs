@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use burn::lr_scheduler::LrSchedulerConfig;
 use burn::lr_scheduler::composed::ComposedLrSchedulerConfig;
+use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
@@ -15,32 +16,61 @@ use crate::error::Error;
 /// What a step size is multiplied by after a drop.
 const DROP: f64 = 0.1;
 
-/// How the step size changes over a run: `constant`, `linear`, or `drop:EPOCH`.
+/// How the step size changes over a run: `constant`, `linear`, `cosine` or `drop:EPOCH`; with `:SHARE` behind one of the
+/// first three, it rises over that share of the steps before.
 ///
 /// ```
-/// use finetune::schedule::Schedule;
+/// use finetune::schedule::{Decay, Schedule};
 ///
 /// let schedule: Schedule = "drop:15".parse()?;
-/// assert_eq!(schedule, Schedule::Drop { epoch: 15 });
-/// assert_eq!(schedule.to_string(), "drop:15");
+/// assert_eq!(schedule, Decay::Drop { epoch: 15 }.into());
+/// let schedule: Schedule = "cosine:0.05".parse()?;
+/// assert_eq!(schedule.to_string(), "cosine:0.05");
 /// # Ok::<(), String>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub enum Schedule {
+pub struct Schedule {
+    decay: Decay,
+    warm_up: f64,
+}
+
+/// How the step size falls.
+///
+/// ```
+/// use finetune::schedule::{Decay, Schedule};
+///
+/// assert_eq!(Schedule::from(Decay::Linear).to_string(), "linear");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
     /// It does not.
     Constant,
-    /// Falls linearly to zero.
+    /// Linearly to zero.
     Linear,
-    /// Falls to a tenth after this many epochs.
+    /// As half a wave of a cosine to zero.
+    Cosine,
+    /// To a tenth after this many epochs.
     Drop {
         /// Epochs at the full step size.
         epoch: usize,
     },
 }
 
+impl From<Decay> for Schedule {
+    fn from(decay: Decay) -> Self {
+        Self {
+            decay,
+            warm_up: 0.0,
+        }
+    }
+}
+
 impl Schedule {
-    /// The scheduler of a run of `epochs` with `steps` in each.
+    /// The scheduler of a run of `total` steps, `per_epoch` in an epoch.
+    ///
+    /// Warm-up takes the share of the steps, rounded up, as in `transformers`: of W steps the first has the W-th part of
+    /// the step size, the last all of it.
     ///
     /// # Errors
     ///
@@ -48,35 +78,62 @@ impl Schedule {
     pub fn build(
         self,
         step_size: f64,
-        steps: usize,
-        epochs: usize,
+        per_epoch: usize,
+        total: usize,
     ) -> Result<ModuleLrScheduler, Error> {
-        let composed = ComposedLrSchedulerConfig::new().constant(step_size);
-        let scheduler = match self {
-            Self::Constant => composed.init(),
-            // A factor from 1 to 0: Burn's linear schedule starts at 1 at most, iEF may start above.
-            Self::Linear => {
-                let factor = LinearLrSchedulerConfig::new(1.0, 0.0, (steps * epochs).max(1));
-                composed.linear(factor).init()
+        let warm_up = ((self.warm_up * total as f64).ceil() as usize).min(total);
+        // Factors from 0 to 1: Burn's schedules start at 1 at most, iEF may start above.
+        let rest = (total - warm_up).max(1);
+        let decay = match self.decay {
+            Decay::Constant => LrSchedulerConfig::Constant(1.0),
+            Decay::Linear => {
+                LrSchedulerConfig::Linear(LinearLrSchedulerConfig::new(1.0, 0.0, rest))
             }
-            Self::Drop { epoch } if epoch >= epochs => composed.init(),
-            Self::Drop { epoch } => {
-                let before = LrSchedulerConfig::Constant(step_size);
-                let after = LrSchedulerConfig::Constant(DROP * step_size);
-                SequentialLrSchedulerConfig::new(vec![before, after], vec![epoch * steps]).init()
+            Decay::Cosine => {
+                LrSchedulerConfig::Cosine(CosineAnnealingLrSchedulerConfig::new(1.0, rest))
+            }
+            Decay::Drop { epoch } if epoch.saturating_mul(per_epoch) >= total => {
+                LrSchedulerConfig::Constant(1.0)
+            }
+            Decay::Drop { epoch } => {
+                LrSchedulerConfig::Sequential(SequentialLrSchedulerConfig::new(
+                    vec![
+                        LrSchedulerConfig::Constant(1.0),
+                        LrSchedulerConfig::Constant(DROP),
+                    ],
+                    vec![epoch * per_epoch],
+                ))
             }
         };
+        let factor = match warm_up {
+            0 | 1 => decay,
+            _ => {
+                let first = 1.0 / warm_up as f64;
+                let rise = LinearLrSchedulerConfig::new(first, 1.0, warm_up - 1);
+                let rise = LrSchedulerConfig::Linear(rise);
+                let both = SequentialLrSchedulerConfig::new(vec![rise, decay], vec![warm_up]);
+                LrSchedulerConfig::Sequential(both)
+            }
+        };
+        let factors = vec![LrSchedulerConfig::Constant(step_size), factor];
+        let scheduler = ComposedLrSchedulerConfig::new().with_schedulers(factors);
+        let scheduler = scheduler.init();
         scheduler.map_err(|reason| Error::config("schedule", self, reason))
     }
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Constant => f.write_str("constant"),
-            Self::Linear => f.write_str("linear"),
-            Self::Drop { epoch } => write!(f, "drop:{epoch}"),
+        match self.decay {
+            Decay::Constant => f.write_str("constant"),
+            Decay::Linear => f.write_str("linear"),
+            Decay::Cosine => f.write_str("cosine"),
+            Decay::Drop { epoch } => return write!(f, "drop:{epoch}"),
+        }?;
+        if self.warm_up > 0.0 {
+            write!(f, ":{}", self.warm_up)?;
         }
+        Ok(())
     }
 }
 
@@ -84,19 +141,40 @@ impl FromStr for Schedule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "constant" => Ok(Self::Constant),
-            None if text == "linear" => Ok(Self::Linear),
-            Some(("drop", epoch)) => match epoch.parse() {
-                Ok(epoch) if epoch > 0 => Ok(Self::Drop { epoch }),
-                _ => Err(format!(
-                    "`{epoch}` is not a whole number of epochs of at least 1"
-                )),
-            },
-            _ => Err(format!(
-                "`{text}` is not a schedule: expected constant, linear or drop:EPOCH"
-            )),
-        }
+        let (name, number) = match text.split_once(':') {
+            Some((name, number)) => (name, Some(number)),
+            None => (text, None),
+        };
+        let decay = match (name, number) {
+            ("constant", _) => Decay::Constant,
+            ("linear", _) => Decay::Linear,
+            ("cosine", _) => Decay::Cosine,
+            ("drop", Some(epoch)) => {
+                return match epoch.parse() {
+                    Ok(epoch) if epoch > 0 => Ok(Decay::Drop { epoch }.into()),
+                    _ => Err(format!(
+                        "`{epoch}` is not a whole number of epochs of at least 1"
+                    )),
+                };
+            }
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a schedule: expected constant, linear or cosine, perhaps with a share of the \
+                     steps for a warm-up (linear:0.1), or drop:EPOCH"
+                ));
+            }
+        };
+        let warm_up = match number.map(str::parse) {
+            None => 0.0,
+            Some(Ok(share)) if (0.0..1.0).contains(&share) => share,
+            _ => {
+                return Err(format!(
+                    "`{}` is not a share of the steps for a warm-up: expected at least 0 and below 1",
+                    number.unwrap_or_default()
+                ));
+            }
+        };
+        Ok(Self { decay, warm_up })
     }
 }
 
@@ -118,16 +196,17 @@ impl TryFrom<String> for Schedule {
 mod tests {
     use super::*;
 
-    fn sizes(schedule: Schedule, step_size: f64, steps: usize, epochs: usize) -> Vec<f64> {
-        let mut scheduler = schedule.build(step_size, steps, epochs).unwrap();
+    fn sizes(schedule: &str, step_size: f64, steps: usize, epochs: usize) -> Vec<f64> {
+        let schedule: Schedule = schedule.parse().unwrap();
+        let mut scheduler = schedule.build(step_size, steps, steps * epochs).unwrap();
         let sizes = (0..steps * epochs).map(|_| scheduler.step().base());
         sizes.collect()
     }
 
     #[test]
     fn step_sizes_over_a_run() {
-        assert_eq!(sizes(Schedule::Constant, 2.0, 2, 2), [2.0; 4]);
-        let drop = sizes(Schedule::Drop { epoch: 1 }, 2.0, 2, 3);
+        assert_eq!(sizes("constant", 2.0, 2, 2), [2.0; 4]);
+        let drop = sizes("drop:1", 2.0, 2, 3);
         let expected = [2.0, 2.0, 0.2, 0.2, 0.2, 0.2];
         assert!(
             drop.iter()
@@ -135,8 +214,8 @@ mod tests {
                 .all(|(a, b)| (a - b).abs() < 1e-12)
         );
         // The drop comes after the end.
-        assert_eq!(sizes(Schedule::Drop { epoch: 2 }, 2.0, 2, 2), [2.0; 4]);
-        let linear = sizes(Schedule::Linear, 4.0, 2, 2);
+        assert_eq!(sizes("drop:2", 2.0, 2, 2), [2.0; 4]);
+        let linear = sizes("linear", 4.0, 2, 2);
         assert_eq!(linear[0], 4.0);
         assert!(
             linear
@@ -146,15 +225,56 @@ mod tests {
     }
 
     #[test]
+    fn cosine_and_warm_up() {
+        // get_cosine_schedule_with_warmup of transformers with 2 of 6 steps for the warm-up, one step later: there the
+        // first step size is 0.
+        let found = sizes("cosine:0.25", 2.0, 3, 2);
+        let expected = [1.0, 2.0, 2.0, 1.7071067811865475, 1.0, 0.2928932188134524];
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        let found = sizes("constant:0.5", 3.0, 6, 1);
+        for (found, expected) in found.iter().zip([1.0, 2.0, 3.0, 3.0, 3.0, 3.0]) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        // Too short for a warm-up.
+        assert_eq!(sizes("constant:0.9", 3.0, 1, 1), [3.0]);
+    }
+
+    #[test]
+    fn a_resumed_schedule_goes_on() {
+        let schedule: Schedule = "cosine:0.3".parse().unwrap();
+        let mut whole = schedule.build(0.5, 10, 10).unwrap();
+        for _ in 0..4 {
+            whole.step();
+        }
+        let record = whole.to_record();
+        let resumed = schedule.build(0.5, 10, 10).unwrap();
+        let mut resumed = resumed.load_record(record);
+        for _ in 4..10 {
+            assert_eq!(resumed.step().base(), whole.step().base());
+        }
+    }
+
+    #[test]
     fn other_texts_are_refused() {
-        for text in ["cosine", "drop", "drop:0", "drop:x", "linear:3", ""] {
+        for text in [
+            "sine",
+            "drop",
+            "drop:0",
+            "drop:x",
+            "linear:3",
+            "linear:1",
+            "cosine:-0.1",
+            "constant:NaN",
+            "",
+        ] {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
-        let json = serde_json::to_string(&Schedule::Drop { epoch: 3 }).unwrap();
-        assert_eq!(json, "\"drop:3\"");
-        assert_eq!(
-            serde_json::from_str::<Schedule>(&json).unwrap(),
-            Schedule::Drop { epoch: 3 }
-        );
+        for text in ["\"drop:3\"", "\"linear:0.1\"", "\"constant\""] {
+            let schedule: Schedule = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&schedule).unwrap(), text);
+        }
     }
 }

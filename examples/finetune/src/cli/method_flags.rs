@@ -54,7 +54,8 @@ pub(super) struct MethodFlags {
     /// First step size.
     #[arg(long, help_heading = HEADING, value_delimiter = ',')]
     step_size: Vec<PerMethod<f64>>,
-    /// constant, linear (to 0), or drop:EPOCH (to a tenth).
+    /// constant, linear or cosine (to 0), each perhaps with a share of the steps for a warm-up (cosine:0.05), or
+    /// drop:EPOCH (to a tenth).
     #[arg(long, help_heading = HEADING, value_delimiter = ',')]
     schedule: Vec<PerMethod<Schedule>>,
     /// Decoupled weight decay.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod adapter_flags;
 mod generate_flags;
 mod method_flags;
 mod prune_flags;
@@ -9,13 +10,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use programs::DeviceKind;
 
-use crate::config::{AdapterKind, Architecture, BiasKind, Config, Pooling, layered, read};
+use crate::config::{AdapterKind, Architecture, Config, Pooling, layered, read};
 use crate::conversation::TrainOn;
 use crate::data::Task;
 use crate::error::Error;
 use crate::experiment::Flags;
 use crate::preset::Preset;
 use crate::tune;
+use adapter_flags::AdapterFlags;
 use method_flags::MethodFlags;
 use programs::optimizer::OptimizerName;
 
@@ -137,21 +139,11 @@ pub struct RunArgs {
     /// Family of the model [default: by its config.json].
     #[arg(long, help_heading = "Model", value_enum)]
     architecture: Option<Architecture>,
-    /// Rank of LoRA.
-    #[arg(long, help_heading = "Model")]
-    rank: Option<usize>,
-    /// LoRA's update is scaled by alpha / rank.
-    #[arg(long, help_heading = "Model")]
-    alpha: Option<f64>,
-    /// Layers that LoRA adapts, by the ends of their names, or all-linear [default: query and value; q and v in T5, q_proj and v_proj in pictures].
-    #[arg(long, help_heading = "Model", value_delimiter = ',')]
-    targets: Vec<String>,
-    /// Biases that LoRA trains.
-    #[arg(long, help_heading = "Model", value_enum)]
-    bias: Option<BiasKind>,
-    /// Dropout before LoRA's factors.
-    #[arg(long, help_heading = "Model")]
-    lora_dropout: Option<f64>,
+    /// PEFT folder to go on from; its settings take the place of all that follow here.
+    #[arg(long, help_heading = "Model", value_name = "DIR")]
+    adapter_from: Option<PathBuf>,
+    #[command(flatten)]
+    layers: AdapterFlags,
     /// Virtual tokens of a prompt.
     #[arg(long, help_heading = "Model")]
     virtual_tokens: Option<usize>,
@@ -165,15 +157,27 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Model", value_delimiter = ',')]
     hidden: Vec<usize>,
 
-    /// Rows of a step.
+    /// Rows of a batch; without --gradient-accumulation, of a step.
     #[arg(long, help_heading = "Training")]
     batch: Option<usize>,
+    /// Batches of a step: the update is that of one batch with the rows of all of them.
+    #[arg(long, help_heading = "Training", value_name = "BATCHES")]
+    gradient_accumulation: Option<usize>,
     /// Rows of a batch in validation and test.
     #[arg(long, help_heading = "Training")]
     eval_batch: Option<usize>,
     /// Passes over the training rows.
     #[arg(long, help_heading = "Training")]
     epochs: Option<usize>,
+    /// Steps of the run, in place of --epochs.
+    #[arg(long, help_heading = "Training", value_name = "STEPS")]
+    max_steps: Option<usize>,
+    /// Evaluate and keep a checkpoint after every so many steps, in place of every epoch.
+    #[arg(long, help_heading = "Training", value_name = "STEPS")]
+    eval_steps: Option<usize>,
+    /// Scale the gradient of a first-order optimizer down to this norm, over all parameters.
+    #[arg(long, help_heading = "Training", value_name = "NORM")]
+    clip_norm: Option<f64>,
     /// Stop after as many epochs without a better validation result, 0 for never.
     #[arg(long, help_heading = "Training")]
     patience: Option<usize>,
@@ -310,17 +314,18 @@ impl RunArgs {
 
         let adapter = &mut config.adapter;
         set(&self.adapter, &mut adapter.kind);
-        set(&self.rank, &mut adapter.rank);
-        set(&self.alpha, &mut adapter.alpha);
-        list(&self.targets, &mut adapter.targets);
-        set(&self.bias, &mut adapter.bias);
-        set(&self.lora_dropout, &mut adapter.lora_dropout);
+        choose(&self.adapter_from, &mut adapter.from);
+        self.layers.over(adapter);
         set(&self.virtual_tokens, &mut adapter.virtual_tokens);
 
         let training = &mut config.training;
         set(&self.batch, &mut training.batch);
         set(&self.eval_batch, &mut training.eval_batch);
+        set(&self.gradient_accumulation, &mut training.accumulation);
         set(&self.epochs, &mut training.epochs);
+        choose(&self.max_steps, &mut training.max_steps);
+        choose(&self.eval_steps, &mut training.eval_steps);
+        choose(&self.clip_norm, &mut training.clip_norm);
         set(&self.patience, &mut training.patience);
         training.keep_checkpoints |= self.keep_checkpoints;
 
@@ -360,7 +365,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::schedule::Schedule;
+    use crate::schedule::Decay;
     use programs::optimizer::optimizer;
 
     fn effective(flags: &[&str]) -> Config {
@@ -391,7 +396,7 @@ mod tests {
         assert_eq!(config.options(optimizer("ief")).step_size, 0.5);
         assert_eq!(
             config.options(optimizer("ef")).schedule,
-            Schedule::Drop { epoch: 3 }
+            Decay::Drop { epoch: 3 }.into()
         );
         assert!(config.model.dropout && !preset.model.dropout);
         assert_eq!(config.training, preset.training);
@@ -402,7 +407,7 @@ mod tests {
         for flags in [
             &["--step-size", "fast"][..],
             &["--step-size", "iief=1"],
-            &["--schedule", "cosine"],
+            &["--schedule", "sine"],
             &["--resume", "--force"],
             &["report"],
             &["--task", "trek"],

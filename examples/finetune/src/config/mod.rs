@@ -1,5 +1,6 @@
 //! What a run is made of: the configuration file.
 
+mod adapter;
 mod layers;
 mod sections;
 
@@ -14,11 +15,9 @@ use crate::data::{DataSource, Task};
 use crate::error::Error;
 use crate::method_options::{MethodOptions, by_method};
 
+pub use adapter::{AdapterKind, AdapterOptions, BiasKind, InitKind};
 pub use layers::{layered, read};
-pub use sections::{
-    AdapterKind, AdapterOptions, Architecture, BiasKind, DataOptions, ModelOptions, Pooling,
-    TrainingOptions,
-};
+pub use sections::{Architecture, DataOptions, ModelOptions, Pooling, TrainingOptions};
 
 /// Everything that a run depends on.
 ///
@@ -84,7 +83,7 @@ impl Config {
     pub fn pooling(&self) -> Pooling {
         self.model.pooling.unwrap_or(match self.adapter.kind {
             AdapterKind::Prompt => Pooling::Mean,
-            AdapterKind::Lora | AdapterKind::Full => Pooling::Pooler,
+            AdapterKind::Lora | AdapterKind::Ia3 | AdapterKind::Full => Pooling::Pooler,
         })
     }
 
@@ -193,8 +192,16 @@ impl Config {
         at_least_one("training.batch", self.training.batch)?;
         at_least_one("training.eval_batch", self.training.eval_batch)?;
         at_least_one("training.epochs", self.training.epochs)?;
-        at_least_one("adapter.rank", self.adapter.rank)?;
-        at_least_one("adapter.virtual_tokens", self.adapter.virtual_tokens)?;
+        at_least_one("training.accumulation", self.training.accumulation)?;
+        at_least_one("training.max_steps", self.training.max_steps.unwrap_or(1))?;
+        at_least_one("training.eval_steps", self.training.eval_steps.unwrap_or(1))?;
+        if let Some(norm) = self.training.clip_norm
+            && !((norm as f32).is_finite() && norm > 0.0)
+        {
+            let expected = "a finite number above 0";
+            return Err(Error::config("training.clip_norm", norm, expected));
+        }
+        self.adapter.validate()?;
         at_least_one("methods", self.methods.len())?;
         at_least_one("seeds", self.seeds.len())?;
         if let Some(0) = self.model.hidden.iter().min() {
@@ -207,15 +214,6 @@ impl Config {
                 self.max_length(),
                 expected,
             ));
-        }
-        if !(0.0..1.0).contains(&self.adapter.lora_dropout) {
-            let expected = "at least 0 and below 1";
-            let found = self.adapter.lora_dropout;
-            return Err(Error::config("adapter.lora_dropout", found, expected));
-        }
-        if !(self.adapter.alpha.is_finite() && self.adapter.alpha > 0.0) {
-            let expected = "a finite number above 0";
-            return Err(Error::config("adapter.alpha", self.adapter.alpha, expected));
         }
         for method in &self.methods {
             self.options(*method).check(*method)?;

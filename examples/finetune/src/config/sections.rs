@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use burn_peft::settings::Bias;
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::TrainOn;
@@ -83,94 +82,6 @@ impl Default for ModelOptions {
             pooling: None,
             dropout: false,
             hidden: vec![2048, 2048],
-        }
-    }
-}
-
-/// What is trained in addition to the head.
-///
-/// ```
-/// use finetune::config::{AdapterKind, AdapterOptions};
-///
-/// assert_eq!(AdapterOptions::default().kind, AdapterKind::Lora);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AdapterKind {
-    /// Low-rank factors, added to frozen weights.
-    Lora,
-    /// Virtual tokens before the text.
-    Prompt,
-    /// The whole model.
-    Full,
-}
-
-/// Which biases LoRA trains.
-///
-/// ```
-/// use burn_peft::settings::Bias;
-/// use finetune::config::BiasKind;
-///
-/// assert_eq!(Bias::from(BiasKind::LoraOnly), Bias::LoraOnly);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum BiasKind {
-    /// None.
-    None,
-    /// All of the model.
-    All,
-    /// Those of the adapted layers.
-    LoraOnly,
-}
-
-impl From<BiasKind> for Bias {
-    fn from(kind: BiasKind) -> Self {
-        match kind {
-            BiasKind::None => Self::None,
-            BiasKind::All => Self::All,
-            BiasKind::LoraOnly => Self::LoraOnly,
-        }
-    }
-}
-
-/// The adapter.
-///
-/// ```
-/// let adapter = finetune::config::AdapterOptions::default();
-/// assert_eq!((adapter.rank, adapter.alpha), (8, 8.0));
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdapterOptions {
-    /// Its kind.
-    pub kind: AdapterKind,
-    /// Rank r of LoRA.
-    pub rank: usize,
-    /// LoRA's update is scaled by alpha / rank.
-    pub alpha: f64,
-    /// Layers that LoRA adapts, by the ends of their names; otherwise query and value projections.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub targets: Vec<String>,
-    /// Biases that LoRA trains.
-    pub bias: BiasKind,
-    /// Dropout before LoRA's factors.
-    pub lora_dropout: f64,
-    /// Virtual tokens of a prompt; they begin as words of the vocabulary.
-    pub virtual_tokens: usize,
-}
-
-impl Default for AdapterOptions {
-    fn default() -> Self {
-        Self {
-            kind: AdapterKind::Lora,
-            rank: 8,
-            alpha: 8.0,
-            targets: Vec::new(),
-            bias: BiasKind::None,
-            lora_dropout: 0.0,
-            virtual_tokens: 20,
         }
     }
 }
@@ -271,12 +182,24 @@ impl Default for DataOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingOptions {
-    /// Rows of a step, M.
+    /// Rows of a batch.
     pub batch: usize,
+    /// Batches of a step: a step has the rows of all of them.
+    pub accumulation: usize,
     /// Rows of a batch in validation and test.
     pub eval_batch: usize,
     /// Passes over the training rows.
     pub epochs: usize,
+    /// Steps of the run, in place of epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<usize>,
+    /// Evaluate after every so many steps, in place of every epoch: all that is said of epochs, but for schedules, is
+    /// then about these rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_steps: Option<usize>,
+    /// Scale the gradient down to this norm, over all parameters, before a step of a first-order optimizer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
     /// Stop after as many epochs without a better validation result; 0 for never.
     pub patience: usize,
     /// Keep the parameters after every epoch, in finished runs too.
@@ -287,8 +210,12 @@ impl Default for TrainingOptions {
     fn default() -> Self {
         Self {
             batch: 32,
+            accumulation: 1,
             eval_batch: 64,
             epochs: 3,
+            max_steps: None,
+            eval_steps: None,
+            clip_norm: None,
             patience: 0,
             keep_checkpoints: false,
         }

@@ -19,6 +19,7 @@ use crate::data::{
 };
 use crate::error::Error;
 use crate::model::{Seq2Seq, TextClassifier};
+use crate::rounds::Rounds;
 use crate::run::Loaders;
 
 /// What the user of a model with such a head should know.
@@ -104,7 +105,7 @@ impl<'a, I: Clone + Send + Sync + 'static, T> Source<'a, I, T> {
         }
     }
 
-    /// Loaders of a run with this seed, after `resumed` epochs.
+    /// Loaders of a run with this seed, after `resumed` rounds.
     pub fn loaders<B>(&self, training: &TrainingOptions, seed: u64, resumed: usize) -> Loaders<B>
     where
         T: Batcher<I, B> + Clone + 'static,
@@ -122,7 +123,10 @@ impl<'a, I: Clone + Send + Sync + 'static, T> Source<'a, I, T> {
             finish(loader, items).build()
         };
         let batcher = self.batcher.clone();
-        let loader = EpochLoader::new(batcher, shared(train), training.batch, seed);
+        let mut loader = EpochLoader::new(batcher, shared(train), training.batch, seed);
+        if let Some((batches, total)) = Rounds::of(training, train.len()).batches {
+            loader = loader.in_rounds(batches, total);
+        }
         Loaders {
             train: finish(loader, train).resume_after(resumed as u64).build(),
             valid: evaluation(valid),

@@ -83,7 +83,7 @@ pub(super) fn check(
 ) -> Result<(), Error> {
     let left = left(config.device);
     let adapter = &config.adapter;
-    if adapter.kind == AdapterKind::Lora {
+    if adapter.kind == AdapterKind::Lora && adapter.from.is_none() {
         let scale = adapter.alpha / adapter.rank as f64;
         if !(scale as f32).is_finite() {
             let expected = "a number whose quotient by the rank is a finite 32-bit float";
@@ -173,7 +173,9 @@ fn transformer(config: &Config, sizes: &Sizes, rows: [usize; 3], left: f64) -> R
     let [width, layers, heads] = [sizes.width, sizes.layers, sizes.heads].map(|size| size as f64);
     let mut length = sizes.length as f64;
     match adapter.kind {
-        AdapterKind::Full => {}
+        // A folder's adapter is as large as its file.
+        _ if adapter.from.is_some() => {}
+        AdapterKind::Full | AdapterKind::Ia3 => {}
         AdapterKind::Lora => {
             // Two layers are adapted in each of the model's, with two factors each.
             let factors = 4.0 * layers * width * adapter.rank as f64 * NUMBER;

@@ -23,7 +23,8 @@ use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
 use crate::inputs::{Inputs, Rows};
-use crate::model::{FineTune, HEAD, README, architecture, normalization};
+use crate::model::{FineTune, HEAD, README, architecture, kind_of_folder, normalization};
+use crate::rounds::Rounds;
 use crate::run::{Plan, run};
 use crate::stop::Stop;
 use crate::{begun, left_over};
@@ -109,8 +110,11 @@ impl Experiment {
     ///
     /// [`Error::Config`], [`Error::Data`], [`Error::Model`] and the errors of
     /// [`DeviceKind::open`](programs::DeviceKind::open).
-    pub fn open(config: Config) -> Result<Self, Error> {
+    pub fn open(mut config: Config) -> Result<Self, Error> {
         config.validate()?;
+        if let Some(folder) = &config.adapter.from {
+            config.adapter.kind = kind_of_folder(folder)?;
+        }
         let task = config.task()?;
         let architecture = architecture(&config)?;
         let pictures = matches!(
@@ -180,13 +184,17 @@ impl Experiment {
         };
         let extent = Extent::of(&data, rows, labels.len());
         memory::check(&config, architecture, &extent)?;
-        let (steps, epochs) = (
-            rows[0].div_ceil(config.training.batch),
-            config.training.epochs,
-        );
-        if steps as f64 * epochs as f64 > MOST_STEPS {
-            let expected = format!("at most {}", (MOST_STEPS / steps as f64).floor());
-            return Err(Error::config("training.epochs", epochs, expected));
+        let rounds = Rounds::of(&config.training, rows[0]);
+        if rounds.total_steps as f64 > MOST_STEPS {
+            let (field, found, unit) = match config.training.max_steps {
+                Some(steps) => ("training.max_steps", steps, 1.0),
+                None => {
+                    let epochs = config.training.epochs;
+                    ("training.epochs", epochs, rounds.steps_per_epoch as f64)
+                }
+            };
+            let expected = format!("at most {}", (MOST_STEPS / unit).floor());
+            return Err(Error::config(field, found, expected));
         }
         Ok(Self {
             config,
@@ -234,6 +242,7 @@ impl Experiment {
         let inputs = Inputs::of(
             self.fingerprints.clone(),
             self.config.model.folder.as_deref(),
+            self.config.adapter.from.as_deref(),
         )?;
         Ok(self.inputs.get_or_init(|| inputs))
     }
@@ -438,7 +447,7 @@ impl WithModel for Start<'_> {
         T: Batcher<I, M::Batch> + Clone + 'static,
     {
         let Experiment { config, .. } = self.experiment;
-        let steps = self.experiment.rows[0].div_ceil(config.training.batch);
+        let steps = Rounds::of(&config.training, self.experiment.rows[0]).steps_per_epoch;
         let loaders = data.loaders(&config.training, self.seed, self.plan.resumed);
         let trainable = model.trainable();
         let mut history = self.history.unwrap_or_else(|| History {

@@ -3,8 +3,12 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn_peft::settings::{Modules, TaskType};
-use burn_peft::{LoraConfig, NameMap, Peft, PromptConfig};
+use burn::tensor::{Device, Tensor};
+use burn_peft::ia3::{default_feedforward_modules, default_ia3_targets};
+use burn_peft::settings::{Modules, OneOrMany, TaskType};
+use burn_peft::{
+    AdapterFolder, Ia3Config, LoraConfig, NameMap, Peft, PeftConfig, PromptConfig, SoftPrompt,
+};
 
 use crate::config::{AdapterKind, AdapterOptions, Config};
 use crate::error::Error;
@@ -18,8 +22,8 @@ const ALL_LINEAR: &str = "all-linear";
 /// Which part of a model is trained in addition to its head.
 #[derive(Debug, Clone)]
 pub enum Trained {
-    /// LoRA's factors.
-    Lora(Box<LoraConfig>),
+    /// Adapters of layers: LoRA or IA³.
+    Layers(Box<PeftConfig>),
     /// Virtual tokens.
     Prompt(Box<PromptConfig>),
     /// Everything.
@@ -28,6 +32,8 @@ pub enum Trained {
 
 /// What a family of models needs to know about its adapters.
 pub(super) struct Family<'a> {
+    /// `model_type` of its `config.json`.
+    pub model_type: &'a str,
     /// Layers that LoRA adapts if nothing else is asked for.
     pub targets: &'a [&'a str],
     /// What is trained in full: the new head, and what makes its vector.
@@ -37,34 +43,169 @@ pub(super) struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// Settings of the configured LoRA.
-    pub fn lora(&self, config: &Config) -> LoraConfig {
-        let options: &AdapterOptions = &config.adapter;
-        let targets = match &options.targets[..] {
-            [] => Modules::from(self.targets.to_vec()),
-            [all] if all == ALL_LINEAR => Modules::all_linear(),
-            named => Modules::from(named.to_vec()),
+    /// Put the configured adapter on the layers of a model, new or from a folder.
+    pub fn adapted<M: Module>(
+        &self,
+        model: M,
+        config: &Config,
+        names: &[NameMap],
+    ) -> Result<(M, Trained), Error> {
+        let (model, settings) = match &config.adapter.from {
+            Some(folder) => {
+                let folder = AdapterFolder::read(folder)?;
+                self.check_saved(&folder.config)?;
+                let model = model.load_adapter(NAME, &folder, names)?;
+                (model, on_base(folder.config, config))
+            }
+            None => {
+                let settings = on_base(self.settings(config)?, config);
+                let model = model.adapt(NAME, settings.clone(), names)?;
+                (model, settings)
+            }
         };
-        let mut settings = LoraConfig::new()
-            .with_r(options.rank)
-            .with_lora_alpha(options.alpha)
-            .with_lora_dropout(options.lora_dropout)
-            .with_bias(options.bias.into())
-            .with_target_modules(targets);
-        if let Some(folder) = &config.model.folder {
-            settings = settings.with_base_model(folder.display().to_string());
-        }
-        if !self.saved.is_empty() {
-            settings = settings.with_modules_to_save(self.saved.iter().copied());
-        }
-        match self.task {
-            Some(task) => settings.with_task_type(task),
-            None => settings,
+        Ok((model, Trained::Layers(Box::new(settings))))
+    }
+
+    /// Settings of the configured adapter of layers.
+    fn settings(&self, config: &Config) -> Result<PeftConfig, Error> {
+        match config.adapter.kind {
+            AdapterKind::Ia3 => self.ia3(&config.adapter).map(PeftConfig::Ia3),
+            _ => self.lora(&config.adapter).map(PeftConfig::Lora),
         }
     }
 
+    fn lora(&self, options: &AdapterOptions) -> Result<LoraConfig, Error> {
+        let mut settings = LoraConfig::new()
+            .with_r(options.rank)
+            .with_lora_alpha(options.alpha)
+            .with_use_rslora(options.rslora)
+            .with_use_dora(options.dora)
+            .with_init_lora_weights(options.init.into())
+            .with_rank_pattern(options.ranks()?)
+            .with_alpha_pattern(options.alphas()?)
+            .with_lora_dropout(options.lora_dropout)
+            .with_bias(options.bias.into())
+            .with_target_modules(modules(&options.targets, self.targets));
+        if !options.exclude.is_empty() {
+            settings = settings.with_exclude_modules(options.exclude.clone());
+        }
+        if !options.layers.is_empty() {
+            settings = settings.with_layers_to_transform(OneOrMany(options.layers.clone()));
+        }
+        let saved = self.saved(options);
+        if !saved.is_empty() {
+            settings = settings.with_modules_to_save(saved);
+        }
+        Ok(match self.task {
+            Some(task) => settings.with_task_type(task),
+            None => settings,
+        })
+    }
+
+    fn ia3(&self, options: &AdapterOptions) -> Result<Ia3Config, Error> {
+        if !options.layers.is_empty() {
+            let expected = "all blocks for ia3, which PEFT cannot limit to some";
+            let found = format!("{:?}", options.layers);
+            return Err(Error::config("adapter.layers", found, expected));
+        }
+        let own = default_ia3_targets(self.model_type);
+        if own.is_none() && options.targets.is_empty() {
+            let expected = format!(
+                "layers for ia3 (`--targets`): PEFT has no default for a model of the type {}",
+                self.model_type
+            );
+            return Err(Error::config("adapter.targets", "not set", expected));
+        }
+        let feedforward = match &options.feedforward[..] {
+            [] => {
+                let own = default_feedforward_modules(self.model_type).unwrap_or_default();
+                let is_target = |name: &&&str| {
+                    let targets = &options.targets;
+                    targets.is_empty() || targets.iter().any(|target| target == **name)
+                };
+                own.iter()
+                    .filter(is_target)
+                    .map(|name| name.to_string())
+                    .collect()
+            }
+            named => named.to_vec(),
+        };
+        let mut settings = Ia3Config::new()
+            .with_target_modules(modules(&options.targets, own.unwrap_or_default()))
+            .with_feedforward_modules(feedforward);
+        if !options.exclude.is_empty() {
+            settings.exclude_modules = Some(options.exclude.clone().into());
+        }
+        let saved = self.saved(options);
+        if !saved.is_empty() {
+            settings = settings.with_modules_to_save(saved);
+        }
+        Ok(match self.task {
+            Some(task) => settings.with_task_type(task),
+            None => settings,
+        })
+    }
+
+    /// What is trained in full.
+    fn saved(&self, options: &AdapterOptions) -> Vec<String> {
+        let own = self.saved.iter().map(ToString::to_string);
+        own.chain(options.modules_to_save.iter().cloned()).collect()
+    }
+
+    /// A head that an adapter does not bring along would stay random.
+    fn check_saved(&self, config: &PeftConfig) -> Result<(), Error> {
+        let brought = config.modules_to_save();
+        let is_missing = |name: &&&str| !brought.iter().any(|module| module == **name);
+        match self.saved.iter().find(is_missing) {
+            None => Ok(()),
+            Some(missing) => {
+                let found = format!("modules_to_save {brought:?}");
+                let expected = format!("an adapter folder with `{missing}` among them");
+                Err(Error::config("adapter.from", found, expected))
+            }
+        }
+    }
+
+    /// The configured prompt of a model with this table of its vocabulary, new or from a folder.
+    pub fn prompt(
+        &self,
+        config: &Config,
+        size: Size,
+        table: Tensor<2>,
+        device: &Device,
+    ) -> Result<(SoftPrompt, Box<PromptConfig>), Error> {
+        let Some(from) = &config.adapter.from else {
+            let settings = self.prompt_settings(config, size);
+            let prompt = SoftPrompt::from_vocabulary(&settings, table, device)?;
+            return Ok((prompt, Box::new(settings)));
+        };
+        let folder = AdapterFolder::read(from)?;
+        if !self.saved.is_empty() {
+            let expected =
+                "no prompt of a classifier: go on from a LoRA or IA³ folder, or begin anew";
+            return Err(Error::config("adapter.from", from.display(), expected));
+        }
+        let PeftConfig::PromptTuning(mut settings) = folder.config.clone() else {
+            let expected = "the folder of a prompt";
+            let found = folder.config.peft_type();
+            return Err(Error::config("adapter.from", found, expected));
+        };
+        let prompt = SoftPrompt::from_folder(&folder, device)?;
+        let [_, width] = table.dims();
+        let [_, _, found] = prompt.forward(1).dims();
+        if found != width {
+            let found = format!("virtual tokens of width {found}");
+            let expected = format!("width {width}, that of the model");
+            return Err(Error::config("adapter.from", found, expected));
+        }
+        if let Some(folder) = &config.model.folder {
+            settings = settings.with_base_model(folder.display().to_string());
+        }
+        Ok((prompt, Box::new(settings)))
+    }
+
     /// Settings of the configured prompt, for a model of this size.
-    pub fn prompt(&self, config: &Config, size: Size) -> PromptConfig {
+    fn prompt_settings(&self, config: &Config, size: Size) -> PromptConfig {
         let mut settings = PromptConfig::new(config.adapter.virtual_tokens)
             .with_token_dim(size.width)
             .with_model_size(size.layers, size.heads)
@@ -79,6 +220,42 @@ impl Family<'_> {
         match self.task {
             Some(task) => settings.with_task_type(task),
             None => settings,
+        }
+    }
+}
+
+/// These layers, or the default ones.
+fn modules(named: &[String], default: &[&str]) -> Modules {
+    match named {
+        [] => Modules::from(default.to_vec()),
+        [all] if all == ALL_LINEAR => Modules::all_linear(),
+        named => Modules::from(named.to_vec()),
+    }
+}
+
+/// The settings with the base that they are used on here.
+fn on_base(settings: PeftConfig, config: &Config) -> PeftConfig {
+    let Some(folder) = &config.model.folder else {
+        return settings;
+    };
+    let base = folder.display().to_string();
+    match settings {
+        PeftConfig::Lora(lora) => PeftConfig::Lora(lora.with_base_model(base)),
+        PeftConfig::Ia3(ia3) => PeftConfig::Ia3(ia3.with_base_model(base)),
+        other => other,
+    }
+}
+
+/// The kind of the adapter in a PEFT folder.
+pub(crate) fn kind_of_folder(folder: &Path) -> Result<AdapterKind, Error> {
+    let config = AdapterFolder::read(folder)?.config;
+    match &config {
+        PeftConfig::Lora(_) => Ok(AdapterKind::Lora),
+        PeftConfig::Ia3(_) => Ok(AdapterKind::Ia3),
+        PeftConfig::PromptTuning(_) => Ok(AdapterKind::Prompt),
+        other => {
+            let expected = "LORA, IA3 or PROMPT_TUNING";
+            Err(Error::config("adapter.from", other.peft_type(), expected))
         }
     }
 }
@@ -103,13 +280,13 @@ pub(super) fn no_prompt(config: &Config) -> Result<(), Error> {
     }
 }
 
-/// Write LoRA's folder.
-pub(super) fn save_lora<M: Module>(
+/// Write the folder of an adapter of layers.
+pub(super) fn save_layers<M: Module>(
     model: &M,
-    settings: &LoraConfig,
+    settings: &PeftConfig,
     names: &[NameMap],
     folder: &Path,
 ) -> Result<(), Error> {
-    let adapter = model.save_adapter(NAME, settings, names)?;
+    let adapter = model.save_adapter(NAME, settings.clone(), names)?;
     Ok(adapter.write(folder)?)
 }

@@ -9,10 +9,10 @@ use burn_hf_models::llama::{LlamaConfig, LlamaForCausalLM, LlamaInput};
 use burn_hf_models::weights::{load_named, read_config};
 use burn_ief::{TokenLosses, token_cross_entropy};
 use burn_peft::settings::TaskType;
-use burn_peft::{NameMap, Peft, SoftPrompt};
+use burn_peft::{NameMap, SoftPrompt};
 use serde::Deserialize;
 
-use super::adapter::{Family, NAME, Size, Trained, save_lora};
+use super::adapter::{Family, Size, Trained, save_layers};
 use super::export::{Class, Destination, load_weights, write_model_folder};
 use super::{Answered, FineTune, Judged, Outcome, fits};
 use crate::config::{AdapterKind, Config};
@@ -55,7 +55,8 @@ impl CausalLm {
         let llm = sizes.init(device)?;
         let options = llm.load_options();
         let llm = load_named(llm, &LlamaForCausalLM::names(), folder, &options)?;
-        let family = family(folder)?;
+        let model_type = model_type(folder)?;
+        let family = family(&model_type);
         let new = |llm, prompt, trained| Self {
             prompt,
             llm,
@@ -70,10 +71,9 @@ impl CausalLm {
                 }
                 Ok(new(llm, None, Trained::Full))
             }
-            AdapterKind::Lora => {
-                let settings = family.lora(config);
-                let llm = llm.adapt(NAME, &settings, &[names()])?;
-                Ok(new(llm, None, Trained::Lora(Box::new(settings))))
+            AdapterKind::Lora | AdapterKind::Ia3 => {
+                let (llm, trained) = family.adapted(llm, config, &[names()])?;
+                Ok(new(llm, None, trained))
             }
             AdapterKind::Prompt => {
                 let size = Size {
@@ -82,11 +82,10 @@ impl CausalLm {
                     heads: sizes.num_attention_heads,
                     parts: 1,
                 };
-                let settings = family.prompt(config, size);
                 let llm = llm.freeze();
                 let table = llm.model.embed_tokens.weight.val();
-                let prompt = SoftPrompt::from_vocabulary(&settings, table, device)?;
-                Ok(new(llm, Some(prompt), Trained::Prompt(Box::new(settings))))
+                let (prompt, settings) = family.prompt(config, size, table, device)?;
+                Ok(new(llm, Some(prompt), Trained::Prompt(settings)))
             }
         }
     }
@@ -152,20 +151,25 @@ fn names() -> NameMap {
 }
 
 /// LoRA adapts query and value by default; where they are one layer, that layer.
-fn family(folder: &Path) -> Result<Family<'static>, Error> {
+fn family(model_type: &str) -> Family<'_> {
+    Family {
+        model_type,
+        targets: match model_type {
+            "phi3" => &["qkv_proj"],
+            _ => &["q_proj", "v_proj"],
+        },
+        saved: &[],
+        task: Some(TaskType::CausalLm),
+    }
+}
+
+fn model_type(folder: &Path) -> Result<String, Error> {
     #[derive(Deserialize)]
     struct Kind {
         model_type: Option<String>,
     }
     let kind: Kind = read_config(folder)?;
-    Ok(Family {
-        targets: match kind.model_type.as_deref() {
-            Some("phi3") => &["qkv_proj"],
-            _ => &["q_proj", "v_proj"],
-        },
-        saved: &[],
-        task: Some(TaskType::CausalLm),
-    })
+    Ok(kind.model_type.unwrap_or_default())
 }
 
 /// The folder's configuration with the dropout that was asked for.
@@ -236,8 +240,8 @@ fn next_labels(batch: &ConversationBatch) -> Tensor<2, Int> {
 impl FineTune for CausalLm {
     fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => {
-                save_lora(&self.llm, settings, &[names()], &to.adapter())
+            (Trained::Layers(settings), _) => {
+                save_layers(&self.llm, settings, &[names()], &to.adapter())
             }
             (Trained::Prompt(settings), Some(prompt)) => {
                 Ok(prompt.to_folder(settings)?.write(to.adapter())?)

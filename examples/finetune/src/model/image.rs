@@ -8,9 +8,9 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use burn_hf_models::vit::dinov2::{Dinov2Config, Dinov2ForImageClassification};
 use burn_hf_models::vit::{ViTConfig, ViTForImageClassification, ViTInput};
 use burn_hf_models::weights::load_named;
-use burn_peft::{NameMap, Peft};
+use burn_peft::NameMap;
 
-use super::adapter::{Family, NAME, Trained, no_prompt, save_lora};
+use super::adapter::{Family, Trained, no_prompt, save_layers};
 use super::export::{Class, Destination, Reader, load_weights, write_model_folder, write_readme};
 use super::mlp::Mlp;
 use super::{FineTune, Judged, Outcome, fits, head};
@@ -20,6 +20,7 @@ use crate::error::Error;
 
 /// PEFT looks for an adapter's layers under the names of the installed `transformers`: these are those of version 5.
 const FAMILY: Family<'_> = Family {
+    model_type: "vit",
     targets: &["q_proj", "v_proj"],
     saved: &["classifier"],
     task: None,
@@ -234,11 +235,8 @@ impl<B: Backbone> ImageClassifier<B> {
                 trained: Trained::Full,
             });
         }
-        let settings = FAMILY.lora(config);
-        Ok(Self {
-            backbone: backbone.adapt(NAME, &settings, &newest_first::<B>())?,
-            trained: Trained::Lora(Box::new(settings)),
-        })
+        let (backbone, trained) = FAMILY.adapted(backbone, config, &newest_first::<B>())?;
+        Ok(Self { backbone, trained })
     }
 
     fn outcome(&self, batch: ImageBatch) -> Outcome {
@@ -283,7 +281,7 @@ impl<B: Backbone> Judged for ImageClassifier<B> {
 impl<B: Backbone> FineTune for ImageClassifier<B> {
     fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, B::class()) {
-            (Trained::Lora(settings), _) => save_lora(
+            (Trained::Layers(settings), _) => save_layers(
                 &self.backbone,
                 settings,
                 &newest_first::<B>(),

@@ -22,6 +22,7 @@ use burn_ief::train::train_output;
 use programs::learner::WithLoss;
 
 pub use adapter::Trained;
+pub(crate) use adapter::kind_of_folder;
 pub use causal::CausalLm;
 pub use export::Destination;
 pub(crate) use export::{HEAD, README};

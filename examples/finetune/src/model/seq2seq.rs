@@ -10,11 +10,11 @@ use burn_flex_fused::cross_entropy;
 use burn_hf_models::t5::{T5Config, T5ForConditionalGeneration, T5Input, T5Source};
 use burn_hf_models::weights::load;
 use burn_peft::settings::TaskType;
-use burn_peft::{NameMap, Peft, SoftPrompt};
+use burn_peft::{NameMap, SoftPrompt};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::adapter::{Family, NAME, Size, Trained, save_lora};
+use super::adapter::{Family, Size, Trained, save_layers};
 use super::export::{Class, Destination, load_weights, write_model_folder};
 use super::{Answered, FineTune, Judged, Outcome, fits};
 use crate::config::{AdapterKind, Config};
@@ -22,6 +22,7 @@ use crate::data::Seq2SeqBatch;
 use crate::error::Error;
 
 const FAMILY: Family<'_> = Family {
+    model_type: "t5",
     targets: &["q", "v"],
     saved: &[],
     task: Some(TaskType::Seq2SeqLm),
@@ -83,10 +84,9 @@ impl Seq2Seq {
         };
         match config.adapter.kind {
             AdapterKind::Full => Ok(new(t5, None, Trained::Full)),
-            AdapterKind::Lora => {
-                let settings = FAMILY.lora(config);
-                let t5 = t5.adapt(NAME, &settings, &[names()])?;
-                Ok(new(t5, None, Trained::Lora(Box::new(settings))))
+            AdapterKind::Lora | AdapterKind::Ia3 => {
+                let (t5, trained) = FAMILY.adapted(t5, config, &[names()])?;
+                Ok(new(t5, None, trained))
             }
             AdapterKind::Prompt => {
                 let size = Size {
@@ -96,11 +96,9 @@ impl Seq2Seq {
                     // PEFT keeps a table for the decoder too, and does not use it.
                     parts: 2,
                 };
-                let settings = FAMILY.prompt(config, size);
                 let t5 = t5.freeze();
-                let prompt = SoftPrompt::from_vocabulary(&settings, embeddings(&t5), device)?;
-                let trained = Trained::Prompt(Box::new(settings));
-                Ok(new(t5, Some(prompt), trained))
+                let (prompt, settings) = FAMILY.prompt(config, size, embeddings(&t5), device)?;
+                Ok(new(t5, Some(prompt), Trained::Prompt(settings)))
             }
         }
     }
@@ -274,8 +272,8 @@ impl Judged for Seq2Seq {
 impl FineTune for Seq2Seq {
     fn save(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => {
-                save_lora(&self.t5, settings, &[names()], &to.adapter())
+            (Trained::Layers(settings), _) => {
+                save_layers(&self.t5, settings, &[names()], &to.adapter())
             }
             (Trained::Prompt(settings), Some(prompt)) => {
                 let adapter = prompt.to_folder(settings)?;

@@ -13,9 +13,9 @@ use burn_peft::settings::TaskType;
 use burn_peft::{ForwardAdapted, NameMap, Peft, SoftPrompt};
 use programs::err_line;
 
-use super::adapter::{Family, NAME, Size, Trained, save_lora};
+use super::adapter::{Family, NAME, Size, Trained, save_layers};
 use super::export::{
-    Class, Destination, Reader, load_head, load_weights, remove_head, save_features_lora,
+    Class, Destination, Reader, load_head, load_weights, remove_head, save_features_layers,
     save_features_prompt, save_head, write_model_folder, write_readme,
 };
 use super::{FineTune, Judged, Outcome, fits, head};
@@ -26,6 +26,7 @@ use crate::error::Error;
 /// What is trained of a model with this vector, as PEFT describes it.
 fn family(pooling: Pooling) -> Family<'static> {
     Family {
+        model_type: "bert",
         targets: &["query", "value"],
         saved: match pooling {
             Pooling::Pooler => &["classifier", "pooler"],
@@ -98,10 +99,15 @@ impl TextClassifier {
         };
         match config.adapter.kind {
             AdapterKind::Full => Ok(new(bert, None, Trained::Full)),
-            AdapterKind::Lora => {
-                let settings = family(config.pooling()).lora(config);
-                let trained = Trained::Lora(Box::new(settings.clone()));
-                Ok(new(bert, None, trained).adapt(NAME, &settings, &[names()])?)
+            AdapterKind::Lora | AdapterKind::Ia3 => {
+                if config.pooling() == Pooling::Mean && config.adapter.from.is_some() {
+                    let expected = "pooler: the folder of a head on the mean of the tokens holds the encoder alone";
+                    return Err(Error::config("model.pooling", "mean", expected));
+                }
+                let family = family(config.pooling());
+                let model = new(bert, None, Trained::Full);
+                let (model, trained) = family.adapted(model, config, &[names()])?;
+                Ok(Self { trained, ..model })
             }
             AdapterKind::Prompt => {
                 let size = Size {
@@ -110,14 +116,14 @@ impl TextClassifier {
                     heads: sizes.num_attention_heads,
                     parts: 1,
                 };
-                let settings = family(config.pooling()).prompt(config, size);
                 let pooler = bert.pooler.take();
                 let mut bert = bert.freeze();
                 // It is trained, as all that the settings save.
                 bert.pooler = pooler;
                 let table = bert.embeddings.word_embeddings.weight.val();
-                let prompt = SoftPrompt::from_vocabulary(&settings, table, device)?;
-                Ok(new(bert, Some(prompt), Trained::Prompt(Box::new(settings))))
+                let family = family(config.pooling());
+                let (prompt, settings) = family.prompt(config, size, table, device)?;
+                Ok(new(bert, Some(prompt), Trained::Prompt(settings)))
             }
         }
     }
@@ -284,7 +290,9 @@ impl TextClassifier {
     /// Write what `BertForSequenceClassification` loads.
     fn save_classifier(&self, to: &Destination<'_>) -> Result<(), Error> {
         match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => save_lora(self, settings, &[names()], &to.adapter())?,
+            (Trained::Layers(settings), _) => {
+                save_layers(self, settings, &[names()], &to.adapter())?
+            }
             (Trained::Prompt(settings), Some(prompt)) => {
                 let mut adapter = prompt.to_folder(settings)?;
                 for (module, layer) in self.saved_layers() {
@@ -328,7 +336,7 @@ impl TextClassifier {
     /// Write the encoder for `BertModel`, and the head apart.
     fn save_features(&self, to: &Destination<'_>) -> Result<(), Error> {
         let folder = match (&self.trained, &self.prompt) {
-            (Trained::Lora(settings), _) => {
+            (Trained::Layers(settings), _) => {
                 let whole = self.save_adapter(NAME, (**settings).clone(), &[names()])?;
                 let adapted = whole.adapted_modules()?;
                 let adapted = adapted
@@ -336,7 +344,7 @@ impl TextClassifier {
                     .map(|name| name.strip_prefix("bert.").unwrap_or(name).to_string())
                     .collect();
                 let folder = to.adapter();
-                save_features_lora(&self.bert, settings, &adapted, &names(), &folder)?;
+                save_features_layers(&self.bert, settings, &adapted, &names(), &folder)?;
                 folder
             }
             (Trained::Prompt(settings), Some(prompt)) => {

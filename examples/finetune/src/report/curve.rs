@@ -35,10 +35,15 @@ impl MeanCurve {
     pub fn validation(title: String, method: OptimizerName, runs: &[&History]) -> Option<Self> {
         let epochs = runs.iter().map(|run| run.epochs.len()).min()?;
         let metric = runs.first()?.metrics.first()?;
+        let rounds = runs.first()?.rounds();
+        let after = |round: usize| {
+            let steps = ((round + 1) * rounds.steps).min(rounds.total_steps);
+            steps as f64 / rounds.steps_per_epoch as f64
+        };
         let points = (0..epochs).map(|epoch| {
             let of = |run: &&History| run.epochs[epoch].valid.metrics.get(metric).copied();
             let values: Vec<f64> = runs.iter().filter_map(of).collect();
-            [epoch as f64 + 1.0, mean(&values), deviation(&values)]
+            [after(epoch), mean(&values), deviation(&values)]
         });
         Self::some(title, method, points.collect())
     }

@@ -73,7 +73,11 @@ fn settings(run: &History) -> BTreeMap<String, String> {
     let rest = serde_json::json!({
         "adapter": adapter,
         "batch": training.batch,
+        "accumulation": training.accumulation,
         "epochs": training.epochs,
+        "max_steps": training.max_steps,
+        "eval_steps": training.eval_steps,
+        "clip_norm": training.clip_norm,
         "patience": training.patience,
         "rows": run.rows[0],
         "split_seed": data.split_seed,

@@ -9,7 +9,7 @@ use programs::guard;
 use programs::printing::quoted_list;
 
 use super::visit::{Stages, Visit};
-use crate::checkpoint::{Checkpoints, proper};
+use crate::checkpoint::Checkpoints;
 use crate::config::{AdapterKind, Config};
 use crate::error::Error;
 use crate::experiment::{Experiment, Source, WithModel};
@@ -151,10 +151,7 @@ impl KeptRun {
         }
         match epoch {
             0 => Ok(model),
-            _ => {
-                let proper = proper(self.history.method);
-                Checkpoints::of(&self.folder).load_proper(model, epoch, proper)
-            }
+            _ => Checkpoints::of(&self.folder).load_proper(model, epoch),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::place::Place;
 const GGUF: &str = "../models/tests/fixtures/gguf/llama.gguf";
 
 /// Flags of a small run, after which the numbers of sums are known.
-const SUMS: [&str; 8] = [
+pub const SUMS: [&str; 8] = [
     "--task=chat",
     "--data=sums.jsonl",
     "--model=model.gguf",
@@ -24,7 +24,7 @@ const SUMS: [&str; 8] = [
     "--out=runs",
 ];
 
-fn place() -> Place {
+pub fn place() -> Place {
     let place = Place::new();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join(GGUF);
     fs::copy(model, place.path("model.gguf")).unwrap();

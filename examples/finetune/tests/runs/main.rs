@@ -1,5 +1,6 @@
 //! The program on small models and data.
 
+mod adapters;
 mod endings;
 mod inputs;
 mod kfac;

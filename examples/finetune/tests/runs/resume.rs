@@ -136,3 +136,59 @@ fn checkpoints_of_all_epochs_are_kept_if_asked_for() {
     let old = (1..4).find(|epoch| *epoch != best).unwrap();
     assert!(2 * sizes[old - 1] < sizes[4], "{sizes:?}");
 }
+
+#[test]
+fn rounds_and_accumulated_batches_resume_too() {
+    let place = Place::new();
+    place.model("bert");
+    place.texts();
+    // 86 rows: 22 batches of 4 an epoch.
+    let flags = |out: &str, more: &[&str]| {
+        let fixed = [
+            "--batch=4",
+            "--gradient-accumulation=3",
+            "--eval-steps=4",
+            "--max-steps=10",
+            "--method=ief,adamw",
+            "--schedule=cosine:0.2",
+            "--clip-norm=0.5",
+            "--out",
+            out,
+        ];
+        let flags = [&fixed[..], more].concat();
+        let flags = on_texts("bert", &flags);
+        flags.into_iter().map(str::to_string).collect::<Vec<_>>()
+    };
+    let run = |out: &str, more: &[&str]| {
+        let flags = flags(out, more);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        place.succeed(&flags);
+    };
+    run("whole", &[]);
+    for method in ["ief", "adamw"] {
+        let history = place.history(&format!("whole/{method}-seed1"));
+        assert_eq!((history.losses.len(), history.epochs.len()), (10, 3));
+        assert_eq!(history.milliseconds.len(), 10);
+    }
+    // The record of a run that was killed after its first round.
+    let copy = place.path("whole/adamw-seed1");
+    run("kept", &["--keep-checkpoints", "--method=adamw"]);
+    let folder = place.path("kept/adamw-seed1");
+    let mut history = finetune::history::History::read(&folder).unwrap();
+    history.status = Status::Running;
+    history.epochs.truncate(2);
+    history.test = None;
+    std::fs::write(
+        folder.join("run.json"),
+        serde_json::to_string(&history).unwrap(),
+    )
+    .unwrap();
+    run(
+        "kept",
+        &["--keep-checkpoints", "--method=adamw", "--resume"],
+    );
+    let resumed = finetune::history::History::read(&folder).unwrap();
+    let whole = finetune::history::History::read(&copy).unwrap();
+    assert_eq!(resumed.losses, whole.losses);
+    assert_eq!(resumed.epochs, whole.epochs);
+}

@@ -16,11 +16,11 @@ pub trait WithLoss {
 
 /// The record of a run, in which a [`Watched`] model notes its steps. Clones share the record.
 pub trait StepLog<O>: Clone + Debug + Send + Sync + 'static {
-    /// A training step begins.
+    /// A training step, or its next batch, begins.
     fn start_step(&self);
 
-    /// The loss of the training step is known.
-    fn loss(&self, loss: f64);
+    /// The loss of a batch of the training step is known.
+    fn loss(&self, output: &O, loss: f64);
 
     /// The update of the training step is done, and the device is idle.
     fn end_step(&self);
@@ -61,7 +61,7 @@ where
         self.log.start_step();
         let output = TrainStep::step(&self.model, batch);
         let loss = output.item.loss().into_scalar::<f32>();
-        self.log.loss(loss.into());
+        self.log.loss(&output.item, loss.into());
         output
     }
 

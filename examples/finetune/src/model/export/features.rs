@@ -1,7 +1,7 @@
 //! Encoders whose head `transformers` has no class for: PEFT's task `FEATURE_EXTRACTION`, and the head in a file of
 //! its own.
 //!
-//! PEFT does not compare an adapter's task with the class of the model. So LoRA's targets are whole names in the
+//! PEFT does not compare an adapter's task with the class of the model. So an adapter's targets are whole names in the
 //! bare encoder, none of which the classifier has: there PEFT ends with "Target modules … not found".
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::store::{ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
 use burn_peft::settings::{Modules, TaskType};
-use burn_peft::{LoraConfig, NameMap, Peft, PromptConfig, SoftPrompt};
+use burn_peft::{NameMap, Peft, PeftConfig, PromptConfig, SoftPrompt};
 
 use super::super::adapter::NAME;
 use super::{Destination, HEAD, save_weights};
@@ -25,18 +25,28 @@ struct Head {
     classifier: Linear,
 }
 
-/// Write LoRA's folder of an encoder whose modules have these names, and of which these are adapted.
-pub(in crate::model) fn save_features_lora<M: Module>(
+/// Write the adapter's folder of an encoder whose modules have these names, and of which these are adapted.
+pub(in crate::model) fn save_features_layers<M: Module>(
     encoder: &M,
-    settings: &LoraConfig,
+    settings: &PeftConfig,
     adapted: &BTreeSet<String>,
     names: &NameMap,
     folder: &Path,
 ) -> Result<(), Error> {
     let mut settings = settings.clone();
-    settings.task_type = Some(TaskType::FeatureExtraction);
-    settings.modules_to_save = None;
-    settings.target_modules = Some(Modules::pattern(pattern(adapted)));
+    let task = Some(TaskType::FeatureExtraction);
+    let targets = Some(Modules::pattern(pattern(adapted)));
+    match &mut settings {
+        PeftConfig::Lora(lora) => {
+            (lora.task_type, lora.modules_to_save) = (task, None);
+            lora.target_modules = targets;
+        }
+        PeftConfig::Ia3(ia3) => {
+            (ia3.task_type, ia3.modules_to_save) = (task, None);
+            ia3.target_modules = targets;
+        }
+        _ => {}
+    }
     let adapter = encoder.save_adapter(NAME, settings, std::slice::from_ref(names))?;
     Ok(adapter.write(folder)?)
 }

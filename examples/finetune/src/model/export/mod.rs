@@ -11,7 +11,7 @@ mod readme;
 pub use destination::Destination;
 
 pub(super) use features::{
-    load_head, remove_head, save_features_lora, save_features_prompt, save_head,
+    load_head, remove_head, save_features_layers, save_features_prompt, save_head,
 };
 pub(super) use full::{Class, load_weights, write_model_folder};
 pub(super) use readme::{Reader, write_readme};

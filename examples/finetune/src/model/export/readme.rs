@@ -31,6 +31,7 @@ fn text(reader: Reader, folder: &Path, to: &Destination<'_>) -> String {
     let kind = to.config.adapter.kind;
     let title = match kind {
         AdapterKind::Lora => "LoRA adapter",
+        AdapterKind::Ia3 => "IA³ adapter",
         AdapterKind::Prompt => "Prompt",
         AdapterKind::Full => "Model",
     };
