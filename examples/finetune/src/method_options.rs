@@ -42,7 +42,7 @@ impl MethodOptions {
         Self {
             step_size: match method.name() {
                 "ef" | "sf" | "sgd" => 0.1,
-                "adamw" | "adafactor" => 1e-3,
+                "adamw" | "adafactor" | "muon" => 1e-3,
                 _ => 0.3,
             },
             schedule: Decay::Linear.into(),
@@ -67,6 +67,7 @@ impl MethodOptions {
             OptimizerConfig::AdamW(options) | OptimizerConfig::Adafactor(options) => {
                 options.weight_decay
             }
+            OptimizerConfig::Muon(options) => options.weight_decay,
             natural => natural.step_mut().map_or(0.0, |step| step.weight_decay),
         };
         // Burn keeps it as a 32-bit float, and panics where that is not finite.
@@ -75,14 +76,17 @@ impl MethodOptions {
             let expected = "at least 0 and a finite 32-bit float";
             return Err(Error::config(field, decay, expected));
         }
+        let momentum = match &self.optimizer {
+            OptimizerConfig::Sgd(options) => options.momentum,
+            OptimizerConfig::Muon(options) => options.momentum,
+            _ => 0.0,
+        };
         match &self.optimizer {
-            OptimizerConfig::Sgd(options) if !(0.0..1.0).contains(&options.momentum) => {
+            OptimizerConfig::Sgd(_) | OptimizerConfig::Muon(_)
+                if !(0.0..1.0).contains(&momentum) =>
+            {
                 let field = format!("method.{method}.momentum");
-                Err(Error::config(
-                    field,
-                    options.momentum,
-                    "at least 0 and below 1",
-                ))
+                Err(Error::config(field, momentum, "at least 0 and below 1"))
             }
             // Methods that need the number of classes get it from the data.
             optimizer => {
@@ -174,7 +178,7 @@ mod tests {
         let momentum = |o: &mut MethodOptions| assert!(o.optimizer.set_momentum(1.0));
         assert!(refused("sgd", momentum).contains("method.sgd.momentum"));
         assert!(refused("kfac", momentum).contains("momentum"));
-        for name in ["sgd", "adamw", "adafactor", "ief"] {
+        for name in ["sgd", "adamw", "adafactor", "muon", "ief"] {
             for decay in [1e39, -1.0, f64::NAN, f64::INFINITY] {
                 let method = optimizer(name);
                 let mut options = MethodOptions::of(method);

@@ -46,8 +46,20 @@ pub fn place() -> Place {
 #[test]
 fn every_method_trains_on_conversations_and_answers() {
     let place = place();
-    let sizes = "--step-size=0.5,adamw=0.03,adafactor=0.03,sgd=0.1";
-    let methods = ["ief", "ef", "sf", "adamw", "sgd", "adafactor"];
+    let sizes =
+        "--step-size=0.5,adamw=0.03,adafactor=0.03,sgd=0.1,muon=0.03,iekfac=0.1,ekfac=0.1,kfac=0.1";
+    let methods = [
+        "ief",
+        "ef",
+        "sf",
+        "iekfac",
+        "ekfac",
+        "kfac",
+        "adamw",
+        "sgd",
+        "adafactor",
+        "muon",
+    ];
     let method = format!("--method={}", methods.join(","));
     let more = [
         &method,

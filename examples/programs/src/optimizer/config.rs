@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::any::AnyOptimizer;
+use super::muon::MuonOptions;
 use super::name::OptimizerName;
 
 /// The field of a serialised [`AnyConfig`] that holds its name.
@@ -35,6 +36,8 @@ pub enum OptimizerConfig {
     AdamW(DecayOptions),
     /// Adafactor at an absolute step size.
     Adafactor(DecayOptions),
+    /// Muon for matrices, AdamW for everything else.
+    Muon(MuonOptions),
     /// A natural-gradient method.
     Natural(AnyConfig),
 }
@@ -64,6 +67,7 @@ impl OptimizerConfig {
             OptimizerName::SGD => Self::Sgd(SgdOptions::default()),
             OptimizerName::ADAMW => Self::AdamW(DecayOptions { weight_decay: 0.01 }),
             OptimizerName::ADAFACTOR => Self::Adafactor(DecayOptions::default()),
+            OptimizerName::MUON => Self::Muon(MuonOptions::default()),
             natural => Self::Natural(natural.natural()),
         }
     }
@@ -73,6 +77,7 @@ impl OptimizerConfig {
         let value = match self {
             Self::Sgd(options) => serde_json::to_value(options),
             Self::AdamW(options) | Self::Adafactor(options) => serde_json::to_value(options),
+            Self::Muon(options) => serde_json::to_value(options),
             Self::Natural(config) => serde_json::to_value(config),
         };
         match value.map(without_nulls) {
@@ -98,6 +103,7 @@ impl OptimizerConfig {
             OptimizerName::SGD => Self::Sgd(read(fields)?),
             OptimizerName::ADAMW => Self::AdamW(read(fields)?),
             OptimizerName::ADAFACTOR => Self::Adafactor(read(fields)?),
+            OptimizerName::MUON => Self::Muon(read(fields)?),
             _ => {
                 let mut all = Value::Object(Self::new(name).to_fields());
                 merge(&mut all, Value::Object(fields));
@@ -116,16 +122,18 @@ impl OptimizerConfig {
             Self::AdamW(options) | Self::Adafactor(options) => {
                 options.weight_decay = weight_decay;
             }
+            Self::Muon(options) => options.weight_decay = weight_decay,
             Self::Natural(config) => config.step_mut().weight_decay = weight_decay,
         }
         true
     }
 
-    /// Set the momentum of the updates, without dampening as in PyTorch, 0 for none. Returns whether
+    /// Set the momentum of the updates, without dampening as in PyTorch, 0 for none (of Muon, Nesterov's). Returns whether
     /// the optimizer has one.
     pub fn set_momentum(&mut self, momentum: f64) -> bool {
         match self {
             Self::Sgd(options) => options.momentum = momentum,
+            Self::Muon(options) => options.momentum = momentum,
             Self::AdamW(_) | Self::Adafactor(_) => return false,
             Self::Natural(config) => config.step_mut().momentum = undampened(momentum),
         }
@@ -239,6 +247,7 @@ impl OptimizerConfig {
                     .with_weight_decay((decay > 0.0).then(|| WeightDecayConfig::new(decay as f32)))
                     .init()
             }
+            Self::Muon(options) => options.optimizer(),
             Self::Natural(_) => SgdConfig::new().init(),
         }
     }

@@ -3,8 +3,10 @@
 
 mod any;
 mod config;
+mod muon;
 mod name;
 
 pub use any::AnyOptimizer;
 pub use config::{DecayOptions, OptimizerConfig, SgdOptions, merge};
+pub use muon::{FlatMuon, FlatState, MuonOptions};
 pub use name::{OptimizerName, optimizer};

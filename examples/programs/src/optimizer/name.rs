@@ -17,6 +17,7 @@ static ALL: LazyLock<Vec<OptimizerName>> = LazyLock::new(|| {
         OptimizerName::SGD,
         OptimizerName::ADAMW,
         OptimizerName::ADAFACTOR,
+        OptimizerName::MUON,
     ]);
     all
 });
@@ -53,6 +54,8 @@ impl OptimizerName {
     pub const ADAMW: Self = Self("adamw");
     /// Adafactor at an absolute step size.
     pub const ADAFACTOR: Self = Self("adafactor");
+    /// Muon for matrices, AdamW for everything else.
+    pub const MUON: Self = Self("muon");
 
     /// All optimizers, the natural-gradient methods first.
     pub fn all() -> &'static [Self] {
@@ -70,6 +73,7 @@ impl OptimizerName {
             Self::SGD => "SGD",
             Self::ADAMW => "AdamW",
             Self::ADAFACTOR => "Adafactor",
+            Self::MUON => "Muon",
             natural => natural.natural().title(),
         }
     }
@@ -84,7 +88,7 @@ impl OptimizerName {
 
     /// Whether `burn-ief` implements it.
     pub fn is_natural(self) -> bool {
-        ![Self::SGD, Self::ADAMW, Self::ADAFACTOR].contains(&self)
+        ![Self::SGD, Self::ADAMW, Self::ADAFACTOR, Self::MUON].contains(&self)
     }
 
     /// The colour in pictures.

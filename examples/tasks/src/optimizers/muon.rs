@@ -2,11 +2,8 @@
 
 use burn::module::{ParamGroup, ParamId};
 use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{
-    AdjustLrFn, LearningRate, ModuleOptimizer, Muon, MuonConfig, MuonState, Optimizer, RecordState,
-    StateSink, StateSource,
-};
-use burn::tensor::{Device, Tensor};
+use burn::optim::{AdjustLrFn, ModuleOptimizer, MuonConfig};
+use programs::optimizer::FlatMuon;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -87,7 +84,7 @@ fn build(options: &Value, model: &Model<'_>) -> Result<Recipe, Error> {
     let group = ParamGroup::from_ids(matrices);
     Ok(Recipe::FirstOrder(optim.with_group(
         group,
-        FlatMuon(muon),
+        FlatMuon::new(muon),
         None,
     )))
 }
@@ -101,52 +98,8 @@ fn hidden_matrices(parameters: &[Parameter], definition: &Definition) -> Vec<Par
     hidden.map(|parameter| parameter.id).collect()
 }
 
-/// Muon for tensors of any rank from 2, as matrices of their first axis by all others.
-#[derive(Clone)]
-struct FlatMuon(Muon);
-
-/// The state of the matrix.
-#[derive(Clone)]
-struct FlatState<const D: usize>(MuonState<2>);
-
-impl<const D: usize> RecordState for FlatState<D> {
-    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
-        self.0.state_flatten(prefix, out);
-    }
-
-    fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
-        MuonState::state_unflatten(prefix, source, device).map(Self)
-    }
-}
-
-impl Optimizer for FlatMuon {
-    type State<const D: usize> = FlatState<D>;
-
-    fn step<const D: usize>(
-        &self,
-        lr: LearningRate,
-        tensor: Tensor<D>,
-        grad: Tensor<D>,
-        state: Option<FlatState<D>>,
-    ) -> (Tensor<D>, Option<FlatState<D>>) {
-        let shape = tensor.dims();
-        let flat = [shape[0], shape[1..].iter().product()];
-        let state = state.map(|state| state.0);
-        let (tensor, state) = self
-            .0
-            .step::<2>(lr, tensor.reshape(flat), grad.reshape(flat), state);
-        (tensor.reshape(shape), state.map(FlatState))
-    }
-
-    fn to_device<const D: usize>(state: FlatState<D>, device: &Device) -> FlatState<D> {
-        FlatState(Muon::to_device(state.0, device))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
-
     use super::*;
     use crate::tasks::named;
 
@@ -167,25 +120,5 @@ mod tests {
         ];
         let found = hidden_matrices(&parameters, definition);
         assert_eq!(found, [parameters[0].id, parameters[3].id]);
-    }
-
-    #[test]
-    fn kernels_take_the_steps_of_their_matrix() {
-        let device = Device::flex();
-        device.seed(1);
-        let config = MuonConfig::new().with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
-        let (flat, plain) = (FlatMuon(config.build()), config.build());
-        let random = || Tensor::<4>::random([3, 2, 2, 2], Distribution::Normal(0.0, 1.0), &device);
-        let mut kernels = random();
-        let mut matrix: Tensor<2> = kernels.clone().reshape([3, 8]);
-        let (mut state, mut plain_state) = (None, None);
-        for _ in 0..3 {
-            let gradient = random();
-            (matrix, plain_state) =
-                plain.step(0.1, matrix, gradient.clone().reshape([3, 8]), plain_state);
-            (kernels, state) = flat.step(0.1, kernels, gradient, state);
-        }
-        let difference = (kernels.reshape([3, 8]) - matrix).abs().max();
-        assert_eq!(difference.into_scalar::<f32>(), 0.0);
     }
 }
