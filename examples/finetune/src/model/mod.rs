@@ -24,7 +24,7 @@ use programs::learner::WithLoss;
 pub use adapter::Trained;
 pub use causal::CausalLm;
 pub use export::Destination;
-pub(crate) use export::{HEAD, README};
+pub(crate) use export::{COPIED, HEAD, README, described};
 pub use folder::{architecture, normalization};
 pub use image::{Backbone, ImageClassifier};
 pub use judged::Judged;
