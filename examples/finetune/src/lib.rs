@@ -4,7 +4,8 @@
 //! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
-//! again, [`mod@prune`] prunes trained models, and [`language`] lets language models answer.
+//! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, and [`mod@merge`] writes adapters
+//! and their models as one folder; what was trained is found by its [`target`].
 
 pub mod cli;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod experiment;
 pub mod history;
 pub mod inputs;
 pub mod language;
+pub mod merge;
 pub mod method_options;
 pub mod metric;
 pub mod model;
@@ -25,6 +27,7 @@ pub mod rounds;
 pub mod schedule;
 pub mod stages;
 pub mod stop;
+pub mod target;
 pub mod tune;
 
 mod begun;

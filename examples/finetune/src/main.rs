@@ -32,6 +32,10 @@ fn main() -> ExitCode {
         Some(Command::Generate(args)) => args
             .answer(|answer| out_line!("{answer}"))
             .map(|()| ExitCode::SUCCESS),
+        Some(Command::ExportAdapter(args)) => args.export().map(|()| ExitCode::SUCCESS),
+        Some(Command::Merge(args)) => args
+            .merge(|line| err_line!("{line}"))
+            .map(|()| ExitCode::SUCCESS),
         None => start(&cli.run),
     });
     match done {

@@ -90,6 +90,10 @@ pub enum ModelClass {
     ViTModel,
     /// [`ViTForImageClassification`](crate::vit::ViTForImageClassification)
     ViTForImageClassification,
+    /// [`Dinov2Model`](crate::vit::dinov2::Dinov2Model)
+    Dinov2Model,
+    /// [`Dinov2ForImageClassification`](crate::vit::dinov2::Dinov2ForImageClassification)
+    Dinov2ForImageClassification,
     /// [`T5ForConditionalGeneration`](crate::t5::T5ForConditionalGeneration)
     T5ForConditionalGeneration,
     /// [`LlamaModel`](crate::llama::LlamaModel), of every [family](crate::llama) of decoders
@@ -118,7 +122,7 @@ struct Kind {
 /// The kinds by `model_type`; the [families] of decoders are one more.
 ///
 /// [families]: crate::llama
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 7] = [
     (
         "bert",
         Kind {
@@ -206,6 +210,20 @@ const KINDS: [(&str, Kind); 6] = [
         },
     ),
     (
+        "dinov2",
+        Kind {
+            below_head: "dinov2",
+            prefix: "Dinov2",
+            classes: &[
+                (Task::Base, ModelClass::Dinov2Model),
+                (
+                    Task::ImageClassification,
+                    ModelClass::Dinov2ForImageClassification,
+                ),
+            ],
+        },
+    ),
+    (
         "t5",
         Kind {
             // Names are the same with and without a head.
@@ -264,9 +282,11 @@ impl ModelClass {
     /// What its outputs are.
     pub fn task(&self) -> Task {
         match self {
-            Self::BertModel | Self::ModernBertModel | Self::ViTModel | Self::LlamaModel => {
-                Task::Base
-            }
+            Self::BertModel
+            | Self::ModernBertModel
+            | Self::ViTModel
+            | Self::Dinov2Model
+            | Self::LlamaModel => Task::Base,
             Self::BertForSequenceClassification
             | Self::RobertaForSequenceClassification
             | Self::DistilBertForSequenceClassification
@@ -275,10 +295,41 @@ impl ModelClass {
             | Self::RobertaForTokenClassification
             | Self::DistilBertForTokenClassification
             | Self::ModernBertForTokenClassification => Task::TokenClassification,
-            Self::ViTForImageClassification => Task::ImageClassification,
+            Self::ViTForImageClassification | Self::Dinov2ForImageClassification => {
+                Task::ImageClassification
+            }
             Self::T5ForConditionalGeneration => Task::Seq2Seq,
             Self::LlamaForCausalLM => Task::CausalLm,
         }
+    }
+
+    /// Its name in `transformers` for a folder of this `model_type`.
+    ///
+    /// ```
+    /// use burn_hf_models::class::ModelClass;
+    ///
+    /// let class = ModelClass::LlamaForCausalLM;
+    /// assert_eq!(class.name("qwen3")?, "Qwen3ForCausalLM");
+    /// assert_eq!(ModelClass::BertModel.name("roberta")?, "RobertaModel");
+    /// # Ok::<(), burn_hf_models::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a kind of models that this crate does not have.
+    pub fn name(&self, model_type: &str) -> Result<String, Error> {
+        let prefix = Kind::of(Some(model_type))?.prefix;
+        let end = match self.task() {
+            // What is below Gemma 3's head has a name of its own.
+            Task::Base if model_type == "gemma3_text" => "TextModel",
+            Task::Base => "Model",
+            Task::SequenceClassification => "ForSequenceClassification",
+            Task::TokenClassification => "ForTokenClassification",
+            Task::ImageClassification => "ForImageClassification",
+            Task::Seq2Seq => "ForConditionalGeneration",
+            Task::CausalLm => "ForCausalLM",
+        };
+        Ok(format!("{prefix}{end}"))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod llama;
 mod message;
 pub mod modernbert;
 mod names;
+pub mod open;
 pub mod roberta;
 mod rope;
 pub mod t5;

@@ -228,6 +228,11 @@ pub(crate) fn kind(file: FileType) -> &'static str {
     }
 }
 
+/// What something that is not a folder is, in words.
+pub(crate) fn kind_or_file(file: FileType) -> &'static str {
+    if file.is_file() { "a file" } else { kind(file) }
+}
+
 /// Open the unfinished file of a path, empty and locked. What an earlier program that was killed left there is
 /// overwritten; where another program is writing right now, this waits for it.
 fn open_part(path: &Path) -> Result<File, WriteError> {

@@ -11,6 +11,7 @@
 //! - [`table`] and [`statistics`]: tables of results
 //! - [`plot`]: colours, axes, and curves as pictures
 //! - [`files`] and [`lock`]: outputs that are checked first and written as a whole, by one process at a time
+//! - [`new_folder`]: folders of outputs that are there as a whole or not at all
 //! - [`reading`]: inputs that are regular files
 //! - [`memory`]: the memory of a process
 
@@ -23,6 +24,7 @@ pub mod guard;
 pub mod learner;
 pub mod lock;
 pub mod memory;
+pub mod new_folder;
 pub mod optimizer;
 #[cfg(feature = "plot")]
 pub mod plot;

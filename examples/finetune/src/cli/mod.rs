@@ -2,6 +2,7 @@
 
 mod adapter_flags;
 mod generate_flags;
+mod merge_flags;
 mod method_flags;
 mod prune_flags;
 
@@ -22,6 +23,7 @@ use method_flags::MethodFlags;
 use programs::optimizer::OptimizerName;
 
 pub use generate_flags::GenerateArgs;
+pub use merge_flags::{ExportArgs, MergeArgs};
 pub use method_flags::PerMethod;
 pub use prune_flags::PruneArgs;
 
@@ -59,6 +61,10 @@ pub enum Command {
     Prune(PruneArgs),
     /// Let a language model answer.
     Generate(Box<GenerateArgs>),
+    /// Write an adapter and its model as one model folder.
+    Merge(MergeArgs),
+    /// Write a LoRA adapter as a GGUF file.
+    ExportAdapter(ExportArgs),
 }
 
 /// Which runs to report.

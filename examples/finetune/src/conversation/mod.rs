@@ -81,4 +81,5 @@ pub use options::{ControlTokens, EncodeOptions, Layout};
 pub use place::Place;
 pub use sample::{Content, Sample};
 pub use summary::EncodeSummary;
+pub(crate) use template::template_text;
 pub use template::{ChatTemplate, Rendered, SpecialTokens};

@@ -25,7 +25,7 @@ pub use adapter::Trained;
 pub(crate) use adapter::kind_of_folder;
 pub use causal::CausalLm;
 pub use export::Destination;
-pub(crate) use export::{HEAD, README};
+pub(crate) use export::{COPIED, HEAD, README, described};
 pub use folder::{architecture, normalization};
 pub use image::{Backbone, ImageClassifier};
 pub use judged::Judged;

@@ -123,6 +123,41 @@ impl Family {
     }
 }
 
+impl Family {
+    /// The name that a tensor of `transformers` has in a file; `None` for a name that no such model has.
+    pub fn stored(&self, name: &str) -> Option<String> {
+        const MODULES: [&str; 14] = [
+            "attn_norm",
+            "ffn_norm",
+            "post_attention_norm",
+            "post_ffw_norm",
+            "attn_q",
+            "attn_k",
+            "attn_v",
+            "attn_qkv",
+            "attn_output",
+            "attn_q_norm",
+            "attn_k_norm",
+            "ffn_gate",
+            "ffn_up",
+            "ffn_down",
+        ];
+        const WHOLE: [&str; 3] = ["token_embd", "output_norm", "output"];
+        let layer = name.strip_prefix("model.layers.");
+        let layer = layer.and_then(|rest| rest.split_once('.'));
+        let (_, leaf) = name.rsplit_once('.')?;
+        let candidates: Vec<String> = match layer {
+            Some((layer, _)) => {
+                let of = |module| format!("blk.{layer}.{module}.{leaf}");
+                MODULES.into_iter().map(of).collect()
+            }
+            None => WHOLE.map(|module| format!("{module}.{leaf}")).into(),
+        };
+        let mut candidates = candidates.into_iter();
+        candidates.find(|stored| self.name(stored).as_deref() == Some(name))
+    }
+}
+
 /// Tables for rotary positions, which are part of the configuration and not of the weights.
 pub(super) const ROPE_TABLES: [&str; 3] = [
     "rope_freqs.weight",
@@ -148,9 +183,47 @@ pub(super) fn into_halves(values: &[f32], heads: usize, width: usize) -> Vec<f32
     halves
 }
 
+/// What [`into_halves`] undoes.
+pub(super) fn into_pairs(values: &[f32], heads: usize, width: usize) -> Vec<f32> {
+    let head = values.len() / heads.max(1);
+    let half = head / width.max(1) / 2;
+    let mut pairs = Vec::with_capacity(values.len());
+    for values in values.chunks(head.max(1)) {
+        for pair in 0..half {
+            for side in 0..2 {
+                let start = (side * half + pair) * width;
+                pairs.extend_from_slice(&values[start..start + width]);
+            }
+        }
+    }
+    pairs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        let modules = [
+            "model.embed_tokens.weight",
+            "model.norm.weight",
+            "lm_head.weight",
+            "model.layers.7.input_layernorm.weight",
+            "model.layers.7.self_attn.o_proj.bias",
+            "model.layers.7.mlp.down_proj.weight",
+        ];
+        for family in &FAMILIES {
+            for name in modules {
+                let stored = family.stored(name).unwrap();
+                assert_eq!(family.name(&stored).unwrap(), name);
+            }
+            let gates = ["model.layers.0.mlp.gate_up_proj.weight"];
+            let is_fused = family.architecture == "phi3";
+            assert_eq!(family.stored(gates[0]).is_some(), is_fused);
+            assert_eq!(family.stored("model.layers.0.mlp.other.weight"), None);
+        }
+    }
 
     #[test]
     fn names_are_those_of_transformers() {
@@ -185,5 +258,7 @@ mod tests {
         assert_eq!(into_halves(&stored, 2, 1), halves);
         let twice = |values: &[f32]| values.iter().flat_map(|&v| [v, -v]).collect::<Vec<_>>();
         assert_eq!(into_halves(&twice(&stored), 2, 2), twice(&halves));
+        assert_eq!(into_pairs(&halves, 2, 1), stored);
+        assert_eq!(into_pairs(&twice(&halves), 2, 2), twice(&stored));
     }
 }

@@ -11,6 +11,7 @@ mod family;
 mod header;
 mod tokenizer;
 mod value;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,6 +19,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 pub use value::GgufValue;
+pub use write::{GgufType, write_gguf, write_gguf_adapter};
 
 use crate::error::Error;
 use family::{Family, ROPE_TABLES, into_halves};

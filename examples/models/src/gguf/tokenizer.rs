@@ -12,18 +12,19 @@ use crate::error::Error;
 use crate::message::short;
 
 /// Kinds of tokens in `tokenizer.ggml.token_type`.
-mod kind {
+pub(super) mod kind {
     pub const NORMAL: usize = 1;
     pub const UNKNOWN: usize = 2;
     pub const CONTROL: usize = 3;
     pub const USER: usize = 4;
+    pub const UNUSED: usize = 5;
 }
 
 /// How Llama 3 splits text into words; in Qwen's expression a number is one digit.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-const SPLITS: &str = "gpt-2, llama-bpe, qwen2 or smollm";
+pub(super) const SPLITS: &str = "gpt-2, llama-bpe, qwen2 or smollm";
 
 /// What the metadata say about tokens.
 struct Vocabulary<'a> {

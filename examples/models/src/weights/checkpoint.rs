@@ -15,8 +15,8 @@ use crate::gguf::GgufFile;
 use crate::llama::family::FAMILIES;
 use crate::message::short;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// Tensors of all weight files of a folder; their values are read when they are used.
 pub(super) struct Checkpoint {

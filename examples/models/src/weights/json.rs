@@ -52,7 +52,7 @@ pub fn read_config<T: DeserializeOwned>(folder: &Path) -> Result<T, Error> {
     parse(&path, &text)
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse(path, &read_text(path)?)
 }
 

@@ -7,6 +7,7 @@ mod layers;
 mod options;
 mod parameters;
 mod save;
+mod save_folder;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,13 +21,15 @@ use burn_peft::NameMap;
 pub use json::read_config;
 pub use options::LoadOptions;
 pub use save::save;
+pub use save_folder::{SaveOptions, save_folder};
 
 use crate::error::Error;
 use crate::message::bytes;
 use checkpoint::Checkpoint;
-pub(crate) use json::parse;
+pub(crate) use json::{parse, read_json as parse_file};
 pub(crate) use layers::{Stack, check_stacks};
 use parameters::{NotFinite, Parameter, parameters};
+pub(crate) use save::values;
 
 /// Load `model.safetensors`, or the files that `model.safetensors.index.json` lists, into a model.
 ///
@@ -142,6 +145,10 @@ fn apply<M: Module>(
     let mut wanted = BTreeSet::new();
     for parameter in parameters {
         wanted.extend(parameter.names.iter().flat_map(|n| options.candidates(n)));
+        if options.is_replaced(parameter.name()) {
+            initial.push(parameter);
+            continue;
+        }
         let mut held = held(&parameter, &checkpoint, options).into_iter();
         match held.next() {
             Some(name) => {

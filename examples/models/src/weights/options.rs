@@ -20,6 +20,7 @@ pub struct LoadOptions {
     prefixes: Vec<String>,
     skipped: Vec<String>,
     initial: Vec<String>,
+    replaced: Vec<String>,
     tied: Vec<Tied>,
 }
 
@@ -57,6 +58,13 @@ impl LoadOptions {
         self
     }
 
+    /// Parameters that keep their initial values whatever the files hold, of any shape: an adapter that is loaded next
+    /// brings a head of its own.
+    pub fn replace(mut self, part: &str) -> Self {
+        self.replaced.push(part.into());
+        self
+    }
+
     /// Another name of a parameter: the files may hold one of them, or both with the same values.
     pub fn tied(self, name: &str, copy: &str) -> Self {
         self.tied_or(name, copy, REMOVE)
@@ -75,6 +83,10 @@ impl LoadOptions {
     /// Whether the parameter `name` keeps its initial value if the files lack it.
     pub fn may_be_missing(&self, name: &str) -> bool {
         self.initial.iter().any(|part| contains(name, part))
+    }
+
+    pub(super) fn is_replaced(&self, name: &str) -> bool {
+        self.replaced.iter().any(|part| contains(name, part))
     }
 
     pub(super) fn is_skipped(&self, name: &str) -> bool {

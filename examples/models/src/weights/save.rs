@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, burn_pack};
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorData};
 use burn_peft::NameMap;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -52,50 +52,131 @@ pub fn save<M: Module>(
     unused: &[(&str, Vec<usize>)],
     path: &Path,
 ) -> Result<(), Error> {
-    let refuse = |reason: String| Error::Weights {
+    let failed = |reason: String| Error::Weights {
         path: path.into(),
         reason,
     };
+    let mut values = values(model, names).map_err(failed)?;
+    values.extend(zeros(unused, DType::F32));
+    write(&values, None, path).map_err(failed)
+}
+
+/// A tensor that will be in a file, not read from the model yet.
+pub(crate) struct Value {
+    pub name: String,
+    pub shape: Vec<usize>,
+    tensor: burn_pack::Tensor,
+}
+
+impl Value {
+    /// Its values in this type, or in their own.
+    fn data(&self, dtype: Option<DType>) -> Result<TensorData, String> {
+        let name = &self.name;
+        let bytes = self.tensor.to_bytes();
+        let bytes = bytes.map_err(|error| format!("`{name}`: {error}"))?;
+        let data = TensorData::from_bytes(bytes, self.shape.clone(), self.tensor.dtype);
+        match dtype {
+            Some(dtype) if dtype != data.dtype() => narrowed(name, data, dtype),
+            _ => Ok(data),
+        }
+    }
+
+    /// Its values as floats of 32 bits.
+    pub(crate) fn floats(&self) -> Result<Vec<f32>, String> {
+        let data = self.data(Some(DType::F32))?;
+        data.try_into_vec::<f32>()
+            .map_err(|error| format!("`{}`: {error:?}", self.name))
+    }
+
+    /// Bytes in this type, or in its own.
+    pub(super) fn bytes(&self, dtype: Option<DType>) -> u64 {
+        let size = dtype.unwrap_or(self.tensor.dtype).size();
+        self.shape.iter().product::<usize>() as u64 * size as u64
+    }
+}
+
+/// Values in another float type, unless one becomes infinite there.
+fn narrowed(name: &str, data: TensorData, dtype: DType) -> Result<TensorData, String> {
+    let before = data.clone();
+    let after = data.convert_dtype(dtype);
+    let beyond = {
+        let mut pairs = before.iter::<f64>().zip(after.iter::<f64>());
+        pairs.find(|(before, after)| before.is_finite() && !after.is_finite())
+    };
+    match beyond {
+        None => Ok(after),
+        Some((before, _)) => Err(format!(
+            "`{name}` holds {before:e}, which is beyond the range of {dtype:?}: write another type (f32 or bf16)"
+        )),
+    }
+}
+
+/// All float parameters of a model under the names and in the layouts of `transformers`.
+pub(crate) fn values<M: Module>(model: &M, names: &NameMap) -> Result<Vec<Value>, String> {
     // Parameters come into being when they are looked at: before their types are asked for.
     let tensors = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-    let tensors: BTreeMap<String, burn_pack::Tensor> = tensors
+    let mut tensors: BTreeMap<String, burn_pack::Tensor> = tensors
         .into_iter()
         .map(|tensor| (tensor.name.clone(), tensor))
         .collect();
     let mut values = Vec::new();
     for parameter in parameters(model, names) {
         let name = parameter.name();
-        let found = paths(&parameter).into_iter().find_map(|p| tensors.get(&p));
-        let Some(tensor) = found else {
-            return Err(refuse(format!(
-                "`{name}`: the model does not show its values"
-            )));
+        let mut paths = paths(&parameter).into_iter();
+        let Some(tensor) = paths.find_map(|path| tensors.remove(&path)) else {
+            return Err(format!("`{name}`: the model does not show its values"));
         };
-        let Some(dtype) = float(tensor.dtype) else {
-            return Err(refuse(format!(
+        if float(tensor.dtype).is_none() {
+            return Err(format!(
                 "`{name}` is of the type {:?}, expected floats",
                 tensor.dtype
-            )));
-        };
-        let bytes = tensor.to_bytes();
-        let bytes = bytes.map_err(|error| refuse(format!("`{name}`: {error}")))?;
-        values.push((name.to_string(), dtype, tensor.shape.to_vec(), bytes));
+            ));
+        }
+        values.push(Value {
+            name: name.to_string(),
+            shape: tensor.shape.to_vec(),
+            tensor,
+        });
     }
-    for (name, shape) in unused {
-        let zeros = vec![0; shape.iter().product::<usize>() * size_of::<f32>()];
-        let zeros = burn_pack::Bytes::from_bytes_vec(zeros);
-        values.push((name.to_string(), Dtype::F32, shape.clone(), zeros));
+    Ok(values)
+}
+
+/// Tensors of zeros with these names and shapes.
+pub(super) fn zeros(unused: &[(&str, Vec<usize>)], dtype: DType) -> Vec<Value> {
+    let unused = unused.iter();
+    let value = |(name, shape): &(&str, Vec<usize>)| {
+        let bytes = shape.iter().product::<usize>() * dtype.size();
+        let read = move || Ok(burn_pack::Bytes::from_bytes_vec(vec![0; bytes]));
+        let (name, shape) = (name.to_string(), shape.clone());
+        let tensor =
+            burn_pack::Tensor::deferred(name.clone(), dtype, shape.clone(), None, bytes, read);
+        Value {
+            name,
+            shape,
+            tensor,
+        }
+    };
+    unused.map(value).collect()
+}
+
+/// Write these tensors into one file, in this type or in their own.
+pub(super) fn write(values: &[Value], dtype: Option<DType>, path: &Path) -> Result<(), String> {
+    let mut read = Vec::new();
+    for value in values {
+        read.push((value, value.data(dtype)?));
     }
     let mut views = Vec::new();
-    for (name, dtype, shape, bytes) in &values {
-        let view = TensorView::new(*dtype, shape.clone(), bytes);
-        let view = view.map_err(|error| refuse(format!("`{name}`: {error}")))?;
+    for (Value { name, shape, .. }, data) in &read {
+        let Some(dtype) = float(data.dtype()) else {
+            return Err(format!("`{name}`: {:?} is not a float", data.dtype()));
+        };
+        let view = TensorView::new(dtype, shape.clone(), data.as_bytes());
+        let view = view.map_err(|error| format!("`{name}`: {error}"))?;
         views.push((name.as_str(), view));
     }
     // Older versions of `transformers` refuse a file that does not say what it was written for.
     let format = [("format".to_string(), "pt".to_string())].into();
-    safetensors::serialize_to_file(views, Some(format), path)
-        .map_err(|error| refuse(error.to_string()))
+    safetensors::serialize_to_file(views, Some(format), path).map_err(|error| error.to_string())
 }
 
 /// Where a parameter is among tensors in PyTorch's layouts: Burn calls the parts of its own norms as PyTorch does.

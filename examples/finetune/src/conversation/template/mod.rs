@@ -334,6 +334,12 @@ fn problem(error: &minijinja::Error) -> String {
         .map_or(detail.clone(), |line| format!("line {line}: {detail}"))
 }
 
+/// The text of the chat template of a folder, if it has one.
+pub(crate) fn template_text(folder: &Path) -> Result<Option<String>, Error> {
+    let found = source::find(folder, None)?;
+    Ok(found.map(|(_, template)| template))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

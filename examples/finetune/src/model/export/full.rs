@@ -17,7 +17,7 @@ pub(in crate::model) const WEIGHTS: &str = "model.safetensors";
 
 /// What else of the pretrained model's folder belongs to the model: tokenizers, what is done to pictures, and how
 /// texts are written.
-const COPIED: [&str; 14] = [
+pub(crate) const COPIED: [&str; 15] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -29,6 +29,7 @@ const COPIED: [&str; 14] = [
     "sentencepiece.bpe.model",
     "tokenizer.model",
     "chat_template.jinja",
+    "chat_template.json",
     "preprocessor_config.json",
     "processor_config.json",
     "generation_config.json",
@@ -65,7 +66,7 @@ pub(in crate::model) fn write_model_folder<M: Module>(
         return Ok(());
     };
     let labels = class.has_head.then_some(to.labels);
-    let config = described(read_config(base)?, class.name, labels);
+    let config = described(read_config(base)?, class.name, labels, "float32");
     files::write_json(&folder.join("config.json"), &config)?;
     for name in COPIED {
         let path = base.join(name);
@@ -77,18 +78,19 @@ pub(in crate::model) fn write_model_folder<M: Module>(
     Ok(())
 }
 
-/// The configuration of a model of this class with its labels, in 32 bits as it is trained here.
-fn described(
+/// The configuration of a model of this class with its labels, in this float type.
+pub(crate) fn described(
     mut config: Map<String, Value>,
     class: Option<&str>,
     labels: Option<&[String]>,
+    dtype: &str,
 ) -> Map<String, Value> {
     if let Some(class) = class {
         config.insert("architectures".into(), json!([class]));
     }
     for field in ["dtype", "torch_dtype"] {
         if config.contains_key(field) {
-            config.insert(field.into(), json!("float32"));
+            config.insert(field.into(), json!(dtype));
         }
     }
     if let Some(labels) = labels {
@@ -160,6 +162,7 @@ mod tests {
             base.clone(),
             Some("BertForSequenceClassification"),
             Some(&labels(&["no", "yes"])),
+            "float32",
         );
         let expected = json!({
             "model_type": "bert", "architectures": ["BertForSequenceClassification"],
@@ -167,7 +170,7 @@ mod tests {
             "problem_type": "single_label_classification", "torch_dtype": "float32",
         });
         assert_eq!(Value::Object(found), expected);
-        let features = described(base, Some("BertModel"), None);
+        let features = described(base, Some("BertModel"), None, "float32");
         assert_eq!(features["num_labels"], 5);
         assert_eq!(features["architectures"], json!(["BertModel"]));
     }

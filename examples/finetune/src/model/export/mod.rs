@@ -9,6 +9,7 @@ mod full;
 mod readme;
 
 pub use destination::Destination;
+pub(crate) use full::{COPIED, described};
 
 pub(super) use features::{
     load_head, remove_head, save_features_layers, save_features_prompt, save_head,
