@@ -4,7 +4,7 @@
 //! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
-//! again, [`mod@prune`] prunes trained models, and [`language`] lets language models answer.
+//! again, [`mod@prune`] prunes trained models, and [`language`] lets language models answer, which [`serve`] does over HTTP.
 
 pub mod cli;
 pub mod config;
@@ -22,6 +22,7 @@ pub mod preset;
 pub mod prune;
 pub mod report;
 pub mod schedule;
+pub mod serve;
 pub mod stages;
 pub mod stop;
 pub mod tune;

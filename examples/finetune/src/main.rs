@@ -29,9 +29,8 @@ fn main() -> ExitCode {
     let done = guard::catch(|| match &cli.command {
         Some(Command::Report(args)) => write_report(args),
         Some(Command::Prune(args)) => write_pruned(args),
-        Some(Command::Generate(args)) => args
-            .answer(|answer| out_line!("{answer}"))
-            .map(|()| ExitCode::SUCCESS),
+        Some(Command::Generate(args)) => args.answer().map(|()| ExitCode::SUCCESS),
+        Some(Command::Serve(args)) => args.serve().map(|()| ExitCode::SUCCESS),
         None => start(&cli.run),
     });
     match done {

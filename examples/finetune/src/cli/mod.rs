@@ -3,6 +3,8 @@
 mod generate_flags;
 mod method_flags;
 mod prune_flags;
+mod sampling_flags;
+mod serve_flags;
 
 use std::path::PathBuf;
 
@@ -22,6 +24,7 @@ use programs::optimizer::OptimizerName;
 pub use generate_flags::GenerateArgs;
 pub use method_flags::PerMethod;
 pub use prune_flags::PruneArgs;
+pub use serve_flags::ServeArgs;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///
@@ -57,6 +60,8 @@ pub enum Command {
     Prune(PruneArgs),
     /// Let a language model answer.
     Generate(Box<GenerateArgs>),
+    /// Serve a language model to clients of OpenAI's interface.
+    Serve(Box<ServeArgs>),
 }
 
 /// Which runs to report.
