@@ -82,6 +82,17 @@ pub enum Error {
     #[error(transparent)]
     Locked(programs::lock::LockError),
 
+    /// A prompt leaves no room for an answer.
+    #[error(
+        "the prompt has {tokens} tokens, expected at most {most}: shorten it, or use a model for longer texts"
+    )]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// How many there may be for a token to fit behind them.
+        most: usize,
+    },
+
     /// A file could not be read.
     #[error("cannot read {}: {problem}", path.display())]
     Read {
@@ -94,6 +105,10 @@ pub enum Error {
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] programs::WriteError),
+
+    /// The server could not go on.
+    #[error("server: {0}")]
+    Serve(String),
 
     /// A run came to nothing.
     #[error("{run} stopped: {reason}")]
@@ -144,7 +159,7 @@ impl Error {
     /// [`Interrupted`](Self::Interrupted), whatever their cause.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Stopped { .. } | Self::Interrupted { .. } | Self::Write(_) => 1,
+            Self::Stopped { .. } | Self::Interrupted { .. } | Self::Write(_) | Self::Serve(_) => 1,
             _ => 2,
         }
     }

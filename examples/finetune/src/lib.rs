@@ -4,8 +4,8 @@
 //! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
-//! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, and [`mod@merge`] writes adapters
-//! and their models as one folder; what was trained is found by its [`target`].
+//! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, which [`serve`] does over HTTP,
+//! and [`mod@merge`] writes adapters and their models as one folder; what was trained is found by its [`target`].
 
 pub mod cli;
 pub mod config;
@@ -25,6 +25,7 @@ pub mod prune;
 pub mod report;
 pub mod rounds;
 pub mod schedule;
+pub mod serve;
 pub mod stages;
 pub mod stop;
 pub mod target;

@@ -29,13 +29,12 @@ fn main() -> ExitCode {
     let done = guard::catch(|| match &cli.command {
         Some(Command::Report(args)) => write_report(args),
         Some(Command::Prune(args)) => write_pruned(args),
-        Some(Command::Generate(args)) => args
-            .answer(|answer| out_line!("{answer}"))
-            .map(|()| ExitCode::SUCCESS),
         Some(Command::ExportAdapter(args)) => args.export().map(|()| ExitCode::SUCCESS),
         Some(Command::Merge(args)) => args
             .merge(|line| err_line!("{line}"))
             .map(|()| ExitCode::SUCCESS),
+        Some(Command::Generate(args)) => args.answer().map(|()| ExitCode::SUCCESS),
+        Some(Command::Serve(args)) => args.serve().map(|()| ExitCode::SUCCESS),
         None => start(&cli.run),
     });
     match done {

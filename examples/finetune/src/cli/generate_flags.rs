@@ -3,17 +3,19 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use burn_hf_models::generate::Sampling;
 use clap::Args;
 use programs::DeviceKind;
+use programs::{err_line, out_line, printing::to_stdout};
 
+use super::sampling_flags::SamplingFlags;
 use crate::conversation::{Message, Role};
 use crate::error::Error;
-use crate::language::{Language, Place};
+use crate::language::{AnswerRequest, Language, Place, PromptText};
 
 /// Let a language model answer: one that was trained here, or a pretrained one.
 ///
-/// The most probable token is taken at every step, unless a temperature is given.
+/// The answer appears as it is written. Sizes and speed go to standard error. Settings come from the model's
+/// generation_config.json, and over it from flags; without either the most probable token is taken at every step.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
     /// Folder of a run, PEFT folder, Hugging Face folder, or GGUF file.
@@ -29,21 +31,8 @@ pub struct GenerateArgs {
     /// Go on with the text as it is, without the chat template [default: as the run was trained].
     #[arg(long)]
     plain: bool,
-    /// Tokens of an answer at most.
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    max_new_tokens: usize,
-    /// Draw tokens; lower numbers make the most probable ones more so.
-    #[arg(long, value_name = "T")]
-    temperature: Option<f64>,
-    /// Draw from so many of the most probable tokens.
-    #[arg(long, value_name = "K", requires = "temperature")]
-    top_k: Option<usize>,
-    /// Draw from the most probable tokens with this share of the probability.
-    #[arg(long, value_name = "P", requires = "temperature")]
-    top_p: Option<f64>,
-    /// Seed of what is drawn.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingFlags,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -53,38 +42,43 @@ pub struct GenerateArgs {
 }
 
 impl GenerateArgs {
-    /// Answer every prompt; `each` gets the answers.
+    /// Answer every prompt on standard output.
     ///
     /// # Errors
     ///
-    /// Those of [`Place::of`], [`Language::open`] and [`Language::answer`]; [`Error::Read`] if standard input cannot be
+    /// Those of [`Place::of`], [`Language::open`] and [`Language::start`]; [`Error::Read`] if standard input cannot be
     /// read.
-    pub fn answer(&self, mut each: impl FnMut(&str)) -> Result<(), Error> {
-        let mut place = Place::of(&self.target)?;
-        if let Some(base) = &self.model {
-            place = place.with_base(base.clone());
-        }
+    pub fn answer(&self) -> Result<(), Error> {
+        let mut place = match &self.model {
+            Some(base) => Place::with_base(&self.target, base)?,
+            None => Place::of(&self.target)?,
+        };
         place.plain |= self.plain;
-        let sampling = Sampling::new(self.max_new_tokens)
-            .with_temperature(self.temperature)
-            .with_top_k(self.top_k)
-            .with_top_p(self.top_p);
+        let options = self.sampling.options();
         // Before the model is loaded.
-        sampling.validate()?;
+        options.sampling(Vec::new(), usize::MAX).validate()?;
         let prompts = self.prompts()?;
         let device = self.device.open()?.inner();
-        let language = Language::open(&place, &device)?;
+        let language = Language::open("default", &place, &device)?;
         for prompt in prompts {
-            let answer = if place.plain {
-                language.continued(&prompt, &sampling, self.seed)?
+            let mut request = AnswerRequest::new(if place.plain {
+                PromptText::Plain(prompt)
             } else {
                 let system = self.system.iter();
                 let system = system.map(|text| Message::new(Role::System, text));
-                let messages: Vec<Message> =
-                    system.chain([Message::new(Role::User, prompt)]).collect();
-                language.answer(&messages, &sampling, self.seed)?
-            };
-            each(&answer);
+                let user = Message::new(Role::User, prompt);
+                PromptText::Messages(system.chain([user]).collect())
+            });
+            request.options = options.clone();
+            request.stops.clone_from(&self.sampling.stop);
+            request.seed = self.sampling.seed;
+            let mut answer = language.start(&request)?;
+            for piece in &mut answer {
+                to_stdout(format_args!("{}", piece?));
+            }
+            out_line!("");
+            let reason = answer.finish_reason().map_or("", |reason| reason.name());
+            err_line!("{}, finished: {reason}", answer.numbers());
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ mod generate_flags;
 mod merge_flags;
 mod method_flags;
 mod prune_flags;
+mod sampling_flags;
+mod serve_flags;
 
 use std::path::PathBuf;
 
@@ -26,6 +28,7 @@ pub use generate_flags::GenerateArgs;
 pub use merge_flags::{ExportArgs, MergeArgs};
 pub use method_flags::PerMethod;
 pub use prune_flags::PruneArgs;
+pub use serve_flags::ServeArgs;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///
@@ -65,6 +68,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Write a LoRA adapter as a GGUF file.
     ExportAdapter(ExportArgs),
+    /// Serve a language model to clients of OpenAI's interface.
+    Serve(Box<ServeArgs>),
 }
 
 /// Which runs to report.

@@ -5,16 +5,18 @@
 //! worked on in f64, so that a choice depends on the generator alone and not on the device.
 
 mod choose;
+mod penalty;
 
 use burn::config::Config;
 use burn::tensor::Tensor;
 use rand::Rng;
 
 use crate::error::Error;
+use penalty::Seen;
 
 /// How next tokens are chosen.
 ///
-/// Logits are divided by the temperature, cut to the `top_k` most probable tokens, and of these to
+/// The penalties come first (in [`Decoding`], which knows the text). Then logits are divided by the temperature, cut to the `top_k` most probable tokens, and of these to
 /// the smallest set that holds a share of `top_p`, in this order (as `transformers` does). Of equal
 /// logits the token with the smaller id comes first.
 ///
@@ -37,6 +39,13 @@ pub struct Sampling {
     pub top_k: Option<usize>,
     /// Share of the probability to draw from.
     pub top_p: Option<f64>,
+    /// Logits of tokens that the row has already, in its prompt or newly, are divided by this where they are positive,
+    /// and multiplied where they are negative.
+    pub repetition_penalty: Option<f64>,
+    /// Taken from the logits of tokens that were newly chosen before.
+    pub presence_penalty: Option<f64>,
+    /// Taken from the logits of tokens for each time that they were newly chosen before.
+    pub frequency_penalty: Option<f64>,
     /// Tokens that end a row; the token itself is kept.
     #[config(default = "Vec::new()")]
     pub eos: Vec<i64>,
@@ -73,6 +82,19 @@ impl Sampling {
         {
             return refuse("top_p", p.to_string(), "above 0 and at most 1");
         }
+        if let Some(p) = self.repetition_penalty
+            && !(p.is_finite() && p > 0.0)
+        {
+            return refuse("repetition_penalty", p.to_string(), "a number above 0");
+        }
+        for (name, penalty) in [
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
+        ] {
+            if let Some(p) = penalty.filter(|p| !p.is_finite()) {
+                return refuse(name, p.to_string(), "a finite number");
+            }
+        }
         match self.pad {
             Some(pad) if pad < 0 => refuse("pad", pad.to_string(), "a token id from 0"),
             _ => Ok(()),
@@ -93,7 +115,8 @@ impl Sampling {
 /// Choose the next token of each row.
 ///
 /// A row that is `finished` gets the padding token, its logits are not looked at. Every other row
-/// takes one number from `rng`, or none if the choice is greedy.
+/// takes one number from `rng`, or none if the choice is greedy. There are no penalties here: they
+/// need the tokens before, which [`Decoding`] has.
 ///
 /// # Shapes
 ///
@@ -125,6 +148,17 @@ pub fn pick(
     rng: &mut impl Rng,
 ) -> Result<Vec<i64>, Error> {
     sampling.validate()?;
+    choose_each(logits, finished, sampling, rng, |_, _| ())
+}
+
+/// Choose the next token of each row from logits that `change` may change.
+fn choose_each(
+    logits: Tensor<2>,
+    finished: &[bool],
+    sampling: &Sampling,
+    rng: &mut impl Rng,
+    change: impl Fn(usize, &mut [f64]),
+) -> Result<Vec<i64>, Error> {
     let [rows, entries] = logits.dims();
     if finished.len() != rows {
         return Err(Error::Input {
@@ -143,12 +177,13 @@ pub fn pick(
         return Err(unusable("of an empty vocabulary".into()));
     }
     let values = logits.try_to_vec_as::<f64>();
-    let values = values.map_err(|error| unusable(error.to_string()))?;
-    let rows = values.chunks_exact(entries).zip(finished).enumerate();
+    let mut values = values.map_err(|error| unusable(error.to_string()))?;
+    let rows = values.chunks_exact_mut(entries).zip(finished).enumerate();
     rows.map(|(row, (logits, finished))| {
         if *finished {
             Ok(sampling.filler())
         } else {
+            change(row, logits);
             choose::next(logits, sampling, rng)
                 .map(|id| id as i64)
                 .map_err(|reason| unusable(format!("row {row} {reason}")))
@@ -180,6 +215,7 @@ pub struct Decoding {
     sampling: Sampling,
     finished: Vec<bool>,
     tokens: Vec<Vec<i64>>,
+    seen: Vec<Seen>,
     steps: usize,
 }
 
@@ -195,19 +231,43 @@ impl Decoding {
             sampling: sampling.clone(),
             finished: vec![false; rows],
             tokens: vec![Vec::new(); rows],
+            seen: vec![Seen::default(); rows],
             steps: 0,
         })
     }
 
-    /// Choose and keep the next token of each row, from logits `[M, V]`; see [`pick`].
+    /// With the tokens that each row begins with, for the repetition penalty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] if there are not as many as rows.
+    pub fn with_prompts(mut self, prompts: &[Vec<i64>]) -> Result<Self, Error> {
+        if prompts.len() != self.seen.len() {
+            return Err(Error::Input {
+                name: "prompts",
+                reason: format!("has {} rows, expected {}", prompts.len(), self.seen.len()),
+            });
+        }
+        for (seen, prompt) in self.seen.iter_mut().zip(prompts) {
+            seen.read(prompt);
+        }
+        Ok(self)
+    }
+
+    /// Choose and keep the next token of each row, from logits `[M, V]`: the penalties, then as
+    /// [`pick`].
     ///
     /// # Errors
     ///
     /// Those of [`pick`]; the rows are then as before.
     pub fn next(&mut self, logits: Tensor<2>, rng: &mut impl Rng) -> Result<Vec<i64>, Error> {
-        let tokens = pick(logits, &self.finished, &self.sampling, rng)?;
+        let (seen, sampling) = (&self.seen, &self.sampling);
+        let tokens = choose_each(logits, &self.finished, sampling, rng, |row, logits| {
+            seen[row].penalize(logits, sampling);
+        })?;
         for (row, &token) in tokens.iter().enumerate() {
             self.tokens[row].push(token);
+            self.seen[row].add(token);
             self.finished[row] |= self.sampling.eos.contains(&token);
         }
         self.steps += 1;
@@ -257,6 +317,18 @@ mod tests {
             (sampling().with_top_p(Some(1.1)), "top_p"),
             (sampling().with_top_p(Some(f64::NAN)), "top_p"),
             (sampling().with_pad(Some(-1)), "pad"),
+            (
+                sampling().with_repetition_penalty(Some(0.0)),
+                "repetition_penalty",
+            ),
+            (
+                sampling().with_presence_penalty(Some(f64::NAN)),
+                "presence_penalty",
+            ),
+            (
+                sampling().with_frequency_penalty(Some(f64::INFINITY)),
+                "frequency_penalty",
+            ),
         ] {
             let Err(Error::Input { name, .. }) = sampling.validate() else {
                 panic!("{sampling} was accepted");
@@ -281,6 +353,19 @@ mod tests {
         let nothing = logits([[f32::NEG_INFINITY; 3]]);
         assert!(pick(nothing, &[false], &drawn, &mut rng()).is_err());
         assert!(pick(logits([[1.0]]), &[], &drawn, &mut rng()).is_err());
+    }
+
+    #[test]
+    fn penalties_count_what_each_row_has_seen() {
+        let sampling = Sampling::new(3).with_repetition_penalty(Some(2.0));
+        let decoding = Decoding::start(&sampling, 2).unwrap();
+        let mut decoding = decoding.with_prompts(&[vec![0], vec![]]).unwrap();
+        let rows = || logits([[3.0, 2.0, 1.4], [3.0, 2.0, 1.4]]);
+        // 3 / 2 is less than 2, then 2 / 2 less than 3 / 2; the other row begins with its best token.
+        assert_eq!(decoding.next(rows(), &mut rng()).unwrap(), [1, 0]);
+        assert_eq!(decoding.next(rows(), &mut rng()).unwrap(), [0, 1]);
+        let decoding = Decoding::start(&sampling, 2).unwrap();
+        assert!(decoding.with_prompts(&[vec![0]]).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use burn_flex_fused::{AttentionOptions, LeftOut};
 use burn_peft::ForwardAdapted;
 
 use super::norm::rms_norm_of_heads;
+use super::past::Past;
 use crate::attention::attend;
 use crate::rope::Rotary;
 
@@ -78,30 +79,6 @@ pub(super) struct Surroundings {
     pub padding: Option<Tensor<2, Bool>>,
     /// In the place of windows: true for keys that are out of a query's window, `[M, T, U]`.
     pub out_of_window: Option<Tensor<3, Bool>>,
-}
-
-/// Rotated keys and values of earlier positions, `[M, U, key_value_heads * width]`.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Past {
-    keys: Option<Tensor<3>>,
-    values: Option<Tensor<3>>,
-}
-
-impl Past {
-    /// Append positions and return all of them.
-    fn extended(&mut self, keys: Tensor<3>, values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        let append = |past: &mut Option<Tensor<3>>, new: Tensor<3>| {
-            let all = match past.take() {
-                Some(past) => Tensor::cat(vec![past, new], 1),
-                None => new,
-            };
-            past.insert(all).clone()
-        };
-        (
-            append(&mut self.keys, keys),
-            append(&mut self.values, values),
-        )
-    }
 }
 
 impl LlamaAttention {

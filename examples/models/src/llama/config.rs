@@ -51,6 +51,9 @@ pub struct LlamaConfig {
     /// Stretching of the wave lengths for longer texts.
     #[config(default = "RopeScaling::None")]
     pub rope_scaling: RopeScaling,
+    /// Positions of the longest text that the model was made for. It computes longer ones, too, but
+    /// does so badly; see [`context_length`](Self::context_length).
+    pub max_position_embeddings: Option<usize>,
     /// The part of a head's entries that is rotated, the first ones.
     #[config(default = 1.0)]
     pub partial_rotary_factor: f64,
@@ -135,6 +138,40 @@ impl LlamaConfig {
     /// Entries of a head that are rotated, rounded down.
     pub fn rotary_width(&self) -> usize {
         (self.head_width() as f64 * self.partial_rotary_factor) as usize
+    }
+
+    /// Tokens of the longest text that the model was made for, if the folder says so: the positions
+    /// that it names, or those to which its scaling stretches them, if these are more.
+    ///
+    /// ```
+    /// use burn_hf_models::llama::{LlamaConfig, RopeScaling};
+    ///
+    /// let config = LlamaConfig::new(100, 32, 64, 2, 4).with_max_position_embeddings(Some(64));
+    /// assert_eq!(config.context_length(), Some(64));
+    /// let stretched = config.with_rope_scaling(RopeScaling::Linear { factor: 4.0 });
+    /// assert_eq!(stretched.context_length(), Some(256));
+    /// ```
+    pub fn context_length(&self) -> Option<usize> {
+        let named = self.max_position_embeddings?;
+        let stretched = match &self.rope_scaling {
+            RopeScaling::Linear { factor } => named as f64 * factor,
+            RopeScaling::Dynamic {
+                factor,
+                max_position_embeddings,
+            } => max_position_embeddings * factor,
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings,
+                ..
+            }
+            | RopeScaling::Llama3 {
+                factor,
+                original_max_position_embeddings,
+                ..
+            } => original_max_position_embeddings * factor,
+            RopeScaling::None | RopeScaling::LongRope { .. } => 0.0,
+        };
+        Some(named.max(stretched as usize))
     }
 
     /// Whether the layer rotates queries and keys.

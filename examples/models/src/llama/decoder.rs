@@ -7,11 +7,12 @@ use burn_ief::nn::ForwardRecorded;
 use burn_peft::ForwardAdapted;
 
 use super::LlamaInput;
-use super::attention::{LlamaAttention, Past, Surroundings};
+use super::attention::{LlamaAttention, Surroundings};
 use super::config::LlamaConfig;
 use super::feed_forward::LlamaMlp;
 use super::mask::padding;
 use super::norm::rms_norm;
+use super::past::Past;
 use crate::error::Error;
 use crate::rope::{self, Rope};
 

@@ -212,6 +212,10 @@ impl TryFrom<File> for LlamaConfig {
             rms_norm_eps: file.rms_norm_eps.unwrap_or(family.rms_norm_eps),
             rope_theta: ropes.theta,
             rope_scaling: ropes.scaling,
+            max_position_embeddings: file
+                .max_position_embeddings
+                .filter(|&positions| positions >= 1.0)
+                .map(|positions| positions as usize),
             partial_rotary_factor: ropes.partial,
             local_rope_theta: ropes.local_theta,
             local_rope_scaling: ropes.local_scaling,

@@ -5,9 +5,9 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn_ief::recorder;
 use rand::Rng;
 
-use super::attention::Past;
 use super::decoder::host_rows;
 use super::mask::out_of_window;
+use super::past::Past;
 use super::{LlamaForCausalLM, LlamaInput};
 use crate::error::Error;
 use crate::generate::{Decoding, Sampling};
@@ -52,6 +52,42 @@ impl LlamaForCausalLM {
         sampling: &Sampling,
         rng: &mut impl Rng,
     ) -> Result<Vec<Vec<i64>>, Error> {
+        let mut generation = self.start_generation(input, sampling)?;
+        while generation.next_tokens(rng)?.is_some() {}
+        Ok(generation.into_tokens())
+    }
+
+    /// Read the texts of a batch, to continue them token by token; see [`generate`](Self::generate).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Int, Tensor};
+    /// use burn_hf_models::generate::Sampling;
+    /// use burn_hf_models::llama::{LlamaConfig, LlamaInput};
+    /// use rand::SeedableRng;
+    /// use rand_chacha::ChaCha8Rng;
+    ///
+    /// let device = Device::flex();
+    /// let model = LlamaConfig::new(100, 32, 64, 2, 4).init(&device)?;
+    /// let ids = Tensor::<2, Int>::from_data([[5, 7, 9]], &device);
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let mut generation = model.start_generation(LlamaInput::new(ids), &Sampling::new(3))?;
+    /// let mut text = Vec::new();
+    /// while let Some(tokens) = generation.next_tokens(&mut rng)? {
+    ///     text.push(tokens[0]);
+    /// }
+    /// assert_eq!(text.len(), 3);
+    /// assert_eq!(generation.into_tokens(), [text]);
+    /// # Ok::<(), burn_hf_models::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate), except for the logits.
+    pub fn start_generation(
+        &self,
+        input: LlamaInput,
+        sampling: &Sampling,
+    ) -> Result<LlamaGeneration, Error> {
         if recorder().is_some() {
             return Err(Error::Input {
                 name: "input",
@@ -60,17 +96,21 @@ impl LlamaForCausalLM {
         }
         self.validate(&input)?;
         let [rows, _] = input.input_ids.dims();
-        let mut decoding = Decoding::start(sampling, rows)?;
+        let decoding = Decoding::start(sampling, rows)?;
         self.check_filler(sampling)?;
-        let model = self.valid();
-        let (mut texts, mut logits) = Texts::read(&model, input)?;
-        loop {
-            let tokens = decoding.next(logits, rng)?;
-            if decoding.is_done() {
-                return Ok(decoding.into_tokens());
-            }
-            logits = texts.append(&tokens);
-        }
+        let (texts, logits) = Texts::read(self.valid(), input)?;
+        let prompts = texts.ids.iter().zip(&texts.tokens).map(|(ids, tokens)| {
+            // Virtual tokens come first and have no ids.
+            let tokens = &tokens[tokens.len() - ids.len()..];
+            let own = ids.iter().zip(tokens).filter(|(_, token)| **token);
+            own.map(|(&id, _)| id).collect()
+        });
+        let prompts: Vec<Vec<i64>> = prompts.collect();
+        Ok(LlamaGeneration {
+            decoding: decoding.with_prompts(&prompts)?,
+            next: Next::Logits(logits),
+            texts,
+        })
     }
 
     /// Ended rows are still read by the model.
@@ -87,9 +127,58 @@ impl LlamaForCausalLM {
     }
 }
 
+/// Texts of a batch that are continued token by token, made by
+/// [`start_generation`](LlamaForCausalLM::start_generation).
+#[derive(Debug)]
+pub struct LlamaGeneration {
+    texts: Texts,
+    decoding: Decoding,
+    next: Next,
+}
+
+/// What the next step starts from.
+#[derive(Debug)]
+enum Next {
+    /// The logits after the last tokens.
+    Logits(Tensor<2>),
+    /// Tokens that the model has not read yet: a text that is given up after a token costs no pass for it.
+    Tokens(Vec<i64>),
+}
+
+impl LlamaGeneration {
+    /// The next token of each row, or `None` if all have ended or are as long as they may be. A
+    /// row that has ended is filled up with the padding token.
+    ///
+    /// A step is one pass of the model over one token of each row.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] for logits that are no numbers.
+    pub fn next_tokens(&mut self, rng: &mut impl Rng) -> Result<Option<Vec<i64>>, Error> {
+        if self.decoding.is_done() {
+            return Ok(None);
+        }
+        if let Next::Tokens(tokens) = &self.next {
+            self.next = Next::Logits(self.texts.append(tokens));
+        }
+        let Next::Logits(logits) = &self.next else {
+            return Ok(None);
+        };
+        let tokens = self.decoding.next(logits.clone(), rng)?;
+        self.next = Next::Tokens(tokens.clone());
+        Ok(Some(tokens))
+    }
+
+    /// The new tokens of each row so far, of equal lengths, filled up with the padding token.
+    pub fn into_tokens(self) -> Vec<Vec<i64>> {
+        self.decoding.into_tokens()
+    }
+}
+
 /// A batch of texts that grow, with what the model remembers of them.
-struct Texts<'a> {
-    model: &'a LlamaForCausalLM,
+#[derive(Debug)]
+struct Texts {
+    model: LlamaForCausalLM,
     device: Device,
     /// Ids of the tokens that are not virtual, padding included.
     ids: Vec<Vec<i64>>,
@@ -109,9 +198,9 @@ struct Texts<'a> {
 /// The angles of all layers and of sliding ones.
 type Frequencies = (Vec<f64>, Option<Vec<f64>>);
 
-impl<'a> Texts<'a> {
+impl Texts {
     /// Read `input`; also returns the logits `[M, V]` after the last token of each row.
-    fn read(model: &'a LlamaForCausalLM, input: LlamaInput) -> Result<(Self, Tensor<2>), Error> {
+    fn read(model: LlamaForCausalLM, input: LlamaInput) -> Result<(Self, Tensor<2>), Error> {
         let tokens = tokens(&input)?;
         let positions: Vec<Vec<i64>> = match input.position_ids {
             Some(ids) => rows(ids, tokens.len()),
@@ -123,7 +212,6 @@ impl<'a> Texts<'a> {
             .map(|row| row.iter().rposition(|&token| token).unwrap_or(0))
             .collect();
         let mut texts = Self {
-            model,
             device: model.model.embed_tokens.weight.base().device(),
             ids: host_rows(input.input_ids),
             prompt: input.prompt.map(Tensor::without_autodiff),
@@ -133,9 +221,10 @@ impl<'a> Texts<'a> {
                 .map(|(&end, row)| row[end])
                 .collect(),
             past: Vec::new(),
-            frequencies: frequencies(model, &positions),
+            frequencies: frequencies(&model, &positions),
             positions,
             tokens,
+            model,
         };
         let hidden = texts.run(0);
         let [rows, length, width] = hidden.dims();
@@ -146,7 +235,7 @@ impl<'a> Texts<'a> {
         let ends = TensorData::new(flat.collect(), [rows]);
         let ends = Tensor::<1, Int>::from_data(ends, &texts.device);
         let hidden: Tensor<2> = hidden.reshape([rows * length, width]).select(0, ends);
-        let logits = model.logits(hidden);
+        let logits = texts.model.logits(hidden);
         Ok((texts, logits))
     }
 
@@ -160,7 +249,7 @@ impl<'a> Texts<'a> {
         for (row, &token) in self.ids.iter_mut().zip(tokens) {
             row.push(token);
         }
-        let frequencies = frequencies(self.model, &self.positions);
+        let frequencies = frequencies(&self.model, &self.positions);
         let start = if frequencies == self.frequencies {
             self.length() - 1
         } else {

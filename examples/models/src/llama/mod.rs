@@ -29,6 +29,7 @@ mod input;
 mod layer_types;
 mod mask;
 mod norm;
+mod past;
 
 use std::path::Path;
 
@@ -43,6 +44,7 @@ pub use config::LlamaConfig;
 pub use decoder::{LlamaDecoderLayer, LlamaModel};
 pub use family::model_types;
 pub use feed_forward::{GateActivation, LlamaMlp};
+pub use generate::LlamaGeneration;
 pub use input::{LlamaInput, LlamaOutput};
 
 pub use crate::rope::RopeScaling;

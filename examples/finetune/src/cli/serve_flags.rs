@@ -1,0 +1,176 @@
+//! Flags of `finetune serve`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use programs::{DeviceKind, err_line, out_line};
+
+use crate::error::Error;
+use crate::language::{Language, Place};
+use crate::serve::{ServeSettings, Server};
+
+/// The exit code of a program that Ctrl-C ended at once.
+const AT_ONCE: i32 = 130;
+
+/// Serve a language model to clients of OpenAI's interface, with a page to chat at `/`.
+///
+/// The field `model` of a request chooses the model that was opened, its base, or an adapter by its name. Ctrl-C ends the
+/// server: running answers get --grace seconds, and a second Ctrl-C ends it at once.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Folder of a run, PEFT folder, Hugging Face folder, or GGUF file.
+    #[arg(value_name = "RUN|DIR|FILE.gguf")]
+    target: PathBuf,
+    /// The name of the model in requests [default: that of the folder or file].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Another adapter of the same base: a run or a PEFT folder; may be given several times.
+    #[arg(long, value_name = "NAME=RUN|DIR", value_parser = named)]
+    adapter: Vec<(String, PathBuf)>,
+    /// Hugging Face folder or GGUF file of the base model, if it has moved.
+    #[arg(long, value_name = "DIR|FILE.gguf")]
+    model: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+
+    /// Address to listen at; others than those of this machine alone need a token.
+    #[arg(long, default_value = "127.0.0.1", help_heading = "Access")]
+    host: IpAddr,
+    /// Port to listen at; 0 for a free one.
+    #[arg(long, default_value_t = 8080, help_heading = "Access")]
+    port: u16,
+    /// Environment variable with the bearer token that clients must send.
+    #[arg(long, value_name = "VARIABLE", help_heading = "Access")]
+    token_env: Option<String>,
+    /// Listen at an address that other machines reach, without a token.
+    #[arg(long, conflicts_with = "token_env", help_heading = "Access")]
+    without_token: bool,
+    /// Origin whose pages may ask, such as https://example.org; may be given several times [default: none].
+    #[arg(long, value_name = "ORIGIN", help_heading = "Access")]
+    cors: Vec<String>,
+
+    /// Requests that may wait; more are refused.
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Limits")]
+    queue: usize,
+    /// Answers that are written in turns.
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Limits")]
+    at_once: usize,
+    /// Bytes of a request at most.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, help_heading = "Limits")]
+    max_body: usize,
+    /// Seconds that an answer may take, with its time in the queue.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        help_heading = "Limits"
+    )]
+    time_limit: u64,
+    /// Seconds that running answers may go on after Ctrl-C.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 5,
+        help_heading = "Limits"
+    )]
+    grace: u64,
+}
+
+/// `NAME=FOLDER`.
+fn named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
+            Ok((name.into(), folder.into()))
+        }
+        _ => Err("expected NAME=FOLDER".into()),
+    }
+}
+
+impl ServeArgs {
+    /// Serve until Ctrl-C.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Place::of`], [`Language::open`], [`Language::add`], [`Server::bind`] and [`Server::run`].
+    pub fn serve(&self) -> Result<(), Error> {
+        let settings = self.settings()?;
+        // Before the model is loaded.
+        settings.validate()?;
+        let server = Server::bind(self.language()?, settings)?;
+        let (stop, grace) = (server.stopper(), self.grace);
+        let asked = AtomicBool::new(false);
+        let listening = ctrlc::set_handler(move || {
+            if asked.swap(true, Ordering::Relaxed) {
+                exit(AT_ONCE);
+            }
+            err_line!("\nstopping, running answers get {grace} s; once more: at once");
+            stop.request();
+        });
+        if let Err(error) = listening {
+            err_line!("warning: Ctrl-C will end the program at once: {error}");
+        }
+        out_line!("http://{}", server.address());
+        server.run()
+    }
+
+    /// The model and its adapters.
+    fn language(&self) -> Result<Language, Error> {
+        let place = match &self.model {
+            Some(base) => Place::with_base(&self.target, base)?,
+            None => Place::of(&self.target)?,
+        };
+        let device = self.device.open()?.inner();
+        let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
+        let mut language = Language::open(&name, &place, &device)?;
+        for (name, folder) in &self.adapter {
+            language.add(name, &Place::of_adapter(folder, &place.base)?)?;
+        }
+        let base = name_of(&place.base);
+        if place.adapter.is_some() && language.names().all(|name| name != base) {
+            language.add(&base, &Place::of(&place.base)?)?;
+        }
+        for name in language.names() {
+            let template = language.template(name).unwrap_or("none, completions alone");
+            err_line!("model {name}, chat template: {template}");
+        }
+        Ok(language)
+    }
+
+    fn settings(&self) -> Result<ServeSettings, Error> {
+        let mut settings = ServeSettings::default();
+        settings.address = SocketAddr::new(self.host, self.port);
+        if let Some(variable) = &self.token_env {
+            let token = std::env::var(variable);
+            let expected = format!("the token in the environment variable {variable}");
+            let token = token.map_err(|error| Error::config("--token-env", error, expected))?;
+            settings.token = Some(token);
+        }
+        settings.without_token = self.without_token;
+        settings.cors.clone_from(&self.cors);
+        settings.queue = self.queue;
+        settings.at_once = self.at_once;
+        settings.max_body = self.max_body;
+        settings.time_limit = Duration::from_secs(self.time_limit);
+        settings.grace = Duration::from_secs(self.grace);
+        Ok(settings)
+    }
+}
+
+/// The name of a folder or file, without the ending of a GGUF file.
+fn name_of(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.into());
+    let is_gguf = path
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let name = if is_gguf {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
+    name.map_or("model".into(), |name| name.to_string_lossy().into_owned())
+}

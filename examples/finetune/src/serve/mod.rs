@@ -1,0 +1,268 @@
+//! A server that speaks OpenAI's interface, for one base and the adapters on it.
+//!
+//! | path | what it does |
+//! | --- | --- |
+//! | `/v1/models` | the names: the model that was opened, its base, adapters |
+//! | `/v1/chat/completions` | an answer through the chat template, whole or as it is written |
+//! | `/v1/completions` | how a text goes on, without the template |
+//! | `/health` | whether the model's thread works |
+//! | `/metrics` | counts and times for Prometheus |
+//! | `/` | a page to chat |
+//!
+//! Connections are served by threads of their own, so that these paths answer while the model computes. The model has
+//! one thread behind a bounded queue. It writes several answers in turns, a token each. They are not computed in one
+//! batch: a product of several rows may be rounded differently from that of one, and an answer is to be the one that
+//! `finetune generate` gives with the same seed.
+
+mod access;
+mod api_error;
+mod fields;
+mod metrics;
+mod queue;
+mod replies;
+mod request;
+mod routes;
+mod settings;
+mod worker;
+
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::{Either, select};
+use programs::printing::{quoted_list, short};
+use tokio::runtime;
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::language::Language;
+use api_error::ApiError;
+use metrics::Metrics;
+use queue::Queue;
+use replies::Reply;
+use request::Interface;
+use worker::Job;
+
+pub use settings::ServeSettings;
+
+/// Threads for connections.
+const THREADS: usize = 2;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// After running answers were cut, clients that do not read get this time.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A server that listens.
+///
+/// ```no_run
+/// use burn::tensor::Device;
+/// use finetune::language::{Language, Place};
+/// use finetune::serve::{ServeSettings, Server};
+///
+/// let place = Place::of("model.gguf".as_ref())?;
+/// let language = Language::open("mine", &place, &Device::flex())?;
+/// let server = Server::bind(language, ServeSettings::default())?;
+/// println!("http://{}", server.address());
+/// let stop = server.stopper();
+/// std::thread::spawn(move || stop.request());
+/// server.run()?;
+/// # Ok::<(), finetune::Error>(())
+/// ```
+pub struct Server {
+    language: Language,
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+}
+
+/// What all requests see.
+struct Shared {
+    settings: ServeSettings,
+    /// Whether only this machine can reach the server.
+    is_local: bool,
+    /// Names and chat templates.
+    models: Vec<(String, Option<String>)>,
+    context: Option<usize>,
+    created: u64,
+    replies: AtomicU64,
+    queue: Queue<Job>,
+    metrics: Metrics,
+    /// Whether the model's thread works.
+    is_alive: AtomicBool,
+    /// Whether running answers are to end now.
+    cut: AtomicBool,
+}
+
+impl Shared {
+    fn reply(&self, interface: Interface, model: String, with_usage: bool) -> Reply {
+        let number = self.replies.fetch_add(1, Ordering::Relaxed);
+        Reply {
+            interface,
+            number: format!("{:x}-{number:x}", self.created),
+            created: now(),
+            model,
+            with_usage,
+        }
+    }
+
+    fn unknown_model(&self, name: &str) -> ApiError {
+        let known = quoted_list(self.models.iter().map(|(name, _)| name));
+        ApiError::model(format!(
+            "there is no model `{}`, expected one of {known}",
+            short(name)
+        ))
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// Ends a server.
+#[derive(Debug, Clone)]
+pub struct StopServer(watch::Sender<bool>);
+
+impl StopServer {
+    /// Take no more requests. Answers that are being written get the time of [`ServeSettings::grace`], then they are cut,
+    /// and [`Server::run`] returns. Requests that wait are refused.
+    pub fn request(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Server {
+    /// Listen at the address of the settings; a request is answered as soon as the server [runs](Self::run).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServeSettings::validate`], and [`Error::Config`] for an address that cannot be had.
+    pub fn bind(language: Language, settings: ServeSettings) -> Result<Self, Error> {
+        settings.validate()?;
+        let address = settings.address;
+        let refuse = |error: std::io::Error| {
+            let expected = "an address of this machine with a free port";
+            Error::config(
+                "--host and --port",
+                format!("{address} ({error})"),
+                expected,
+            )
+        };
+        let listener = TcpListener::bind(address).map_err(refuse)?;
+        listener.set_nonblocking(true).map_err(refuse)?;
+        let address = listener.local_addr().map_err(refuse)?;
+        let models = language.names().map(|name| {
+            let template = language.template(name).map(String::from);
+            (name.to_string(), template)
+        });
+        let shared = Shared {
+            is_local: address.ip().is_loopback(),
+            models: models.collect(),
+            context: language.context(),
+            created: now(),
+            replies: AtomicU64::new(0),
+            queue: Queue::new(settings.queue),
+            metrics: Metrics::default(),
+            is_alive: AtomicBool::new(true),
+            cut: AtomicBool::new(false),
+            settings,
+        };
+        Ok(Self {
+            language,
+            listener,
+            address,
+            shared: Arc::new(shared),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What ends it, from another thread.
+    pub fn stopper(&self) -> StopServer {
+        StopServer(self.stop.clone())
+    }
+
+    /// Answer requests until it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Serve`] if threads or connections cannot be had.
+    pub fn run(self) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::Serve(error.to_string());
+        let Self {
+            language,
+            listener,
+            shared,
+            stop,
+            ..
+        } = self;
+        let mut builder = runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(THREADS).enable_all().build();
+        let runtime = runtime.map_err(failed)?;
+        let of_worker = shared.clone();
+        let worker = std::thread::Builder::new().name("model".into());
+        let worker = worker.spawn(move || {
+            let shared = of_worker;
+            let _dead = Alive(&shared);
+            let at_once = shared.settings.at_once;
+            let (queue, metrics) = (&shared.queue, &shared.metrics);
+            worker::work(&language, queue, metrics, &shared.cut, at_once);
+        });
+        let worker = worker.map_err(failed)?;
+        let served = runtime.block_on(connections(listener, shared.clone(), stop));
+        shared.queue.close();
+        shared.cut.store(true, Ordering::Relaxed);
+        // A pass of the model cannot be broken off.
+        let ended = worker.join();
+        runtime.shutdown_timeout(LAST_WORDS);
+        served.map_err(failed)?;
+        ended.map_err(|_| Error::Serve("the model's thread panicked".into()))
+    }
+}
+
+/// Tells that the model's thread has ended, also by a panic.
+struct Alive<'a>(&'a Shared);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        self.0.is_alive.store(false, Ordering::Relaxed);
+        self.0.queue.close();
+    }
+}
+
+async fn connections(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let wait = |mut stop: watch::Receiver<bool>| async move {
+        // The sender lives as long as the server.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let (graceful, last) = (stop.subscribe(), stop.subscribe());
+    let of_graceful = shared.clone();
+    let serving = axum::serve(listener, routes::router(shared.clone()));
+    let serving = serving.with_graceful_shutdown(async move {
+        wait(graceful).await;
+        of_graceful.queue.close();
+    });
+    let limit = async move {
+        wait(last).await;
+        tokio::time::sleep(shared.settings.grace).await;
+        shared.cut.store(true, Ordering::Relaxed);
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    match select(pin!(serving.into_future()), pin!(limit)).await {
+        Either::Left((served, _)) => served,
+        Either::Right(((), _)) => Ok(()),
+    }
+}

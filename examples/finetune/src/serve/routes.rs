@@ -1,0 +1,294 @@
+//! What is at which path.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+use super::access::{allow_origin, check_host, check_token, preflight};
+use super::api_error::ApiError;
+use super::queue::Refused;
+use super::replies::Reply;
+use super::request::Interface;
+use super::worker::{Event, Job};
+use super::{BODY_TIME, Shared};
+
+const PAGE: &str = include_str!("page.html");
+/// The page has everything in itself, and talks to this server alone.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const PATHS: [&str; 7] = [
+    "/",
+    "/health",
+    "/metrics",
+    "/v1/models",
+    "/v1/models/{name}",
+    "/v1/chat/completions",
+    "/v1/completions",
+];
+/// Bodies that are too large are read up to so many times the limit, so that a client that sends all of it before it
+/// listens hears why it was refused.
+const READ_ON: usize = 4;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route(PATHS[0], get(page))
+        .route(PATHS[1], get(health))
+        .route(PATHS[2], get(metrics))
+        .route(PATHS[3], get(models))
+        .route("/v1/models/{*name}", get(model))
+        .route(PATHS[5], post(chat))
+        .route(PATHS[6], post(completions))
+        .fallback(nothing)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(shared.clone(), around))
+        .with_state(shared)
+}
+
+/// Before and after every request.
+async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response<Body> {
+    let headers = request.headers().clone();
+    let path = request.uri().path().to_string();
+    let settings = &shared.settings;
+    let asks_first = *request.method() == Method::OPTIONS && !settings.cors.is_empty();
+    let checked = if settings.token.is_none() && shared.is_local {
+        check_host(&headers)
+    } else {
+        Ok(())
+    };
+    let mut response = match checked {
+        Err(error) => error.into_response(),
+        // Browsers send no token with this question.
+        Ok(()) if asks_first => preflight(),
+        Ok(()) => match check_token(settings.token.as_deref(), &path, &headers) {
+            Err(error) => error.into_response(),
+            Ok(()) => next.run(request).await,
+        },
+    };
+    allow_origin(&settings.cors, &headers, &mut response);
+    let known = PATHS.iter().find(|known| **known == path).copied();
+    let known = known.or(path.starts_with("/v1/models/").then_some(PATHS[4]));
+    let status = response.status().as_u16();
+    shared.metrics.request(known.unwrap_or("other"), status);
+    response
+}
+
+async fn nothing(request: Request) -> ApiError {
+    ApiError::path(request.uri().path())
+}
+
+async fn wrong_method(request: Request) -> ApiError {
+    ApiError::method(request.method().as_str(), request.uri().path())
+}
+
+async fn page() -> Response<Body> {
+    let mut response = Response::new(Body::from(PAGE));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(PAGE_POLICY),
+    );
+    response
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    if shared.is_alive.load(Ordering::Relaxed) {
+        return of_json(&json!({"status": "ok"}));
+    }
+    let mut response = of_json(&json!({"status": "the model has stopped"}));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let mut response = Response::new(Body::from(shared.metrics.text(shared.queue.len())));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+async fn models(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let names = shared.models.iter();
+    let data: Vec<Value> = names
+        .map(|(name, template)| entry(&shared, name, template.as_deref()))
+        .collect();
+    of_json(&json!({"object": "list", "data": data}))
+}
+
+async fn model(
+    State(shared): State<Arc<Shared>>,
+    axum::extract::Path(name): axum::extract::Path<String>,
+) -> Result<Response<Body>, ApiError> {
+    let found = shared.models.iter().find(|(known, _)| *known == name);
+    match found {
+        Some((name, template)) => Ok(of_json(&entry(&shared, name, template.as_deref()))),
+        None => Err(shared.unknown_model(&name)),
+    }
+}
+
+/// A model; the last fields are not OpenAI's.
+fn entry(shared: &Shared, name: &str, template: Option<&str>) -> Value {
+    json!({
+        "id": name, "object": "model", "created": shared.created, "owned_by": "finetune",
+        "chat_template": template, "context_length": shared.context,
+    })
+}
+
+async fn chat(state: State<Arc<Shared>>, request: Request) -> Result<Response<Body>, ApiError> {
+    answer(state.0, request, Interface::Chat).await
+}
+
+async fn completions(
+    state: State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response<Body>, ApiError> {
+    answer(state.0, request, Interface::Completions).await
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request,
+    interface: Interface,
+) -> Result<Response<Body>, ApiError> {
+    check_content_type(request.headers())?;
+    let body = read_body(request, shared.settings.max_body).await?;
+    let wanted = interface.parse(&body)?;
+    drop(body);
+    let model = match &wanted.request.model {
+        None => shared.models[0].0.clone(),
+        Some(name) if shared.models.iter().any(|(known, _)| known == name) => name.clone(),
+        Some(name) => return Err(shared.unknown_model(name)),
+    };
+    let (events, mut heard) = unbounded_channel();
+    let job = Job {
+        request: wanted.request,
+        prompt_field: interface.prompt_field(),
+        events,
+        since: Instant::now(),
+        time_limit: shared.settings.time_limit,
+    };
+    shared.queue.push(job).map_err(|refused| match refused {
+        Refused::Full => ApiError::full(),
+        Refused::Closed => ApiError::stopping(),
+    })?;
+    // Until the prompt is read, errors have their own status.
+    match heard.recv().await {
+        Some(Event::Failed(error)) => return Err(error),
+        None => return Err(ApiError::stopping()),
+        Some(_) => {}
+    }
+    let reply = shared.reply(interface, model, wanted.with_usage);
+    if wanted.stream {
+        return Ok(streamed(reply, heard));
+    }
+    let mut text = String::new();
+    loop {
+        match heard.recv().await {
+            Some(Event::Piece(piece)) => text += &piece,
+            Some(Event::Done(reason, numbers)) => {
+                return Ok(of_json(&reply.whole(&text, reason, numbers)));
+            }
+            Some(Event::Failed(error)) => return Err(error),
+            Some(Event::Started) => {}
+            None => return Err(ApiError::stopping()),
+        }
+    }
+}
+
+/// The parts as server-sent events, as they come.
+fn streamed(reply: Reply, heard: UnboundedReceiver<Event>) -> Response<Body> {
+    let first = reply.first().as_ref().map(event).unwrap_or_default();
+    let rest = stream::unfold(Some((reply, heard)), |state| async {
+        let (reply, mut heard) = state?;
+        let (text, is_last) = match heard.recv().await {
+            Some(Event::Started) => (String::new(), false),
+            Some(Event::Piece(piece)) => (event(&reply.piece(&piece)), false),
+            Some(Event::Done(reason, numbers)) => {
+                let parts = reply.last(reason, numbers);
+                let parts: String = parts.iter().map(event).collect();
+                (parts + "data: [DONE]\n\n", true)
+            }
+            Some(Event::Failed(error)) => (event(&error.json()), true),
+            None => (event(&ApiError::stopping().json()), true),
+        };
+        Some((text, (!is_last).then_some((reply, heard))))
+    });
+    let all = stream::once(async { first }).chain(rest);
+    let mut response = Response::new(Body::from_stream(all.map(Ok::<String, Infallible>)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Proxies such as nginx would collect the parts.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn event(part: &Value) -> String {
+    format!("data: {part}\n\n")
+}
+
+fn of_json(value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// JSON alone: a page of another site can send other types without asking.
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind
+        .and_then(|kind| kind.split(';').next())
+        .unwrap_or_default();
+    if kind.trim().eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(ApiError::content_type())
+    }
+}
+
+async fn read_body(request: Request, most: usize) -> Result<Vec<u8>, ApiError> {
+    let reading = async {
+        let mut pieces = request.into_body().into_data_stream();
+        let (mut body, mut length) = (Vec::new(), 0);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| ApiError::body("the body broke off"))?;
+            length += piece.len();
+            if length <= most {
+                body.extend_from_slice(&piece);
+            } else {
+                body = Vec::new();
+            }
+            if length > READ_ON.saturating_mul(most) {
+                break;
+            }
+        }
+        if length > most {
+            return Err(ApiError::too_large(most));
+        }
+        Ok(body)
+    };
+    match timeout(BODY_TIME, reading).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::slow_body()),
+    }
+}
