@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::metric::Metric;
 use crate::rounds::Rounds;
+use crate::test_answers::AnswerScores;
 
 /// The file in a run's folder.
 pub const FILE: &str = "run.json";
@@ -195,6 +196,9 @@ pub struct History {
     pub stopped_early: bool,
     /// On the test rows, with the parameters of the best epoch.
     pub test: Option<Scores>,
+    /// Of the answers that the trained model wrote to questions of the test rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerScores>,
     /// Peak of resident memory in training steps, in MiB; `null` where the system does not report it.
     pub peak_memory_mib: Option<f64>,
     /// Parameters that took their plain gradient, because the K-FAC family has no factors for them.
@@ -242,6 +246,7 @@ impl History {
         self.best_epoch = self.best_of(epochs);
         self.stopped_early = false;
         self.test = None;
+        self.answers = None;
         self.reason = None;
     }
 
@@ -348,6 +353,7 @@ pub(crate) mod tests {
             best_epoch: None,
             stopped_early: false,
             test: None,
+            answers: None,
             peak_memory_mib: Some(100.0),
             plain_gradients: Vec::new(),
         };

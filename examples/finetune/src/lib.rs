@@ -29,6 +29,7 @@ pub mod serve;
 pub mod stages;
 pub mod stop;
 pub mod target;
+pub mod test_answers;
 pub mod tune;
 
 mod begun;
@@ -39,6 +40,7 @@ mod first_order;
 mod left_over;
 mod log;
 mod run;
+mod step_files;
 mod sums;
 
 pub use error::Error;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::history::{Epoch, History, Scores};
 use crate::metric::Metric;
 use crate::model::Outcome;
+use crate::step_files;
 
 /// The record of a run in the making.
 #[derive(Clone)]
@@ -137,7 +138,8 @@ impl Log {
         history.epochs.push(Epoch { train_loss, valid });
         history.best_epoch = history.best_of(history.epochs.len());
         let folder = state.folder.clone();
-        state.history.write(&folder)
+        state.history.write(&folder)?;
+        step_files::write(&folder, &state.history)
     }
 
     /// Whether `patience` epochs went by without a better one.

@@ -140,7 +140,13 @@ fn line(ended: &Ended) -> String {
         history.best_valid(),
         test.copied().unwrap_or(f64::NAN),
         history.ms_per_step(),
-    )
+    ) + &history.answers.map_or(String::new(), |answers| {
+        format!(
+            ", right answers {:.1} % of {}",
+            100.0 * answers.exact_match,
+            answers.rows
+        )
+    })
 }
 
 fn search(experiment: Experiment, args: &RunArgs, stop: &Stop) -> Result<ExitCode, Error> {

@@ -64,9 +64,8 @@ impl MethodOptions {
         let mut optimizer = self.optimizer.clone();
         let decay = match &mut optimizer {
             OptimizerConfig::Sgd(options) => options.weight_decay,
-            OptimizerConfig::AdamW(options) | OptimizerConfig::Adafactor(options) => {
-                options.weight_decay
-            }
+            OptimizerConfig::AdamW(options) => options.weight_decay,
+            OptimizerConfig::Adafactor(options) => options.weight_decay,
             OptimizerConfig::Muon(options) => options.weight_decay,
             natural => natural.step_mut().map_or(0.0, |step| step.weight_decay),
         };
@@ -75,6 +74,12 @@ impl MethodOptions {
             let field = format!("method.{method}.weight_decay");
             let expected = "at least 0 and a finite 32-bit float";
             return Err(Error::config(field, decay, expected));
+        }
+        if let OptimizerConfig::AdamW(options) = &self.optimizer
+            && let Some((name, found, expected)) = options.out_of_range()
+        {
+            let field = format!("method.{method}.{name}");
+            return Err(Error::config(field, found, expected));
         }
         let momentum = match &self.optimizer {
             OptimizerConfig::Sgd(options) => options.momentum,

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use programs::DeviceKind;
 
 use crate::config::{AdapterKind, Architecture, Config, Pooling, layered, read};
-use crate::conversation::TrainOn;
+use crate::conversation::{ControlTokens, TrainOn};
 use crate::data::Task;
 use crate::error::Error;
 use crate::experiment::Flags;
@@ -186,6 +186,19 @@ pub struct RunArgs {
     /// Evaluate and keep a checkpoint after every so many steps, in place of every epoch.
     #[arg(long, help_heading = "Training", value_name = "STEPS")]
     eval_steps: Option<usize>,
+    /// Test rows to whose questions the trained language model writes its answers: answers.jsonl in the run's folder,
+    /// and the share of right ones (of numbers behind ####, as in GSM8K, or of equal texts).
+    #[arg(long, help_heading = "Training", value_name = "ROWS")]
+    eval_generate: Option<usize>,
+    /// Tokens of such an answer at most [default: 256].
+    #[arg(long, help_heading = "Training", value_name = "N")]
+    max_new_tokens: Option<usize>,
+    /// Write events for TensorBoard into the run's folder.
+    #[arg(long, help_heading = "Training")]
+    tensorboard: bool,
+    /// Recompute activations of cheap operations in the backward pass in place of keeping them.
+    #[arg(long, help_heading = "Training")]
+    gradient_checkpointing: bool,
     /// Scale the gradient of a first-order optimizer down to this norm, over all parameters.
     #[arg(long, help_heading = "Training", value_name = "NORM")]
     clip_norm: Option<f64>,
@@ -243,6 +256,9 @@ pub struct RunArgs {
     /// What of a conversation is trained [default: assistant].
     #[arg(long, help_heading = "Data", value_enum)]
     train_on: Option<TrainOn>,
+    /// What becomes of control tokens such as <|im_end|> in texts of the data [default: refuse].
+    #[arg(long, help_heading = "Data", value_enum)]
+    control_tokens: Option<ControlTokens>,
     /// The chat template by name, where the model has several.
     #[arg(long, help_heading = "Data", value_name = "NAME")]
     template: Option<String>,
@@ -337,6 +353,10 @@ impl RunArgs {
         choose(&self.max_steps, &mut training.max_steps);
         choose(&self.eval_steps, &mut training.eval_steps);
         choose(&self.clip_norm, &mut training.clip_norm);
+        set(&self.eval_generate, &mut training.eval_generate);
+        set(&self.max_new_tokens, &mut training.max_new_tokens);
+        training.tensorboard |= self.tensorboard;
+        training.gradient_checkpointing |= self.gradient_checkpointing;
         set(&self.patience, &mut training.patience);
         training.keep_checkpoints |= self.keep_checkpoints;
 
@@ -360,6 +380,7 @@ impl RunArgs {
         list(&self.labels, &mut data.labels);
         list(&self.column, &mut data.columns);
         set(&self.train_on, &mut data.train_on);
+        set(&self.control_tokens, &mut data.control_tokens);
         choose(&self.template, &mut data.template);
 
         for &method in OptimizerName::all() {

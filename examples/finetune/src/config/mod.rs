@@ -195,6 +195,13 @@ impl Config {
         at_least_one("training.accumulation", self.training.accumulation)?;
         at_least_one("training.max_steps", self.training.max_steps.unwrap_or(1))?;
         at_least_one("training.eval_steps", self.training.eval_steps.unwrap_or(1))?;
+        at_least_one("training.max_new_tokens", self.training.max_new_tokens)?;
+        let has_questions = |task: Task| task.is_language() && task != Task::Text;
+        if self.training.eval_generate > 0 && !self.task.is_some_and(has_questions) {
+            let expected = "0 for this task: only chat, instruct and completion have questions";
+            let found = self.training.eval_generate;
+            return Err(Error::config("training.eval_generate", found, expected));
+        }
         if let Some(norm) = self.training.clip_norm
             && !((norm as f32).is_finite() && norm > 0.0)
         {

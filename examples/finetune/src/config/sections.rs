@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::TrainOn;
+use crate::conversation::{ControlTokens, TrainOn};
 use crate::data::DataSource;
 
 /// A family of models.
@@ -135,6 +135,8 @@ pub struct DataOptions {
     pub columns: Vec<String>,
     /// What of a conversation is trained.
     pub train_on: TrainOn,
+    /// What becomes of control tokens in texts.
+    pub control_tokens: ControlTokens,
     /// The chat template by name, where the model has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -165,6 +167,7 @@ impl Default for DataOptions {
             max_length: None,
             columns: Vec::new(),
             train_on: TrainOn::default(),
+            control_tokens: ControlTokens::default(),
             template: None,
             // The date that Llama 3's template prints without a clock: 26 July 2024.
             template_time: 1_721_952_000,
@@ -200,10 +203,18 @@ pub struct TrainingOptions {
     /// Scale the gradient down to this norm, over all parameters, before a step of a first-order optimizer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Recompute activations of cheap operations in the backward pass in place of keeping them.
+    pub gradient_checkpointing: bool,
     /// Stop after as many epochs without a better validation result; 0 for never.
     pub patience: usize,
     /// Keep the parameters after every epoch, in finished runs too.
     pub keep_checkpoints: bool,
+    /// Write events for TensorBoard into the run's folder.
+    pub tensorboard: bool,
+    /// Test rows to whose questions a trained language model writes its answers.
+    pub eval_generate: usize,
+    /// Tokens of such an answer at most.
+    pub max_new_tokens: usize,
 }
 
 impl Default for TrainingOptions {
@@ -216,8 +227,12 @@ impl Default for TrainingOptions {
             max_steps: None,
             eval_steps: None,
             clip_norm: None,
+            gradient_checkpointing: false,
             patience: 0,
             keep_checkpoints: false,
+            tensorboard: false,
+            eval_generate: 0,
+            max_new_tokens: 256,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How samples become text and tokens.
 
+use serde::{Deserialize, Serialize};
+
 use super::answers::TrainOn;
 use super::template::ChatTemplate;
 
@@ -23,7 +25,10 @@ impl From<ChatTemplate> for Layout {
 
 /// What happens to a special token that is written in a message, such as `<|im_end|>`: read by the tokenizer, it would
 /// end the turn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum ControlTokens {
     /// The sample is refused.
     #[default]

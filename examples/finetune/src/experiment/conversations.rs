@@ -38,7 +38,9 @@ pub(super) fn conversations(
         template.into()
     };
     let batcher = ConversationBatcher::for_tokenizer(&tokenizer, &special);
-    let options = EncodeOptions::new(config.max_length()).with_train_on(config.data.train_on);
+    let options = EncodeOptions::new(config.max_length())
+        .with_train_on(config.data.train_on)
+        .with_control_tokens(config.data.control_tokens);
     let encoder = ConversationEncoder::new(tokenizer, layout, &special, options)?;
     let splits = &found.splits;
     let mut parts = Vec::new();

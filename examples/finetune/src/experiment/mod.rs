@@ -15,10 +15,11 @@ use burn::tensor::Device;
 use burn_peft::Peft;
 use programs::lock::{FolderLock, LockError};
 use programs::printing::quoted_list;
-use programs::{files, guard};
+use programs::{err_line, files, guard};
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{AdapterKind, Architecture, Config};
+use crate::conversation::Sample;
 use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
 use crate::history::{FILE, History, ModelFacts, Status, Versions};
@@ -27,6 +28,7 @@ use crate::model::{FineTune, HEAD, README, architecture, kind_of_folder, normali
 use crate::rounds::Rounds;
 use crate::run::{Plan, run};
 use crate::stop::Stop;
+use crate::test_answers::write_answers;
 use crate::{begun, left_over};
 use batches::{Data, Parts, image_size, texts};
 use compare::differences;
@@ -98,6 +100,8 @@ pub struct Experiment {
     fingerprints: Rows,
     inputs: OnceLock<Inputs>,
     labels: Vec<String>,
+    /// Test rows whose questions the trained model answers.
+    questions: Vec<Sample>,
     notes: Vec<String>,
     /// Folders that this process writes into, from the first run in them to the end.
     locks: Mutex<Vec<(PathBuf, FolderLock)>>,
@@ -139,7 +143,10 @@ impl Experiment {
             let found = serde_json::to_string(&task).unwrap_or_default();
             return Err(Error::config("task", found, expected));
         }
-        let device = config.device.open()?;
+        let mut device = config.device.open()?;
+        if config.training.gradient_checkpointing {
+            device = device.gradient_checkpointing();
+        }
         let size = image_size(&config, architecture)?;
         if task.is_image() {
             // Scaling many pictures takes a while.
@@ -156,6 +163,7 @@ impl Experiment {
         let labels = dataset.labels().to_vec();
         let fingerprints = Rows::of(&dataset);
         let mut notes = Vec::new();
+        let mut questions = Vec::new();
         if !task.is_language() {
             notes.push(format!(
                 "{} rows for training, {} for validation, {} for the test; {}",
@@ -176,6 +184,8 @@ impl Experiment {
             }
             Dataset::Text(splits) => texts(&config, architecture, &splits, &mut notes)?,
             Dataset::Language(found) => {
+                let wanted = found.splits.test.iter();
+                questions.extend(wanted.take(config.training.eval_generate).cloned());
                 let data = conversations(&config, &found, &mut notes)?;
                 // Samples that lost their answers are left out.
                 rows = data.rows();
@@ -205,6 +215,7 @@ impl Experiment {
             fingerprints,
             inputs: OnceLock::new(),
             labels,
+            questions,
             notes,
             locks: Mutex::default(),
         })
@@ -299,7 +310,8 @@ impl Experiment {
         let history = match there {
             There::Finished(history) => {
                 left_over::remove(&folder, Some(&history), keep);
-                return Ok(Ended::Before(*history));
+                let history = self.answer(*history, &folder, stop)?;
+                return Ok(Ended::Before(history));
             }
             There::Unfinished(history) => Some(*history),
             There::Nothing => None,
@@ -330,7 +342,32 @@ impl Experiment {
         };
         let outcome = guard::catch(|| self.with_model(seed, start));
         let run = format!("{} {} seed {seed}", self.config.name, method.title());
-        begun::ended(outcome, begun.get(), run, &folder).map(Ended::Now)
+        let history = begun::ended(outcome, begun.get(), run, &folder)?;
+        self.answer(history, &folder, stop).map(Ended::Now)
+    }
+
+    /// Let the model of a finished run answer what is configured, unless it has.
+    fn answer(&self, mut history: History, folder: &Path, stop: &Stop) -> Result<History, Error> {
+        if self.questions.is_empty() || history.answers.is_some() {
+            return Ok(history);
+        }
+        err_line!(
+            "{}: writing answers to {} test rows",
+            history.label(),
+            self.questions.len()
+        );
+        let most = self.config.training.max_new_tokens;
+        let device = self.device.clone().inner();
+        let Some(scores) = write_answers(folder, &self.questions, most, &device, stop)? else {
+            return Err(Error::Interrupted {
+                run: history.label(),
+                reason: "training is finished, the answers are not: the same command goes on"
+                    .into(),
+            });
+        };
+        history.answers = Some(scores);
+        history.write(folder)?;
+        Ok(history)
     }
 
     /// Find out whether a run can begin, or is finished, as far as its folder decides that.
@@ -473,6 +510,7 @@ impl WithModel for Start<'_> {
             best_epoch: None,
             stopped_early: false,
             test: None,
+            answers: None,
             peak_memory_mib: None,
             plain_gradients: Vec::new(),
         });

@@ -177,3 +177,66 @@ fn what_does_not_fit_a_language_model_is_named() {
         "goes on with texts",
     );
 }
+
+#[test]
+fn answers_to_test_rows_and_files_for_other_programs_are_kept() {
+    let place = place();
+    let flags = [
+        "--method=ief,adamw",
+        "--epochs=2",
+        "--eval-steps=3",
+        "--eval-generate=4",
+        "--max-new-tokens=6",
+        "--tensorboard",
+    ];
+    let said = place.succeed(&[&SUMS[..], &flags].concat());
+    assert!(
+        said.contains("right answers") && said.contains("of 4"),
+        "{said}"
+    );
+    for method in ["ief", "adamw"] {
+        let run = format!("runs/{method}-seed1");
+        let history = place.history(&run);
+        let answers = history.answers.unwrap();
+        assert_eq!(answers.rows, 4);
+        let text = fs::read_to_string(place.path(&run).join("answers.jsonl")).unwrap();
+        let rows: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let right = rows.iter().filter(|row| row["right"] == true).count();
+        assert_eq!(answers.exact_match, right as f64 / 4.0);
+        assert!(
+            rows[0]["question"]
+                .as_str()
+                .unwrap()
+                .starts_with("user: is it ")
+        );
+        // The answer is that of `generate`.
+        let question = rows[0]["question"].as_str().unwrap();
+        let prompt = format!("--prompt={}", question.trim_start_matches("user: "));
+        let said = place.succeed(&["generate", &run, &prompt, "--max-new-tokens=6"]);
+        assert!(
+            said.contains(rows[0]["answer"].as_str().unwrap().trim()),
+            "{said} {}",
+            rows[0]
+        );
+        let steps = fs::read_to_string(place.path(&run).join("steps.csv")).unwrap();
+        assert_eq!(steps.lines().count(), 1 + history.losses.len());
+        let events = place.path(&run).join("tensorboard");
+        assert_eq!(fs::read_dir(events).unwrap().count(), history.epochs.len());
+    }
+    // Answers that are missing are written when the command is repeated.
+    let path = place.path("runs/ief-seed1");
+    let mut history = place.history("runs/ief-seed1");
+    let before = history.answers.take();
+    history.write(&path).unwrap();
+    place.succeed(&[&SUMS[..], &flags].concat());
+    assert_eq!(place.history("runs/ief-seed1").answers, before);
+
+    let said = place.fail(
+        2,
+        &[&SUMS[..], &["--task=text", "--eval-generate=1"]].concat(),
+    );
+    assert!(said.contains("training.eval_generate"), "{said}");
+}

@@ -33,7 +33,7 @@ pub enum OptimizerConfig {
     /// Plain stochastic gradient descent.
     Sgd(SgdOptions),
     /// Adam with decoupled weight decay; without any it is Adam.
-    AdamW(DecayOptions),
+    AdamW(AdamWOptions),
     /// Adafactor at an absolute step size.
     Adafactor(DecayOptions),
     /// Muon for matrices, AdamW for everything else.
@@ -52,7 +52,57 @@ pub struct SgdOptions {
     pub momentum: f64,
 }
 
-/// The options of AdamW and Adafactor.
+/// The options of AdamW; the defaults are PyTorch's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamWOptions {
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Decay of the mean of gradients.
+    pub beta_1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta_2: f64,
+    /// Added to the root of that mean; Burn's own default is 1e-5.
+    pub epsilon: f64,
+}
+
+impl Default for AdamWOptions {
+    fn default() -> Self {
+        Self {
+            weight_decay: 0.01,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+        }
+    }
+}
+
+impl AdamWOptions {
+    /// The first option that is out of range, with what was expected.
+    pub fn out_of_range(&self) -> Option<(&'static str, f64, &'static str)> {
+        for (name, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            if !(0.0..1.0).contains(&(beta as f32)) || !(0.0..1.0).contains(&beta) {
+                return Some((name, beta, "at least 0 and below 1 as a 32-bit float"));
+            }
+        }
+        let epsilon = self.epsilon as f32;
+        if !(epsilon.is_finite() && epsilon > 0.0) {
+            let expected = "above 0 and finite as a 32-bit float";
+            return Some(("epsilon", self.epsilon, expected));
+        }
+        None
+    }
+
+    pub(super) fn config(&self) -> AdamWConfig {
+        AdamWConfig::new()
+            .with_weight_decay(self.weight_decay as f32)
+            .with_beta_1(self.beta_1 as f32)
+            .with_beta_2(self.beta_2 as f32)
+            .with_epsilon(self.epsilon as f32)
+    }
+}
+
+/// The options of Adafactor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecayOptions {
@@ -65,7 +115,7 @@ impl OptimizerConfig {
     pub fn new(name: OptimizerName) -> Self {
         match name {
             OptimizerName::SGD => Self::Sgd(SgdOptions::default()),
-            OptimizerName::ADAMW => Self::AdamW(DecayOptions { weight_decay: 0.01 }),
+            OptimizerName::ADAMW => Self::AdamW(AdamWOptions::default()),
             OptimizerName::ADAFACTOR => Self::Adafactor(DecayOptions::default()),
             OptimizerName::MUON => Self::Muon(MuonOptions::default()),
             natural => Self::Natural(natural.natural()),
@@ -76,7 +126,8 @@ impl OptimizerConfig {
     pub fn to_fields(&self) -> Map<String, Value> {
         let value = match self {
             Self::Sgd(options) => serde_json::to_value(options),
-            Self::AdamW(options) | Self::Adafactor(options) => serde_json::to_value(options),
+            Self::AdamW(options) => serde_json::to_value(options),
+            Self::Adafactor(options) => serde_json::to_value(options),
             Self::Muon(options) => serde_json::to_value(options),
             Self::Natural(config) => serde_json::to_value(config),
         };
@@ -119,9 +170,8 @@ impl OptimizerConfig {
     pub fn set_weight_decay(&mut self, weight_decay: f64) -> bool {
         match self {
             Self::Sgd(options) => options.weight_decay = weight_decay,
-            Self::AdamW(options) | Self::Adafactor(options) => {
-                options.weight_decay = weight_decay;
-            }
+            Self::AdamW(options) => options.weight_decay = weight_decay,
+            Self::Adafactor(options) => options.weight_decay = weight_decay,
             Self::Muon(options) => options.weight_decay = weight_decay,
             Self::Natural(config) => config.step_mut().weight_decay = weight_decay,
         }
@@ -232,9 +282,7 @@ impl OptimizerConfig {
     /// An optimizer of Burn.
     fn first_order(&self) -> ModuleOptimizer {
         match self {
-            Self::AdamW(options) => AdamWConfig::new()
-                .with_weight_decay(options.weight_decay as f32)
-                .init(),
+            Self::AdamW(options) => options.config().init(),
             Self::Adafactor(options) => AdafactorConfig::new()
                 .with_relative_step(false)
                 .with_scale_parameter(false)

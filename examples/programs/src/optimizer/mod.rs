@@ -7,6 +7,6 @@ mod muon;
 mod name;
 
 pub use any::AnyOptimizer;
-pub use config::{DecayOptions, OptimizerConfig, SgdOptions, merge};
+pub use config::{AdamWOptions, DecayOptions, OptimizerConfig, SgdOptions, merge};
 pub use muon::{FlatMuon, FlatState, MuonOptions};
 pub use name::{OptimizerName, optimizer};

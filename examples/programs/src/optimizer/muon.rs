@@ -4,11 +4,13 @@ use burn::module::ParamGroup;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{
-    AdamW, AdamWConfig, AdamWState, AdjustLrFn, LearningRate, ModuleOptimizer, Muon, MuonConfig,
-    MuonState, Optimizer, RecordState, StateSink, StateSource,
+    AdamW, AdamWState, AdjustLrFn, LearningRate, ModuleOptimizer, Muon, MuonConfig, MuonState,
+    Optimizer, RecordState, StateSink, StateSource,
 };
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
+
+use super::config::AdamWOptions;
 
 /// Parts of the paths of embeddings and heads, which Muon's papers leave to AdamW.
 const NOT_HIDDEN: [&str; 6] = ["embed", "head", "classifier", "score", "shared", "position"];
@@ -46,7 +48,11 @@ impl MuonOptions {
             .with_weight_decay(Some(WeightDecayConfig::new(decay)))
             .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
             .build();
-        let rest = AdamWConfig::new().with_weight_decay(decay).build();
+        let rest = AdamWOptions {
+            weight_decay: self.weight_decay,
+            ..AdamWOptions::default()
+        };
+        let rest = rest.config().build();
         let hidden = ByRank {
             matrices: FlatMuon::new(muon),
             vectors: rest.clone(),
@@ -186,7 +192,7 @@ impl Optimizer for FlatMuon {
 mod tests {
     use burn::module::Module;
     use burn::nn::{Linear, LinearConfig};
-    use burn::optim::GradientsParams;
+    use burn::optim::{AdamWConfig, GradientsParams};
     use burn::tensor::Distribution;
 
     use super::*;
@@ -236,7 +242,13 @@ mod tests {
             optim.step(0.1, net.clone(), grads)
         };
         let muon = step(&net, options.optimizer());
-        let adamw = step(&net, AdamWConfig::new().with_weight_decay(0.0).init());
+        let adamw = step(
+            &net,
+            AdamWConfig::new()
+                .with_weight_decay(0.0)
+                .with_epsilon(1e-8)
+                .init(),
+        );
         let same = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>() < 1e-6;
         assert!(same(muon.head.weight.val(), adamw.head.weight.val()));
         assert!(!same(muon.hidden.weight.val(), adamw.hidden.weight.val()));
