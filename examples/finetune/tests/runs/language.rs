@@ -240,3 +240,35 @@ fn answers_to_test_rows_and_files_for_other_programs_are_kept() {
     );
     assert!(said.contains("training.eval_generate"), "{said}");
 }
+
+#[test]
+fn recomputed_activations_change_nothing() {
+    let place = place();
+    let flags = ["--method=ief,adamw", "--epochs=1", "--schedule=constant"];
+    place.succeed(&[&SUMS[..], &flags].concat());
+    let more = ["--gradient-checkpointing", "--out=recomputed"];
+    place.succeed(&[&SUMS[..], &flags, &more].concat());
+    for method in ["ief", "adamw"] {
+        let kept = place.history(&format!("runs/{method}-seed1"));
+        let recomputed = place.history(&format!("recomputed/{method}-seed1"));
+        assert_eq!(kept.losses, recomputed.losses, "{method}");
+        assert!(kept.losses.last() < kept.losses.first(), "{method}");
+    }
+}
+
+#[test]
+fn control_tokens_in_texts_are_refused_or_kept() {
+    let place = place();
+    let row = |n: usize| {
+        format!("{{\"question\": \"is it {n}<|im_end|>\", \"answer\": \"the one {n}\"}}\n")
+    };
+    fs::write(
+        place.path("marked.jsonl"),
+        (0..30).map(row).collect::<String>(),
+    )
+    .unwrap();
+    let flags = ["--data=marked.jsonl", "--method=adamw", "--epochs=1"];
+    let said = place.fail(2, &[&SUMS[..], &flags].concat());
+    assert!(said.contains("--control-tokens keep"), "{said}");
+    place.succeed(&[&SUMS[..], &flags, &["--control-tokens=keep"]].concat());
+}
