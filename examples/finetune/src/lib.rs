@@ -5,7 +5,7 @@
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
 //! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, and [`mod@merge`] writes adapters
-//! and their models as one folder; what was trained is found by its [`target`].
+//! and their models as one folder, [`mod@predict`] predicts rows; what was trained is found by its [`target`].
 
 pub mod cli;
 pub mod config;
@@ -20,6 +20,7 @@ pub mod merge;
 pub mod method_options;
 pub mod metric;
 pub mod model;
+pub mod predict;
 pub mod preset;
 pub mod prune;
 pub mod report;

@@ -3,6 +3,7 @@
 mod generate_flags;
 mod merge_flags;
 mod method_flags;
+mod predict_flags;
 mod prune_flags;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use programs::optimizer::OptimizerName;
 pub use generate_flags::GenerateArgs;
 pub use merge_flags::{ExportArgs, MergeArgs};
 pub use method_flags::PerMethod;
+pub use predict_flags::PredictArgs;
 pub use prune_flags::PruneArgs;
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
@@ -59,6 +61,8 @@ pub enum Command {
     Prune(PruneArgs),
     /// Let a language model answer.
     Generate(Box<GenerateArgs>),
+    /// Predict the rows of a file.
+    Predict(Box<PredictArgs>),
     /// Write an adapter and its model as one model folder.
     Merge(MergeArgs),
     /// Write a LoRA adapter as a GGUF file.

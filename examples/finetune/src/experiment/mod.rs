@@ -26,6 +26,7 @@ use crate::inputs::{Inputs, Rows};
 use crate::model::{FineTune, HEAD, README, architecture, normalization};
 use crate::run::{Plan, run};
 use crate::stop::Stop;
+use crate::target::LABELS;
 use crate::{begun, left_over};
 use batches::{Data, Parts, image_size, texts};
 use compare::differences;
@@ -488,6 +489,7 @@ fn check_outputs(folder: &Path, kind: AdapterKind) -> Result<(), Error> {
             &[
                 "adapter_config.json",
                 "adapter_model.safetensors",
+                LABELS,
                 HEAD,
                 README,
             ],

@@ -8,7 +8,7 @@ use programs::{files, reading};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::model::{COPIED, HEAD};
+use crate::model::{COPIED, HEAD, README};
 use crate::target::Target;
 
 /// The folder of further chat templates.
@@ -27,6 +27,7 @@ pub(super) fn write(target: &Target, folder: &Path) -> Result<Vec<String>, Error
     if let Some(adapter) = &target.adapter {
         copy(adapter, folder)?;
     }
+    card(target, folder)?;
     let head = target.folder().join(HEAD);
     if head.is_file() {
         copy_file(&head, &folder.join(HEAD))?;
@@ -35,6 +36,26 @@ pub(super) fn write(target: &Target, folder: &Path) -> Result<Vec<String>, Error
         ));
     }
     Ok(notes)
+}
+
+/// Write what the folder is made of.
+fn card(target: &Target, folder: &Path) -> Result<(), Error> {
+    let base = target.base.display().to_string();
+    let shown = |path: &str| format!("`{}`", path.replace('`', "'"));
+    let made = match &target.adapter {
+        Some(adapter) => format!(
+            "the adapter {} in the weights of {}",
+            shown(&adapter.display().to_string()),
+            shown(&base)
+        ),
+        None => shown(&base),
+    };
+    let text = format!(
+        "---\nbase_model: {}\nlibrary_name: transformers\ntags:\n- finetune\n---\n\n# Merged model\n\nWritten by \
+         `finetune merge`: {made}. `transformers` loads it without PEFT, as the class in config.json.\n",
+        Value::from(base)
+    );
+    Ok(files::write(&folder.join(README), text)?)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {

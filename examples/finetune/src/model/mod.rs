@@ -24,13 +24,14 @@ use programs::learner::WithLoss;
 pub use adapter::Trained;
 pub use causal::CausalLm;
 pub use export::Destination;
-pub(crate) use export::{COPIED, HEAD, README, described};
+pub(crate) use export::{COPIED, HEAD, README, described, load_head, write_card};
 pub use folder::{architecture, normalization};
 pub use image::{Backbone, ImageClassifier};
 pub use judged::Judged;
 pub use mlp::Mlp;
 pub use seq2seq::Seq2Seq;
 pub use text::TextClassifier;
+pub(crate) use text::mean;
 
 use crate::error::Error;
 

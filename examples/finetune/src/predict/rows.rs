@@ -1,0 +1,492 @@
+//! Rows of a table, read one after the other.
+
+use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use programs::printing::{message, quoted_list, short};
+use serde_json::{Map, Value};
+
+use super::PredictOptions;
+use crate::config::{Architecture, DataOptions};
+use crate::conversation::{Message, Role};
+use crate::data::{Error, Marks, Object};
+
+/// A row with what is predicted of.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Counted from 1; of pictures in a folder their number.
+    pub line: u64,
+    /// The columns, in their order.
+    pub fields: Map<String, Value>,
+    pub item: Item,
+    /// The true class.
+    pub label: Option<String>,
+}
+
+/// What is predicted of.
+#[derive(Debug, PartialEq)]
+pub(super) enum Item {
+    Text {
+        first: String,
+        second: Option<String>,
+    },
+    Conversation(Vec<Message>),
+    Picture(PathBuf),
+}
+
+/// Names of columns.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    pub text: Vec<String>,
+    pub second: Option<String>,
+    pub label: String,
+    /// Whether `messages` may take the place of the text.
+    pub messages: bool,
+}
+
+impl Columns {
+    /// Those that are asked for, or else those of the run.
+    pub fn of(data: Option<&DataOptions>, options: &PredictOptions, kind: Architecture) -> Self {
+        let is_language = kind == Architecture::Causal;
+        let own = data.filter(|_| !is_language);
+        let text = options.text_column.clone();
+        let text = text.or_else(|| own.map(|data| data.text_column.clone()));
+        let usual: &[&str] = match kind {
+            Architecture::Causal => &["prompt", "question", "instruction", "text"],
+            Architecture::Vit | Architecture::Dinov2 | Architecture::Mlp => &["image", "file"],
+            _ => &["text"],
+        };
+        let is_picture = usual[0] == "image";
+        let text = match text {
+            Some(text) if !(is_picture && options.text_column.is_none()) => vec![text],
+            _ => usual.iter().map(|name| name.to_string()).collect(),
+        };
+        let second = options.second_column.clone();
+        let label = options.label_column.clone();
+        Self {
+            text,
+            second: second.or_else(|| own.and_then(|data| data.second_column.clone())),
+            label: label
+                .or_else(|| own.map(|data| data.label_column.clone()))
+                .unwrap_or_else(|| "label".into()),
+            messages: is_language,
+        }
+    }
+
+    /// A row of these fields.
+    fn row(
+        &self,
+        path: &Path,
+        line: u64,
+        fields: Map<String, Value>,
+        folder: Option<&Path>,
+    ) -> Result<Row, Error> {
+        let refuse = |problem: String| Error::line(path, line, problem);
+        let text = |name: &str| match fields.get(name) {
+            Some(Value::String(text)) if text.contains('\0') => {
+                Err(refuse("a NUL character in a text, expected none".into()))
+            }
+            Some(Value::String(text)) => Ok(text.trim().to_string()),
+            Some(other) => {
+                let found = short(&other.to_string());
+                let name = short(name);
+                Err(refuse(format!("`{name}`: expected a text, found {found}")))
+            }
+            None => {
+                let (name, known) = (short(name), quoted_list(fields.keys()));
+                Err(refuse(format!(
+                    "no column `{name}`; there is {known} (--text-column and --second-column choose others)"
+                )))
+            }
+        };
+        let messages = fields.get("messages").filter(|_| self.messages);
+        let item = if let Some(messages) = messages {
+            Item::Conversation(conversation(messages).map_err(refuse)?)
+        } else {
+            let mut names = self.text.iter();
+            let name = names.find(|name| fields.contains_key(*name));
+            let first = text(name.unwrap_or(&self.text[0]))?;
+            match folder {
+                Some(folder) => Item::Picture(folder.join(first)),
+                None => Item::Text {
+                    first,
+                    second: self.second.as_deref().map(text).transpose()?,
+                },
+            }
+        };
+        let label = match fields.get(&self.label) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(label)) => Some(label.trim().to_string()),
+            Some(other) => Some(other.to_string()),
+        };
+        Ok(Row {
+            line,
+            item,
+            label: label.filter(|label| !label.is_empty()),
+            fields,
+        })
+    }
+}
+
+/// A list of objects with `role` and `content`.
+fn conversation(messages: &Value) -> Result<Vec<Message>, String> {
+    let refuse = |found: &Value| {
+        let found = short(&found.to_string());
+        format!(
+            "`messages`: expected a list of objects with `role` (system, user or assistant) and `content`, found {found}"
+        )
+    };
+    let list = messages.as_array().ok_or_else(|| refuse(messages))?;
+    if list.is_empty() {
+        return Err(refuse(messages));
+    }
+    let mut found = Vec::new();
+    for message in list {
+        let role = match message.get("role").and_then(Value::as_str) {
+            Some("system") => Role::System,
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            _ => return Err(refuse(message)),
+        };
+        let content = message.get("content").and_then(Value::as_str);
+        found.push(Message::new(role, content.ok_or_else(|| refuse(message))?));
+    }
+    Ok(found)
+}
+
+/// Rows of one of the forms.
+pub(super) struct Rows {
+    path: PathBuf,
+    columns: Columns,
+    /// Where paths of pictures begin.
+    folder: Option<PathBuf>,
+    form: Form,
+    line: u64,
+    /// After an error nothing more is read.
+    ended: bool,
+}
+
+enum Form {
+    Csv {
+        header: Vec<String>,
+        records: Box<csv::StringRecordsIntoIter<Box<dyn Read>>>,
+    },
+    Jsonl(Box<dyn BufRead>),
+    Pictures(std::vec::IntoIter<PathBuf>),
+}
+
+impl Rows {
+    pub fn csv(
+        path: PathBuf,
+        reader: Box<dyn BufRead>,
+        delimiter: u8,
+        quoting: bool,
+        columns: &Columns,
+        folder: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let reader: Box<dyn Read> = if quoting {
+            Box::new(Checked {
+                reader,
+                marks: Marks::new(delimiter),
+            })
+        } else {
+            Box::new(reader)
+        };
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .quoting(quoting)
+            .from_reader(reader);
+        let header = reader
+            .headers()
+            .map_err(|error| refused(&path, &error))?
+            .clone();
+        let header: Vec<String> = header.iter().map(|name| name.trim().to_string()).collect();
+        for (place, name) in header.iter().enumerate() {
+            if header[..place].contains(name) {
+                let name = short(name);
+                let problem =
+                    format!("the header has the column `{name}` twice: rename one of them");
+                return Err(Error::line(&path, 1, problem));
+            }
+        }
+        let records = Box::new(reader.into_records());
+        Ok(Self::new(
+            path,
+            Form::Csv { header, records },
+            columns,
+            folder,
+        ))
+    }
+
+    pub fn jsonl(
+        path: PathBuf,
+        reader: Box<dyn BufRead>,
+        columns: &Columns,
+        folder: Option<PathBuf>,
+    ) -> Self {
+        Self::new(path, Form::Jsonl(reader), columns, folder)
+    }
+
+    pub fn pictures(path: PathBuf, files: Vec<PathBuf>, columns: &Columns) -> Self {
+        Self::new(path, Form::Pictures(files.into_iter()), columns, None)
+    }
+
+    fn new(path: PathBuf, form: Form, columns: &Columns, folder: Option<PathBuf>) -> Self {
+        Self {
+            path,
+            columns: columns.clone(),
+            folder,
+            form,
+            line: 0,
+            ended: false,
+        }
+    }
+
+    /// What is read, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The columns of all rows, where they are known before the first.
+    pub fn header(&self) -> Option<Vec<String>> {
+        match &self.form {
+            Form::Csv { header, .. } => Some(header.clone()),
+            Form::Jsonl(_) => None,
+            Form::Pictures(_) => Some(vec!["file".into()]),
+        }
+    }
+
+    fn read(&mut self) -> Option<Result<Row, Error>> {
+        match &mut self.form {
+            Form::Pictures(files) => {
+                let file = files.next()?;
+                self.line += 1;
+                let name = file.display().to_string();
+                Some(Ok(Row {
+                    line: self.line,
+                    fields: [("file".to_string(), Value::String(name))]
+                        .into_iter()
+                        .collect(),
+                    item: Item::Picture(file),
+                    label: None,
+                }))
+            }
+            Form::Csv { header, records } => {
+                let record = match records.next()? {
+                    Ok(record) => record,
+                    Err(error) => return Some(Err(refused(&self.path, &error))),
+                };
+                let line = record.position().map_or(0, csv::Position::line);
+                let values = record.iter().map(|value| Value::String(value.into()));
+                let fields = header.iter().cloned().zip(values).collect();
+                let folder = self.folder.as_deref();
+                Some(self.columns.row(&self.path, line, fields, folder))
+            }
+            Form::Jsonl(reader) => loop {
+                let mut bytes = Vec::new();
+                self.line += 1;
+                match reader.read_until(b'\n', &mut bytes) {
+                    Ok(0) => return None,
+                    Ok(_) => {}
+                    Err(source) => return Some(Err(Error::read(&self.path, source, "JSON lines"))),
+                }
+                let refuse = |problem: String| Error::line(&self.path, self.line, problem);
+                let Ok(text) = std::str::from_utf8(&bytes) else {
+                    let problem =
+                        "bytes that are not UTF-8, which was expected: save the file as UTF-8";
+                    return Some(Err(refuse(problem.into())));
+                };
+                let text = text.trim_start_matches('\u{feff}').trim();
+                if text.is_empty() {
+                    continue;
+                }
+                let fields: Result<Object, _> = serde_json::from_str(text);
+                return Some(match fields {
+                    Ok(Object(fields)) => {
+                        let folder = self.folder.as_deref();
+                        self.columns.row(&self.path, self.line, fields, folder)
+                    }
+                    Err(error) => {
+                        let error = message(&error);
+                        Err(refuse(format!("expected a JSON object: {error}")))
+                    }
+                });
+            },
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let row = self.read();
+        self.ended = !matches!(row, Some(Ok(_)));
+        row
+    }
+}
+
+/// What the reader found, with the line on which the row begins.
+fn refused(path: &Path, error: &csv::Error) -> Error {
+    if let csv::ErrorKind::Io(error) = error.kind()
+        && let Some(Misplaced(line, problem)) = error.get_ref().and_then(|it| it.downcast_ref())
+    {
+        return Error::line(path, *line, problem.clone());
+    }
+    let line = error.position().map_or(1, csv::Position::line);
+    let problem = match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("expected {expected_len} columns as in the header, found {len}"),
+        csv::ErrorKind::Utf8 { .. } => {
+            "bytes that are not UTF-8, which was expected: save the file as UTF-8".into()
+        }
+        _ => error.to_string(),
+    };
+    Error::line(path, line, problem)
+}
+
+/// A quotation mark that is not where it belongs.
+#[derive(Debug, thiserror::Error)]
+#[error("line {0}: {1}")]
+struct Misplaced(u64, String);
+
+/// Looks at quotation marks before the reader of the table does.
+struct Checked {
+    reader: Box<dyn BufRead>,
+    marks: Marks,
+}
+
+impl Read for Checked {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let misplaced = |(line, problem)| std::io::Error::other(Misplaced(line, problem));
+        let count = self.reader.read(to)?;
+        if count == 0 && !to.is_empty() {
+            self.marks.end().map_err(misplaced)?;
+        }
+        let mut bytes = to[..count].iter();
+        bytes
+            .try_for_each(|byte| self.marks.feed(*byte))
+            .map_err(misplaced)?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn columns(messages: bool) -> Columns {
+        Columns {
+            text: vec!["text".into()],
+            second: None,
+            label: "label".into(),
+            messages,
+        }
+    }
+
+    fn csv(text: &str) -> Result<Vec<Row>, String> {
+        let reader = Box::new(Cursor::new(text.to_string()));
+        let rows = Rows::csv("t.csv".into(), reader, b',', true, &columns(false), None);
+        let rows = rows.map_err(|error| error.to_string())?;
+        let rows: Result<Vec<Row>, Error> = rows.collect();
+        rows.map_err(|error| error.to_string())
+    }
+
+    fn jsonl(text: &str) -> Result<Vec<Row>, String> {
+        let reader = Box::new(Cursor::new(text.to_string()));
+        let rows = Rows::jsonl("t.jsonl".into(), reader, &columns(true), None);
+        let rows: Result<Vec<Row>, Error> = rows.collect();
+        rows.map_err(|error| error.to_string())
+    }
+
+    fn text(row: &Row) -> &str {
+        match &row.item {
+            Item::Text { first, .. } => first,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn tables_are_read_in_order() {
+        let rows = csv("\u{feff}id,text,label\n7,\" one\nline \",a\n8,,\n9,x,b\n").unwrap();
+        let texts: Vec<&str> = rows.iter().map(text).collect();
+        assert_eq!(texts, ["one\nline", "", "x"]);
+        let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
+        assert_eq!(labels, [Some("a"), None, Some("b")]);
+        assert_eq!(rows[0].fields["text"], " one\nline ");
+        assert_eq!(rows[2].line, 5);
+        // The label may be missing.
+        assert_eq!(csv("text\nx\n").unwrap()[0].label, None);
+        let rows = jsonl("{\"text\": \"a\", \"n\": 1}\n\n{\"label\": 3, \"text\": \"b\"}").unwrap();
+        assert_eq!((text(&rows[0]), rows[1].line), ("a", 3));
+        assert_eq!(rows[1].label.as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn conversations_take_the_place_of_texts() {
+        let rows = jsonl(r#"{"messages": [{"role": "user", "content": "x"}]}"#).unwrap();
+        let expected = vec![Message::new(Role::User, "x")];
+        assert_eq!(rows[0].item, Item::Conversation(expected));
+        for wrong in [
+            "[]",
+            "\"x\"",
+            "[{\"role\": \"cat\", \"content\": \"x\"}]",
+            "[{\"role\": \"user\"}]",
+        ] {
+            let error = jsonl(&format!("{{\"messages\": {wrong}}}")).unwrap_err();
+            assert!(error.starts_with("t.jsonl, line 1: `messages`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (table, expected) in [
+            ("a,b\n1,2\n", "line 2: no column `text`"),
+            (
+                "text,text\n1,2\n",
+                "line 1: the header has the column `text` twice",
+            ),
+            ("text,b\nx,1\ny\n", "line 3: expected 2 columns"),
+            (
+                "text\nx\n\"open\ny\n",
+                "line 3: a quotation mark that is never closed",
+            ),
+            ("text\na \"b\"\n", "line 2: a quotation mark inside"),
+        ] {
+            let error = csv(table).unwrap_err();
+            assert!(error.starts_with(&format!("t.csv, {expected}")), "{error}");
+        }
+        for (lines, expected) in [
+            ("{\"text\": 3}", "line 1: `text`: expected a text, found 3"),
+            ("{\"text\": \"a\"}\n[]", "line 2: expected a JSON object"),
+            (
+                "{\"text\": \"a\", \"text\": \"b\"}",
+                "line 1: expected a JSON object",
+            ),
+            ("{\"text\": \"a\\u0000\"}", "line 1: a NUL character"),
+            ("{}", "line 1: no column `text`"),
+        ] {
+            let error = jsonl(lines).unwrap_err();
+            assert!(
+                error.starts_with(&format!("t.jsonl, {expected}")),
+                "{error}"
+            );
+        }
+        let latin = Box::new(Cursor::new(b"{\"text\": \"\xe9\"}".to_vec()));
+        let mut rows = Rows::jsonl("t.jsonl".into(), latin, &columns(false), None);
+        assert!(
+            rows.next()
+                .unwrap()
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
+        assert!(rows.next().is_none());
+    }
+}
