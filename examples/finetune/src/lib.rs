@@ -33,6 +33,7 @@ pub mod tune;
 mod begun;
 mod bounds;
 mod checkpoint;
+mod class_labels;
 mod display;
 mod left_over;
 mod log;

@@ -21,14 +21,12 @@ pub(super) struct Answers {
 impl Answers {
     pub fn open(target: &Target, options: &PredictOptions, device: &Device) -> Result<Self, Error> {
         options.sampling.validate()?;
-        // The record of a run is one folder above its adapter or model.
-        let run = target.folder().parent().filter(|_| target.run.is_some());
-        let place = Place::of(run.unwrap_or(target.folder()))?;
-        let place = if place.adapter.is_some() {
-            place.with_base(target.base.clone())
-        } else {
-            place
-        };
+        let mut place = Place::of(&target.base)?;
+        place.adapter.clone_from(&target.adapter);
+        if let Some(run) = &target.run {
+            place.plain = run.task()?.is_plain();
+            place.template.clone_from(&run.data.template);
+        }
         Ok(Self {
             language: Language::open(&place, device)?,
             is_plain: place.plain,

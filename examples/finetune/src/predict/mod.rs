@@ -18,12 +18,14 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn_hf_models::generate::Sampling;
 use burn_hf_models::weights::read_config;
+use burn_peft::AdapterFolder;
 use programs::DeviceKind;
 use serde_json::{Map, Value};
 
 pub use input::Input;
 pub use output::OutputFormat;
 
+use crate::class_labels::Labels;
 use crate::config::Architecture;
 use crate::error::Error;
 use crate::model::architecture;
@@ -238,24 +240,23 @@ fn architecture_of(target: &Target) -> Result<Architecture, Error> {
     architecture(&found)
 }
 
-/// The names of the classes: by the record, or by `config.json`.
+/// The names of the classes: by the record, or by `config.json`, or else as `transformers` makes them up.
 fn labels(target: &Target) -> Result<Vec<String>, Error> {
     if !target.labels.is_empty() {
         return Ok(target.labels.clone());
     }
     let config: Map<String, Value> = read_config(&target.base)?;
-    let path = target.base.join("config.json");
+    let adapter = target.adapter.as_deref().map(AdapterFolder::read);
+    let found = Labels::find(&[], adapter.transpose()?.as_ref(), &config);
     let names = config.get("id2label").and_then(Value::as_object);
-    let Some(names) = names else {
-        let field = format!("{}: id2label", path.display());
-        let expected =
-            "the names of the classes, in config.json or in labels.json of the adapter's folder";
-        return Err(Error::config(field, "not there", expected));
-    };
-    numbered(names).ok_or_else(|| {
-        let problem = "`id2label`: expected a name for each of 0, 1, 2, … without gaps";
-        Error::read(&path, problem)
-    })
+    match (found.new_names(), names) {
+        (Some(names), _) => Ok(names),
+        (None, Some(names)) => numbered(names).ok_or_else(|| {
+            let problem = "`id2label`: expected a name for each of 0, 1, 2, … without gaps";
+            Error::read(&target.base.join("config.json"), problem)
+        }),
+        (None, None) => Ok((0..found.count()).map(|id| format!("LABEL_{id}")).collect()),
+    }
 }
 
 /// The classes' probabilities in each row of logits `[M, C]`.

@@ -3,7 +3,7 @@
 use burn::data::dataloader::batcher::Batcher;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use burn_hf_models::class::{ModelClass, Task};
+use burn_hf_models::class::Task;
 use burn_hf_models::classify::ImageClassifier;
 use burn_hf_models::open::{OpenOptions, Opened, WithOpened, open};
 use burn_hf_models::vit::ViTConfig;
@@ -12,6 +12,7 @@ use burn_peft::{AdapterFolder, Peft};
 
 use super::rows::{Item, Row};
 use super::{Predict, Prediction, probabilities};
+use crate::class_labels::class_of;
 use crate::config::Architecture;
 use crate::data::{ImageBatch, ImageBatcher, picture};
 use crate::error::Error;
@@ -76,7 +77,7 @@ fn pretrained(target: &Target, classes: usize, device: &Device) -> Result<Logits
     let base = target.base.as_path();
     let adapter = target.adapter.as_deref().map(AdapterFolder::read);
     let adapter = adapter.transpose()?;
-    let class = ModelClass::choose(base, adapter.as_ref(), None)?;
+    let class = class_of(base, adapter.as_ref())?;
     if class.task() != Task::ImageClassification {
         let expected = "image classification";
         return Err(Error::config(

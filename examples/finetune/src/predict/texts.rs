@@ -6,7 +6,7 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::nn::LinearConfig;
 use burn::tensor::{Device, Tensor};
 use burn_hf_models::bert::{BertConfig, BertInput, BertModel};
-use burn_hf_models::class::{ModelClass, Task};
+use burn_hf_models::class::Task;
 use burn_hf_models::classify::TextClassifier;
 use burn_hf_models::open::{OpenOptions, Opened, WithOpened, open};
 use burn_hf_models::weights::read_config;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::rows::{Item, Row};
 use super::{Predict, PredictOptions, Prediction, failed_at, probabilities};
+use crate::class_labels::class_of;
 use crate::data::{TextBatch, TextBatcher, TextExample, load_tokenizer};
 use crate::error::Error;
 use crate::model::{HEAD, load_head, mean};
@@ -71,14 +72,23 @@ impl Texts {
             }
             _ => None,
         };
+        let sizes = match stated.model_type.as_str() {
+            "bert" | "roberta" | "distilbert" => Some(BertConfig::from_folder(base)?),
+            _ => None,
+        };
         let segments =
-            stated.model_type == "bert" && BertConfig::from_folder(base)?.type_vocab_size > 1;
+            stated.model_type == "bert" && sizes.as_ref().is_some_and(|it| it.type_vocab_size > 1);
+        let virtual_tokens = prompt.as_ref().map_or(0, |prompt| {
+            let [rows, _] = prompt.embeddings.lazy_shape().dims();
+            rows
+        });
+        let longest = sizes.map_or(usize::MAX, |it| it.longest_sequence());
         let inputs = Inputs { prompt, segments };
         let logits: Logits = if target.folder().join(HEAD).is_file() {
             let encoder = Encoder::open(target, adapter.as_ref(), labels.len(), device)?;
             Box::new(move |batch| encoder.logits(batch, &inputs))
         } else {
-            let class = ModelClass::choose(base, adapter.as_ref(), None)?;
+            let class = class_of(base, adapter.as_ref())?;
             if class.task() != Task::SequenceClassification {
                 let found = class.task();
                 let expected = "sequence classification";
@@ -96,7 +106,12 @@ impl Texts {
         };
         let tokenizer = load_tokenizer(base, stated.vocab_size)?;
         let run = target.run.as_ref().map(|run| run.max_length());
-        let length = options.max_length.or(run).unwrap_or(128);
+        let room = longest.saturating_sub(virtual_tokens);
+        let length = options.max_length.or(run).unwrap_or(128.min(room));
+        if length > room {
+            let expected = format!("at most {room}, the positions of the model");
+            return Err(Error::config("max_length", length, expected));
+        }
         Ok(Self {
             batcher: TextBatcher::new(tokenizer, length)?,
             logits,

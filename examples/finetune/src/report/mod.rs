@@ -14,7 +14,7 @@ use programs::table::{self, Style, Table};
 
 use crate::config;
 use crate::error::Error;
-use crate::history::{FILE, History};
+use crate::history::{FILE, History, Status};
 use crate::method_options::MethodOptions;
 use curve::MeanCurve;
 use group::groups;
@@ -101,7 +101,7 @@ pub fn untuned(histories: &[History]) -> Vec<String> {
     for run in histories {
         let size = run.config.options(run.method).step_size;
         let is_default = size == MethodOptions::of(run.method).step_size;
-        if is_default && searched(run) != Some(size) {
+        if is_default && run.status == Status::Finished && searched(run) != Some(size) {
             found.insert((
                 run.config.name.as_str(),
                 run.method.title(),
@@ -317,8 +317,8 @@ fn rows(histories: &[History]) -> Result<Vec<u8>, csv::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Scores;
     use crate::history::tests::history;
-    use crate::history::{Scores, Status};
     use programs::optimizer::{OptimizerName, optimizer};
 
     #[test]
@@ -440,7 +440,11 @@ mod tests {
             "{csv}"
         );
         assert!(!csv.contains(",NaN,"), "{csv}");
-        assert!(markdown.ends_with(&format!("\n- {said}\n")), "{markdown}");
+        let untuned = "toy iEF: step size 0.3 is the default and was not searched (--tune)";
+        assert!(
+            markdown.contains(&format!("\n- {said}\n- {untuned}\n")),
+            "{markdown}"
+        );
         assert!(find_runs(&[folder.path().join("cut")]).is_err());
     }
 
