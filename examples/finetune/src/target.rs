@@ -13,7 +13,7 @@ use crate::history::{FILE, History};
 
 /// The settings of a PEFT folder.
 const ADAPTER: &str = "adapter_config.json";
-/// The file of an adapter's folder with the names of its classes.
+/// The file with the names of the classes, in the folder of an adapter or of an encoder with a head next to it.
 pub(crate) const LABELS: &str = "labels.json";
 
 /// A model, what was trained of it, and what is known about it.
@@ -75,7 +75,7 @@ impl Target {
         Ok(Self {
             base: path.into(),
             adapter: None,
-            labels: Vec::new(),
+            labels: read_labels(path)?,
             run: None,
         })
     }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 use crate::model::{COPIED, HEAD, README};
-use crate::target::Target;
+use crate::target::{LABELS, Target, label_file};
 
 /// The folder of further chat templates.
 const TEMPLATES: &str = "additional_chat_templates";
@@ -31,6 +31,9 @@ pub(super) fn write(target: &Target, folder: &Path) -> Result<Vec<String>, Error
     let head = target.folder().join(HEAD);
     if head.is_file() {
         copy_file(&head, &folder.join(HEAD))?;
+        if !target.labels.is_empty() {
+            files::write_json(&folder.join(LABELS), &label_file(&target.labels))?;
+        }
         notes.push(format!(
             "the head on the mean of the tokens is in {HEAD}: `transformers` loads the encoder (`AutoModel`)"
         ));

@@ -193,6 +193,15 @@ pub fn predict(
         }
         let predictions = predictor.predict(&some)?;
         for (row, prediction) in some.iter().zip(predictions) {
+            if let Prediction::Classes(classes) = &prediction
+                && classes.iter().any(|value| value.is_nan())
+            {
+                let problem = format!(
+                    "the model computes NaN (for line {} of the rows): its training diverged",
+                    row.line
+                );
+                return Err(Error::read(target.folder(), problem));
+            }
             if let (Some(label), Prediction::Classes(classes)) = (&row.label, &prediction) {
                 summary.labelled += 1;
                 let named = labels.get(largest(classes));

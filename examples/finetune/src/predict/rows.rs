@@ -489,4 +489,53 @@ mod tests {
         );
         assert!(rows.next().is_none());
     }
+
+    /// What a table and JSON lines begin as before bytes of them are changed.
+    const TABLE: &[u8] = b"text,label\n\"a, b\",x\nc,\n\"d \"\"e\"\"\",y\n";
+    const LINES: &[u8] =
+        b"{\"text\": \"a\"}\n\n{\"messages\": [{\"role\": \"user\", \"content\": \"b\"}]}\n";
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        /// Damaged rows are read or refused with a line, and nothing comes behind an error.
+        #[test]
+        fn damaged_rows_end_with_a_line(
+            changes in proptest::collection::vec((0usize..80, 0u8..=255), 0..6),
+            cut in 0usize..80,
+            is_json: bool,
+        ) {
+            let mut bytes = if is_json { LINES } else { TABLE }.to_vec();
+            for (place, byte) in changes {
+                let place = place % bytes.len();
+                bytes[place] = byte;
+            }
+            bytes.truncate(bytes.len().min(cut + 20));
+            let reader: Box<dyn BufRead> = Box::new(Cursor::new(bytes));
+            let columns = columns(is_json);
+            let rows = if is_json {
+                Ok(Rows::jsonl("t".into(), reader, &columns, None))
+            } else {
+                Rows::csv("t".into(), reader, b',', true, &columns, None)
+            };
+            let mut last = 0;
+            match rows {
+                Err(error) => proptest::prop_assert!(error.to_string().starts_with("t, line "), "{}", error),
+                Ok(mut rows) => loop {
+                    match rows.next() {
+                        None => break,
+                        Some(Ok(row)) => {
+                            proptest::prop_assert!(row.line > last);
+                            last = row.line;
+                        }
+                        Some(Err(error)) => {
+                            proptest::prop_assert!(error.to_string().starts_with("t, line "), "{}", error);
+                            proptest::prop_assert!(rows.next().is_none());
+                            break;
+                        }
+                    }
+                },
+            }
+        }
+    }
 }
