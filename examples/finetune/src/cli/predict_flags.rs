@@ -70,9 +70,10 @@ impl PredictArgs {
     /// Those of [`Target::of`] and [`predict`].
     pub fn predict(&self) -> Result<Summary, Error> {
         let target = Target::of(&self.target, self.model.as_deref())?;
-        let input = match self.data.as_os_str() == "-" {
-            true => Input::stdin(),
-            false => Input::file(&self.data)?,
+        let input = if self.data.as_os_str() == "-" {
+            Input::stdin()
+        } else {
+            Input::file(&self.data)?
         };
         let format = self.format.unwrap_or_else(|| self.usual_format());
         let mut options = PredictOptions::default();

@@ -173,8 +173,10 @@ mod tests {
 
     #[test]
     fn a_card_has_base_data_settings_and_results() {
-        let mut config = Config::default();
-        config.task = Some(Task::Csv);
+        let mut config = Config {
+            task: Some(Task::Csv),
+            ..Config::default()
+        };
         config.model.folder = Some("bert".into());
         config.data.folder = Some("rows|1.csv".into());
         let mut history = crate::history::tests::history(optimizer("adamw"), 1, &[(0.75, 0.5)]);
