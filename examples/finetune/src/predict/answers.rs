@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use burn_hf_models::generate::Sampling;
 
-use super::rows::{Item, Row};
+use super::columns::{Item, Row};
 use super::{Predict, PredictOptions, Prediction};
 use crate::conversation::{Message, Role};
 use crate::error::Error;

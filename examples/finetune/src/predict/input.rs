@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use programs::reading;
 
-use super::rows::{Columns, Rows};
+use super::columns::Columns;
+use super::rows::Rows;
 use super::shown;
 use crate::data::{Error, is_picture, recognised};
 

@@ -3,6 +3,7 @@
 //! Rows are read, predicted and written a batch at a time, in the order of the file.
 
 mod answers;
+mod columns;
 mod input;
 mod output;
 mod pictures;
@@ -30,8 +31,8 @@ use crate::config::Architecture;
 use crate::error::Error;
 use crate::model::architecture;
 use crate::target::{Target, numbered};
+use columns::{Columns, Row};
 use output::Output;
-use rows::Row;
 
 /// What is read of a row, and how much at once.
 ///
@@ -167,7 +168,7 @@ pub fn predict(
         Architecture::Causal => Vec::new(),
         _ => labels(target)?,
     };
-    let columns = rows::Columns::of(run.map(|run| &run.data), options, kind);
+    let columns = Columns::of(run.map(|run| &run.data), options, kind);
     let mut rows = input.rows(&columns, is_image, run.and_then(|run| run.data.quotes))?;
     let options = &PredictOptions {
         path: rows.path().into(),

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use programs::printing::short;
 use serde_json::{Map, Value};
 
-use super::rows::Row;
+use super::columns::Row;
 use super::{Prediction, largest};
 use crate::error::Error;
 
@@ -166,7 +166,7 @@ fn failed(error: &std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::Item;
+    use super::super::columns::Item;
     use super::*;
 
     fn row(fields: &[(&str, Value)]) -> Row {

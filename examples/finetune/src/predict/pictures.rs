@@ -10,7 +10,7 @@ use burn_hf_models::vit::ViTConfig;
 use burn_hf_models::vit::dinov2::Dinov2Config;
 use burn_peft::{AdapterFolder, Peft};
 
-use super::rows::{Item, Row};
+use super::columns::{Item, Row};
 use super::{Predict, Prediction, probabilities};
 use crate::class_labels::class_of;
 use crate::config::Architecture;

@@ -13,7 +13,7 @@ use burn_hf_models::weights::read_config;
 use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
 use serde::Deserialize;
 
-use super::rows::{Item, Row};
+use super::columns::{Item, Row};
 use super::{Predict, PredictOptions, Prediction, failed_at, probabilities};
 use crate::class_labels::class_of;
 use crate::data::{TextBatch, TextBatcher, TextExample, load_tokenizer};

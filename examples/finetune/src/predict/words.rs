@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 use burn_hf_models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
 use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
 
-use super::rows::Row;
+use super::columns::Row;
 use super::texts::examples;
 use super::{Predict, PredictOptions, Prediction, failed_at, probabilities};
 use crate::data::{Seq2SeqBatcher, load_tokenizer};
