@@ -43,6 +43,7 @@ pages! {
     load: "src/peft/load.md",
     loss_scales: "src/loss-scales.md",
     mathematics: "src/mathematics.md",
+    merging: "src/merging.md",
     methods: "src/methods.md",
     metric: "src/metric.md",
     momentum: "src/momentum.md",

@@ -5,7 +5,8 @@
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
 //! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, which [`serve`] does over HTTP,
-//! and [`mod@merge`] writes adapters and their models as one folder; what was trained is found by its [`target`].
+//! [`mod@merge`] writes adapters and their models as one folder, and [`mod@predict`] predicts rows; what was trained is
+//! found by its [`target`].
 
 pub mod cli;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod merge;
 pub mod method_options;
 pub mod metric;
 pub mod model;
+pub mod predict;
 pub mod preset;
 pub mod prune;
 pub mod report;
@@ -35,6 +37,7 @@ pub mod tune;
 mod begun;
 mod bounds;
 mod checkpoint;
+mod class_labels;
 mod display;
 mod first_order;
 mod left_over;

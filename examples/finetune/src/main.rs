@@ -29,6 +29,14 @@ fn main() -> ExitCode {
     let done = guard::catch(|| match &cli.command {
         Some(Command::Report(args)) => write_report(args),
         Some(Command::Prune(args)) => write_pruned(args),
+        Some(Command::Predict(args)) => args.predict().map(|summary| {
+            let accuracy = summary.accuracy();
+            let accuracy = accuracy.map_or(String::new(), |share| {
+                format!(", accuracy {share:.4} on {} with a label", summary.labelled)
+            });
+            err_line!("{} rows{accuracy}", summary.rows);
+            ExitCode::SUCCESS
+        }),
         Some(Command::ExportAdapter(args)) => args.export().map(|()| ExitCode::SUCCESS),
         Some(Command::Merge(args)) => args
             .merge(|line| err_line!("{line}"))
@@ -114,6 +122,9 @@ fn runs(experiment: &Experiment, flags: Flags, stop: &Stop) -> Result<ExitCode, 
     }
     if histories.len() > 1 {
         out_line!("\n{}", report::table(&histories));
+        for note in report::untuned(&histories) {
+            out_line!("note: {note}");
+        }
         out_line!("pictures: finetune report {}", config.out.display());
     }
     Ok(code)
@@ -199,6 +210,9 @@ fn write_report(args: &ReportArgs) -> Result<ExitCode, Error> {
     out_line!("{}", report::table(&histories));
     for trouble in report::troubles(&histories) {
         out_line!("{}", message(&trouble));
+    }
+    for note in report::untuned(&histories) {
+        out_line!("note: {note}");
     }
     for path in report::write(out.map_or(".".as_ref(), |out| out.as_path()), &histories)? {
         out_line!("{}", path.display());

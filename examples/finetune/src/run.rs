@@ -25,7 +25,7 @@ use crate::first_order::FirstOrder;
 use crate::history::{History, Scores, Status};
 use crate::log::Log;
 use crate::metric::Metric;
-use crate::model::{Destination, FineTune, Outcome};
+use crate::model::{Destination, FineTune, Outcome, write_card};
 use crate::stop::Stop;
 
 /// What the TUI says when its user stops the training.
@@ -153,7 +153,7 @@ impl<B: Send + 'static> Run<'_, B> {
             Some(scores) => scores,
             None => return Err(self.interrupted()),
         };
-        self.save(&model.model, save)?;
+        self.save(&model.model, save, Some(&test))?;
         if !test.loss.is_finite() {
             let reason = format!("{}; the model is saved", not_finite(best, &test));
             self.close(Status::Failed, &reason);
@@ -190,7 +190,7 @@ impl<B: Send + 'static> Run<'_, B> {
         let kept = checkpoints.load(model, best).and_then(|model| {
             let model = model.valid();
             let test = self.test(&model)?;
-            self.save(&model.model, save)?;
+            self.save(&model.model, save, test.as_ref())?;
             Ok(test)
         });
         match kept {
@@ -214,12 +214,15 @@ impl<B: Send + 'static> Run<'_, B> {
         &self,
         model: &W,
         save: impl FnOnce(&W, &Destination<'_>) -> Result<(), Error>,
+        test: Option<&Scores>,
     ) -> Result<(), Error> {
-        let history = self.log.history();
+        let mut history = self.log.history();
         save(
             model,
             &Destination::new(self.plan.folder, &history.config, &history.labels),
-        )
+        )?;
+        history.test = test.cloned();
+        write_card(self.plan.folder, &history)
     }
 
     fn has_epochs_left(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::history::{FILE, History};
 
 /// The settings of a PEFT folder.
 const ADAPTER: &str = "adapter_config.json";
-/// The file of an adapter's folder with the names of its classes.
+/// The file with the names of the classes, in the folder of an adapter or of an encoder with a head next to it.
 pub(crate) const LABELS: &str = "labels.json";
 
 /// A model, what was trained of it, and what is known about it.
@@ -73,9 +73,9 @@ impl Target {
             return Err(Error::read(path, problem));
         }
         Ok(Self {
-            base: path.into(),
+            base: whole(path.into(), base)?,
             adapter: None,
-            labels: Vec::new(),
+            labels: read_labels(path)?,
             run: None,
         })
     }
@@ -104,7 +104,7 @@ impl Target {
         }
         let named = config.model.folder.clone().unwrap_or_default();
         let (base, adapter) = match config.adapter.kind {
-            AdapterKind::Full => (written, None),
+            AdapterKind::Full => (whole(written, base)?, None),
             _ => {
                 let field = format!("{}: config.model.folder", folder.join(FILE).display());
                 (found(field, &named, base)?, Some(written))
@@ -139,6 +139,20 @@ impl Target {
     /// The folder that was written of what was trained: the adapter's, or the model's.
     pub fn folder(&self) -> &Path {
         self.adapter.as_deref().unwrap_or(&self.base)
+    }
+}
+
+/// A whole model, which has no base.
+fn whole(folder: PathBuf, base: Option<&Path>) -> Result<PathBuf, Error> {
+    match base {
+        None => Ok(folder),
+        Some(base) => {
+            let expected = format!(
+                "not set: {} is a whole model without a base",
+                folder.display()
+            );
+            Err(Error::config("--model", base.display(), expected))
+        }
     }
 }
 
@@ -226,6 +240,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let problem = |base| Target::of(folder.path(), base).unwrap_err().to_string();
         assert!(problem(None).contains("found none of these"));
+        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        assert!(problem(Some(folder.path())).contains("a whole model without a base"));
         let config = r#"{"base_model_name_or_path": "no/such/model"}"#;
         fs::write(folder.path().join(ADAPTER), config).unwrap();
         let text = problem(None);

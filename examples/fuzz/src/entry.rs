@@ -36,6 +36,9 @@ pub enum Entry {
     Conversations,
     ChatTemplate,
     Gguf,
+    Predict,
+    Merge,
+    MergeGguf,
 }
 
 /// The models of `replay adapter`: a folder, and an adapter in it.
@@ -80,7 +83,7 @@ const FLAGS: [&str; 24] = [
 ];
 
 impl Entry {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Table,
         Self::Tokenizer,
         Self::ModelConfig,
@@ -100,6 +103,9 @@ impl Entry {
         Self::Conversations,
         Self::ChatTemplate,
         Self::Gguf,
+        Self::Predict,
+        Self::Merge,
+        Self::MergeGguf,
     ];
 
     pub fn name(self) -> &'static str {
@@ -123,6 +129,9 @@ impl Entry {
             Self::Conversations => "finetune-conversations",
             Self::ChatTemplate => "finetune-chat-template",
             Self::Gguf => "finetune-gguf",
+            Self::Predict => "finetune-predict",
+            Self::Merge => "finetune-merge",
+            Self::MergeGguf => "finetune-merge-gguf",
         }
     }
 
@@ -236,6 +245,60 @@ impl Entry {
                     "--prompt=the one",
                     "--max-new-tokens=3",
                 ]))
+            }
+            Self::Predict => {
+                texts(&fixtures, folder)?;
+                copy(&fixtures.join("bert/lora_seqcls"), &folder.join("adapter"))?;
+                let labels = json!({"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": {"a": 0, "b": 1, "c": 2}});
+                fs::write(folder.join("adapter/labels.json"), labels.to_string())?;
+                let endings = ["csv", "tsv", "jsonl"];
+                let ending = endings[generator.random_range(0..endings.len())];
+                let data = format!("rows.{ending}");
+                fs::write(folder.join(&data), table(ending))?;
+                let files = [&data, &data, "adapter/labels.json"];
+                let file = files[generator.random_range(0..files.len())];
+                alter(folder, file, generator)?;
+                Ok(words(&[
+                    "finetune",
+                    "predict",
+                    "adapter",
+                    "--model=model",
+                    "--data",
+                    &data,
+                ]))
+            }
+            Self::Merge => {
+                let files = [
+                    "model/config.json",
+                    "adapter/adapter_config.json",
+                    "adapter/adapter_model.safetensors",
+                ];
+                let file = files[generator.random_range(0..files.len())];
+                replay(&fixtures, folder, file, generator)?;
+                Ok(words(&[
+                    "finetune",
+                    "merge",
+                    "adapter",
+                    "--model=model",
+                    "--out=merged",
+                ]))
+            }
+            Self::MergeGguf => {
+                let model = folder.join("model");
+                fs::create_dir_all(&model)?;
+                for name in ["config.json", "model.safetensors"] {
+                    fs::copy(fixtures.join("llama").join(name), model.join(name))?;
+                }
+                let tokens = byte_level_tokens().to_string();
+                fs::write(model.join("tokenizer.json"), tokens)?;
+                fs::write(
+                    model.join("tokenizer_config.json"),
+                    json!({"bos_token": "a", "eos_token": {"content": "b"}}).to_string(),
+                )?;
+                let files = ["tokenizer.json", "tokenizer_config.json", "config.json"];
+                let file = files[generator.random_range(0..files.len())];
+                alter(folder, &format!("model/{file}"), generator)?;
+                Ok(words(&["finetune", "merge", "model", "--gguf=out.gguf"]))
             }
             Self::ReplayGolden => {
                 let cases = ["a_linear_least_squares", "b_logistic_regression", "c_mlp"];
@@ -386,6 +449,24 @@ fn index(bytes: &[u8]) -> Result<Value> {
         .map(|name| (name.clone(), json!("a.safetensors")))
         .collect();
     Ok(json!({"metadata": {"total_size": bytes.len()}, "weight_map": map}))
+}
+
+/// A byte-level BPE of 100 tokens or fewer.
+fn byte_level_tokens() -> Value {
+    let letters = (b'a'..=b'z').map(|letter| char::from(letter).to_string());
+    let all = letters
+        .chain(["ab", "abc", "<end>"].map(String::from))
+        .enumerate();
+    let vocabulary: serde_json::Map<String, Value> =
+        all.map(|(id, token)| (token, json!(id))).collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": [{"id": 28, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true}],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [["a", "b"], ["ab", "c"]]},
+    })
 }
 
 /// A small BERT with a tokenizer, and a table of texts.

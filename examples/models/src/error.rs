@@ -149,6 +149,12 @@ pub enum Error {
         /// What they say, and what to do.
         reason: String,
     },
+    /// A model or an adapter that a GGUF file cannot hold.
+    #[error("{reason}")]
+    Gguf {
+        /// What cannot be in such a file, and what to do.
+        reason: String,
+    },
     /// An input that the model cannot take.
     #[error("input `{name}`: {reason}")]
     Input {

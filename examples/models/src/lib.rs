@@ -9,6 +9,7 @@
 mod attention;
 pub mod bert;
 pub mod class;
+pub mod classify;
 pub mod distilbert;
 pub mod encoder;
 pub mod error;

@@ -10,6 +10,7 @@ use crate::bert::{
     BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel,
 };
 use crate::class::ModelClass;
+use crate::classify::{ImageClassifier, TextClassifier};
 use crate::distilbert::{DistilBertForSequenceClassification, DistilBertForTokenClassification};
 use crate::error::Error;
 use crate::llama::{LlamaConfig, LlamaForCausalLM, LlamaModel};
@@ -70,6 +71,36 @@ pub trait WithOpened {
     ///
     /// Its own.
     fn apply<M: Module>(self, opened: Opened<M>) -> Result<Self::Output, Self::Error>;
+
+    /// Do it with a classifier of texts; without an implementation the same as with every model.
+    ///
+    /// # Errors
+    ///
+    /// Its own.
+    fn apply_to_texts<M: TextClassifier>(
+        self,
+        opened: Opened<M>,
+    ) -> Result<Self::Output, Self::Error>
+    where
+        Self: Sized,
+    {
+        self.apply(opened)
+    }
+
+    /// Do it with a classifier of images; without an implementation the same as with every model.
+    ///
+    /// # Errors
+    ///
+    /// Its own.
+    fn apply_to_images<M: ImageClassifier>(
+        self,
+        opened: Opened<M>,
+    ) -> Result<Self::Output, Self::Error>
+    where
+        Self: Sized,
+    {
+        self.apply(opened)
+    }
 }
 
 /// A model with the weights of its folder.
@@ -180,7 +211,7 @@ pub fn open<W: WithOpened>(
                 &options.load(BertModel::load_options()),
             )?)
         }
-        ModelClass::BertForSequenceClassification => with.apply(classifier!(
+        ModelClass::BertForSequenceClassification => with.apply_to_texts(classifier!(
             BertForSequenceClassification,
             BertConfig,
             init_classifier
@@ -190,7 +221,7 @@ pub fn open<W: WithOpened>(
             BertConfig,
             init_token_classifier
         )),
-        ModelClass::RobertaForSequenceClassification => with.apply(classifier!(
+        ModelClass::RobertaForSequenceClassification => with.apply_to_texts(classifier!(
             RobertaForSequenceClassification,
             BertConfig,
             init_roberta_classifier
@@ -200,7 +231,7 @@ pub fn open<W: WithOpened>(
             BertConfig,
             init_roberta_token_classifier
         )),
-        ModelClass::DistilBertForSequenceClassification => with.apply(classifier!(
+        ModelClass::DistilBertForSequenceClassification => with.apply_to_texts(classifier!(
             DistilBertForSequenceClassification,
             BertConfig,
             init_distilbert_classifier
@@ -216,7 +247,7 @@ pub fn open<W: WithOpened>(
             let load = options.load(ModernBertModel::load_options());
             with.apply(loaded(model, ModernBertModel::names(), folder, &load)?)
         }
-        ModelClass::ModernBertForSequenceClassification => with.apply(classifier!(
+        ModelClass::ModernBertForSequenceClassification => with.apply_to_texts(classifier!(
             ModernBertForSequenceClassification,
             ModernBertConfig,
             init_classifier
@@ -232,7 +263,7 @@ pub fn open<W: WithOpened>(
         }
         ModelClass::ViTForImageClassification => {
             let opened = classifier!(ViTForImageClassification, ViTConfig, init_classifier);
-            with.apply(opened.with_newest_first())
+            with.apply_to_images(opened.with_newest_first())
         }
         ModelClass::Dinov2Model => {
             let sizes = Dinov2Config::from_folder(folder)?;
@@ -246,7 +277,7 @@ pub fn open<W: WithOpened>(
             let opened = classifier!(Dinov2ForImageClassification, Dinov2Config, init_classifier);
             let mut opened = opened.with_newest_first();
             opened.unused = vec![("dinov2.embeddings.mask_token", vec![1, sizes.hidden_size])];
-            with.apply(opened)
+            with.apply_to_images(opened)
         }
         ModelClass::T5ForConditionalGeneration => {
             let model = T5Config::from_folder(folder)?.init(device)?;
@@ -264,25 +295,6 @@ pub fn open<W: WithOpened>(
             let load = options.load(model.load_options());
             with.apply(loaded(model, LlamaForCausalLM::names(), folder, &load)?)
         }
-    }
-}
-
-impl LlamaForCausalLM {
-    /// The model of a folder with an output head of its own, which is a copy of the embedding table where the folder
-    /// ties the two: adapters can then be merged into one of them and not into the other.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub fn load_untied(folder: &Path, device: &Device) -> Result<Self, Error> {
-        let config = LlamaConfig::from_folder(folder)?;
-        let is_tied = config.tie_word_embeddings;
-        let model = config.with_tie_word_embeddings(false).init(device)?;
-        let mut options = model.load_options();
-        if is_tied {
-            options = options.tied("lm_head.weight", "model.embed_tokens.weight");
-        }
-        load_named(model, &Self::names(), folder, &options)
     }
 }
 

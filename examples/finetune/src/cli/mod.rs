@@ -4,6 +4,7 @@ mod adapter_flags;
 mod generate_flags;
 mod merge_flags;
 mod method_flags;
+mod predict_flags;
 mod prune_flags;
 mod sampling_flags;
 mod serve_flags;
@@ -27,6 +28,7 @@ use programs::optimizer::OptimizerName;
 pub use generate_flags::GenerateArgs;
 pub use merge_flags::{ExportArgs, MergeArgs};
 pub use method_flags::PerMethod;
+pub use predict_flags::PredictArgs;
 pub use prune_flags::PruneArgs;
 pub use serve_flags::ServeArgs;
 
@@ -64,6 +66,8 @@ pub enum Command {
     Prune(PruneArgs),
     /// Let a language model answer.
     Generate(Box<GenerateArgs>),
+    /// Predict the rows of a file.
+    Predict(Box<PredictArgs>),
     /// Write an adapter and its model as one model folder.
     Merge(MergeArgs),
     /// Write a LoRA adapter as a GGUF file.

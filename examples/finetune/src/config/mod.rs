@@ -64,7 +64,7 @@ impl Default for Config {
         Self {
             name: "finetune".into(),
             task: None,
-            out: "target/finetune".into(),
+            out: "runs/finetune".into(),
             device: DeviceKind::default(),
             methods: vec![optimizer("ief")],
             seeds: vec![1],

@@ -1,11 +1,11 @@
 //! Files of other kinds in the place of a text, by their first bytes.
 
 /// What a file is that is not the text which was expected, and what to do about it.
-pub(super) struct Foreign {
+pub(crate) struct Foreign {
     /// In words.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// What to do.
-    pub(super) fix: &'static str,
+    pub(crate) fix: &'static str,
 }
 
 const CONVERT: &str = "write its rows as CSV or JSON lines first";
@@ -48,7 +48,7 @@ const BINARY: [(&[u8], &str, &str); 17] = [
 ];
 
 /// What bytes are, if not a text in UTF-8 or Latin-1.
-pub(super) fn recognised(bytes: &[u8]) -> Option<Foreign> {
+pub(crate) fn recognised(bytes: &[u8]) -> Option<Foreign> {
     let found = |what, fix| Some(Foreign { what, fix });
     let starts = |start: &[u8]| bytes.starts_with(start);
     // Texts with their own first words.

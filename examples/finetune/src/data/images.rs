@@ -112,13 +112,14 @@ fn pictures(folder: &Path, labels: &[String], size: usize) -> Result<Vec<ImageEx
     Ok(examples)
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Whether a file is a picture by its name.
+pub(crate) fn is_picture(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
 /// A picture the way up that its camera noted.
-fn picture(path: &Path, label: usize) -> Result<ImageExample, Error> {
+pub(crate) fn picture(path: &Path, label: usize) -> Result<ImageExample, Error> {
     let read = |source| Error::read(path, source, FILES);
     let refuse =
         |error: image::ImageError| Error::file(path, format!("not a picture: {}", message(&error)));

@@ -23,11 +23,14 @@ mod texts;
 mod tokens;
 
 pub use error::Error;
+pub(crate) use foreign::recognised;
+pub(crate) use images::{is_picture, picture};
 pub use pictures::{ImageBatch, ImageBatcher};
 pub use seq2seq::{Seq2SeqBatch, Seq2SeqBatcher, Seq2SeqItem};
 pub use source::DataSource;
-pub(crate) use table::Object;
+pub(crate) use table::{Marks, Object};
 pub use task::Task;
+pub(crate) use template::question;
 pub use texts::{TextBatch, TextBatcher, TextItem};
 pub use tokens::{Encoded, Tokens, load_tokenizer};
 pub(crate) use tokens::{Table, gguf};

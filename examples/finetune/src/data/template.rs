@@ -78,6 +78,11 @@ impl Template {
     }
 }
 
+/// The text that a model which answers in words reads of an example.
+pub(crate) fn question(task: Task, labels: &[String], example: &TextExample) -> String {
+    Template::new(task, labels).apply(example)
+}
+
 /// `a, b or c`.
 fn choice(words: &[String]) -> String {
     match words {

@@ -28,6 +28,7 @@ use crate::model::{FineTune, HEAD, README, architecture, kind_of_folder, normali
 use crate::rounds::Rounds;
 use crate::run::{Plan, run};
 use crate::stop::Stop;
+use crate::target::LABELS;
 use crate::test_answers::write_answers;
 use crate::{begun, left_over};
 use batches::{Data, Parts, image_size, texts};
@@ -535,6 +536,7 @@ fn check_outputs(folder: &Path, kind: AdapterKind) -> Result<(), Error> {
             &[
                 "adapter_config.json",
                 "adapter_model.safetensors",
+                LABELS,
                 HEAD,
                 README,
             ],

@@ -67,6 +67,15 @@ fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i64>, D::Error>
 }
 
 impl GenerationOptions {
+    /// The most probable tokens, whatever the model says, and at most so many.
+    pub fn greedy(max_new_tokens: usize) -> Self {
+        Self {
+            do_sample: Some(false),
+            max_new_tokens: Some(max_new_tokens),
+            ..Self::default()
+        }
+    }
+
     /// Those of a model folder's `generation_config.json`; none without the file, and for a GGUF file.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use programs::{files, reading};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::model::{COPIED, HEAD};
-use crate::target::Target;
+use crate::model::{COPIED, HEAD, README};
+use crate::target::{LABELS, Target, label_file};
 
 /// The folder of further chat templates.
 const TEMPLATES: &str = "additional_chat_templates";
@@ -27,14 +27,38 @@ pub(super) fn write(target: &Target, folder: &Path) -> Result<Vec<String>, Error
     if let Some(adapter) = &target.adapter {
         copy(adapter, folder)?;
     }
+    card(target, folder)?;
     let head = target.folder().join(HEAD);
     if head.is_file() {
         copy_file(&head, &folder.join(HEAD))?;
+        if !target.labels.is_empty() {
+            files::write_json(&folder.join(LABELS), &label_file(&target.labels))?;
+        }
         notes.push(format!(
             "the head on the mean of the tokens is in {HEAD}: `transformers` loads the encoder (`AutoModel`)"
         ));
     }
     Ok(notes)
+}
+
+/// Write what the folder is made of.
+fn card(target: &Target, folder: &Path) -> Result<(), Error> {
+    let base = target.base.display().to_string();
+    let shown = |path: &str| format!("`{}`", path.replace('`', "'"));
+    let made = match &target.adapter {
+        Some(adapter) => format!(
+            "the adapter {} in the weights of {}",
+            shown(&adapter.display().to_string()),
+            shown(&base)
+        ),
+        None => shown(&base),
+    };
+    let text = format!(
+        "---\nbase_model: {}\nlibrary_name: transformers\ntags:\n- finetune\n---\n\n# Merged model\n\nWritten by \
+         `finetune merge`: {made}. `transformers` loads it without PEFT, as the class in config.json.\n",
+        Value::from(base)
+    );
+    Ok(files::write(&folder.join(README), text)?)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {

@@ -3,7 +3,6 @@
 mod companions;
 mod decoder;
 mod gguf;
-mod labels;
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +21,10 @@ use serde_json::{Map, Value, json};
 pub use burn_hf_models::gguf::GgufType;
 pub use gguf::export_adapter;
 
+use crate::class_labels::{Labels, class_of};
 use crate::error::Error;
 use crate::model::described;
 use crate::target::Target;
-use labels::Labels;
 
 /// The name of the adapter in the model.
 const NAME: &str = "default";
@@ -186,28 +185,6 @@ pub fn merge(
     Ok(notes)
 }
 
-/// The class that adapter and base are of. An adapter that brings its head along decides alone: that of a base which was
-/// trained for another task has no part in it.
-fn class(base: &Path, adapter: Option<&AdapterFolder>) -> Result<ModelClass, Error> {
-    let chosen = ModelClass::choose(base, adapter, None);
-    let own_task = adapter.and_then(|folder| {
-        let saved = folder.config.modules_to_save();
-        let task = folder.config.field("task_type")?;
-        let task = match task.trim_matches('"') {
-            "SEQ_CLS" => Task::SequenceClassification,
-            "TOKEN_CLS" => Task::TokenClassification,
-            _ => return None,
-        };
-        (!saved.is_empty()).then_some(task)
-    });
-    match (chosen, own_task) {
-        (Err(burn_hf_models::Error::Class { .. }), Some(task)) => {
-            Ok(ModelClass::choose(base, adapter, Some(task))?)
-        }
-        (chosen, _) => Ok(chosen?),
-    }
-}
-
 /// What is merged, read and checked before the weights are.
 struct Source {
     adapter: Option<AdapterFolder>,
@@ -242,7 +219,7 @@ impl Source {
             return Err(Error::read(base, problem));
         }
         let config: Map<String, Value> = read_config(base)?;
-        let class = class(base, adapter.as_ref())?;
+        let class = class_of(base, adapter.as_ref())?;
         let has_classes = matches!(
             class.task(),
             Task::SequenceClassification | Task::TokenClassification | Task::ImageClassification

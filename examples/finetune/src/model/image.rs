@@ -11,7 +11,7 @@ use burn_hf_models::weights::load_named;
 use burn_peft::NameMap;
 
 use super::adapter::{Family, Trained, no_prompt, save_layers};
-use super::export::{Class, Destination, Reader, load_weights, write_model_folder, write_readme};
+use super::export::{Class, Destination, load_weights, write_model_folder};
 use super::mlp::Mlp;
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config};
@@ -295,10 +295,7 @@ impl<B: Backbone> FineTune for ImageClassifier<B> {
                 };
                 write_model_folder(&self.backbone, &file_names::<B>(), Some(class), to)
             }
-            (_, None) => {
-                write_model_folder(&self.backbone, &file_names::<B>(), None, to)?;
-                write_readme(Reader::Layers, to)
-            }
+            (_, None) => write_model_folder(&self.backbone, &file_names::<B>(), None, to),
         }
     }
 

@@ -25,13 +25,14 @@ pub use adapter::Trained;
 pub(crate) use adapter::kind_of_folder;
 pub use causal::CausalLm;
 pub use export::Destination;
-pub(crate) use export::{COPIED, HEAD, README, described};
+pub(crate) use export::{COPIED, HEAD, README, described, load_head, write_card};
 pub use folder::{architecture, normalization};
 pub use image::{Backbone, ImageClassifier};
 pub use judged::Judged;
 pub use mlp::Mlp;
 pub use seq2seq::Seq2Seq;
 pub use text::TextClassifier;
+pub(crate) use text::mean;
 
 use crate::error::Error;
 

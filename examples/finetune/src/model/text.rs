@@ -15,8 +15,8 @@ use programs::err_line;
 
 use super::adapter::{Family, NAME, Size, Trained, save_layers};
 use super::export::{
-    Class, Destination, Reader, load_head, load_weights, remove_head, save_features_layers,
-    save_features_prompt, save_head, write_model_folder, write_readme,
+    Class, Destination, load_head, load_weights, remove_head, save_features_layers,
+    save_features_prompt, save_head, write_model_folder,
 };
 use super::{FineTune, Judged, Outcome, fits, head};
 use crate::config::{AdapterKind, Config, Pooling};
@@ -159,7 +159,7 @@ impl TextClassifier {
 }
 
 /// The mean over the last `length` tokens that `mask` `[M, length]` does not leave out.
-fn mean(tokens: Tensor<3>, mask: Tensor<2, Int>, length: usize) -> Tensor<2> {
+pub(crate) fn mean(tokens: Tensor<3>, mask: Tensor<2, Int>, length: usize) -> Tensor<2> {
     let [rows, all, width] = tokens.dims();
     let own = tokens.narrow(1, all - length, length);
     let mask = burn_ief::expand_input(mask).float().cast(own.dtype());
@@ -322,8 +322,7 @@ impl TextClassifier {
                 write_model_folder(&parts, &names(), Some(class), to)?;
             }
         }
-        remove_head(to)?;
-        write_readme(Reader::Classifier, to)
+        remove_head(to)
     }
 
     /// Layers that a prompt's folder holds in full.
@@ -361,8 +360,7 @@ impl TextClassifier {
                 to.model()
             }
         };
-        save_head(&self.classifier, &folder)?;
-        write_readme(Reader::Mean, to)
+        save_head(&self.classifier, &folder)
     }
 }
 

@@ -12,8 +12,10 @@ use programs::plot::Chart;
 use programs::statistics::{median, with_spread};
 use programs::table::{self, Style, Table};
 
+use crate::config;
 use crate::error::Error;
-use crate::history::{FILE, History};
+use crate::history::{FILE, History, Status};
+use crate::method_options::MethodOptions;
 use curve::MeanCurve;
 use group::groups;
 
@@ -84,6 +86,43 @@ pub fn find_runs(folders: &[PathBuf]) -> Result<FoundRuns, Error> {
 /// ```
 pub fn troubles(histories: &[History]) -> Vec<String> {
     histories.iter().filter_map(History::trouble).collect()
+}
+
+/// Methods of finished runs with their default step size, a line for each: nobody has searched it, so that a comparison
+/// says little about the method.
+///
+/// A search (`--tune`) that chose this size leaves it in `tuned.toml`, next to the runs.
+///
+/// ```
+/// assert!(finetune::report::untuned(&[]).is_empty());
+/// ```
+pub fn untuned(histories: &[History]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for run in histories {
+        let size = run.config.options(run.method).step_size;
+        let is_default = size == MethodOptions::of(run.method).step_size;
+        if is_default && run.status == Status::Finished && searched(run) != Some(size) {
+            found.insert((
+                run.config.name.as_str(),
+                run.method.title(),
+                size.to_string(),
+            ));
+        }
+    }
+    let line = |(setup, method, size): (&str, &str, String)| {
+        format!("{setup} {method}: step size {size} is the default and was not searched (--tune)")
+    };
+    found.into_iter().map(line).collect()
+}
+
+/// The step size that a search left for a run's method.
+fn searched(run: &History) -> Option<f64> {
+    let tuned = config::read(&run.config.out.join("tuned.toml")).ok()?;
+    tuned
+        .get("method")?
+        .get(run.method.name())?
+        .get("step_size")?
+        .as_f64()
 }
 
 fn find(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) {
@@ -172,7 +211,8 @@ pub fn write(out: &Path, histories: &[History]) -> Result<Vec<PathBuf>, Error> {
         &rows(histories).map_err(|error| Error::write(out, error))?,
     )?;
     let markdown = styled(histories, Style::Markdown).to_string();
-    let troubles = troubles(histories);
+    let mut troubles = troubles(histories);
+    troubles.extend(untuned(histories));
     let lines = troubles.iter().map(|trouble| format!("\n- {trouble}"));
     let notes: String = lines.collect();
     let notes = if notes.is_empty() {
@@ -277,9 +317,33 @@ fn rows(histories: &[History]) -> Result<Vec<u8>, csv::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Scores;
     use crate::history::tests::history;
-    use crate::history::{Scores, Status};
     use programs::optimizer::{OptimizerName, optimizer};
+
+    #[test]
+    fn default_step_sizes_are_named_until_they_are_searched() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut runs = [optimizer("adamw"), optimizer("sgd"), optimizer("sgd")]
+            .map(|method| run(method, 1, 0.5));
+        for run in &mut runs {
+            run.config.out = folder.path().into();
+        }
+        // Another size than the default.
+        let method = runs[0].method;
+        let mut options = runs[0].config.options(method);
+        options.step_size *= 3.0;
+        runs[0].config = runs[0].config.clone().with_options(method, options);
+        let notes = untuned(&runs);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(
+            notes[0].contains("SGD: step size 0.1 is the default"),
+            "{notes:?}"
+        );
+        let tuned = "[method.sgd]\nstep_size = 0.1\n";
+        fs::write(folder.path().join("tuned.toml"), tuned).unwrap();
+        assert!(untuned(&runs).is_empty());
+    }
 
     fn run(method: OptimizerName, seed: u64, test: f64) -> History {
         let mut run = history(method, seed, &[(0.5, 1.0), (0.8, 0.4)]);
@@ -376,7 +440,11 @@ mod tests {
             "{csv}"
         );
         assert!(!csv.contains(",NaN,"), "{csv}");
-        assert!(markdown.ends_with(&format!("\n- {said}\n")), "{markdown}");
+        let untuned = "toy iEF: step size 0.3 is the default and was not searched (--tune)";
+        assert!(
+            markdown.contains(&format!("\n- {said}\n- {untuned}\n")),
+            "{markdown}"
+        );
         assert!(find_runs(&[folder.path().join("cut")]).is_err());
     }
 

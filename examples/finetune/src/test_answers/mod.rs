@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversation::{Content, Message, Role, Sample};
 use crate::error::Error;
-use crate::language::{AnswerRequest, Language, Place, PromptText};
+use crate::language::{AnswerRequest, GenerationOptions, Language, Place, PromptText};
 use crate::stop::Stop;
 
 pub use exact_match::exact_match;
@@ -107,8 +107,7 @@ pub(crate) fn write_answers(
         .filter_map(|sample| Question::of(sample, place.plain))
     {
         let mut request = AnswerRequest::new(question.prompt.clone());
-        request.options.max_new_tokens = Some(max_new_tokens);
-        request.options.do_sample = Some(false);
+        request.options = GenerationOptions::greedy(max_new_tokens);
         let mut answer = String::new();
         for piece in language.start(&request)? {
             if stop.requested() {

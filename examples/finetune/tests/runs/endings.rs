@@ -225,7 +225,8 @@ fn one_process_at_a_time_writes_into_a_folder() {
         [
             "README.md",
             "adapter_config.json",
-            "adapter_model.safetensors"
+            "adapter_model.safetensors",
+            "labels.json"
         ]
     );
 }

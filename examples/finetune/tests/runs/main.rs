@@ -10,6 +10,7 @@ mod place;
 mod prune;
 mod resume;
 mod stages;
+mod used;
 
 use std::fs;
 use std::process::Command;

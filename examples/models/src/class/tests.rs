@@ -260,7 +260,7 @@ fn contradictions_and_gaps_stop() {
             ("gpt2", "GPT2Model"),
             None,
             LLAMA_KEY,
-            "expected bert, roberta, distilbert, modernbert, vit, t5, llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3 or smollm3, found `gpt2`",
+            "expected bert, roberta, distilbert, modernbert, vit, dinov2, t5, llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3 or smollm3, found `gpt2`",
         ),
     ] {
         let error = choose(folder, stated, key).unwrap_err().to_string();

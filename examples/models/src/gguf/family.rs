@@ -250,6 +250,16 @@ mod tests {
         assert!(Family::of("rwkv6").is_none());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn pairs_and_halves_are_inverse(heads in 1usize..5, half in 1usize..5, width in 1usize..4) {
+            let count = heads * 2 * half * width;
+            let values: Vec<f32> = (0..count).map(|value| value as f32).collect();
+            let stored = into_pairs(&values, heads, width);
+            proptest::prop_assert_eq!(into_halves(&stored, heads, width), values);
+        }
+    }
+
     #[test]
     fn rotary_pairs_become_halves() {
         // Two heads of four rows of one and of two values.

@@ -111,6 +111,23 @@ impl LlamaForCausalLM {
         load_named(model, &Self::names(), folder, &options)
     }
 
+    /// The model of a folder with an output head of its own, which is a copy of the embedding table where the folder
+    /// ties the two: adapters can then be merged into one of them and not into the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_untied(folder: &Path, device: &Device) -> Result<Self, Error> {
+        let config = LlamaConfig::from_folder(folder)?;
+        let is_tied = config.tie_word_embeddings;
+        let model = config.with_tie_word_embeddings(false).init(device)?;
+        let mut options = model.load_options();
+        if is_tied {
+            options = options.tied("lm_head.weight", "model.embed_tokens.weight");
+        }
+        load_named(model, &Self::names(), folder, &options)
+    }
+
     /// Its configuration.
     pub fn config(&self) -> &LlamaConfig {
         &self.config

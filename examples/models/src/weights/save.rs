@@ -1,6 +1,7 @@
 //! A model as the weight file of a `transformers` folder.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
@@ -176,7 +177,22 @@ pub(super) fn write(values: &[Value], dtype: Option<DType>, path: &Path) -> Resu
     }
     // Older versions of `transformers` refuse a file that does not say what it was written for.
     let format = [("format".to_string(), "pt".to_string())].into();
-    safetensors::serialize_to_file(views, Some(format), path).map_err(|error| error.to_string())
+    let mode = mode(path).map_err(|error| error.to_string())?;
+    safetensors::serialize_to_file(views, Some(format), path)
+        .map_err(|error| error.to_string())
+        .and_then(|()| fs::set_permissions(path, mode).map_err(|error| error.to_string()))
+}
+
+/// The permissions of a file that is replaced, or of a new one. The crate's own are those of a temporary file, which
+/// nobody else may read.
+fn mode(path: &Path) -> std::io::Result<fs::Permissions> {
+    if let Ok(there) = fs::metadata(path) {
+        return Ok(there.permissions());
+    }
+    let new = fs::File::create(path)?;
+    let mode = new.metadata()?.permissions();
+    fs::remove_file(path)?;
+    Ok(mode)
 }
 
 /// Where a parameter is among tensors in PyTorch's layouts: Burn calls the parts of its own norms as PyTorch does.

@@ -5,6 +5,7 @@ mod json;
 mod quotes;
 
 pub(crate) use json::Object;
+pub(crate) use quotes::Marks;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -23,43 +23,70 @@ enum Place {
     Mark(u64),
 }
 
+/// Follows a text byte by byte.
+pub(crate) struct Marks {
+    delimiter: u8,
+    place: Place,
+    line: u64,
+}
+
+impl Marks {
+    pub(crate) fn new(delimiter: u8) -> Self {
+        Self {
+            delimiter,
+            place: Place::Begin,
+            line: 1,
+        }
+    }
+
+    /// Go on by a byte; the line and the problem of a mark that is not where it belongs.
+    pub(crate) fn feed(&mut self, byte: u8) -> Result<(), (u64, String)> {
+        let ends = byte == self.delimiter || byte == b'\r' || byte == b'\n';
+        self.place = match (self.place, byte) {
+            (Place::Begin, b'"') => Place::Quoted(self.line),
+            (Place::Quoted(begin), b'"') => Place::Mark(begin),
+            (Place::Mark(begin), b'"') => Place::Quoted(begin),
+            (Place::Plain, b'"') => {
+                let problem = format!("a quotation mark inside of a field without them: {FIX}");
+                return Err((self.line, problem));
+            }
+            (Place::Mark(begin), _) if !ends => {
+                let problem = format!(
+                    "text behind the quotation mark that ends a field (it began on line {begin}): {FIX}"
+                );
+                return Err((self.line, problem));
+            }
+            (Place::Quoted(begin), _) => Place::Quoted(begin),
+            _ if ends => Place::Begin,
+            _ => Place::Plain,
+        };
+        self.line += u64::from(byte == b'\n');
+        Ok(())
+    }
+
+    /// The text ends here; the line and the problem of a mark that is open.
+    pub(crate) fn end(&self) -> Result<(), (u64, String)> {
+        match self.place {
+            Place::Quoted(begin) => {
+                let problem = format!("a quotation mark that is never closed: {FIX}");
+                Err((begin, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Check that every quotation mark opens or closes a field or is one of two inside of a quoted field.
 ///
 /// # Errors
 ///
 /// [`Error::Line`] with the line of the first that does not.
 pub(super) fn check(path: &Path, text: &str, delimiter: u8) -> Result<(), Error> {
-    let mut place = Place::Begin;
-    let mut line = 1;
-    for byte in text.bytes() {
-        let ends = byte == delimiter || byte == b'\r' || byte == b'\n';
-        place = match (place, byte) {
-            (Place::Begin, b'"') => Place::Quoted(line),
-            (Place::Quoted(begin), b'"') => Place::Mark(begin),
-            (Place::Mark(begin), b'"') => Place::Quoted(begin),
-            (Place::Plain, b'"') => {
-                let problem = format!("a quotation mark inside of a field without them: {FIX}");
-                return Err(Error::line(path, line, problem));
-            }
-            (Place::Mark(begin), _) if !ends => {
-                let problem = format!(
-                    "text behind the quotation mark that ends a field (it began on line {begin}): {FIX}"
-                );
-                return Err(Error::line(path, line, problem));
-            }
-            (Place::Quoted(begin), _) => Place::Quoted(begin),
-            _ if ends => Place::Begin,
-            _ => Place::Plain,
-        };
-        line += u64::from(byte == b'\n');
-    }
-    match place {
-        Place::Quoted(begin) => {
-            let problem = format!("a quotation mark that is never closed: {FIX}");
-            Err(Error::line(path, begin, problem))
-        }
-        _ => Ok(()),
-    }
+    let mut marks = Marks::new(delimiter);
+    let mut bytes = text.bytes();
+    let all = bytes.try_for_each(|byte| marks.feed(byte));
+    all.and_then(|()| marks.end())
+        .map_err(|(line, problem)| Error::line(path, line, problem))
 }
 
 #[cfg(test)]

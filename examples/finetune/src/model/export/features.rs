@@ -90,7 +90,7 @@ pub(in crate::model) fn remove_head(to: &Destination<'_>) -> Result<(), Error> {
 }
 
 /// Read what [`save_head`] wrote of a head like this.
-pub(in crate::model) fn load_head(classifier: Linear, folder: &Path) -> Result<Linear, Error> {
+pub(crate) fn load_head(classifier: Linear, folder: &Path) -> Result<Linear, Error> {
     let path = folder.join(HEAD);
     let mut head = Head { classifier };
     let mut store = SafetensorsStore::from_file(&path).with_from_adapter(PyTorchToBurnAdapter);

@@ -1,40 +1,47 @@
-//! A text in each folder that shows how to load it in Python.
+//! How a folder is loaded in Python.
 
 use std::path::Path;
 
-use programs::files;
-
 use super::full::WEIGHTS;
-use super::{Destination, HEAD, README};
-use crate::config::AdapterKind;
-use crate::error::Error;
+use super::{Destination, HEAD};
+use crate::config::{AdapterKind, Architecture, Pooling};
+use crate::data::{TextExample, question};
+use crate::model::normalization;
 
 /// What reads a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) enum Reader {
+pub(super) enum Reader {
     /// A class of `transformers` that classifies texts.
     Classifier,
     /// An encoder, with a head on the mean of its tokens.
     Mean,
+    /// A class of `transformers` that classifies images.
+    Images(Architecture),
+    /// A class of `transformers` that answers a text with another one.
+    Words,
+    /// A class of `transformers` that goes on with a text.
+    Language,
     /// PyTorch, with your own layers.
     Layers,
 }
 
-/// Write README.md into the folder of a trained model.
-pub(in crate::model) fn write_readme(reader: Reader, to: &Destination<'_>) -> Result<(), Error> {
-    let folder = to.written();
-    files::write(&folder.join(README), text(reader, &folder, to))?;
-    Ok(())
+impl Reader {
+    /// What reads a model of this kind.
+    pub fn of(architecture: Architecture, pooling: Pooling) -> Self {
+        match (architecture, pooling) {
+            (Architecture::Bert, Pooling::Pooler) => Self::Classifier,
+            (Architecture::Bert, Pooling::Mean) => Self::Mean,
+            (Architecture::Vit | Architecture::Dinov2, _) => Self::Images(architecture),
+            (Architecture::T5, _) => Self::Words,
+            (Architecture::Causal, _) => Self::Language,
+            (Architecture::Mlp, _) => Self::Layers,
+        }
+    }
 }
 
-fn text(reader: Reader, folder: &Path, to: &Destination<'_>) -> String {
+/// What reads the folder, in a sentence, and the program that does.
+pub(super) fn in_python(reader: Reader, folder: &Path, to: &Destination<'_>) -> String {
     let kind = to.config.adapter.kind;
-    let title = match kind {
-        AdapterKind::Lora => "LoRA adapter",
-        AdapterKind::Ia3 => "IA³ adapter",
-        AdapterKind::Prompt => "Prompt",
-        AdapterKind::Full => "Model",
-    };
     let what = match (reader, kind) {
         (Reader::Mean, AdapterKind::Full) => format!(
             "The head reads the mean of the text's tokens. `transformers` has no class for that: this folder \
@@ -47,17 +54,29 @@ fn text(reader: Reader, folder: &Path, to: &Destination<'_>) -> String {
              `AutoModelForSequenceClassification` it would compute something else. So load it like this:"
         ),
         (Reader::Layers, _) => "Linear layers with ReLU between them:".into(),
+        (Reader::Language, AdapterKind::Lora | AdapterKind::Ia3 | AdapterKind::Prompt)
+            if to
+                .base()
+                .is_some_and(burn_hf_models::gguf::GgufFile::is_named) =>
+        {
+            format!(
+                "The base is a GGUF file. PEFT needs its values as a Hugging Face folder, which \
+                 `finetune merge {} --out base` writes; then:",
+                to.base().unwrap_or(Path::new("")).display()
+            )
+        }
         (_, AdapterKind::Full) => "The classes of `transformers` load it:".into(),
         _ => "PEFT loads it on the class of `transformers` that it was trained as:".into(),
     };
     let code = match reader {
         Reader::Classifier => classifier(folder, to),
         Reader::Mean => mean(folder, to),
+        Reader::Images(architecture) => images(architecture, folder, to),
+        Reader::Words => words(folder, to),
+        Reader::Language => language(folder, to),
         Reader::Layers => layers(folder),
     };
-    let settings =
-        "Written by `finetune`; `run.json`, one folder up, has the settings and the results.";
-    format!("# {title}\n\n{settings}\n\n{what}\n\n```python\n{code}```\n")
+    format!("{what}\n\n```python\n{code}```\n")
 }
 
 /// A string of Python.
@@ -187,6 +206,112 @@ print([labels[row] for row in logits.argmax(-1).tolist()])
     )
 }
 
+/// The lines that load an adapter on its base, or a whole model, as `class`.
+fn load(class: &str, more: &str, folder: &Path, to: &Destination<'_>) -> String {
+    let folder = path(folder);
+    match to.config.adapter.kind {
+        AdapterKind::Full => {
+            format!("base = folder = {folder}\nmodel = {class}.from_pretrained(folder).eval()\n")
+        }
+        _ => {
+            let is_gguf = to
+                .base()
+                .is_some_and(burn_hf_models::gguf::GgufFile::is_named);
+            let base = if is_gguf { string("base") } else { base(to) };
+            format!(
+                "base, folder = {base}, {folder}\nmodel = {class}.from_pretrained(base{more})\n\
+                 model = PeftModel.from_pretrained(model, folder).eval()\n"
+            )
+        }
+    }
+}
+
+fn peft(to: &Destination<'_>) -> &'static str {
+    match to.config.adapter.kind {
+        AdapterKind::Full => "",
+        _ => "from peft import PeftModel\n",
+    }
+}
+
+fn images(architecture: Architecture, folder: &Path, to: &Destination<'_>) -> String {
+    let (mean, deviation) = normalization(to.base(), architecture).unwrap_or(([0.5; 3], [0.5; 3]));
+    let size = to
+        .config
+        .data
+        .image_size
+        .map_or("model.config.image_size".into(), |size| size.to_string());
+    let names = match to.config.adapter.kind {
+        AdapterKind::Full => String::new(),
+        _ => format!("labels = {}\n", labels(to)),
+    };
+    let more =
+        ", num_labels=len(labels), id2label=dict(enumerate(labels)), ignore_mismatched_sizes=True";
+    let load = load("AutoModelForImageClassification", more, folder, to);
+    let more = match architecture {
+        Architecture::Vit => ", interpolate_pos_encoding=True",
+        _ => "",
+    };
+    format!(
+        r#"import torch
+{peft}from transformers import AutoModelForImageClassification
+
+{names}{load}size = {size}
+pictures = torch.rand(1, 3, size, size)  # red, green and blue from 0 to 1, scaled to this size by bicubic interpolation
+channels = lambda values: torch.tensor(values)[:, None, None]
+pixels = (pictures - channels({mean:?})) / channels({deviation:?})
+with torch.no_grad():
+    logits = model(pixel_values=pixels{more}).logits
+print([model.config.id2label[row] for row in logits.argmax(-1).tolist()])
+"#,
+        peft = peft(to),
+    )
+}
+
+fn words(folder: &Path, to: &Destination<'_>) -> String {
+    let asked = to
+        .config
+        .task()
+        .map(|task| question(task, to.labels, &TextExample::new("A text.", 0)));
+    format!(
+        r#"import torch
+{peft}from tokenizers import Tokenizer
+from transformers import AutoModelForSeq2SeqLM
+
+{load}tokenizer = Tokenizer.from_file(base + "/tokenizer.json")
+ids = tokenizer.encode({asked}).ids
+with torch.no_grad():
+    answer = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=16)
+print(tokenizer.decode(answer[0].tolist()))
+"#,
+        peft = peft(to),
+        load = load("AutoModelForSeq2SeqLM", "", folder, to),
+        asked = string(asked.unwrap_or_default()),
+    )
+}
+
+fn language(folder: &Path, to: &Destination<'_>) -> String {
+    let is_plain = to.config.task.is_some_and(|task| task.is_plain());
+    let ids = if is_plain {
+        r#"inputs = tokenizer("A text", return_tensors="pt")"#
+    } else {
+        r#"messages = [{"role": "user", "content": "A question?"}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")"#
+    };
+    format!(
+        r#"import torch
+{peft}from transformers import AutoModelForCausalLM, AutoTokenizer
+
+{load}tokenizer = AutoTokenizer.from_pretrained(base)
+{ids}
+with torch.no_grad():
+    answer = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
+"#,
+        peft = peft(to),
+        load = load("AutoModelForCausalLM", "", folder, to),
+    )
+}
+
 fn layers(folder: &Path) -> String {
     let folder = path(folder);
     format!(
@@ -218,7 +343,7 @@ mod tests {
         config.model.folder = Some("base".into());
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         let to = Destination::new(Path::new("runs/a"), &config, &names);
-        text(reader, Path::new("runs/a/adapter"), &to)
+        in_python(reader, Path::new("runs/a/adapter"), &to)
     }
 
     #[test]

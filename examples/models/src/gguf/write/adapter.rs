@@ -25,25 +25,26 @@ use crate::message::short;
 ///
 /// # Errors
 ///
-/// [`Error::Weights`] for what such a file cannot hold: other methods than LoRA, DoRA, biases, modules that are saved in
-/// full, and adapters of the table of embeddings or of a head that shares it. Merge these instead. Those of
-/// [`LlamaConfig::from_folder`] for `base`.
+/// [`Error::Gguf`] for what such a file cannot hold: other methods than LoRA, DoRA, biases, modules that are saved in
+/// full, and adapters of the table of embeddings or of a head that shares it. Merge these instead. [`Error::Weights`] if
+/// the file cannot be written; those of [`LlamaConfig::from_folder`] for `base`.
 pub fn write_gguf_adapter(adapter: &AdapterFolder, base: &Path, path: &Path) -> Result<(), Error> {
     let failed = |reason: String| Error::Weights {
         path: path.into(),
         reason,
     };
-    let config = lora(adapter).map_err(failed)?;
+    let refused = |reason: String| Error::Gguf { reason };
+    let config = lora(adapter).map_err(refused)?;
     let family = family_of(base)?;
     let model = LlamaConfig::from_folder(base)?;
     let layout = Layout::of(&model, family);
     let mut tensors = Vec::new();
-    for (module, [a, b]) in factors(adapter).map_err(failed)? {
-        let name = stored_name(&module, &model, family).map_err(failed)?;
+    for (module, [a, b]) in factors(adapter).map_err(refused)? {
+        let name = stored_name(&module, &model, family).map_err(refused)?;
         let ([rank, width], [rows, _]) = (shape(a), shape(b));
         let scale = config
             .scale_of(&module)
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| refused(error.to_string()))?;
         let rest = (scale * rank as f64 / config.lora_alpha) as f32;
         let mut values = floats(b);
         if rest != 1.0 {
@@ -64,6 +65,9 @@ const MERGE: &str = "merge the adapter and write the model instead (`finetune me
 /// The settings, if a GGUF file can hold the adapter.
 fn lora(adapter: &AdapterFolder) -> Result<&LoraConfig, String> {
     let refuse = |found: &str| Err(format!("{found} cannot be in a GGUF file of LoRA: {MERGE}"));
+    if let PeftConfig::PromptTuning(_) = &adapter.config {
+        return Err("a soft prompt cannot be in a GGUF file: expected LoRA".into());
+    }
     let PeftConfig::Lora(config) = &adapter.config else {
         return Err(format!(
             "an adapter of the method {} cannot be in a GGUF file, expected LoRA: {MERGE}",

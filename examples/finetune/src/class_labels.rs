@@ -1,7 +1,34 @@
-//! The classes of a merged model.
+//! The class of a model with its adapter, and the classes that it predicts.
 
+use std::path::Path;
+
+use burn_hf_models::class::{ModelClass, Task};
 use burn_peft::AdapterFolder;
 use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// The class that adapter and base are of. An adapter that brings its head along decides alone: that of a base which was
+/// trained for another task has no part in it.
+pub(crate) fn class_of(base: &Path, adapter: Option<&AdapterFolder>) -> Result<ModelClass, Error> {
+    let chosen = ModelClass::choose(base, adapter, None);
+    let own_task = adapter.and_then(|folder| {
+        let saved = folder.config.modules_to_save();
+        let task = folder.config.field("task_type")?;
+        let task = match task.trim_matches('"') {
+            "SEQ_CLS" => Task::SequenceClassification,
+            "TOKEN_CLS" => Task::TokenClassification,
+            _ => return None,
+        };
+        (!saved.is_empty()).then_some(task)
+    });
+    match (chosen, own_task) {
+        (Err(burn_hf_models::Error::Class { .. }), Some(task)) => {
+            Ok(ModelClass::choose(base, adapter, Some(task))?)
+        }
+        (chosen, _) => Ok(chosen?),
+    }
+}
 
 /// Ends of the names of weights that make logits.
 const HEADS: [&str; 4] = [
@@ -12,7 +39,7 @@ const HEADS: [&str; 4] = [
 ];
 
 /// The classes, and where they are from.
-pub(super) enum Labels {
+pub(crate) enum Labels {
     /// By the record of the run, or of the adapter's folder.
     Named(Vec<String>),
     /// As many as the adapter's head has, without names.

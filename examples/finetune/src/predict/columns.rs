@@ -1,0 +1,154 @@
+//! What is read of a row.
+
+use std::path::{Path, PathBuf};
+
+use programs::printing::{quoted_list, short};
+use serde_json::{Map, Value};
+
+use super::PredictOptions;
+use crate::config::{Architecture, DataOptions};
+use crate::conversation::{Message, Role};
+use crate::data::Error;
+
+/// A row with what is predicted of.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Counted from 1; of pictures in a folder their number.
+    pub line: u64,
+    /// The columns, in their order.
+    pub fields: Map<String, Value>,
+    pub item: Item,
+    /// The true class.
+    pub label: Option<String>,
+}
+
+/// What is predicted of.
+#[derive(Debug, PartialEq)]
+pub(super) enum Item {
+    Text {
+        first: String,
+        second: Option<String>,
+    },
+    Conversation(Vec<Message>),
+    Picture(PathBuf),
+}
+
+/// Names of columns.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    pub text: Vec<String>,
+    pub second: Option<String>,
+    pub label: String,
+    /// Whether `messages` may take the place of the text.
+    pub messages: bool,
+}
+
+impl Columns {
+    /// Those that are asked for, or else those of the run.
+    pub fn of(data: Option<&DataOptions>, options: &PredictOptions, kind: Architecture) -> Self {
+        let is_language = kind == Architecture::Causal;
+        let own = data.filter(|_| !is_language);
+        let text = options.text_column.clone();
+        let text = text.or_else(|| own.map(|data| data.text_column.clone()));
+        let usual: &[&str] = match kind {
+            Architecture::Causal => &["prompt", "question", "instruction", "text"],
+            Architecture::Vit | Architecture::Dinov2 | Architecture::Mlp => &["image", "file"],
+            _ => &["text"],
+        };
+        let is_picture = usual[0] == "image";
+        let text = match text {
+            Some(text) if !(is_picture && options.text_column.is_none()) => vec![text],
+            _ => usual.iter().map(|name| name.to_string()).collect(),
+        };
+        let second = options.second_column.clone();
+        let label = options.label_column.clone();
+        Self {
+            text,
+            second: second.or_else(|| own.and_then(|data| data.second_column.clone())),
+            label: label
+                .or_else(|| own.map(|data| data.label_column.clone()))
+                .unwrap_or_else(|| "label".into()),
+            messages: is_language,
+        }
+    }
+
+    /// A row of these fields.
+    pub fn row(
+        &self,
+        path: &Path,
+        line: u64,
+        fields: Map<String, Value>,
+        folder: Option<&Path>,
+    ) -> Result<Row, Error> {
+        let refuse = |problem: String| Error::line(path, line, problem);
+        let text = |name: &str| match fields.get(name) {
+            Some(Value::String(text)) if text.contains('\0') => {
+                Err(refuse("a NUL character in a text, expected none".into()))
+            }
+            Some(Value::String(text)) => Ok(text.trim().to_string()),
+            Some(other) => {
+                let found = short(&other.to_string());
+                let name = short(name);
+                Err(refuse(format!("`{name}`: expected a text, found {found}")))
+            }
+            None => {
+                let (name, known) = (short(name), quoted_list(fields.keys()));
+                Err(refuse(format!(
+                    "no column `{name}`; there is {known} (--text-column and --second-column choose others)"
+                )))
+            }
+        };
+        let messages = fields.get("messages").filter(|_| self.messages);
+        let item = if let Some(messages) = messages {
+            Item::Conversation(conversation(messages).map_err(refuse)?)
+        } else {
+            let mut names = self.text.iter();
+            let name = names.find(|name| fields.contains_key(*name));
+            let first = text(name.unwrap_or(&self.text[0]))?;
+            match folder {
+                Some(folder) => Item::Picture(folder.join(first)),
+                None => Item::Text {
+                    first,
+                    second: self.second.as_deref().map(text).transpose()?,
+                },
+            }
+        };
+        let label = match fields.get(&self.label) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(label)) => Some(label.trim().to_string()),
+            Some(other) => Some(other.to_string()),
+        };
+        Ok(Row {
+            line,
+            item,
+            label: label.filter(|label| !label.is_empty()),
+            fields,
+        })
+    }
+}
+
+/// A list of objects with `role` and `content`.
+fn conversation(messages: &Value) -> Result<Vec<Message>, String> {
+    let refuse = |found: &Value| {
+        let found = short(&found.to_string());
+        format!(
+            "`messages`: expected a list of objects with `role` (system, user or assistant) and `content`, found {found}"
+        )
+    };
+    let list = messages.as_array().ok_or_else(|| refuse(messages))?;
+    if list.is_empty() {
+        return Err(refuse(messages));
+    }
+    let mut found = Vec::new();
+    for message in list {
+        let role = match message.get("role").and_then(Value::as_str) {
+            Some("system") => Role::System,
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            _ => return Err(refuse(message)),
+        };
+        let content = message.get("content").and_then(Value::as_str);
+        found.push(Message::new(role, content.ok_or_else(|| refuse(message))?));
+    }
+    Ok(found)
+}
