@@ -4,12 +4,15 @@
 //! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
-//! again, [`mod@prune`] prunes trained models, and [`language`] lets language models answer, which [`serve`] does over HTTP.
+//! again, [`mod@prune`] prunes trained models, and [`language`] lets language models answer, which [`chat`] does in a terminal and [`serve`] over HTTP.
+//! [`doctor`] says what the program finds on a machine.
 
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod conversation;
 pub mod data;
+pub mod doctor;
 pub mod error;
 pub mod experiment;
 pub mod history;

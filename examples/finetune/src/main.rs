@@ -30,7 +30,22 @@ fn main() -> ExitCode {
         Some(Command::Report(args)) => write_report(args),
         Some(Command::Prune(args)) => write_pruned(args),
         Some(Command::Generate(args)) => args.answer().map(|()| ExitCode::SUCCESS),
+        Some(Command::Chat(args)) => args.chat().map(|()| ExitCode::SUCCESS),
         Some(Command::Serve(args)) => args.serve().map(|()| ExitCode::SUCCESS),
+        Some(Command::Completions(args)) => {
+            args.print();
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Man(args)) => args.write().map(|pages| {
+            pages
+                .iter()
+                .for_each(|page| out_line!("{}", page.display()));
+            ExitCode::SUCCESS
+        }),
+        Some(Command::Doctor(args)) => {
+            args.print();
+            Ok(ExitCode::SUCCESS)
+        }
         None => start(&cli.run),
     });
     match done {

@@ -56,7 +56,7 @@ impl GenerateArgs {
         place.plain |= self.plain;
         let options = self.sampling.options();
         // Before the model is loaded.
-        options.sampling(Vec::new(), usize::MAX).validate()?;
+        options.validate()?;
         let prompts = self.prompts()?;
         let device = self.device.open()?.inner();
         let language = Language::open("default", &place, &device)?;

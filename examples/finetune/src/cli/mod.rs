@@ -1,10 +1,13 @@
 //! The command line.
 
+mod chat_flags;
 mod generate_flags;
+mod language_flags;
 mod method_flags;
 mod prune_flags;
 mod sampling_flags;
 mod serve_flags;
+mod shell_flags;
 
 use std::path::PathBuf;
 
@@ -21,10 +24,12 @@ use crate::tune;
 use method_flags::MethodFlags;
 use programs::optimizer::OptimizerName;
 
+pub use chat_flags::ChatArgs;
 pub use generate_flags::GenerateArgs;
 pub use method_flags::PerMethod;
 pub use prune_flags::PruneArgs;
 pub use serve_flags::ServeArgs;
+pub use shell_flags::{CompletionsArgs, DoctorArgs, ManArgs};
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///
@@ -60,8 +65,16 @@ pub enum Command {
     Prune(PruneArgs),
     /// Let a language model answer.
     Generate(Box<GenerateArgs>),
+    /// Talk to a language model.
+    Chat(Box<ChatArgs>),
     /// Serve a language model to clients of OpenAI's interface.
     Serve(Box<ServeArgs>),
+    /// Print a script that lets a shell complete commands and flags.
+    Completions(CompletionsArgs),
+    /// Write man pages.
+    Man(ManArgs),
+    /// Print what the program finds on this machine.
+    Doctor(DoctorArgs),
 }
 
 /// Which runs to report.

@@ -1,16 +1,15 @@
 //! Flags of `finetune serve`.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use programs::{DeviceKind, err_line, out_line};
+use programs::{err_line, out_line};
 
+use super::language_flags::LanguageFlags;
 use crate::error::Error;
-use crate::language::{Language, Place};
 use crate::serve::{ServeSettings, Server};
 
 /// The exit code of a program that Ctrl-C ended at once.
@@ -22,21 +21,8 @@ const AT_ONCE: i32 = 130;
 /// server: running answers get --grace seconds, and a second Ctrl-C ends it at once.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Folder of a run, PEFT folder, Hugging Face folder, or GGUF file.
-    #[arg(value_name = "RUN|DIR|FILE.gguf")]
-    target: PathBuf,
-    /// The name of the model in requests [default: that of the folder or file].
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Another adapter of the same base: a run or a PEFT folder; may be given several times.
-    #[arg(long, value_name = "NAME=RUN|DIR", value_parser = named)]
-    adapter: Vec<(String, PathBuf)>,
-    /// Hugging Face folder or GGUF file of the base model, if it has moved.
-    #[arg(long, value_name = "DIR|FILE.gguf")]
-    model: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceKind,
+    #[command(flatten)]
+    language: LanguageFlags,
 
     /// Address to listen at; others than those of this machine alone need a token.
     #[arg(long, default_value = "127.0.0.1", help_heading = "Access")]
@@ -81,27 +67,22 @@ pub struct ServeArgs {
     grace: u64,
 }
 
-/// `NAME=FOLDER`.
-fn named(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
-            Ok((name.into(), folder.into()))
-        }
-        _ => Err("expected NAME=FOLDER".into()),
-    }
-}
-
 impl ServeArgs {
     /// Serve until Ctrl-C.
     ///
     /// # Errors
     ///
-    /// Those of [`Place::of`], [`Language::open`], [`Language::add`], [`Server::bind`] and [`Server::run`].
+    /// Those of the model's files, and of [`Server::bind`] and [`Server::run`].
     pub fn serve(&self) -> Result<(), Error> {
         let settings = self.settings()?;
         // Before the model is loaded.
         settings.validate()?;
-        let server = Server::bind(self.language()?, settings)?;
+        let language = self.language.open()?;
+        for name in language.names() {
+            let template = language.template(name).unwrap_or("none, completions alone");
+            err_line!("model {name}, chat template: {template}");
+        }
+        let server = Server::bind(language, settings)?;
         let (stop, grace) = (server.stopper(), self.grace);
         let asked = AtomicBool::new(false);
         let listening = ctrlc::set_handler(move || {
@@ -116,29 +97,6 @@ impl ServeArgs {
         }
         out_line!("http://{}", server.address());
         server.run()
-    }
-
-    /// The model and its adapters.
-    fn language(&self) -> Result<Language, Error> {
-        let place = match &self.model {
-            Some(base) => Place::with_base(&self.target, base)?,
-            None => Place::of(&self.target)?,
-        };
-        let device = self.device.open()?.inner();
-        let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
-        let mut language = Language::open(&name, &place, &device)?;
-        for (name, folder) in &self.adapter {
-            language.add(name, &Place::of_adapter(folder, &place.base)?)?;
-        }
-        let base = name_of(&place.base);
-        if place.adapter.is_some() && language.names().all(|name| name != base) {
-            language.add(&base, &Place::of(&place.base)?)?;
-        }
-        for name in language.names() {
-            let template = language.template(name).unwrap_or("none, completions alone");
-            err_line!("model {name}, chat template: {template}");
-        }
-        Ok(language)
     }
 
     fn settings(&self) -> Result<ServeSettings, Error> {
@@ -159,18 +117,4 @@ impl ServeArgs {
         settings.grace = Duration::from_secs(self.grace);
         Ok(settings)
     }
-}
-
-/// The name of a folder or file, without the ending of a GGUF file.
-fn name_of(path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| path.into());
-    let is_gguf = path
-        .extension()
-        .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
-    let name = if is_gguf {
-        path.file_stem()
-    } else {
-        path.file_name()
-    };
-    name.map_or("model".into(), |name| name.to_string_lossy().into_owned())
 }

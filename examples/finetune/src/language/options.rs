@@ -101,6 +101,16 @@ impl GenerationOptions {
         }
     }
 
+    /// Check those that are given here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] naming the first that is out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let alone = self.over(&Self::default());
+        Ok(alone.sampling(Vec::new(), usize::MAX).validate()?)
+    }
+
     /// What the model is asked for, with at most so many tokens.
     pub fn sampling(&self, ends: Vec<i64>, most: usize) -> Sampling {
         let draws = self.do_sample.unwrap_or(false);
@@ -144,6 +154,24 @@ mod tests {
         let drawn = sampling(parsed(r#"{"do_sample": true, "top_k": 0}"#));
         assert_eq!((drawn.temperature, drawn.top_k), (Some(1.0), None));
         assert_eq!(drawn.max_new_tokens, NEW_TOKENS);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        for (wrong, expected) in [
+            (r#"{"temperature": -1}"#, "temperature"),
+            (r#"{"top_p": 1.5}"#, "top_p"),
+            (r#"{"max_new_tokens": 0}"#, "max_new_tokens"),
+            (r#"{"repetition_penalty": 0}"#, "repetition_penalty"),
+        ] {
+            let error = parsed(wrong).validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(
+            parsed(r#"{"temperature": 0, "top_k": -1}"#)
+                .validate()
+                .is_ok()
+        );
     }
 
     #[test]

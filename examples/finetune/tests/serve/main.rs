@@ -5,6 +5,7 @@ mod limits;
 mod model;
 mod program;
 mod refused;
+mod talk;
 
 use finetune::language::{FinishReason, GenerationOptions, Language};
 use serde_json::{Value, json};

@@ -26,6 +26,9 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures")
 }
 
+/// Texts from here on have no end tokens, so that answers are as long as they may be.
+pub const ENDLESS: usize = 1_000;
+
 /// The model of the fixtures as a folder that allows texts of so many tokens.
 pub fn folder(context: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +36,10 @@ pub fn folder(context: usize) -> TempDir {
     let config = fs::read_to_string(from.join("llama/config.json")).unwrap();
     let own = "\"max_position_embeddings\": 64";
     assert!(config.contains(own));
-    let config = config.replace(own, &format!("\"max_position_embeddings\": {context}"));
+    let mut config = config.replace(own, &format!("\"max_position_embeddings\": {context}"));
+    if context >= ENDLESS {
+        config = config.replace("\"eos_token_id\": 2", "\"eos_token_id\": null");
+    }
     fs::write(folder.path().join("config.json"), config).unwrap();
     let weights = "model.safetensors";
     fs::copy(

@@ -237,7 +237,6 @@ fn an_error_in_a_stream_is_a_part_of_it() {
     let server = Running::start(1_000_000, |settings| {
         settings.time_limit = std::time::Duration::from_millis(300);
     });
-    // The most probable answer to this has no end.
     let body = chat("tiny", "is it", json!({"max_tokens": 900_000}));
     let whole = post(server.address, CHAT, &body);
     assert_eq!(

@@ -1,0 +1,78 @@
+//! Flags that say which language model, with which adapters.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use programs::DeviceKind;
+
+use crate::error::Error;
+use crate::language::{Language, Place};
+
+/// A language model with adapters by name.
+#[derive(Debug, Args)]
+pub struct LanguageFlags {
+    /// Folder of a run, PEFT folder, Hugging Face folder, or GGUF file.
+    #[arg(value_name = "RUN|DIR|FILE.gguf")]
+    target: PathBuf,
+    /// The name of the model in requests [default: that of the folder or file].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Another adapter of the same base: a run or a PEFT folder; may be given several times.
+    #[arg(long, value_name = "NAME=RUN|DIR", value_parser = named)]
+    adapter: Vec<(String, PathBuf)>,
+    /// Hugging Face folder or GGUF file of the base model, if it has moved.
+    #[arg(long, value_name = "DIR|FILE.gguf")]
+    model: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+}
+
+impl LanguageFlags {
+    /// Load the model with its adapters; its base is there under its own name, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Place::of`], [`Place::of_adapter`], [`Language::open`] and [`Language::add`].
+    pub fn open(&self) -> Result<Language, Error> {
+        let place = match &self.model {
+            Some(base) => Place::with_base(&self.target, base)?,
+            None => Place::of(&self.target)?,
+        };
+        let device = self.device.open()?.inner();
+        let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
+        let mut language = Language::open(&name, &place, &device)?;
+        for (name, folder) in &self.adapter {
+            language.add(name, &Place::of_adapter(folder, &place.base)?)?;
+        }
+        let base = name_of(&place.base);
+        if place.adapter.is_some() && language.names().all(|name| name != base) {
+            language.add(&base, &Place::of(&place.base)?)?;
+        }
+        Ok(language)
+    }
+}
+
+/// `NAME=FOLDER`.
+fn named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
+            Ok((name.into(), folder.into()))
+        }
+        _ => Err("expected NAME=FOLDER".into()),
+    }
+}
+
+/// The name of a folder or file, without the ending of a GGUF file.
+fn name_of(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.into());
+    let is_gguf = path
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let name = if is_gguf {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
+    name.map_or("model".into(), |name| name.to_string_lossy().into_owned())
+}
