@@ -38,5 +38,6 @@ mod left_over;
 mod log;
 mod run;
 mod sums;
+mod terminal_text;
 
 pub use error::Error;

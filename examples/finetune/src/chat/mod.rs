@@ -8,7 +8,7 @@ use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use programs::printing::{message, quoted_list, to_stdout};
+use programs::printing::{message, quoted_list};
 use programs::{err_line, out_line};
 
 use crate::conversation::{Message, Role};
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::language::{
     AnswerNumbers, AnswerRequest, FinishReason, GenerationOptions, Language, PromptText,
 };
+use crate::terminal_text::print_piece;
 use command::{HELP, Line};
 use lines::{Lines, Typed};
 
@@ -222,7 +223,7 @@ impl<'a> Chat<'a> {
             };
             stop.store(false, Ordering::Relaxed);
             answers.store(true, Ordering::Relaxed);
-            let reply = self.reply(&line, &stop, |piece| to_stdout(format_args!("{piece}")));
+            let reply = self.reply(&line, &stop, print_piece);
             answers.store(false, Ordering::Relaxed);
             match reply {
                 Ok(Reply::Answered { numbers, reason }) => {

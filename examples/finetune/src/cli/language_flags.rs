@@ -23,6 +23,10 @@ pub struct LanguageFlags {
     /// Hugging Face folder or GGUF file of the base model, if it has moved.
     #[arg(long, value_name = "DIR|FILE.gguf")]
     model: Option<PathBuf>,
+    /// Tokens of a text at most, prompt and answer together; keys and values of each are kept [default: those that the
+    /// model was made for].
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -42,6 +46,9 @@ impl LanguageFlags {
         let device = self.device.open()?.inner();
         let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
         let mut language = Language::open(&name, &place, &device)?;
+        if let Some(tokens) = self.context {
+            language.limit_context(tokens);
+        }
         for (name, folder) in &self.adapter {
             language.add(name, &Place::of_adapter(folder, &place.base)?)?;
         }

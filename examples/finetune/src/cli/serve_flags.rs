@@ -100,21 +100,21 @@ impl ServeArgs {
     }
 
     fn settings(&self) -> Result<ServeSettings, Error> {
-        let mut settings = ServeSettings::default();
-        settings.address = SocketAddr::new(self.host, self.port);
-        if let Some(variable) = &self.token_env {
+        let expected = |variable| format!("the token in the environment variable {variable}");
+        let token = self.token_env.as_ref().map(|variable| {
             let token = std::env::var(variable);
-            let expected = format!("the token in the environment variable {variable}");
-            let token = token.map_err(|error| Error::config("--token-env", error, expected))?;
-            settings.token = Some(token);
-        }
-        settings.without_token = self.without_token;
-        settings.cors.clone_from(&self.cors);
-        settings.queue = self.queue;
-        settings.at_once = self.at_once;
-        settings.max_body = self.max_body;
-        settings.time_limit = Duration::from_secs(self.time_limit);
-        settings.grace = Duration::from_secs(self.grace);
-        Ok(settings)
+            token.map_err(|error| Error::config("--token-env", error, expected(variable)))
+        });
+        Ok(ServeSettings {
+            address: SocketAddr::new(self.host, self.port),
+            token: token.transpose()?,
+            without_token: self.without_token,
+            cors: self.cors.clone(),
+            queue: self.queue,
+            at_once: self.at_once,
+            max_body: self.max_body,
+            time_limit: Duration::from_secs(self.time_limit),
+            grace: Duration::from_secs(self.grace),
+        })
     }
 }

@@ -138,7 +138,12 @@ impl Language {
         variant?.template.as_ref().map(ChatTemplate::name)
     }
 
-    /// Tokens of the longest text, if the model says so.
+    /// Let texts have at most so many tokens, prompt and answer together; the model's own limit stays, if it is less.
+    pub fn limit_context(&mut self, tokens: usize) {
+        self.context = Some(self.context.map_or(tokens, |own| own.min(tokens)));
+    }
+
+    /// Tokens of the longest text, if the model says so or it was limited.
     pub fn context(&self) -> Option<usize> {
         self.context
     }

@@ -190,7 +190,11 @@ impl Server {
         StopServer(self.stop.clone())
     }
 
-    /// Answer requests until it is stopped.
+    /// Answer requests until it is stopped. This blocks the thread.
+    ///
+    /// # Panics
+    ///
+    /// Panics inside of an asynchronous runtime, as it starts its own.
     ///
     /// # Errors
     ///

@@ -188,11 +188,13 @@ async fn answer(
         Refused::Full => ApiError::full(),
         Refused::Closed => ApiError::stopping(),
     })?;
-    // Until the prompt is read, errors have their own status.
-    match heard.recv().await {
-        Some(Event::Failed(error)) => return Err(error),
-        None => return Err(ApiError::stopping()),
-        Some(_) => {}
+    // Until the prompt is read, errors have their own status. The model's thread does not look at requests that wait.
+    let limit = shared.settings.time_limit;
+    match timeout(limit, heard.recv()).await {
+        Err(_) => return Err(ApiError::timeout(limit)),
+        Ok(Some(Event::Failed(error))) => return Err(error),
+        Ok(None) => return Err(ApiError::stopping()),
+        Ok(Some(_)) => {}
     }
     let reply = shared.reply(interface, model, wanted.with_usage);
     if wanted.stream {

@@ -80,6 +80,13 @@ impl ServeSettings {
             let expected = format!("at least {SHORTEST_TOKEN} letters, digits and signs of ASCII");
             return Err(Error::config("the token", found, expected));
         }
+        for origin in self.cors.iter().filter(|origin| *origin != "*") {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            if host.is_none_or(|host| host.is_empty() || host.contains('/')) {
+                let expected = "an origin such as https://example.org, without a path, or *";
+                return Err(Error::config("--cors", origin, expected));
+            }
+        }
         for (name, number) in [
             ("--queue", self.queue),
             ("--at-once", self.at_once),
@@ -114,6 +121,14 @@ mod tests {
         check(
             &|settings| settings.time_limit = Duration::ZERO,
             "--time-limit",
+        );
+        check(
+            &|settings| settings.cors = vec!["https://a.example/".into()],
+            "--cors",
+        );
+        check(
+            &|settings| settings.cors = vec!["a.example".into()],
+            "--cors",
         );
         check(
             &|settings| settings.token = Some("short".into()),

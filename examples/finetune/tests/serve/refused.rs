@@ -252,3 +252,17 @@ fn an_error_in_a_stream_is_a_part_of_it() {
     assert!(!response.body.contains("[DONE]"));
     server.wait_for("finetune_answers_total{end=\"timeout\"}", 2.0);
 }
+
+#[test]
+fn a_request_that_waits_too_long_is_told() {
+    let server = Running::start(1_000_000, |settings| {
+        settings.time_limit = std::time::Duration::from_millis(300);
+        settings.at_once = 1;
+    });
+    let body = chat("tiny", "is it", json!({"max_tokens": 900_000}));
+    let statuses = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| post(server.address, CHAT, &body).status));
+        both.map(|one| one.join().unwrap())
+    });
+    assert_eq!(statuses, [504, 504]);
+}

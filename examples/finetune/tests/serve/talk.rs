@@ -79,6 +79,8 @@ fn what_goes_wrong_ends_a_conversation_through_pipes() {
     let (code, answers, said) = chat(&[model], &long);
     assert_eq!((code, answers.as_str()), (2, ""));
     assert!(said.contains("expected at most 63"), "{said}");
+    let (code, _, said) = chat(&[model, "--context=30"], &long);
+    assert!(code == 2 && said.contains("expected at most 29"), "{said}");
     let (code, _, said) = chat(&[model, "--temperature=-1"], "");
     assert!(code == 2 && said.contains("temperature"), "{said}");
     let file = folder.path().join("chat_template.jinja");
