@@ -5,7 +5,8 @@
     python openai_client.py --url http://127.0.0.1:8080/v1
 
 Checks models, whole and streamed answers, seeds, stop texts, usage, errors, and several clients at once, and prints what
-it found. It ends with an error if anything is not as the client's types say.
+it found. It ends with an error if anything is not as the client's types say. With --embeddings the server has an encoder
+of texts, and their vectors are checked.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import openai
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--url", default="http://127.0.0.1:8080/v1", help="address of the server, with /v1")
 parser.add_argument("--token-env", help="environment variable with the server's token")
+parser.add_argument("--embeddings", action="store_true", help="the server has an encoder of texts")
 args = parser.parse_args()
 
 token = os.environ[args.token_env] if args.token_env else "none"
@@ -35,6 +37,16 @@ def refused(kind, **request):
 models = [model.id for model in client.models.list()]
 assert models and client.models.retrieve(models[0]).id == models[0]
 print("models:", ", ".join(models))
+if args.embeddings:
+    texts = ["w5 w17 w30", "w9", "w12 w13 w14 w15"]
+    together = client.embeddings.create(model=models[0], input=texts)
+    assert [entry.index for entry in together.data] == [0, 1, 2] and together.usage.total_tokens > 0
+    for text, entry in zip(texts, together.data):
+        alone = client.embeddings.create(model=models[0], input=text, encoding_format="float").data[0].embedding
+        assert len(alone) == len(entry.embedding)
+        assert max(abs(a - b) for a, b in zip(alone, entry.embedding)) < 1e-5
+    print(f"vectors of {len(alone)} numbers, the same together and alone")
+    raise SystemExit
 question = [
     {"role": "system", "content": "be short"},
     {"role": "user", "content": [{"type": "text", "text": "is it"}, {"type": "text", "text": " one?"}]},

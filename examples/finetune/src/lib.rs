@@ -5,7 +5,7 @@
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
 //! again, [`mod@prune`] prunes trained models, and [`language`] lets language models answer, which [`chat`] does in a terminal and [`serve`] over HTTP.
-//! [`doctor`] says what the program finds on a machine.
+//! [`embedding`] makes vectors of texts. [`doctor`] says what the program finds on a machine.
 
 pub mod chat;
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod conversation;
 pub mod data;
 pub mod doctor;
+pub mod embedding;
 pub mod error;
 pub mod experiment;
 pub mod history;

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use burn_hf_models::llama::is_family;
+use burn_hf_models::weights::read_config;
 use clap::Args;
 use programs::DeviceKind;
+use serde::Deserialize;
 
 use crate::error::Error;
 use crate::language::{Language, Place};
@@ -29,10 +32,36 @@ pub struct LanguageFlags {
     context: Option<usize>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
-    device: DeviceKind,
+    pub device: DeviceKind,
 }
 
 impl LanguageFlags {
+    /// The folder, if it holds an encoder of texts and no language model, and what it is called.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] for a damaged `config.json`; [`Error::Config`] for adapters of an encoder.
+    pub fn encoder(&self) -> Result<Option<(String, &Path)>, Error> {
+        #[derive(Deserialize)]
+        struct Stated {
+            model_type: Option<String>,
+        }
+        let folder = self.target.as_path();
+        if !folder.join("config.json").is_file() || Place::is_trained(folder) {
+            return Ok(None);
+        }
+        let stated: Stated = read_config(folder)?;
+        if stated.model_type.as_deref().is_none_or(is_family) {
+            return Ok(None);
+        }
+        if let Some((name, _)) = self.adapter.first() {
+            let expected = "none: adapters are for language models";
+            return Err(Error::config("--adapter", name, expected));
+        }
+        let name = self.name.clone().unwrap_or_else(|| name_of(folder));
+        Ok(Some((name, folder)))
+    }
+
     /// Load the model with its adapters; its base is there under its own name, too.
     ///
     /// # Errors

@@ -9,13 +9,15 @@ use clap::Args;
 use programs::{err_line, out_line};
 
 use super::language_flags::LanguageFlags;
+use crate::embedding::TextEncoder;
 use crate::error::Error;
-use crate::serve::{ServeSettings, Server};
+use crate::serve::{ServeSettings, Served, Server};
 
 /// The exit code of a program that Ctrl-C ended at once.
 const AT_ONCE: i32 = 130;
 
-/// Serve a language model to clients of OpenAI's interface, with a page to chat at `/`.
+/// Serve a language model to clients of OpenAI's interface, with a page to chat at `/`; or an encoder of texts, for their
+/// vectors.
 ///
 /// The field `model` of a request chooses the model that was opened, its base, or an adapter by its name. Ctrl-C ends the
 /// server: running answers get --grace seconds, and a second Ctrl-C ends it at once.
@@ -77,12 +79,7 @@ impl ServeArgs {
         let settings = self.settings()?;
         // Before the model is loaded.
         settings.validate()?;
-        let language = self.language.open()?;
-        for name in language.names() {
-            let template = language.template(name).unwrap_or("none, completions alone");
-            err_line!("model {name}, chat template: {template}");
-        }
-        let server = Server::bind(language, settings)?;
+        let server = Server::bind(self.served()?, settings)?;
         let (stop, grace) = (server.stopper(), self.grace);
         let asked = AtomicBool::new(false);
         let listening = ctrlc::set_handler(move || {
@@ -97,6 +94,21 @@ impl ServeArgs {
         }
         out_line!("http://{}", server.address());
         server.run()
+    }
+
+    fn served(&self) -> Result<Served, Error> {
+        if let Some((name, folder)) = self.language.encoder()? {
+            let device = self.language.device.open()?.inner();
+            let encoder = TextEncoder::open(folder, &device)?;
+            err_line!("encoder {name}, vectors of {} numbers", encoder.width());
+            return Ok(Served::encoder(name, encoder));
+        }
+        let language = self.language.open()?;
+        for name in language.names() {
+            let template = language.template(name).unwrap_or("none, completions alone");
+            err_line!("model {name}, chat template: {template}");
+        }
+        Ok(language.into())
     }
 
     fn settings(&self) -> Result<ServeSettings, Error> {

@@ -68,7 +68,11 @@ impl Language {
     pub fn open(name: &str, place: &Place, device: &Device) -> Result<Self, Error> {
         let base = place.base.as_path();
         let config = LlamaConfig::from_folder(base)?;
-        let tokenizer = load_tokenizer(base, config.vocab_size)?;
+        let mut tokenizer = load_tokenizer(base, config.vocab_size)?;
+        // Nothing is cut off silently.
+        tokenizer.with_padding(None);
+        let uncut = tokenizer.with_truncation(None).map(|_| ());
+        uncut.map_err(|error| Error::config("tokenizer.json: truncation", error, "null"))?;
         let options = GenerationOptions::of_model(base)?;
         let mut ends = config.eos.clone();
         ends.extend(&options.eos);

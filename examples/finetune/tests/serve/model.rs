@@ -11,7 +11,7 @@ use burn_hf_models::gguf::GgufFile;
 use finetune::Error;
 use finetune::conversation::{Message, Role};
 use finetune::language::{AnswerRequest, FinishReason, Language, Place, PromptText};
-use finetune::serve::{ServeSettings, Server, StopServer};
+use finetune::serve::{ServeSettings, Served, Server, StopServer};
 use tempfile::TempDir;
 
 use crate::http::get;
@@ -92,11 +92,15 @@ pub struct Running {
 
 impl Running {
     pub fn start(context: usize, change: impl FnOnce(&mut ServeSettings)) -> Self {
+        Self::serve(language(context), change)
+    }
+
+    pub fn serve(served: impl Into<Served>, change: impl FnOnce(&mut ServeSettings)) -> Self {
         let mut settings = ServeSettings::default();
         settings.address.set_port(0);
         settings.grace = Duration::ZERO;
         change(&mut settings);
-        let server = Server::bind(language(context), settings).unwrap();
+        let server = Server::bind(served, settings).unwrap();
         Self {
             address: server.address(),
             stop: server.stopper(),
