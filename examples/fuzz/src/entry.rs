@@ -36,6 +36,7 @@ pub enum Entry {
     Conversations,
     ChatTemplate,
     Gguf,
+    GenerationConfig,
 }
 
 /// The models of `replay adapter`: a folder, and an adapter in it.
@@ -80,7 +81,7 @@ const FLAGS: [&str; 24] = [
 ];
 
 impl Entry {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Table,
         Self::Tokenizer,
         Self::ModelConfig,
@@ -100,6 +101,7 @@ impl Entry {
         Self::Conversations,
         Self::ChatTemplate,
         Self::Gguf,
+        Self::GenerationConfig,
     ];
 
     pub fn name(self) -> &'static str {
@@ -123,6 +125,7 @@ impl Entry {
             Self::Conversations => "finetune-conversations",
             Self::ChatTemplate => "finetune-chat-template",
             Self::Gguf => "finetune-gguf",
+            Self::GenerationConfig => "finetune-generation-config",
         }
     }
 
@@ -235,6 +238,29 @@ impl Entry {
                     "model.gguf",
                     "--prompt=the one",
                     "--max-new-tokens=3",
+                ]))
+            }
+            Self::GenerationConfig => {
+                texts(&fixtures, folder)?;
+                for file in ["config.json", "model.safetensors"] {
+                    fs::copy(
+                        fixtures.join("llama").join(file),
+                        folder.join("model").join(file),
+                    )?;
+                }
+                let settings = json!({
+                    "do_sample": true, "temperature": 0.7, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.1,
+                    "max_new_tokens": 5, "eos_token_id": [2, 7], "pad_token_id": 0, "transformers_version": "5.0.0",
+                });
+                let file = "model/generation_config.json";
+                fs::write(folder.join(file), settings.to_string())?;
+                alter(folder, file, generator)?;
+                Ok(words(&[
+                    "finetune",
+                    "generate",
+                    "model",
+                    "--plain",
+                    "--prompt=w1 w2",
                 ]))
             }
             Self::ReplayGolden => {
