@@ -127,6 +127,7 @@ impl ServeArgs {
             max_body: self.max_body,
             time_limit: Duration::from_secs(self.time_limit),
             grace: Duration::from_secs(self.grace),
+            ..ServeSettings::default()
         })
     }
 }

@@ -17,6 +17,7 @@
 
 mod access;
 mod api_error;
+mod connections;
 mod embeddings;
 mod fields;
 mod metrics;
@@ -29,12 +30,10 @@ mod settings;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::{Either, select};
 use programs::printing::{quoted_list, short};
 use tokio::runtime;
 use tokio::sync::watch;
@@ -51,8 +50,6 @@ pub use settings::ServeSettings;
 
 /// Threads for connections.
 const THREADS: usize = 2;
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
 /// After running answers were cut, clients that do not read get this time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -230,7 +227,7 @@ impl Server {
             served.work(&shared);
         });
         let worker = worker.map_err(failed)?;
-        let served = runtime.block_on(connections(listener, shared.clone(), stop));
+        let served = runtime.block_on(connections::serve(listener, shared.clone(), stop));
         shared.jobs.close();
         shared.cut.store(true, Ordering::Relaxed);
         // A pass of the model cannot be broken off.
@@ -248,34 +245,5 @@ impl Drop for Alive<'_> {
     fn drop(&mut self) {
         self.0.is_alive.store(false, Ordering::Relaxed);
         self.0.jobs.close();
-    }
-}
-
-async fn connections(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let wait = |mut stop: watch::Receiver<bool>| async move {
-        // The sender lives as long as the server.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let (graceful, last) = (stop.subscribe(), stop.subscribe());
-    let of_graceful = shared.clone();
-    let serving = axum::serve(listener, routes::router(shared.clone()));
-    let serving = serving.with_graceful_shutdown(async move {
-        wait(graceful).await;
-        of_graceful.jobs.close();
-    });
-    let limit = async move {
-        wait(last).await;
-        tokio::time::sleep(shared.settings.grace).await;
-        shared.cut.store(true, Ordering::Relaxed);
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    match select(pin!(serving.into_future()), pin!(limit)).await {
-        Either::Left((served, _)) => served,
-        Either::Right(((), _)) => Ok(()),
     }
 }

@@ -19,14 +19,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::Shared;
 use super::access::{allow_origin, check_host, check_token, preflight};
 use super::api_error::ApiError;
 use super::embeddings::{self, EmbedJob, Wanted};
 use super::replies::Reply;
 use super::request::Interface;
 use super::served::Jobs;
+use super::settings::ServeSettings;
 use super::worker::{Event, Job};
-use super::{BODY_TIME, Shared};
 
 const PAGE: &str = include_str!("page.html");
 /// The page has everything in itself, and talks to this server alone.
@@ -172,7 +173,7 @@ async fn answer(
     interface: Interface,
 ) -> Result<Response<Body>, ApiError> {
     check_content_type(request.headers())?;
-    let body = read_body(request, shared.settings.max_body).await?;
+    let body = read_body(request, &shared.settings).await?;
     let wanted = interface.parse(&body)?;
     drop(body);
     let model = shared.model(wanted.request.model.as_deref())?;
@@ -220,7 +221,7 @@ async fn embed(
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
     check_content_type(request.headers())?;
-    let body = read_body(request, shared.settings.max_body).await?;
+    let body = read_body(request, &shared.settings).await?;
     let Jobs::Embeddings { queue, width } = &shared.jobs else {
         let problem = "this server has a language model, /v1/embeddings is for encoders of texts";
         return Err(ApiError::field("model", problem));
@@ -298,7 +299,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-async fn read_body(request: Request, most: usize) -> Result<Vec<u8>, ApiError> {
+async fn read_body(request: Request, settings: &ServeSettings) -> Result<Vec<u8>, ApiError> {
+    let most = settings.max_body;
     let reading = async {
         let mut pieces = request.into_body().into_data_stream();
         let (mut body, mut length) = (Vec::new(), 0);
@@ -319,7 +321,7 @@ async fn read_body(request: Request, most: usize) -> Result<Vec<u8>, ApiError> {
         }
         Ok(body)
     };
-    match timeout(BODY_TIME, reading).await {
+    match timeout(settings.arrival, reading).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::slow_body()),
     }

@@ -38,6 +38,11 @@ pub struct ServeSettings {
     pub at_once: usize,
     /// Bytes of a body at most.
     pub max_body: usize,
+    /// Connections at once; more wait to be accepted. The default leaves room below the 1,024 files that a process may
+    /// usually have open.
+    pub connections: usize,
+    /// How long a request may take to arrive: its head, and then its body.
+    pub arrival: Duration,
     /// How long an answer may take, with the time in the queue.
     pub time_limit: Duration,
     /// How long running answers may go on when the server stops.
@@ -54,6 +59,8 @@ impl Default for ServeSettings {
             queue: 64,
             at_once: 4,
             max_body: 1 << 20,
+            connections: 512,
+            arrival: Duration::from_secs(30),
             time_limit: Duration::from_secs(600),
             grace: Duration::from_secs(5),
         }
@@ -91,13 +98,19 @@ impl ServeSettings {
             ("--queue", self.queue),
             ("--at-once", self.at_once),
             ("--max-body", self.max_body),
+            ("connections", self.connections),
         ] {
             if number == 0 {
                 return Err(Error::config(name, 0, "at least 1"));
             }
         }
-        if self.time_limit.is_zero() {
-            return Err(Error::config("--time-limit", 0, "at least 1"));
+        for (name, time) in [
+            ("--time-limit", self.time_limit),
+            ("the time to arrive", self.arrival),
+        ] {
+            if time.is_zero() {
+                return Err(Error::config(name, 0, "at least 1 s"));
+            }
         }
         Ok(())
     }
