@@ -31,7 +31,7 @@ const INTERRUPTED: i32 = 130;
 /// use finetune::chat::{Chat, Reply};
 /// use finetune::language::{Language, Place};
 ///
-/// let language = Language::open("mine", &Place::of("model.gguf".as_ref())?, &Device::flex())?;
+/// let language = Language::open(&Place::of("model.gguf".as_ref())?, &Device::flex())?;
 /// let mut chat = Chat::new(&language);
 /// let never = AtomicBool::new(false);
 /// let reply = chat.reply("What is 4 plus 5?", &never, |piece| print!("{piece}"))?;

@@ -60,7 +60,7 @@ impl GenerateArgs {
         options.validate()?;
         let prompts = self.prompts()?;
         let device = self.device.open()?.inner();
-        let language = Language::open("default", &place, &device)?;
+        let language = Language::open(&place, &device)?;
         for prompt in prompts {
             let mut request = AnswerRequest::new(if place.plain {
                 PromptText::Plain(prompt)

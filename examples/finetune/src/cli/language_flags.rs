@@ -66,7 +66,7 @@ impl LanguageFlags {
     ///
     /// # Errors
     ///
-    /// Those of [`Place::of`], [`Place::of_adapter`], [`Language::open`] and [`Language::add`].
+    /// Those of [`Place::of`], [`Place::of_adapter`], [`Language::open_named`] and [`Language::add`].
     pub fn open(&self) -> Result<Language, Error> {
         let place = match &self.model {
             Some(base) => Place::with_base(&self.target, base)?,
@@ -74,7 +74,7 @@ impl LanguageFlags {
         };
         let device = self.device.open()?.inner();
         let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
-        let mut language = Language::open(&name, &place, &device)?;
+        let mut language = Language::open_named(&name, &place, &device)?;
         if let Some(tokens) = self.context {
             language.limit_context(tokens);
         }

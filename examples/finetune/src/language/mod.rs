@@ -39,7 +39,7 @@ use variant::Variant;
 /// use finetune::language::{AnswerRequest, Language, Place, PromptText};
 ///
 /// let place = Place::of("runs/ief-seed1".as_ref())?;
-/// let language = Language::open("nouns", &place, &Device::flex())?;
+/// let language = Language::open(&place, &Device::flex())?;
 /// let question = Message::new(Role::User, "Define the noun “burn”.");
 /// let request = AnswerRequest::new(PromptText::Messages(vec![question]));
 /// for piece in language.start(&request)? {
@@ -60,12 +60,21 @@ pub struct Language {
 }
 
 impl Language {
+    /// Load it under the name `default`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_named`](Self::open_named).
+    pub fn open(place: &Place, device: &Device) -> Result<Self, Error> {
+        Self::open_named("default", place, device)
+    }
+
     /// Load it; `name` is what it is called among several.
     ///
     /// # Errors
     ///
     /// [`Error::Model`], [`Error::Adapter`], [`Error::Data`] and [`Error::Read`] for its files.
-    pub fn open(name: &str, place: &Place, device: &Device) -> Result<Self, Error> {
+    pub fn open_named(name: &str, place: &Place, device: &Device) -> Result<Self, Error> {
         let base = place.base.as_path();
         let config = LlamaConfig::from_folder(base)?;
         let mut tokenizer = load_tokenizer(base, config.vocab_size)?;

@@ -127,6 +127,23 @@ impl GenerationOptions {
     }
 }
 
+/// What the sampling says goes before the settings of the model: without a temperature the most probable token is taken.
+impl From<&Sampling> for GenerationOptions {
+    fn from(sampling: &Sampling) -> Self {
+        Self {
+            do_sample: Some(!sampling.is_greedy()),
+            max_new_tokens: Some(sampling.max_new_tokens),
+            temperature: sampling.temperature,
+            top_k: sampling.top_k.and_then(|k| i64::try_from(k).ok()),
+            top_p: sampling.top_p,
+            repetition_penalty: sampling.repetition_penalty,
+            presence_penalty: sampling.presence_penalty,
+            frequency_penalty: sampling.frequency_penalty,
+            eos: Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

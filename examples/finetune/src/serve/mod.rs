@@ -61,7 +61,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// use finetune::serve::{ServeSettings, Server};
 ///
 /// let place = Place::of("model.gguf".as_ref())?;
-/// let language = Language::open("mine", &place, &Device::flex())?;
+/// let language = Language::open_named("mine", &place, &Device::flex())?;
 /// let server = Server::bind(language, ServeSettings::default())?;
 /// println!("http://{}", server.address());
 /// let stop = server.stopper();

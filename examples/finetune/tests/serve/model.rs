@@ -60,7 +60,7 @@ pub fn folder(context: usize) -> TempDir {
 pub fn language(context: usize) -> Language {
     let folder = folder(context);
     let place = Place::of(folder.path()).unwrap();
-    let mut language = Language::open(NAMES[0], &place, &Device::flex()).unwrap();
+    let mut language = Language::open_named(NAMES[0], &place, &Device::flex()).unwrap();
     for (name, adapter) in [(NAMES[1], "llama/lora"), (NAMES[2], "llama/prompt_tuning")] {
         let place = Place::of_adapter(&fixtures().join(adapter), folder.path()).unwrap();
         language.add(name, &place).unwrap();
