@@ -56,6 +56,7 @@ pages! {
     recurrent: "src/recurrent.md",
     refused: "src/refused.md",
     save: "src/peft/save.md",
+    serving: "src/serving.md",
     update_rule: "src/update-rule.md",
     upstream: "src/upstream.md",
     vocabulary: "src/vocabulary.md",

@@ -4,14 +4,18 @@
 //! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
 //! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
-//! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, which [`serve`] does over HTTP,
-//! [`mod@merge`] writes adapters and their models as one folder, and [`mod@predict`] predicts rows; what was trained is
-//! found by its [`target`].
+//! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, which [`chat`] does in a terminal
+//! and [`serve`] over HTTP, [`embedding`] makes vectors of texts, [`mod@merge`] writes adapters and their models as one
+//! folder, and [`mod@predict`] predicts rows; what was trained is found by its [`target`]. [`doctor`] says what the program
+//! finds on a machine.
 
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod conversation;
 pub mod data;
+pub mod doctor;
+pub mod embedding;
 pub mod error;
 pub mod experiment;
 pub mod history;
@@ -45,5 +49,6 @@ mod log;
 mod run;
 mod step_files;
 mod sums;
+mod terminal_text;
 
 pub use error::Error;

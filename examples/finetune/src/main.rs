@@ -42,7 +42,22 @@ fn main() -> ExitCode {
             .merge(|line| err_line!("{line}"))
             .map(|()| ExitCode::SUCCESS),
         Some(Command::Generate(args)) => args.answer().map(|()| ExitCode::SUCCESS),
+        Some(Command::Chat(args)) => args.chat().map(|()| ExitCode::SUCCESS),
         Some(Command::Serve(args)) => args.serve().map(|()| ExitCode::SUCCESS),
+        Some(Command::Completions(args)) => {
+            args.print();
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Man(args)) => args.write().map(|pages| {
+            pages
+                .iter()
+                .for_each(|page| out_line!("{}", page.display()));
+            ExitCode::SUCCESS
+        }),
+        Some(Command::Doctor(args)) => {
+            args.print();
+            Ok(ExitCode::SUCCESS)
+        }
         None => start(&cli.run),
     });
     match done {

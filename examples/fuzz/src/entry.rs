@@ -39,6 +39,7 @@ pub enum Entry {
     Predict,
     Merge,
     MergeGguf,
+    GenerationConfig,
 }
 
 /// The models of `replay adapter`: a folder, and an adapter in it.
@@ -83,7 +84,7 @@ const FLAGS: [&str; 24] = [
 ];
 
 impl Entry {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Table,
         Self::Tokenizer,
         Self::ModelConfig,
@@ -106,6 +107,7 @@ impl Entry {
         Self::Predict,
         Self::Merge,
         Self::MergeGguf,
+        Self::GenerationConfig,
     ];
 
     pub fn name(self) -> &'static str {
@@ -132,6 +134,7 @@ impl Entry {
             Self::Predict => "finetune-predict",
             Self::Merge => "finetune-merge",
             Self::MergeGguf => "finetune-merge-gguf",
+            Self::GenerationConfig => "finetune-generation-config",
         }
     }
 
@@ -299,6 +302,29 @@ impl Entry {
                 let file = files[generator.random_range(0..files.len())];
                 alter(folder, &format!("model/{file}"), generator)?;
                 Ok(words(&["finetune", "merge", "model", "--gguf=out.gguf"]))
+            }
+            Self::GenerationConfig => {
+                texts(&fixtures, folder)?;
+                for file in ["config.json", "model.safetensors"] {
+                    fs::copy(
+                        fixtures.join("llama").join(file),
+                        folder.join("model").join(file),
+                    )?;
+                }
+                let settings = json!({
+                    "do_sample": true, "temperature": 0.7, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.1,
+                    "max_new_tokens": 5, "eos_token_id": [2, 7], "pad_token_id": 0, "transformers_version": "5.0.0",
+                });
+                let file = "model/generation_config.json";
+                fs::write(folder.join(file), settings.to_string())?;
+                alter(folder, file, generator)?;
+                Ok(words(&[
+                    "finetune",
+                    "generate",
+                    "model",
+                    "--plain",
+                    "--prompt=w1 w2",
+                ]))
             }
             Self::ReplayGolden => {
                 let cases = ["a_linear_least_squares", "b_logistic_regression", "c_mlp"];

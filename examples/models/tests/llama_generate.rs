@@ -176,6 +176,31 @@ fn ended_rows_are_padded_until_all_have_ended() {
     assert_eq!(model.config().sampling(3).pad, Some(0));
 }
 
+/// Tokens of `transformers` 5.24.0: `generate(…, max_new_tokens=12, do_sample=False, eos_token_id=None,
+/// repetition_penalty=…)` on the fixture `llama`.
+#[test]
+fn the_repetition_penalty_is_that_of_transformers() {
+    let model = model("llama", &Device::flex());
+    for (penalty, expected) in [
+        (None, [51, 55, 55, 36, 59, 55, 25, 38, 99, 63, 99, 80]),
+        (Some(1.5), [51, 55, 65, 48, 61, 38, 49, 27, 31, 23, 15, 36]),
+        (Some(0.7), [51, 55, 55, 55, 0, 51, 24, 48, 48, 55, 0, 65]),
+    ] {
+        let sampling = Sampling::new(NEW).with_repetition_penalty(penalty);
+        let tokens = cached(&model, &[vec![1, 5, 17, 20]], None, &sampling);
+        assert_eq!(tokens, [expected], "{penalty:?}");
+    }
+    // Padding is not part of the prompt.
+    let sampling = Sampling::new(NEW).with_repetition_penalty(Some(1.5));
+    let device = Device::flex();
+    let ids_and_mask = [[0, 0, 1, 5, 17, 20], [0, 0, 1, 1, 1, 1]];
+    let [row, mask] = ids_and_mask.map(|row| ids(&[row.to_vec()], &device));
+    let input = LlamaInput::new(row).with_attention_mask(mask);
+    let padded = model.generate(input, &sampling, &mut rng()).unwrap();
+    let alone = cached(&model, &[vec![1, 5, 17, 20]], None, &sampling);
+    assert_eq!(padded, alone);
+}
+
 #[test]
 fn a_training_model_generates_the_same() {
     let device = Device::flex().autodiff();

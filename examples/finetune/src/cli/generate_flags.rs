@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use programs::DeviceKind;
-use programs::{err_line, out_line, printing::to_stdout};
+use programs::{err_line, out_line};
 
 use super::sampling_flags::SamplingFlags;
 use crate::conversation::{Message, Role};
 use crate::error::Error;
 use crate::language::{AnswerRequest, Language, Place, PromptText};
+use crate::terminal_text::print_piece;
 
 /// Let a language model answer: one that was trained here, or a pretrained one.
 ///
@@ -56,10 +57,10 @@ impl GenerateArgs {
         place.plain |= self.plain;
         let options = self.sampling.options();
         // Before the model is loaded.
-        options.sampling(Vec::new(), usize::MAX).validate()?;
+        options.validate()?;
         let prompts = self.prompts()?;
         let device = self.device.open()?.inner();
-        let language = Language::open("default", &place, &device)?;
+        let language = Language::open(&place, &device)?;
         for prompt in prompts {
             let mut request = AnswerRequest::new(if place.plain {
                 PromptText::Plain(prompt)
@@ -74,7 +75,7 @@ impl GenerateArgs {
             request.seed = self.sampling.seed;
             let mut answer = language.start(&request)?;
             for piece in &mut answer {
-                to_stdout(format_args!("{}", piece?));
+                print_piece(&piece?);
             }
             out_line!("");
             let reason = answer.finish_reason().map_or("", |reason| reason.name());

@@ -1,13 +1,16 @@
 //! The command line.
 
 mod adapter_flags;
+mod chat_flags;
 mod generate_flags;
+mod language_flags;
 mod merge_flags;
 mod method_flags;
 mod predict_flags;
 mod prune_flags;
 mod sampling_flags;
 mod serve_flags;
+mod shell_flags;
 
 use std::path::PathBuf;
 
@@ -25,12 +28,14 @@ use adapter_flags::AdapterFlags;
 use method_flags::MethodFlags;
 use programs::optimizer::OptimizerName;
 
+pub use chat_flags::ChatArgs;
 pub use generate_flags::GenerateArgs;
 pub use merge_flags::{ExportArgs, MergeArgs};
 pub use method_flags::PerMethod;
 pub use predict_flags::PredictArgs;
 pub use prune_flags::PruneArgs;
 pub use serve_flags::ServeArgs;
+pub use shell_flags::{CompletionsArgs, DoctorArgs, ManArgs};
 
 /// Fine-tune a pretrained model with natural-gradient and first-order optimizers.
 ///
@@ -72,8 +77,16 @@ pub enum Command {
     Merge(MergeArgs),
     /// Write a LoRA adapter as a GGUF file.
     ExportAdapter(ExportArgs),
+    /// Talk to a language model.
+    Chat(Box<ChatArgs>),
     /// Serve a language model to clients of OpenAI's interface.
     Serve(Box<ServeArgs>),
+    /// Print a script that lets a shell complete commands and flags.
+    Completions(CompletionsArgs),
+    /// Write man pages.
+    Man(ManArgs),
+    /// Print what the program finds on this machine.
+    Doctor(DoctorArgs),
 }
 
 /// Which runs to report.

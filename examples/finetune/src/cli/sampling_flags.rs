@@ -33,12 +33,13 @@ pub struct SamplingFlags {
 impl SamplingFlags {
     /// The settings that were given.
     pub fn options(&self) -> GenerationOptions {
-        let mut options = GenerationOptions::default();
-        options.max_new_tokens = self.max_new_tokens;
-        options.temperature = self.temperature;
-        options.top_k = self.top_k;
-        options.top_p = self.top_p;
-        options.repetition_penalty = self.repetition_penalty;
-        options
+        GenerationOptions {
+            max_new_tokens: self.max_new_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+            ..GenerationOptions::default()
+        }
     }
 }

@@ -1,42 +1,30 @@
 //! Flags of `finetune serve`.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use programs::{DeviceKind, err_line, out_line};
+use programs::{err_line, out_line};
 
+use super::language_flags::LanguageFlags;
+use crate::embedding::TextEncoder;
 use crate::error::Error;
-use crate::language::{Language, Place};
-use crate::serve::{ServeSettings, Server};
+use crate::serve::{ServeSettings, Served, Server};
 
 /// The exit code of a program that Ctrl-C ended at once.
 const AT_ONCE: i32 = 130;
 
-/// Serve a language model to clients of OpenAI's interface, with a page to chat at `/`.
+/// Serve a language model to clients of OpenAI's interface, with a page to chat at `/`; or an encoder of texts, for their
+/// vectors.
 ///
 /// The field `model` of a request chooses the model that was opened, its base, or an adapter by its name. Ctrl-C ends the
 /// server: running answers get --grace seconds, and a second Ctrl-C ends it at once.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Folder of a run, PEFT folder, Hugging Face folder, or GGUF file.
-    #[arg(value_name = "RUN|DIR|FILE.gguf")]
-    target: PathBuf,
-    /// The name of the model in requests [default: that of the folder or file].
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Another adapter of the same base: a run or a PEFT folder; may be given several times.
-    #[arg(long, value_name = "NAME=RUN|DIR", value_parser = named)]
-    adapter: Vec<(String, PathBuf)>,
-    /// Hugging Face folder or GGUF file of the base model, if it has moved.
-    #[arg(long, value_name = "DIR|FILE.gguf")]
-    model: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceKind,
+    #[command(flatten)]
+    language: LanguageFlags,
 
     /// Address to listen at; others than those of this machine alone need a token.
     #[arg(long, default_value = "127.0.0.1", help_heading = "Access")]
@@ -81,27 +69,17 @@ pub struct ServeArgs {
     grace: u64,
 }
 
-/// `NAME=FOLDER`.
-fn named(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
-            Ok((name.into(), folder.into()))
-        }
-        _ => Err("expected NAME=FOLDER".into()),
-    }
-}
-
 impl ServeArgs {
     /// Serve until Ctrl-C.
     ///
     /// # Errors
     ///
-    /// Those of [`Place::of`], [`Language::open`], [`Language::add`], [`Server::bind`] and [`Server::run`].
+    /// Those of the model's files, and of [`Server::bind`] and [`Server::run`].
     pub fn serve(&self) -> Result<(), Error> {
         let settings = self.settings()?;
         // Before the model is loaded.
         settings.validate()?;
-        let server = Server::bind(self.language()?, settings)?;
+        let server = Server::bind(self.served()?, settings)?;
         let (stop, grace) = (server.stopper(), self.grace);
         let asked = AtomicBool::new(false);
         let listening = ctrlc::set_handler(move || {
@@ -118,59 +96,38 @@ impl ServeArgs {
         server.run()
     }
 
-    /// The model and its adapters.
-    fn language(&self) -> Result<Language, Error> {
-        let place = match &self.model {
-            Some(base) => Place::with_base(&self.target, base)?,
-            None => Place::of(&self.target)?,
-        };
-        let device = self.device.open()?.inner();
-        let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
-        let mut language = Language::open(&name, &place, &device)?;
-        for (name, folder) in &self.adapter {
-            language.add(name, &Place::of_adapter(folder, &place.base)?)?;
+    fn served(&self) -> Result<Served, Error> {
+        if let Some((name, folder)) = self.language.encoder()? {
+            let device = self.language.device.open()?.inner();
+            let encoder = TextEncoder::open(folder, &device)?;
+            err_line!("encoder {name}, vectors of {} numbers", encoder.width());
+            return Ok(Served::encoder(name, encoder));
         }
-        let base = name_of(&place.base);
-        if place.adapter.is_some() && language.names().all(|name| name != base) {
-            language.add(&base, &Place::of(&place.base)?)?;
-        }
+        let language = self.language.open()?;
         for name in language.names() {
             let template = language.template(name).unwrap_or("none, completions alone");
             err_line!("model {name}, chat template: {template}");
         }
-        Ok(language)
+        Ok(language.into())
     }
 
     fn settings(&self) -> Result<ServeSettings, Error> {
-        let mut settings = ServeSettings::default();
-        settings.address = SocketAddr::new(self.host, self.port);
-        if let Some(variable) = &self.token_env {
+        let expected = |variable| format!("the token in the environment variable {variable}");
+        let token = self.token_env.as_ref().map(|variable| {
             let token = std::env::var(variable);
-            let expected = format!("the token in the environment variable {variable}");
-            let token = token.map_err(|error| Error::config("--token-env", error, expected))?;
-            settings.token = Some(token);
-        }
-        settings.without_token = self.without_token;
-        settings.cors.clone_from(&self.cors);
-        settings.queue = self.queue;
-        settings.at_once = self.at_once;
-        settings.max_body = self.max_body;
-        settings.time_limit = Duration::from_secs(self.time_limit);
-        settings.grace = Duration::from_secs(self.grace);
-        Ok(settings)
+            token.map_err(|error| Error::config("--token-env", error, expected(variable)))
+        });
+        Ok(ServeSettings {
+            address: SocketAddr::new(self.host, self.port),
+            token: token.transpose()?,
+            without_token: self.without_token,
+            cors: self.cors.clone(),
+            queue: self.queue,
+            at_once: self.at_once,
+            max_body: self.max_body,
+            time_limit: Duration::from_secs(self.time_limit),
+            grace: Duration::from_secs(self.grace),
+            ..ServeSettings::default()
+        })
     }
-}
-
-/// The name of a folder or file, without the ending of a GGUF file.
-fn name_of(path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| path.into());
-    let is_gguf = path
-        .extension()
-        .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
-    let name = if is_gguf {
-        path.file_stem()
-    } else {
-        path.file_name()
-    };
-    name.map_or("model".into(), |name| name.to_string_lossy().into_owned())
 }

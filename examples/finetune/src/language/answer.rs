@@ -1,9 +1,10 @@
 //! One answer, piece by piece.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use burn::tensor::{Int, Tensor, TensorData};
+use burn_hf_models::generate::Sampling;
 use burn_hf_models::llama::{LlamaGeneration, LlamaInput};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -142,7 +143,46 @@ enum State {
     Failed,
 }
 
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = since.map(|since| since.as_secs());
+    i64::try_from(seconds.unwrap_or_default()).unwrap_or_default()
+}
+
 impl Language {
+    /// The whole answer to a conversation, by the first model.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), and those of the answer.
+    pub fn answer(
+        &self,
+        messages: &[Message],
+        sampling: &Sampling,
+        seed: u64,
+    ) -> Result<String, Error> {
+        self.whole(PromptText::Messages(messages.to_vec()), sampling, seed)
+    }
+
+    /// How a plain text goes on, by the first model.
+    ///
+    /// # Errors
+    ///
+    /// As [`answer`](Self::answer).
+    pub fn continued(&self, text: &str, sampling: &Sampling, seed: u64) -> Result<String, Error> {
+        self.whole(PromptText::Plain(text.into()), sampling, seed)
+    }
+
+    fn whole(&self, prompt: PromptText, sampling: &Sampling, seed: u64) -> Result<String, Error> {
+        let request = AnswerRequest {
+            options: sampling.into(),
+            seed,
+            ..AnswerRequest::new(prompt)
+        };
+        self.start(&request)?.collect()
+    }
+
     /// Read a prompt, and start to answer it.
     ///
     /// # Errors
@@ -163,6 +203,8 @@ impl Language {
                     let field = format!("model `{}`", variant.name);
                     return Err(Error::config(field, "without a chat template", expected));
                 };
+                // A server may have been started days ago.
+                let template = template.clone().with_time(now());
                 let rendered = template.render(messages, None, true)?;
                 self.encode(&rendered.text, false)?
             }

@@ -39,7 +39,7 @@ use variant::Variant;
 /// use finetune::language::{AnswerRequest, Language, Place, PromptText};
 ///
 /// let place = Place::of("runs/ief-seed1".as_ref())?;
-/// let language = Language::open("nouns", &place, &Device::flex())?;
+/// let language = Language::open(&place, &Device::flex())?;
 /// let question = Message::new(Role::User, "Define the noun “burn”.");
 /// let request = AnswerRequest::new(PromptText::Messages(vec![question]));
 /// for piece in language.start(&request)? {
@@ -60,15 +60,28 @@ pub struct Language {
 }
 
 impl Language {
+    /// Load it under the name `default`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_named`](Self::open_named).
+    pub fn open(place: &Place, device: &Device) -> Result<Self, Error> {
+        Self::open_named("default", place, device)
+    }
+
     /// Load it; `name` is what it is called among several.
     ///
     /// # Errors
     ///
     /// [`Error::Model`], [`Error::Adapter`], [`Error::Data`] and [`Error::Read`] for its files.
-    pub fn open(name: &str, place: &Place, device: &Device) -> Result<Self, Error> {
+    pub fn open_named(name: &str, place: &Place, device: &Device) -> Result<Self, Error> {
         let base = place.base.as_path();
         let config = LlamaConfig::from_folder(base)?;
-        let tokenizer = load_tokenizer(base, config.vocab_size)?;
+        let mut tokenizer = load_tokenizer(base, config.vocab_size)?;
+        // Nothing is cut off silently.
+        tokenizer.with_padding(None);
+        let uncut = tokenizer.with_truncation(None).map(|_| ());
+        uncut.map_err(|error| Error::config("tokenizer.json: truncation", error, "null"))?;
         let options = GenerationOptions::of_model(base)?;
         let mut ends = config.eos.clone();
         ends.extend(&options.eos);
@@ -138,7 +151,12 @@ impl Language {
         variant?.template.as_ref().map(ChatTemplate::name)
     }
 
-    /// Tokens of the longest text, if the model says so.
+    /// Let texts have at most so many tokens, prompt and answer together; the model's own limit stays, if it is less.
+    pub fn limit_context(&mut self, tokens: usize) {
+        self.context = Some(self.context.map_or(tokens, |own| own.min(tokens)));
+    }
+
+    /// Tokens of the longest text, if the model says so or it was limited.
     pub fn context(&self) -> Option<usize> {
         self.context
     }

@@ -110,6 +110,16 @@ impl GenerationOptions {
         }
     }
 
+    /// Check those that are given here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] naming the first that is out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let alone = self.over(&Self::default());
+        Ok(alone.sampling(Vec::new(), usize::MAX).validate()?)
+    }
+
     /// What the model is asked for, with at most so many tokens.
     pub fn sampling(&self, ends: Vec<i64>, most: usize) -> Sampling {
         let draws = self.do_sample.unwrap_or(false);
@@ -123,6 +133,23 @@ impl GenerationOptions {
             .with_repetition_penalty(self.repetition_penalty)
             .with_presence_penalty(self.presence_penalty)
             .with_frequency_penalty(self.frequency_penalty)
+    }
+}
+
+/// What the sampling says goes before the settings of the model: without a temperature the most probable token is taken.
+impl From<&Sampling> for GenerationOptions {
+    fn from(sampling: &Sampling) -> Self {
+        Self {
+            do_sample: Some(!sampling.is_greedy()),
+            max_new_tokens: Some(sampling.max_new_tokens),
+            temperature: sampling.temperature,
+            top_k: sampling.top_k.and_then(|k| i64::try_from(k).ok()),
+            top_p: sampling.top_p,
+            repetition_penalty: sampling.repetition_penalty,
+            presence_penalty: sampling.presence_penalty,
+            frequency_penalty: sampling.frequency_penalty,
+            eos: Vec::new(),
+        }
     }
 }
 
@@ -153,6 +180,24 @@ mod tests {
         let drawn = sampling(parsed(r#"{"do_sample": true, "top_k": 0}"#));
         assert_eq!((drawn.temperature, drawn.top_k), (Some(1.0), None));
         assert_eq!(drawn.max_new_tokens, NEW_TOKENS);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        for (wrong, expected) in [
+            (r#"{"temperature": -1}"#, "temperature"),
+            (r#"{"top_p": 1.5}"#, "top_p"),
+            (r#"{"max_new_tokens": 0}"#, "max_new_tokens"),
+            (r#"{"repetition_penalty": 0}"#, "repetition_penalty"),
+        ] {
+            let error = parsed(wrong).validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(
+            parsed(r#"{"temperature": 0, "top_k": -1}"#)
+                .validate()
+                .is_ok()
+        );
     }
 
     #[test]

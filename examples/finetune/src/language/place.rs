@@ -86,6 +86,11 @@ impl Place {
         Ok(Self { base, ..place })
     }
 
+    /// Whether a folder holds a run or an adapter, and not a model.
+    pub(crate) fn is_trained(folder: &Path) -> bool {
+        folder.join(FILE).is_file() || folder.join(ADAPTER).is_file()
+    }
+
     fn find(target: &Path) -> Result<Self, Error> {
         if target.join(FILE).is_file() {
             return Self::of_run(target);

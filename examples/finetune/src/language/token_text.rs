@@ -39,6 +39,14 @@ impl<'a> TokenText<'a> {
         let ids = prompt.iter().rev().filter_map(|&id| text.visible(id));
         let mut window: Vec<u32> = ids.take(CONTEXT).collect();
         window.reverse();
+        // Bytes whose letter began before the window would spoil those after them.
+        let is_spoilt = |window: &[u32]| {
+            let decoded = tokenizer.decode(window, false);
+            decoded.is_ok_and(|decoded| decoded.starts_with(UNKNOWN))
+        };
+        while is_spoilt(&window) {
+            window.remove(0);
+        }
         text.given = window.len();
         text.window = window;
         text
@@ -160,34 +168,21 @@ mod tests {
         all.strip_prefix(&before).unwrap().to_string()
     }
 
+    /// A token for each byte of a text.
     fn ids_of(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-        match tokenizer.token_to_id("<0x00>") {
-            Some(_) => text.bytes().map(u32::from).collect(),
-            None => {
-                let letters = tokenizer.encode(text, false);
-                if letters
-                    .as_ref()
-                    .is_ok_and(|found| found.len() == text.len())
-                {
-                    return letters.unwrap().get_ids().to_vec();
-                }
-                let map = tokenizers::pre_tokenizers::byte_level::ByteLevel::default();
-                let _ = map;
-                text.bytes()
-                    .map(|byte| letter_id(tokenizer, byte))
-                    .collect()
-            }
-        }
+        text.bytes().map(|byte| id_of(tokenizer, byte)).collect()
     }
 
-    /// The token of a byte: that which decodes to it after a letter of four bytes has begun.
-    fn letter_id(tokenizer: &Tokenizer, byte: u8) -> u32 {
-        // GPT-2's table: printable bytes are themselves, the others follow from 256 on.
-        let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-        let letter = if printable(byte) {
+    fn id_of(tokenizer: &Tokenizer, byte: u8) -> u32 {
+        if tokenizer.token_to_id("<0x00>").is_some() {
+            return u32::from(byte);
+        }
+        // GPT-2's table: printable bytes are letters themselves, the others follow from 256 on.
+        let printable = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+        let letter = if printable(&byte) {
             char::from(byte)
         } else {
-            let before = (0..byte).filter(|&byte| !printable(byte)).count() as u32;
+            let before = (0..byte).filter(|byte| !printable(byte)).count() as u32;
             char::from_u32(256 + before).unwrap()
         };
         tokenizer.token_to_id(&letter.to_string()).unwrap()
@@ -229,10 +224,7 @@ mod tests {
     #[test]
     fn what_never_becomes_a_letter_is_given_out() {
         for tokenizer in [of_bytes(), of_letters()] {
-            let byte = |byte: u8| match tokenizer.token_to_id("<0x00>") {
-                Some(_) => u32::from(byte),
-                None => letter_id(&tokenizer, byte),
-            };
+            let byte = |byte: u8| id_of(&tokenizer, byte);
             let broken = vec![byte(0xf0); 40];
             let (found, pieces) = joined(&tokenizer, &[byte(b'a')], &broken);
             assert_eq!(found, UNKNOWN.to_string().repeat(40));

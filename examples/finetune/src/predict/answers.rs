@@ -26,7 +26,7 @@ impl Answers {
             place.template.clone_from(&run.data.template);
         }
         Ok(Self {
-            language: Language::open("model", &place, device)?,
+            language: Language::open(&place, device)?,
             is_plain: place.plain,
             generation: options.generation.clone(),
             seed: options.seed,

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use programs::printing::message;
 use serde_json::{Value, json};
 
+use super::queue::Refused;
 use crate::error::Error;
 
 /// Seconds after which a client may try again when the queue was full.
@@ -115,8 +116,16 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).with_code("unsupported_media_type")
     }
 
+    /// 503 for a request that the queue did not take.
+    pub fn of_queue(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::full(),
+            Refused::Closed => Self::stopping(),
+        }
+    }
+
     /// 503 if as many requests wait as may.
-    pub fn full() -> Self {
+    fn full() -> Self {
         let message = "too many requests are waiting, try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with_code("queue_full")
     }

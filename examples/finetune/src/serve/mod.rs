@@ -1,10 +1,11 @@
-//! A server that speaks OpenAI's interface, for one base and the adapters on it.
+//! A server that speaks OpenAI's interface, for a language model with adapters on it, or for an encoder of texts.
 //!
 //! | path | what it does |
 //! | --- | --- |
 //! | `/v1/models` | the names: the model that was opened, its base, adapters |
 //! | `/v1/chat/completions` | an answer through the chat template, whole or as it is written |
 //! | `/v1/completions` | how a text goes on, without the template |
+//! | `/v1/embeddings` | vectors of texts, where the model is an encoder |
 //! | `/health` | whether the model's thread works |
 //! | `/metrics` | counts and times for Prometheus |
 //! | `/` | a page to chat |
@@ -16,41 +17,39 @@
 
 mod access;
 mod api_error;
+mod connections;
+mod embeddings;
 mod fields;
 mod metrics;
 mod queue;
 mod replies;
 mod request;
 mod routes;
+mod served;
 mod settings;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::{Either, select};
 use programs::printing::{quoted_list, short};
 use tokio::runtime;
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::language::Language;
 use api_error::ApiError;
 use metrics::Metrics;
-use queue::Queue;
 use replies::Reply;
 use request::Interface;
-use worker::Job;
+use served::Jobs;
 
+pub use served::Served;
 pub use settings::ServeSettings;
 
 /// Threads for connections.
 const THREADS: usize = 2;
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
 /// After running answers were cut, clients that do not read get this time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -62,7 +61,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// use finetune::serve::{ServeSettings, Server};
 ///
 /// let place = Place::of("model.gguf".as_ref())?;
-/// let language = Language::open("mine", &place, &Device::flex())?;
+/// let language = Language::open_named("mine", &place, &Device::flex())?;
 /// let server = Server::bind(language, ServeSettings::default())?;
 /// println!("http://{}", server.address());
 /// let stop = server.stopper();
@@ -71,7 +70,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// # Ok::<(), finetune::Error>(())
 /// ```
 pub struct Server {
-    language: Language,
+    served: Served,
     listener: TcpListener,
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -83,12 +82,12 @@ struct Shared {
     settings: ServeSettings,
     /// Whether only this machine can reach the server.
     is_local: bool,
-    /// Names and chat templates.
+    /// Names and chat templates; there is at least one.
     models: Vec<(String, Option<String>)>,
     context: Option<usize>,
     created: u64,
     replies: AtomicU64,
-    queue: Queue<Job>,
+    jobs: Jobs,
     metrics: Metrics,
     /// Whether the model's thread works.
     is_alive: AtomicBool,
@@ -97,6 +96,18 @@ struct Shared {
 }
 
 impl Shared {
+    /// The name of the model that is asked for, or of the first.
+    fn model(&self, name: Option<&str>) -> Result<String, ApiError> {
+        let mut names = self.models.iter().map(|(name, _)| name);
+        let found = match name {
+            None => names.next(),
+            Some(name) => names.find(|known| *known == name),
+        };
+        found
+            .cloned()
+            .ok_or_else(|| self.unknown_model(name.unwrap_or_default()))
+    }
+
     fn reply(&self, interface: Interface, model: String, with_usage: bool) -> Reply {
         let number = self.replies.fetch_add(1, Ordering::Relaxed);
         Reply {
@@ -141,7 +152,8 @@ impl Server {
     /// # Errors
     ///
     /// Those of [`ServeSettings::validate`], and [`Error::Config`] for an address that cannot be had.
-    pub fn bind(language: Language, settings: ServeSettings) -> Result<Self, Error> {
+    pub fn bind(served: impl Into<Served>, settings: ServeSettings) -> Result<Self, Error> {
+        let served = served.into();
         settings.validate()?;
         let address = settings.address;
         let refuse = |error: std::io::Error| {
@@ -155,24 +167,20 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
-        let models = language.names().map(|name| {
-            let template = language.template(name).map(String::from);
-            (name.to_string(), template)
-        });
         let shared = Shared {
             is_local: address.ip().is_loopback(),
-            models: models.collect(),
-            context: language.context(),
+            models: served.models(),
+            context: served.context(),
             created: now(),
             replies: AtomicU64::new(0),
-            queue: Queue::new(settings.queue),
+            jobs: served.jobs(settings.queue),
             metrics: Metrics::default(),
             is_alive: AtomicBool::new(true),
             cut: AtomicBool::new(false),
             settings,
         };
         Ok(Self {
-            language,
+            served,
             listener,
             address,
             shared: Arc::new(shared),
@@ -190,7 +198,11 @@ impl Server {
         StopServer(self.stop.clone())
     }
 
-    /// Answer requests until it is stopped.
+    /// Answer requests until it is stopped. This blocks the thread.
+    ///
+    /// # Panics
+    ///
+    /// Panics inside of an asynchronous runtime, as it starts its own.
     ///
     /// # Errors
     ///
@@ -198,7 +210,7 @@ impl Server {
     pub fn run(self) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::Serve(error.to_string());
         let Self {
-            language,
+            served,
             listener,
             shared,
             stop,
@@ -212,13 +224,11 @@ impl Server {
         let worker = worker.spawn(move || {
             let shared = of_worker;
             let _dead = Alive(&shared);
-            let at_once = shared.settings.at_once;
-            let (queue, metrics) = (&shared.queue, &shared.metrics);
-            worker::work(&language, queue, metrics, &shared.cut, at_once);
+            served.work(&shared);
         });
         let worker = worker.map_err(failed)?;
-        let served = runtime.block_on(connections(listener, shared.clone(), stop));
-        shared.queue.close();
+        let served = runtime.block_on(connections::serve(listener, shared.clone(), stop));
+        shared.jobs.close();
         shared.cut.store(true, Ordering::Relaxed);
         // A pass of the model cannot be broken off.
         let ended = worker.join();
@@ -234,35 +244,6 @@ struct Alive<'a>(&'a Shared);
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
         self.0.is_alive.store(false, Ordering::Relaxed);
-        self.0.queue.close();
-    }
-}
-
-async fn connections(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let wait = |mut stop: watch::Receiver<bool>| async move {
-        // The sender lives as long as the server.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let (graceful, last) = (stop.subscribe(), stop.subscribe());
-    let of_graceful = shared.clone();
-    let serving = axum::serve(listener, routes::router(shared.clone()));
-    let serving = serving.with_graceful_shutdown(async move {
-        wait(graceful).await;
-        of_graceful.queue.close();
-    });
-    let limit = async move {
-        wait(last).await;
-        tokio::time::sleep(shared.settings.grace).await;
-        shared.cut.store(true, Ordering::Relaxed);
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    match select(pin!(serving.into_future()), pin!(limit)).await {
-        Either::Left((served, _)) => served,
-        Either::Right(((), _)) => Ok(()),
+        self.0.jobs.close();
     }
 }

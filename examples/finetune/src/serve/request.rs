@@ -186,6 +186,8 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::StatusCode;
+    use proptest::prelude::*;
 
     fn chat(more: Value) -> Result<Wanted, ApiError> {
         let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "a"}]});
@@ -268,6 +270,101 @@ mod tests {
         ] {
             let parsed = Interface::Completions.parse(body.to_string().as_bytes());
             assert_eq!(param(parsed), "prompt");
+        }
+    }
+
+    /// Any JSON, not too deep.
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            prop_oneof![Just("user"), Just("text"), Just("system")].prop_map(Value::from),
+        ];
+        let key = prop_oneof!["\\PC{0,6}", "role|content|type|text|include_usage"];
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key.clone(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn field() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "model",
+            "messages",
+            "prompt",
+            "max_tokens",
+            "max_completion_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "stop",
+            "seed",
+            "stream",
+            "stream_options",
+            "n",
+            "tools",
+            "logit_bias",
+            "presence_penalty",
+            "user",
+            "repetition_penalty",
+            "response_format",
+            "anything",
+        ])
+    }
+
+    fn check(body: &[u8]) {
+        for interface in [Interface::Chat, Interface::Completions] {
+            if let Err(error) = interface.parse(body) {
+                assert_eq!(error.status, StatusCode::BAD_REQUEST);
+                assert!(
+                    !error.json()["error"]["message"]
+                        .as_str()
+                        .unwrap()
+                        .is_empty()
+                );
+            }
+        }
+    }
+
+    // `PROPTEST_CASES=100000` tries more.
+    proptest! {
+        #[test]
+        fn no_field_brings_the_parser_down(fields in prop::collection::btree_map(field(), json(), 0..5)) {
+            let mut body = json!({
+                "model": "m", "messages": [{"role": "user", "content": "a"}], "prompt": "a", "max_tokens": 3,
+            });
+            for (name, value) in fields {
+                body[name] = value;
+            }
+            check(body.to_string().as_bytes());
+        }
+
+        #[test]
+        fn no_bytes_bring_the_parser_down(
+            cut in 0usize..200,
+            changes in prop::collection::vec((0usize..200, any::<u8>()), 0..4),
+        ) {
+            let body = json!({
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "é\u{1f600}"}]}], "stop": ["a", "b"],
+                "temperature": 0.5, "seed": -3, "stream_options": {"include_usage": true}, "prompt": ["a"],
+            });
+            let mut bytes = body.to_string().into_bytes();
+            for (at, byte) in changes {
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            if cut % 3 == 0 {
+                bytes.truncate(cut);
+            }
+            check(&bytes);
         }
     }
 

@@ -16,21 +16,24 @@ use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::Shared;
 use super::access::{allow_origin, check_host, check_token, preflight};
 use super::api_error::ApiError;
-use super::queue::Refused;
+use super::embeddings::{self, EmbedJob, Wanted};
 use super::replies::Reply;
 use super::request::Interface;
+use super::served::Jobs;
+use super::settings::ServeSettings;
 use super::worker::{Event, Job};
-use super::{BODY_TIME, Shared};
 
 const PAGE: &str = include_str!("page.html");
 /// The page has everything in itself, and talks to this server alone.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 8] = [
     "/",
     "/health",
     "/metrics",
@@ -38,6 +41,7 @@ const PATHS: [&str; 7] = [
     "/v1/models/{name}",
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/embeddings",
 ];
 /// Bodies that are too large are read up to so many times the limit, so that a client that sends all of it before it
 /// listens hears why it was refused.
@@ -52,6 +56,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/models/{*name}", get(model))
         .route(PATHS[5], post(chat))
         .route(PATHS[6], post(completions))
+        .route(PATHS[7], post(embed))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(shared.clone(), around))
@@ -118,7 +123,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response<Body> {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let mut response = Response::new(Body::from(shared.metrics.text(shared.queue.len())));
+    let mut response = Response::new(Body::from(shared.metrics.text(shared.jobs.len())));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
@@ -168,13 +173,13 @@ async fn answer(
     interface: Interface,
 ) -> Result<Response<Body>, ApiError> {
     check_content_type(request.headers())?;
-    let body = read_body(request, shared.settings.max_body).await?;
+    let body = read_body(request, &shared.settings).await?;
     let wanted = interface.parse(&body)?;
     drop(body);
-    let model = match &wanted.request.model {
-        None => shared.models[0].0.clone(),
-        Some(name) if shared.models.iter().any(|(known, _)| known == name) => name.clone(),
-        Some(name) => return Err(shared.unknown_model(name)),
+    let model = shared.model(wanted.request.model.as_deref())?;
+    let Jobs::Answers(queue) = &shared.jobs else {
+        let problem = format!("`{model}` is an encoder of texts, which /v1/embeddings is for");
+        return Err(ApiError::field("model", problem));
     };
     let (events, mut heard) = unbounded_channel();
     let job = Job {
@@ -184,15 +189,14 @@ async fn answer(
         since: Instant::now(),
         time_limit: shared.settings.time_limit,
     };
-    shared.queue.push(job).map_err(|refused| match refused {
-        Refused::Full => ApiError::full(),
-        Refused::Closed => ApiError::stopping(),
-    })?;
-    // Until the prompt is read, errors have their own status.
-    match heard.recv().await {
-        Some(Event::Failed(error)) => return Err(error),
-        None => return Err(ApiError::stopping()),
-        Some(_) => {}
+    queue.push(job).map_err(ApiError::of_queue)?;
+    // Until the prompt is read, errors have their own status. The model's thread does not look at requests that wait.
+    let limit = shared.settings.time_limit;
+    match timeout(limit, heard.recv()).await {
+        Err(_) => return Err(ApiError::timeout(limit)),
+        Ok(Some(Event::Failed(error))) => return Err(error),
+        Ok(None) => return Err(ApiError::stopping()),
+        Ok(Some(_)) => {}
     }
     let reply = shared.reply(interface, model, wanted.with_usage);
     if wanted.stream {
@@ -209,6 +213,35 @@ async fn answer(
             Some(Event::Started) => {}
             None => return Err(ApiError::stopping()),
         }
+    }
+}
+
+async fn embed(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response<Body>, ApiError> {
+    check_content_type(request.headers())?;
+    let body = read_body(request, &shared.settings).await?;
+    let Jobs::Embeddings { queue, width } = &shared.jobs else {
+        let problem = "this server has a language model, /v1/embeddings is for encoders of texts";
+        return Err(ApiError::field("model", problem));
+    };
+    let wanted = Wanted::parse(&body, *width)?;
+    drop(body);
+    let model = shared.model(wanted.model.as_deref())?;
+    let (reply, heard) = oneshot::channel();
+    let texts = wanted.texts;
+    let job = EmbedJob { texts, reply };
+    queue.push(job).map_err(ApiError::of_queue)?;
+    let limit = shared.settings.time_limit;
+    match timeout(limit, heard).await {
+        Err(_) => Err(ApiError::timeout(limit)),
+        Ok(Err(_)) => Err(ApiError::stopping()),
+        Ok(Ok(embedded)) => Ok(of_json(&embeddings::reply(
+            &model,
+            &embedded?,
+            wanted.as_bytes,
+        ))),
     }
 }
 
@@ -266,7 +299,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-async fn read_body(request: Request, most: usize) -> Result<Vec<u8>, ApiError> {
+async fn read_body(request: Request, settings: &ServeSettings) -> Result<Vec<u8>, ApiError> {
+    let most = settings.max_body;
     let reading = async {
         let mut pieces = request.into_body().into_data_stream();
         let (mut body, mut length) = (Vec::new(), 0);
@@ -287,7 +321,7 @@ async fn read_body(request: Request, most: usize) -> Result<Vec<u8>, ApiError> {
         }
         Ok(body)
     };
-    match timeout(BODY_TIME, reading).await {
+    match timeout(settings.arrival, reading).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::slow_body()),
     }

@@ -38,6 +38,11 @@ pub struct ServeSettings {
     pub at_once: usize,
     /// Bytes of a body at most.
     pub max_body: usize,
+    /// Connections at once; more wait to be accepted. The default leaves room below the 1,024 files that a process may
+    /// usually have open.
+    pub connections: usize,
+    /// How long a request may take to arrive: its head, and then its body.
+    pub arrival: Duration,
     /// How long an answer may take, with the time in the queue.
     pub time_limit: Duration,
     /// How long running answers may go on when the server stops.
@@ -54,6 +59,8 @@ impl Default for ServeSettings {
             queue: 64,
             at_once: 4,
             max_body: 1 << 20,
+            connections: 512,
+            arrival: Duration::from_secs(30),
             time_limit: Duration::from_secs(600),
             grace: Duration::from_secs(5),
         }
@@ -80,17 +87,30 @@ impl ServeSettings {
             let expected = format!("at least {SHORTEST_TOKEN} letters, digits and signs of ASCII");
             return Err(Error::config("the token", found, expected));
         }
+        for origin in self.cors.iter().filter(|origin| *origin != "*") {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            if host.is_none_or(|host| host.is_empty() || host.contains('/')) {
+                let expected = "an origin such as https://example.org, without a path, or *";
+                return Err(Error::config("--cors", origin, expected));
+            }
+        }
         for (name, number) in [
             ("--queue", self.queue),
             ("--at-once", self.at_once),
             ("--max-body", self.max_body),
+            ("connections", self.connections),
         ] {
             if number == 0 {
                 return Err(Error::config(name, 0, "at least 1"));
             }
         }
-        if self.time_limit.is_zero() {
-            return Err(Error::config("--time-limit", 0, "at least 1"));
+        for (name, time) in [
+            ("--time-limit", self.time_limit),
+            ("the time to arrive", self.arrival),
+        ] {
+            if time.is_zero() {
+                return Err(Error::config(name, 0, "at least 1 s"));
+            }
         }
         Ok(())
     }
@@ -114,6 +134,14 @@ mod tests {
         check(
             &|settings| settings.time_limit = Duration::ZERO,
             "--time-limit",
+        );
+        check(
+            &|settings| settings.cors = vec!["https://a.example/".into()],
+            "--cors",
+        );
+        check(
+            &|settings| settings.cors = vec!["a.example".into()],
+            "--cors",
         );
         check(
             &|settings| settings.token = Some("short".into()),

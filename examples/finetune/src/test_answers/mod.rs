@@ -100,7 +100,7 @@ pub(crate) fn write_answers(
     stop: &Stop,
 ) -> Result<Option<AnswerScores>, Error> {
     let place = Place::of(run)?;
-    let language = Language::open("trained", &place, device)?;
+    let language = Language::open(&place, device)?;
     let mut answered = Vec::new();
     for question in samples
         .iter()

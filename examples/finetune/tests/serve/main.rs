@@ -1,11 +1,14 @@
 //! The server, and what it answers, against the same model without a server.
 
+mod embeddings;
 mod http;
 mod limits;
 mod model;
 mod program;
 mod refused;
+mod talk;
 
+use burn_hf_models::generate::Sampling;
 use finetune::language::{FinishReason, GenerationOptions, Language};
 use serde_json::{Value, json};
 
@@ -122,6 +125,13 @@ fn plain_texts_are_continued_without_a_template() {
     request.prompt = finetune::language::PromptText::Plain("the one".into());
     request.options = options(json!({"max_new_tokens": 9}));
     let (expected, _) = answer(&alone, &request);
+    // By the first model, and in one piece.
+    request.model = None;
+    let greedy = Sampling::new(9);
+    assert_eq!(
+        alone.continued("the one", &greedy, 1).unwrap(),
+        answer(&alone, &request).0
+    );
     let mut body = json!({"model": NAMES[1], "prompt": ["the one"], "max_tokens": 9});
     let whole = post(server.address, "/v1/completions", &body).json();
     assert_eq!(whole["object"], "text_completion");

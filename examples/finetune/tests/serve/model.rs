@@ -11,7 +11,7 @@ use burn_hf_models::gguf::GgufFile;
 use finetune::Error;
 use finetune::conversation::{Message, Role};
 use finetune::language::{AnswerRequest, FinishReason, Language, Place, PromptText};
-use finetune::serve::{ServeSettings, Server, StopServer};
+use finetune::serve::{ServeSettings, Served, Server, StopServer};
 use tempfile::TempDir;
 
 use crate::http::get;
@@ -26,6 +26,9 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures")
 }
 
+/// Texts from here on have no end tokens, so that answers are as long as they may be.
+pub const ENDLESS: usize = 1_000;
+
 /// The model of the fixtures as a folder that allows texts of so many tokens.
 pub fn folder(context: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +36,10 @@ pub fn folder(context: usize) -> TempDir {
     let config = fs::read_to_string(from.join("llama/config.json")).unwrap();
     let own = "\"max_position_embeddings\": 64";
     assert!(config.contains(own));
-    let config = config.replace(own, &format!("\"max_position_embeddings\": {context}"));
+    let mut config = config.replace(own, &format!("\"max_position_embeddings\": {context}"));
+    if context >= ENDLESS {
+        config = config.replace("\"eos_token_id\": 2", "\"eos_token_id\": null");
+    }
     fs::write(folder.path().join("config.json"), config).unwrap();
     let weights = "model.safetensors";
     fs::copy(
@@ -54,7 +60,7 @@ pub fn folder(context: usize) -> TempDir {
 pub fn language(context: usize) -> Language {
     let folder = folder(context);
     let place = Place::of(folder.path()).unwrap();
-    let mut language = Language::open(NAMES[0], &place, &Device::flex()).unwrap();
+    let mut language = Language::open_named(NAMES[0], &place, &Device::flex()).unwrap();
     for (name, adapter) in [(NAMES[1], "llama/lora"), (NAMES[2], "llama/prompt_tuning")] {
         let place = Place::of_adapter(&fixtures().join(adapter), folder.path()).unwrap();
         language.add(name, &place).unwrap();
@@ -86,11 +92,15 @@ pub struct Running {
 
 impl Running {
     pub fn start(context: usize, change: impl FnOnce(&mut ServeSettings)) -> Self {
+        Self::serve(language(context), change)
+    }
+
+    pub fn serve(served: impl Into<Served>, change: impl FnOnce(&mut ServeSettings)) -> Self {
         let mut settings = ServeSettings::default();
         settings.address.set_port(0);
         settings.grace = Duration::ZERO;
         change(&mut settings);
-        let server = Server::bind(language(context), settings).unwrap();
+        let server = Server::bind(served, settings).unwrap();
         Self {
             address: server.address(),
             stop: server.stopper(),

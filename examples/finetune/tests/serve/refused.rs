@@ -1,5 +1,9 @@
 //! What the server does not take.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::http::{JSON, ask, get, parts, post, send};
@@ -166,8 +170,8 @@ fn wrong_requests_are_named() {
     let head = format!(
         "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 100\r\n\r\n{{"
     );
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
     drop(stream);
     assert_eq!(get(address, "/health").json(), json!({"status": "ok"}));
 }
@@ -235,9 +239,8 @@ fn a_token_is_asked_for() {
 #[test]
 fn an_error_in_a_stream_is_a_part_of_it() {
     let server = Running::start(1_000_000, |settings| {
-        settings.time_limit = std::time::Duration::from_millis(300);
+        settings.time_limit = Duration::from_millis(300);
     });
-    // The most probable answer to this has no end.
     let body = chat("tiny", "is it", json!({"max_tokens": 900_000}));
     let whole = post(server.address, CHAT, &body);
     assert_eq!(
@@ -252,4 +255,58 @@ fn an_error_in_a_stream_is_a_part_of_it() {
     assert_eq!(error(parts.last().unwrap()).2, "timeout");
     assert!(!response.body.contains("[DONE]"));
     server.wait_for("finetune_answers_total{end=\"timeout\"}", 2.0);
+}
+
+#[test]
+fn requests_that_do_not_arrive_are_given_up() {
+    let server = Running::start(64, |settings| {
+        settings.arrival = Duration::from_millis(300);
+        settings.connections = 3;
+    });
+    let start = |bytes: &str| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said
+    };
+    // Not a whole head, and nothing at all.
+    for silent in ["GET /health HTT", ""] {
+        let said = start(silent);
+        assert!(
+            said.is_empty() || said.starts_with("HTTP/1.1 408"),
+            "{said}"
+        );
+    }
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{JSON}\r\nContent-Length: 9\r\n\r\n{{"
+    );
+    let said = start(&head);
+    assert!(
+        said.starts_with("HTTP/1.1 408") && said.contains("did not arrive in time"),
+        "{said}"
+    );
+    // Connections beyond the limit wait until others end.
+    let many: Vec<TcpStream> = (0..12)
+        .map(|_| TcpStream::connect(server.address).unwrap())
+        .collect();
+    assert_eq!(get(server.address, "/health").status, 200);
+    drop(many);
+}
+
+#[test]
+fn a_request_that_waits_too_long_is_told() {
+    let server = Running::start(1_000_000, |settings| {
+        settings.time_limit = Duration::from_millis(300);
+        settings.at_once = 1;
+    });
+    let body = chat("tiny", "is it", json!({"max_tokens": 900_000}));
+    let statuses = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| post(server.address, CHAT, &body).status));
+        both.map(|one| one.join().unwrap())
+    });
+    assert_eq!(statuses, [504, 504]);
 }

@@ -108,7 +108,8 @@ impl LlamaForCausalLM {
         let prompts: Vec<Vec<i64>> = prompts.collect();
         Ok(LlamaGeneration {
             decoding: decoding.with_prompts(&prompts)?,
-            next: Next::Logits(logits),
+            logits: Some(logits),
+            unread: Vec::new(),
             texts,
         })
     }
@@ -133,16 +134,11 @@ impl LlamaForCausalLM {
 pub struct LlamaGeneration {
     texts: Texts,
     decoding: Decoding,
-    next: Next,
-}
-
-/// What the next step starts from.
-#[derive(Debug)]
-enum Next {
-    /// The logits after the last tokens.
-    Logits(Tensor<2>),
-    /// Tokens that the model has not read yet: a text that is given up after a token costs no pass for it.
-    Tokens(Vec<i64>),
+    /// Those after the last tokens that the model has read, until a token of each row is chosen.
+    logits: Option<Tensor<2>>,
+    /// The tokens that were chosen last. The model reads them when the next ones are asked for, so that a text that is
+    /// given up costs no pass for its last token.
+    unread: Vec<i64>,
 }
 
 impl LlamaGeneration {
@@ -158,15 +154,20 @@ impl LlamaGeneration {
         if self.decoding.is_done() {
             return Ok(None);
         }
-        if let Next::Tokens(tokens) = &self.next {
-            self.next = Next::Logits(self.texts.append(tokens));
-        }
-        let Next::Logits(logits) = &self.next else {
-            return Ok(None);
+        let logits = match self.logits.take() {
+            Some(logits) => logits,
+            None => self.texts.append(&self.unread),
         };
-        let tokens = self.decoding.next(logits.clone(), rng)?;
-        self.next = Next::Tokens(tokens.clone());
-        Ok(Some(tokens))
+        match self.decoding.next(logits.clone(), rng) {
+            Ok(tokens) => {
+                self.unread.clone_from(&tokens);
+                Ok(Some(tokens))
+            }
+            Err(error) => {
+                self.logits = Some(logits);
+                Err(error)
+            }
+        }
     }
 
     /// The new tokens of each row so far, of equal lengths, filled up with the padding token.

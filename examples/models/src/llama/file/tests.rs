@@ -18,7 +18,7 @@ fn read(changes: Value) -> Result<LlamaConfig, Error> {
 
 #[test]
 fn what_a_file_does_not_say_is_as_in_transformers() {
-    let plain = LlamaConfig::new(100, 32, 64, 2, 4);
+    let plain = LlamaConfig::new(100, 32, 64, 2, 4).with_max_position_embeddings(Some(64));
     assert_eq!(read(json!({})).unwrap(), plain);
     let null = json!({"rope_scaling": null, "head_dim": null, "pad_token_id": -1});
     assert_eq!(read(null).unwrap(), plain);
