@@ -136,6 +136,11 @@ impl Target {
         })
     }
 
+    /// Whether a folder holds a run or an adapter, and not a model.
+    pub(crate) fn is_trained(folder: &Path) -> bool {
+        folder.join(FILE).is_file() || folder.join(ADAPTER).is_file()
+    }
+
     /// The folder that was written of what was trained: the adapter's, or the model's.
     pub fn folder(&self) -> &Path {
         self.adapter.as_deref().unwrap_or(&self.base)

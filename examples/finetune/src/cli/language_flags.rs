@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::language::{Language, Place};
+use crate::target::Target;
 
 /// A language model with adapters by name.
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ impl LanguageFlags {
             model_type: Option<String>,
         }
         let folder = self.target.as_path();
-        if !folder.join("config.json").is_file() || Place::is_trained(folder) {
+        if !folder.join("config.json").is_file() || Target::is_trained(folder) {
             return Ok(None);
         }
         let stated: Stated = read_config(folder)?;

@@ -2,14 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use programs::reading;
-use serde::Deserialize;
-
-use crate::config::AdapterKind;
 use crate::error::Error;
-use crate::history::{FILE, History};
-
-const ADAPTER: &str = "adapter_config.json";
+use crate::target::Target;
 
 /// Where a language model is: the base, and what was trained of it.
 ///
@@ -38,16 +32,9 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] for a damaged record of a run, [`Error::Config`] for a run of another kind or a PEFT folder that
-    /// does not say where its base is.
+    /// Those of [`Target::of`]; [`Error::Config`] for a run of another kind.
     pub fn of(target: &Path) -> Result<Self, Error> {
-        let place = Self::find(target)?;
-        if place.adapter.is_some() && !place.base.exists() {
-            let field = format!("{}: base model", target.display());
-            let expected = "the path of the base model (or give its path with --model)";
-            return Err(Error::config(field, place.base.display(), expected));
-        }
-        Ok(place)
+        Self::of_target(&Target::of(target, None)?)
     }
 
     /// The same with another base, which may have moved.
@@ -56,11 +43,33 @@ impl Place {
     ///
     /// As [`of`](Self::of), but the base that `target` names need not be there.
     pub fn with_base(target: &Path, base: &Path) -> Result<Self, Error> {
-        let base = base.to_path_buf();
-        Ok(Self {
-            base,
-            ..Self::find(target)?
-        })
+        Self::of_target(&Target::of(target, Some(base))?)
+    }
+
+    /// Of what was trained.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a run of another kind.
+    pub fn of_target(target: &Target) -> Result<Self, Error> {
+        let mut place = Self {
+            base: target.base.clone(),
+            adapter: target.adapter.clone(),
+            plain: false,
+            template: None,
+        };
+        if let Some(run) = &target.run {
+            let task = run.task()?;
+            if !task.is_language() {
+                let expected = "a run of chat, instruct, completion or text";
+                let field = format!("{}: task", target.folder().display());
+                let found = serde_json::to_string(&task).unwrap_or_default();
+                return Err(Error::config(field, found, expected));
+            }
+            place.plain = task.is_plain();
+            place.template.clone_from(&run.data.template);
+        }
+        Ok(place)
     }
 
     /// An adapter for a base that is loaded.
@@ -70,67 +79,25 @@ impl Place {
     /// As [`of`](Self::of); [`Error::Config`] for something else than an adapter, and for an adapter that names another
     /// base.
     pub fn of_adapter(target: &Path, base: &Path) -> Result<Self, Error> {
-        let place = Self::find(target)?;
-        if place.adapter.is_none() {
+        let whole = |target: &Path| {
             let expected = "a PEFT folder, or a run that trained an adapter";
-            return Err(Error::config("--adapter", target.display(), expected));
-        }
-        // A base that is not where it was is taken for the one at hand, whose shapes must fit.
-        let named = place.base.canonicalize().ok();
-        if named.is_some() && named != base.canonicalize().ok() {
-            let found = format!("an adapter of {}", place.base.display());
-            let expected = format!("an adapter of {}", base.display());
-            return Err(Error::config("--adapter", found, expected));
-        }
-        let base = base.to_path_buf();
-        Ok(Self { base, ..place })
-    }
-
-    /// Whether a folder holds a run or an adapter, and not a model.
-    pub(crate) fn is_trained(folder: &Path) -> bool {
-        folder.join(FILE).is_file() || folder.join(ADAPTER).is_file()
-    }
-
-    fn find(target: &Path) -> Result<Self, Error> {
-        if target.join(FILE).is_file() {
-            return Self::of_run(target);
-        }
-        let new = |base, adapter| Self {
-            base,
-            adapter,
-            plain: false,
-            template: None,
+            Error::config("--adapter", target.display(), expected)
         };
-        if !target.join(ADAPTER).is_file() {
-            return Ok(new(target.into(), None));
+        // A base that is not where it was is taken for the one at hand, whose shapes must fit.
+        if let Ok(named) = Target::of(target, None) {
+            if named.adapter.is_none() {
+                return Err(whole(target));
+            }
+            if named.base.canonicalize().ok() != base.canonicalize().ok() {
+                let found = format!("an adapter of {}", named.base.display());
+                let expected = format!("an adapter of {}", base.display());
+                return Err(Error::config("--adapter", found, expected));
+            }
         }
-        #[derive(Deserialize)]
-        struct Base {
-            base_model_name_or_path: Option<PathBuf>,
+        let place = Self::with_base(target, base)?;
+        if place.adapter.is_none() {
+            return Err(whole(target));
         }
-        let path = target.join(ADAPTER);
-        let text = reading::text(&path).map_err(|error| Error::read(&path, error))?;
-        let base: Base = serde_json::from_str(&text).map_err(|error| Error::read(&path, error))?;
-        let base = base.base_model_name_or_path.unwrap_or_default();
-        Ok(new(base, Some(target.into())))
-    }
-
-    fn of_run(folder: &Path) -> Result<Self, Error> {
-        let config = History::read(folder)?.config;
-        let task = config.task()?;
-        if !task.is_language() {
-            let expected = "a run of chat, instruct, completion or text";
-            let field = format!("{}: task", folder.join(FILE).display());
-            let found = serde_json::to_string(&task).unwrap_or_default();
-            return Err(Error::config(field, found, expected));
-        }
-        let is_full = config.adapter.kind == AdapterKind::Full;
-        let base = config.model.folder.clone().unwrap_or_default();
-        Ok(Self {
-            base: if is_full { folder.join("model") } else { base },
-            adapter: (!is_full).then(|| folder.join("adapter")),
-            plain: task.is_plain(),
-            template: config.data.template,
-        })
+        Ok(place)
     }
 }

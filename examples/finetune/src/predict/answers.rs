@@ -19,12 +19,7 @@ pub(super) struct Answers {
 
 impl Answers {
     pub fn open(target: &Target, options: &PredictOptions, device: &Device) -> Result<Self, Error> {
-        let mut place = Place::of(&target.base)?;
-        place.adapter.clone_from(&target.adapter);
-        if let Some(run) = &target.run {
-            place.plain = run.task()?.is_plain();
-            place.template.clone_from(&run.data.template);
-        }
+        let place = Place::of_target(target)?;
         Ok(Self {
             language: Language::open(&place, device)?,
             is_plain: place.plain,
