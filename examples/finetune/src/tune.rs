@@ -128,6 +128,8 @@ pub fn tune(
     mut each: impl FnMut(&Trial),
 ) -> Result<Found, Error> {
     let config = experiment.config().clone();
+    // Step sizes are judged on the validation rows.
+    experiment.ask_nothing();
     for &method in &config.methods {
         for factor in factors {
             let mut options = config.options(method);
