@@ -38,7 +38,7 @@ pub struct ServeArgs {
     /// Listen at an address that other machines reach, without a token.
     #[arg(long, conflicts_with = "token_env", help_heading = "Access")]
     without_token: bool,
-    /// Origin whose pages may ask, such as https://example.org; may be given several times [default: none].
+    /// Origin whose pages may ask, such as `https://example.org`; may be given several times [default: none].
     #[arg(long, value_name = "ORIGIN", help_heading = "Access")]
     cors: Vec<String>,
 
