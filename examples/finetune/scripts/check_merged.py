@@ -19,8 +19,9 @@ from pathlib import Path
 
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 FIXTURES = Path(__file__).resolve().parents[2] / "models/tests/fixtures"
 TOLERANCE = 1e-4
@@ -214,6 +215,42 @@ def settings(checks):
     made(checks, "layers of one half", "families/mistral", lora(target_modules=["up_proj"], layers_to_transform=[1]))
 
 
+def kinds(checks):
+    """Layers of every kind in encoders, T5 and pictures."""
+    lora = lambda task=None, **more: LoraConfig(task_type=task, r=4, lora_alpha=16, **more)
+    for name, family, config in [
+        ("BERT's tables and biases", "bert", lora("SEQ_CLS", target_modules=["word_embeddings", "dense"], bias="all")),
+        ("BERT's pooler", "bert", lora("SEQ_CLS", target_modules=["query"], modules_to_save=["pooler", "classifier"])),
+        ("RoBERTa's layers", "families/roberta", lora("SEQ_CLS", target_modules="all-linear")),
+        ("RoBERTa's tables", "families/roberta", lora("SEQ_CLS", target_modules=["word_embeddings", "value"])),
+        ("RoBERTa for tokens", "families/roberta_tokens", lora("TOKEN_CLS", target_modules=["query"])),
+        ("DistilBERT with DoRA", "families/distilbert", lora("SEQ_CLS", target_modules=["q_lin", "lin1"], use_dora=True)),
+        ("ModernBERT's layers", "families/modernbert", lora("SEQ_CLS", target_modules=["Wqkv", "Wi", "tok_embeddings"])),
+        ("ModernBERT's head", "families/modernbert",
+         lora("SEQ_CLS", target_modules=["Wqkv"], modules_to_save=["classifier", "head"])),
+        ("T5 with DoRA", "t5_relu", lora("SEQ_2_SEQ_LM", target_modules=["q", "k", "v", "o", "wo"], use_dora=True)),
+        ("T5's own head", "t5_gated_gelu", lora("SEQ_2_SEQ_LM", target_modules=["lm_head", "q"])),
+        ("ViT's convolution", "vit", lora(target_modules=["q_proj", "fc1", "projection"], modules_to_save=["classifier"])),
+        ("DINOv2 with DoRA", "vit/dinov2",
+         lora(target_modules=["q_proj", "fc1"], use_dora=True, modules_to_save=["classifier"])),
+        ("Gemma 3's layers", "families/gemma3_text", lora("CAUSAL_LM", target_modules="all-linear")),
+        ("IA3 on Llama", "llama", IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj", "v_proj", "down_proj"],
+                                            feedforward_modules=["down_proj"])),
+    ]:
+        made(checks, name, family, config)
+    # T5's output is scaled where head and table are one: they cannot be taken apart.
+    for what in ["lm_head", "shared"]:
+        config = lora("SEQ_2_SEQ_LM", target_modules=[what])
+        model = transformers.AutoModelForSeq2SeqLM.from_pretrained(FIXTURES / "t5_relu", dtype=torch.float32)
+        folder = checks.place / "adapters" / f"t5-{what}"
+        get_peft_model(model, config).save_pretrained(folder)
+        with safe_open(folder / "adapter_model.safetensors", "pt") as opened:
+            tensors = {key: torch.ones_like(opened.get_tensor(key)) for key in opened.keys()}
+        save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+        checks.refused(f"T5's {what}", "merge", folder, "--model", FIXTURES / "t5_relu", "--out", checks.place / "new",
+                       says="tied")
+
+
 def forms(checks):
     """Types, shards, GGUF files, and what is refused."""
     base, adapter = FIXTURES / "llama", FIXTURES / "llama/lora"
@@ -274,6 +311,7 @@ def main():
         fixtures(checks)
         tied(checks)
         settings(checks)
+        kinds(checks)
         forms(checks)
         if checks.failed:
             raise SystemExit(f"{len(checks.failed)} of {checks.count} wrong: {', '.join(checks.failed)}")

@@ -212,6 +212,9 @@ pub fn predict(
         }
         output.flush()?;
         summary.rows += some.len();
+        if output.is_closed() {
+            break;
+        }
         progress.show(summary.rows);
     }
     if summary.rows == 0 {

@@ -37,6 +37,7 @@ pub(super) struct Output<'a, W: Write> {
     labels: &'a [String],
     /// Columns of a table: known before the first row, or taken from it.
     columns: Option<Vec<String>>,
+    is_closed: bool,
 }
 
 impl<'a, W: Write> Output<'a, W> {
@@ -51,6 +52,7 @@ impl<'a, W: Write> Output<'a, W> {
             format,
             labels,
             columns: None,
+            is_closed: false,
         };
         if let Some(columns) = columns {
             output.begin(columns)?;
@@ -133,7 +135,21 @@ impl<'a, W: Write> Output<'a, W> {
     /// Hand on what was written.
     pub fn flush(&mut self) -> Result<(), Error> {
         let flushed = self.to.flush();
-        flushed.map_err(|error| failed(&error))
+        self.ended(flushed)
+    }
+
+    /// Whether nobody reads any more (`| head`), which is no error.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    fn ended(&mut self, result: std::io::Result<()>) -> Result<(), Error> {
+        match result {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.is_closed = true,
+            Err(error) => return Err(Error::write("the predictions".as_ref(), error)),
+            Ok(()) => {}
+        }
+        Ok(())
     }
 
     fn record<'v>(&mut self, values: impl Iterator<Item = &'v str>) -> Result<(), Error> {
@@ -147,21 +163,14 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.to.write_all(bytes).map_err(|error| failed(&error))
+        let written = self.to.write_all(bytes);
+        self.ended(written)
     }
 }
 
 /// The shortest decimal number that rounds to the value.
 fn number(value: f32) -> Value {
     value.to_string().parse::<f64>().unwrap_or(f64::NAN).into()
-}
-
-fn failed(error: &std::io::Error) -> Error {
-    let problem = match error.kind() {
-        ErrorKind::BrokenPipe => "nobody reads them".into(),
-        _ => error.to_string(),
-    };
-    Error::write("the predictions".as_ref(), problem)
 }
 
 #[cfg(test)]
@@ -206,6 +215,24 @@ mod tests {
             written(OutputFormat::Csv, &[], &answer),
             "n,text,generated\n3,\"a, \"\"b\"\"\",\"two\nlines\"\n"
         );
+    }
+
+    #[test]
+    fn a_closed_output_is_no_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut to = Closed;
+        let mut output = Output::new(&mut to, OutputFormat::Csv, &[], None).unwrap();
+        let answer = Prediction::Answer("a".into());
+        output.write(&row(&[("n", 1.into())]), &answer).unwrap();
+        assert!(output.is_closed());
     }
 
     #[test]
