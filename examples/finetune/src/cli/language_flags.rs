@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::language::{Language, Place};
+use crate::predict::Classifier;
 use crate::target::Target;
 
 /// A language model with adapters by name.
@@ -37,6 +38,24 @@ pub struct LanguageFlags {
 }
 
 impl LanguageFlags {
+    /// What was trained, if it classifies texts, and what it is called.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Target::of`] and [`Classifier::is_in`]; [`Error::Config`] for adapters of a classifier.
+    pub fn classifier(&self) -> Result<Option<(String, Target)>, Error> {
+        let target = Target::of(&self.target, self.model.as_deref())?;
+        if !Classifier::is_in(&target)? {
+            return Ok(None);
+        }
+        if let Some((name, _)) = self.adapter.first() {
+            let expected = "none: adapters are for language models";
+            return Err(Error::config("--adapter", name, expected));
+        }
+        let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
+        Ok(Some((name, target)))
+    }
+
     /// The folder, if it holds an encoder of texts and no language model, and what it is called.
     ///
     /// # Errors

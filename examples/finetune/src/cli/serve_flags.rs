@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use programs::printing::quoted_list;
 use programs::{err_line, out_line};
 
 use super::language_flags::LanguageFlags;
 use crate::embedding::TextEncoder;
 use crate::error::Error;
+use crate::predict::{Classifier, PredictOptions};
 use crate::serve::{ServeSettings, Served, Server};
 
 /// The exit code of a program that Ctrl-C ended at once.
 const AT_ONCE: i32 = 130;
 
 /// Serve a language model to clients of OpenAI's interface, with a page to chat at `/`; or an encoder of texts, for their
-/// vectors.
+/// vectors; or a classifier of texts, for their classes.
 ///
 /// The field `model` of a request chooses the model that was opened, its base, or an adapter by its name. Ctrl-C ends the
 /// server: running answers get --grace seconds, and a second Ctrl-C ends it at once.
@@ -97,6 +99,13 @@ impl ServeArgs {
     }
 
     fn served(&self) -> Result<Served, Error> {
+        if let Some((name, target)) = self.language.classifier()? {
+            let device = self.language.device.open()?.inner();
+            let classifier = Classifier::open(&target, &PredictOptions::default(), &device)?;
+            let labels = quoted_list(classifier.labels());
+            err_line!("classifier {name} of {labels}");
+            return Ok(Served::classifier(name, classifier));
+        }
         if let Some((name, folder)) = self.language.encoder()? {
             let device = self.language.device.open()?.inner();
             let encoder = TextEncoder::open(folder, &device)?;

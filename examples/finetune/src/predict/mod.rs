@@ -3,6 +3,7 @@
 //! Rows are read, predicted and written a batch at a time, in the order of the file.
 
 mod answers;
+mod classifier;
 mod columns;
 mod input;
 mod output;
@@ -15,13 +16,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor};
 use burn_hf_models::weights::read_config;
 use burn_peft::AdapterFolder;
 use programs::DeviceKind;
 use serde_json::{Map, Value};
 
+pub use classifier::Classifier;
 pub use input::Input;
 pub use output::OutputFormat;
 
@@ -87,7 +89,7 @@ enum Prediction {
 }
 
 /// Something that predicts.
-trait Predict {
+trait Predict: Send {
     /// The predictions of these rows, in their order.
     fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, Error>;
 }
@@ -176,8 +178,7 @@ pub fn predict(
     };
     let predictor: Box<dyn Predict> = match kind {
         Architecture::Causal => Box::new(answers::Answers::open(target, options, &device)?),
-        Architecture::T5 => Box::new(words::Words::open(target, &labels, options, &device)?),
-        Architecture::Bert => Box::new(texts::Texts::open(target, &labels, options, &device)?),
+        Architecture::T5 | Architecture::Bert => of_texts(kind, target, &labels, options, &device)?,
         _ => Box::new(pictures::Pictures::open(target, &labels, kind, &device)?),
     };
     let mut output = Output::new(to, format, &labels, rows.header())?;
@@ -194,15 +195,7 @@ pub fn predict(
         }
         let predictions = predictor.predict(&some)?;
         for (row, prediction) in some.iter().zip(predictions) {
-            if let Prediction::Classes(classes) = &prediction
-                && classes.iter().any(|value| value.is_nan())
-            {
-                let problem = format!(
-                    "the model computes NaN (for line {} of the rows): its training diverged",
-                    row.line
-                );
-                return Err(Error::read(target.folder(), problem));
-            }
+            refuse_nan(&prediction, row, target.folder())?;
             if let (Some(label), Prediction::Classes(classes)) = (&row.label, &prediction) {
                 summary.labelled += 1;
                 let named = labels.get(largest(classes));
@@ -221,6 +214,34 @@ pub fn predict(
         return Err(crate::data::Error::file(rows.path(), "no rows").into());
     }
     Ok(summary)
+}
+
+/// A classifier of texts: T5 or an encoder.
+fn of_texts(
+    kind: Architecture,
+    target: &Target,
+    labels: &[String],
+    options: &PredictOptions,
+    device: &Device,
+) -> Result<Box<dyn Predict>, Error> {
+    Ok(match kind {
+        Architecture::T5 => Box::new(words::Words::open(target, labels, options, device)?),
+        _ => Box::new(texts::Texts::open(target, labels, options, device)?),
+    })
+}
+
+/// A model that diverged gives no classes.
+fn refuse_nan(prediction: &Prediction, row: &Row, model: &Path) -> Result<(), Error> {
+    match prediction {
+        Prediction::Classes(classes) if classes.iter().any(|value| value.is_nan()) => {
+            let problem = format!(
+                "the model computes NaN (for line {} of the rows): its training diverged",
+                row.line
+            );
+            Err(Error::read(model, problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The place of the largest value.
@@ -333,8 +354,6 @@ fn failed_at(rows: &[Row], path: &Path, error: crate::data::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
 
     #[test]

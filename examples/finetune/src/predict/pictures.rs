@@ -23,7 +23,7 @@ use crate::target::Target;
 const NAME: &str = "default";
 
 /// From a batch to logits `[M, C]`.
-type Logits = Box<dyn Fn(ImageBatch) -> Result<Tensor<2>, Error>>;
+type Logits = Box<dyn Fn(ImageBatch) -> Result<Tensor<2>, Error> + Send>;
 
 /// A classifier of pictures.
 pub(super) struct Pictures {

@@ -25,7 +25,7 @@ use crate::target::Target;
 const NAME: &str = "default";
 
 /// From a batch to logits `[M, C]`.
-type Logits = Box<dyn Fn(TextBatch) -> Result<Tensor<2>, burn_hf_models::Error>>;
+type Logits = Box<dyn Fn(TextBatch) -> Result<Tensor<2>, burn_hf_models::Error> + Send>;
 
 /// A classifier of texts.
 pub(super) struct Texts {

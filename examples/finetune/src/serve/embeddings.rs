@@ -1,14 +1,11 @@
 //! `/v1/embeddings`: vectors of texts.
 
 use data_encoding::BASE64;
-use programs::guard;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::api_error::ApiError;
 use super::fields::{Fields, wrong};
-use super::queue::{Queue, Waiting};
-use crate::embedding::{Embedded, TextEncoder};
+use crate::embedding::Embedded;
 
 /// Texts of a request at most, as in OpenAI's interface.
 const TEXTS: usize = 2048;
@@ -47,33 +44,6 @@ impl Wanted {
             texts,
             as_bytes,
         })
-    }
-}
-
-/// Texts with the way back to their client.
-pub(super) struct EmbedJob {
-    pub texts: Vec<String>,
-    pub reply: oneshot::Sender<Result<Embedded, ApiError>>,
-}
-
-impl Waiting for EmbedJob {
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
-    }
-}
-
-/// Answer what is in the queue until it is closed.
-pub(super) fn work(encoder: &TextEncoder, queue: &Queue<EmbedJob>) {
-    while let Some(job) = queue.pop() {
-        if job.is_abandoned() {
-            continue;
-        }
-        let embedded = match guard::catch(|| encoder.embed(&job.texts)) {
-            Ok(embedded) => embedded.map_err(|error| ApiError::of_answer(&error, "input")),
-            Err(panic) => Err(ApiError::fault(&panic)),
-        };
-        // A client that has left does not hear it.
-        let _ = job.reply.send(embedded);
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod access;
 mod api_error;
+mod classify;
 mod connections;
 mod embeddings;
 mod fields;
@@ -27,6 +28,7 @@ mod request;
 mod routes;
 mod served;
 mod settings;
+mod text_jobs;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};

@@ -22,18 +22,21 @@ use tokio::time::timeout;
 use super::Shared;
 use super::access::{allow_origin, check_host, check_token, preflight};
 use super::api_error::ApiError;
-use super::embeddings::{self, EmbedJob, Wanted};
+use super::classify;
+use super::embeddings;
+use super::queue::Queue;
 use super::replies::Reply;
 use super::request::Interface;
 use super::served::Jobs;
 use super::settings::ServeSettings;
+use super::text_jobs::TextJob;
 use super::worker::{Event, Job};
 
 const PAGE: &str = include_str!("page.html");
 /// The page has everything in itself, and talks to this server alone.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/",
     "/health",
     "/metrics",
@@ -42,6 +45,7 @@ const PATHS: [&str; 8] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+    "/classify",
 ];
 /// Bodies that are too large are read up to so many times the limit, so that a client that sends all of it before it
 /// listens hears why it was refused.
@@ -57,6 +61,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(PATHS[5], post(chat))
         .route(PATHS[6], post(completions))
         .route(PATHS[7], post(embed))
+        .route(PATHS[8], post(classify))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(shared.clone(), around))
@@ -178,7 +183,7 @@ async fn answer(
     drop(body);
     let model = shared.model(wanted.request.model.as_deref())?;
     let Jobs::Answers(queue) = &shared.jobs else {
-        let problem = format!("`{model}` is an encoder of texts, which /v1/embeddings is for");
+        let problem = format!("`{model}` is no language model: {}", use_of(&shared.jobs));
         return Err(ApiError::field("model", problem));
     };
     let (events, mut heard) = unbounded_channel();
@@ -223,25 +228,73 @@ async fn embed(
     check_content_type(request.headers())?;
     let body = read_body(request, &shared.settings).await?;
     let Jobs::Embeddings { queue, width } = &shared.jobs else {
-        let problem = "this server has a language model, /v1/embeddings is for encoders of texts";
+        let problem = format!(
+            "/v1/embeddings is for encoders of texts: {}",
+            use_of(&shared.jobs)
+        );
         return Err(ApiError::field("model", problem));
     };
-    let wanted = Wanted::parse(&body, *width)?;
+    let wanted = embeddings::Wanted::parse(&body, *width)?;
     drop(body);
     let model = shared.model(wanted.model.as_deref())?;
+    let embedded = ask(&shared, queue, wanted.texts).await?;
+    Ok(of_json(&embeddings::reply(
+        &model,
+        &embedded,
+        wanted.as_bytes,
+    )))
+}
+
+async fn classify(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response<Body>, ApiError> {
+    check_content_type(request.headers())?;
+    let body = read_body(request, &shared.settings).await?;
+    let Jobs::Classes {
+        queue,
+        labels,
+        takes_pairs,
+    } = &shared.jobs
+    else {
+        let problem = format!(
+            "/classify is for classifiers of texts: {}",
+            use_of(&shared.jobs)
+        );
+        return Err(ApiError::field("model", problem));
+    };
+    let wanted = classify::Wanted::parse(&body, *takes_pairs)?;
+    drop(body);
+    let model = shared.model(wanted.model.as_deref())?;
+    let found = ask(&shared, queue, wanted.texts).await?;
+    let number = shared.replies.fetch_add(1, Ordering::Relaxed);
+    let number = format!("{:x}-{number:x}", shared.created);
+    Ok(of_json(&classify::reply(&model, labels, &found, &number)))
+}
+
+/// What the model of this server is for.
+fn use_of(jobs: &Jobs) -> &'static str {
+    match jobs {
+        Jobs::Answers(_) => "this server has a language model, which writes",
+        Jobs::Embeddings { .. } => "this server has an encoder, for /v1/embeddings",
+        Jobs::Classes { .. } => "this server has a classifier, for /classify",
+    }
+}
+
+/// What the model makes of these texts.
+async fn ask<I, O>(
+    shared: &Shared,
+    queue: &Queue<TextJob<I, O>>,
+    texts: Vec<I>,
+) -> Result<O, ApiError> {
     let (reply, heard) = oneshot::channel();
-    let texts = wanted.texts;
-    let job = EmbedJob { texts, reply };
+    let job = TextJob { texts, reply };
     queue.push(job).map_err(ApiError::of_queue)?;
     let limit = shared.settings.time_limit;
     match timeout(limit, heard).await {
         Err(_) => Err(ApiError::timeout(limit)),
         Ok(Err(_)) => Err(ApiError::stopping()),
-        Ok(Ok(embedded)) => Ok(of_json(&embeddings::reply(
-            &model,
-            &embedded?,
-            wanted.as_bytes,
-        ))),
+        Ok(Ok(answered)) => answered,
     }
 }
 

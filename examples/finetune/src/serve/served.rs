@@ -1,11 +1,12 @@
 //! What a server answers with.
 
 use super::Shared;
-use super::embeddings::{self, EmbedJob};
 use super::queue::Queue;
+use super::text_jobs::{self, TextJob};
 use super::worker::{self, Job};
-use crate::embedding::TextEncoder;
+use crate::embedding::{Embedded, TextEncoder};
 use crate::language::Language;
+use crate::predict::Classifier;
 
 /// A model for a server.
 #[non_exhaustive]
@@ -18,6 +19,13 @@ pub enum Served {
         name: String,
         /// The encoder.
         encoder: Box<TextEncoder>,
+    },
+    /// A classifier of texts.
+    Classifier {
+        /// What it is called.
+        name: String,
+        /// The classifier.
+        classifier: Box<Classifier>,
     },
 }
 
@@ -36,6 +44,14 @@ impl Served {
         }
     }
 
+    /// A classifier by this name.
+    pub fn classifier(name: impl Into<String>, classifier: Classifier) -> Self {
+        Self::Classifier {
+            name: name.into(),
+            classifier: Box::new(classifier),
+        }
+    }
+
     /// Names and chat templates.
     pub(super) fn models(&self) -> Vec<(String, Option<String>)> {
         match self {
@@ -46,7 +62,9 @@ impl Served {
                 };
                 language.names().map(named).collect()
             }
-            Self::Encoder { name, .. } => vec![(name.clone(), None)],
+            Self::Encoder { name, .. } | Self::Classifier { name, .. } => {
+                vec![(name.clone(), None)]
+            }
         }
     }
 
@@ -55,6 +73,8 @@ impl Served {
         match self {
             Self::Language(language) => language.context(),
             Self::Encoder { encoder, .. } => Some(encoder.longest()),
+            // Longer texts are cut, as in the training.
+            Self::Classifier { .. } => None,
         }
     }
 
@@ -65,6 +85,11 @@ impl Served {
             Self::Encoder { encoder, .. } => Jobs::Embeddings {
                 queue: Queue::new(most),
                 width: encoder.width(),
+            },
+            Self::Classifier { classifier, .. } => Jobs::Classes {
+                queue: Queue::new(most),
+                labels: classifier.labels().to_vec(),
+                takes_pairs: classifier.takes_pairs(),
             },
         }
     }
@@ -77,20 +102,31 @@ impl Served {
                 worker::work(language, queue, metrics, &shared.cut, at_once);
             }
             (Self::Encoder { encoder, .. }, Jobs::Embeddings { queue, .. }) => {
-                embeddings::work(encoder, queue);
+                text_jobs::work(queue, |texts: &[String]| encoder.embed(texts));
+            }
+            (Self::Classifier { classifier, .. }, Jobs::Classes { queue, .. }) => {
+                text_jobs::work(queue, |texts: &[Pair]| classifier.classify(texts));
             }
             _ => unreachable!("the queue is made for the model"),
         }
     }
 }
 
+/// A text, or a pair of texts.
+pub(super) type Pair = (String, Option<String>);
+
 /// What waits for the model.
 pub(super) enum Jobs {
     Answers(Queue<Job>),
     Embeddings {
-        queue: Queue<EmbedJob>,
+        queue: Queue<TextJob<String, Embedded>>,
         /// Numbers of a vector.
         width: usize,
+    },
+    Classes {
+        queue: Queue<TextJob<Pair, Vec<Vec<f32>>>>,
+        labels: Vec<String>,
+        takes_pairs: bool,
     },
 }
 
@@ -99,6 +135,7 @@ impl Jobs {
         match self {
             Self::Answers(queue) => queue.len(),
             Self::Embeddings { queue, .. } => queue.len(),
+            Self::Classes { queue, .. } => queue.len(),
         }
     }
 
@@ -106,6 +143,7 @@ impl Jobs {
         match self {
             Self::Answers(queue) => queue.close(),
             Self::Embeddings { queue, .. } => queue.close(),
+            Self::Classes { queue, .. } => queue.close(),
         }
     }
 }

@@ -32,7 +32,7 @@ const TEXTS: [(&str, &[i64]); 4] = [
 ];
 
 /// A model of the fixtures with a tokenizer of words, which puts 1 before a text and 2 behind it.
-fn folder(fixture: &str) -> TempDir {
+pub fn folder(fixture: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
         fs::copy(

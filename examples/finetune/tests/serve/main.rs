@@ -1,5 +1,6 @@
 //! The server, and what it answers, against the same model without a server.
 
+mod classes;
 mod embeddings;
 mod http;
 mod limits;
