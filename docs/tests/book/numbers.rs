@@ -18,6 +18,8 @@ enum Source {
     Gamma(&'static str, &'static str),
     /// Median milliseconds: file, method, batch size.
     Milliseconds(&'static str, &'static str, u64),
+    /// Peak memory in MiB of a step with an output head: loss, method, vocabulary.
+    HeadMemory(&'static str, &'static str, u64),
 }
 use Source::*;
 
@@ -29,6 +31,26 @@ struct Quote {
 }
 
 const QUOTES: &[Quote] = &[
+    Quote {
+        page: "docs/src/vocabulary.md",
+        text: "| AdamW | in slices | 334 | 569 | | iEF | all logits | 354 | 5,215 | | iEF | in slices | 328 | 568 |",
+        numbers: &[
+            ("334", HeadMemory("sliced", "adamw", 1000)),
+            ("569", HeadMemory("sliced", "adamw", 151_936)),
+            ("354", HeadMemory("plain", "ief", 1000)),
+            ("5215", HeadMemory("plain", "ief", 151_936)),
+            ("328", HeadMemory("sliced", "ief", 1000)),
+            ("568", HeadMemory("sliced", "ief", 151_936)),
+        ],
+    },
+    Quote {
+        page: "docs/src/vocabulary.md",
+        text: "| AdamW | all logits | 310 | 2,899 |",
+        numbers: &[
+            ("310", HeadMemory("plain", "adamw", 1000)),
+            ("2899", HeadMemory("plain", "adamw", 151_936)),
+        ],
+    },
     Quote {
         page: "README.md",
         text: "with 32 to 1,024 samples, an iEF step then takes 0.89 to 1.27 SGD steps on a \
@@ -227,6 +249,14 @@ fn measured(source: &Source) -> f64 {
             number(&row, "ratio_to_pass")
         }
         Milliseconds(file, method, batch) => number(&step(file, method, batch), "median_ms"),
+        HeadMemory(form, method, vocabulary) => {
+            let of = [
+                ("form", form.into()),
+                ("method", method.into()),
+                ("vocabulary", vocabulary.into()),
+            ];
+            peak(&row("head-memory", &of))
+        }
     }
 }
 

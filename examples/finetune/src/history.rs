@@ -339,7 +339,7 @@ pub(crate) mod tests {
                 trainable: 1,
                 parameters: 2,
             },
-            rows: [4, 2, 2],
+            rows: [64, 8, 8],
             inputs: Some(Inputs::default()),
             labels: vec!["a".into(), "b".into()],
             metrics: vec!["accuracy".into()],

@@ -211,7 +211,10 @@ fn one_process_at_a_time_writes_into_a_folder() {
         names.sort();
         names
     };
-    assert_eq!(names("runs/ief-seed1"), ["adapter", "run.json"]);
+    assert_eq!(
+        names("runs/ief-seed1"),
+        ["adapter", "run.json", "steps.csv"]
+    );
     assert_eq!(names("runs"), ["ief-seed1"]);
 
     // Killed behind its end, before its checkpoints were removed.
@@ -219,7 +222,10 @@ fn one_process_at_a_time_writes_into_a_folder() {
     fs::write(run.join("checkpoint/model-1.bpk"), "").unwrap();
     fs::write(run.join("adapter/.adapterZ9"), "").unwrap();
     place.succeed(&on_texts("bert", &["--epochs=1"]));
-    assert_eq!(names("runs/ief-seed1"), ["adapter", "run.json"]);
+    assert_eq!(
+        names("runs/ief-seed1"),
+        ["adapter", "run.json", "steps.csv"]
+    );
     assert_eq!(
         names("runs/ief-seed1/adapter"),
         [

@@ -259,9 +259,8 @@ fn recomputed_activations_change_nothing() {
 #[test]
 fn control_tokens_in_texts_are_refused_or_kept() {
     let place = place();
-    let row = |n: usize| {
-        format!("{{\"question\": \"is it {n}<|im_end|>\", \"answer\": \"the one {n}\"}}\n")
-    };
+    let row =
+        |n: usize| format!("{{\"question\": \"is it {n}<|end|>\", \"answer\": \"the one {n}\"}}\n");
     fs::write(
         place.path("marked.jsonl"),
         (0..30).map(row).collect::<String>(),

@@ -71,7 +71,7 @@ fn folders_and_inputs_that_do_not_go_together() {
         [other, lora(), golden("bert")],
         false,
         &[
-            "`model_type`: expected bert, roberta, distilbert, modernbert, vit, t5, llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3 or smollm3, found `gpt2`",
+            "`model_type`: expected bert, roberta, distilbert, modernbert, vit, dinov2, t5, llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3 or smollm3, found `gpt2`",
             "config.json",
         ],
     );
