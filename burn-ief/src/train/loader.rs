@@ -241,10 +241,10 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             }
         }
         let mut batches: Vec<_> = order.chunks(self.batch_size).map(<[_]>::to_vec).collect();
-        if let Some(generator) = &mut generator {
-            if self.lengths.is_some() {
-                batches.shuffle(generator);
-            }
+        if let Some(generator) = &mut generator
+            && self.lengths.is_some()
+        {
+            batches.shuffle(generator);
         }
         (batches, generator)
     }

@@ -72,8 +72,8 @@ struct ByRank {
 /// The state of one of the two.
 #[derive(Clone)]
 enum RankState<const D: usize> {
-    Matrix(FlatState<D>),
-    Vector(AdamWState<D>),
+    Matrix(Box<FlatState<D>>),
+    Vector(Box<AdamWState<D>>),
 }
 
 impl<const D: usize> RecordState for RankState<D> {
@@ -86,9 +86,11 @@ impl<const D: usize> RecordState for RankState<D> {
 
     fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
         if D >= 2 {
-            FlatState::state_unflatten(prefix, source, device).map(Self::Matrix)
+            let state = FlatState::state_unflatten(prefix, source, device);
+            state.map(|state| Self::Matrix(Box::new(state)))
         } else {
-            AdamWState::state_unflatten(prefix, source, device).map(Self::Vector)
+            let state = AdamWState::state_unflatten(prefix, source, device);
+            state.map(|state| Self::Vector(Box::new(state)))
         }
     }
 }
@@ -105,25 +107,35 @@ impl Optimizer for ByRank {
     ) -> (Tensor<D>, Option<RankState<D>>) {
         if D >= 2 {
             let state = state.and_then(|state| match state {
-                RankState::Matrix(state) => Some(state),
+                RankState::Matrix(state) => Some(*state),
                 RankState::Vector(_) => None,
             });
             let (tensor, state) = self.matrices.step(lr, tensor, grad, state);
-            (tensor, state.map(RankState::Matrix))
+            (
+                tensor,
+                state.map(|state| RankState::Matrix(Box::new(state))),
+            )
         } else {
             let state = state.and_then(|state| match state {
-                RankState::Vector(state) => Some(state),
+                RankState::Vector(state) => Some(*state),
                 RankState::Matrix(_) => None,
             });
             let (tensor, state) = self.vectors.step(lr, tensor, grad, state);
-            (tensor, state.map(RankState::Vector))
+            (
+                tensor,
+                state.map(|state| RankState::Vector(Box::new(state))),
+            )
         }
     }
 
     fn to_device<const D: usize>(state: RankState<D>, device: &Device) -> RankState<D> {
         match state {
-            RankState::Matrix(state) => RankState::Matrix(FlatMuon::to_device(state, device)),
-            RankState::Vector(state) => RankState::Vector(AdamW::to_device(state, device)),
+            RankState::Matrix(state) => {
+                RankState::Matrix(Box::new(FlatMuon::to_device(*state, device)))
+            }
+            RankState::Vector(state) => {
+                RankState::Vector(Box::new(AdamW::to_device(*state, device)))
+            }
         }
     }
 }
