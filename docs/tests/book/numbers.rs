@@ -20,6 +20,8 @@ enum Source {
     Milliseconds(&'static str, &'static str, u64),
     /// Peak memory in MiB of a step with an output head: loss, method, vocabulary.
     HeadMemory(&'static str, &'static str, u64),
+    /// A field of a step of a language model, by side.
+    LanguageStep(&'static str, &'static str),
 }
 use Source::*;
 
@@ -31,6 +33,25 @@ struct Quote {
 }
 
 const QUOTES: &[Quote] = &[
+    Quote {
+        page: "docs/src/language-models.md",
+        text: "| PEFT and PyTorch, AdamW | 1334 | 282 | 2647 | | `finetune`, AdamW | 1029 | 366 | 1122 | | `finetune`, iEF | \
+               1402 | 268 | 1197 |",
+        numbers: &[
+            ("1334", LanguageStep("PEFT and PyTorch, AdamW", "median_ms")),
+            (
+                "282",
+                LanguageStep("PEFT and PyTorch, AdamW", "tokens_per_second"),
+            ),
+            ("2647", LanguageStep("PEFT and PyTorch, AdamW", "peak_mib")),
+            ("1029", LanguageStep("finetune, AdamW", "median_ms")),
+            ("366", LanguageStep("finetune, AdamW", "tokens_per_second")),
+            ("1122", LanguageStep("finetune, AdamW", "peak_mib")),
+            ("1402", LanguageStep("finetune, iEF", "median_ms")),
+            ("268", LanguageStep("finetune, iEF", "tokens_per_second")),
+            ("1197", LanguageStep("finetune, iEF", "peak_mib")),
+        ],
+    },
     Quote {
         page: "docs/src/vocabulary.md",
         text: "| AdamW | in slices | 334 | 569 | | iEF | all logits | 354 | 5,215 | | iEF | in slices | 328 | 568 |",
@@ -249,6 +270,7 @@ fn measured(source: &Source) -> f64 {
             number(&row, "ratio_to_pass")
         }
         Milliseconds(file, method, batch) => number(&step(file, method, batch), "median_ms"),
+        LanguageStep(side, field) => number(&row("smollm2-step", &[("side", side.into())]), field),
         HeadMemory(form, method, vocabulary) => {
             let of = [
                 ("form", form.into()),
