@@ -1,4 +1,4 @@
-//! What a step of a first-order optimizer needs besides Burn's: the mean over all batches of a step, and clipping.
+//! Two things that Burn's steps of first-order optimizers do not do: the mean over all batches of a step, and clipping.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

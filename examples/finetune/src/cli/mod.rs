@@ -167,7 +167,7 @@ pub struct RunArgs {
     /// Family of the model [default: by its config.json].
     #[arg(long, help_heading = "Model", value_enum)]
     architecture: Option<Architecture>,
-    /// PEFT folder to go on from; its settings take the place of all that follow here.
+    /// PEFT folder to go on from; its kind and settings count.
     #[arg(long, help_heading = "Model", value_name = "DIR")]
     adapter_from: Option<PathBuf>,
     #[command(flatten)]

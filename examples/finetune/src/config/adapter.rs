@@ -106,7 +106,7 @@ impl From<InitKind> for InitLoraWeights {
 pub struct AdapterOptions {
     /// Its kind.
     pub kind: AdapterKind,
-    /// A PEFT folder to go on from: its kind, settings and values; of the fields below none counts then.
+    /// A PEFT folder to go on from. Its kind, settings and values count, and none of the fields below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// Rank r of LoRA.
@@ -198,9 +198,46 @@ impl AdapterOptions {
         }
         self.ranks()?;
         self.alphas()?;
+        self.check_kind()?;
         if self.from.is_some() && self.kind == AdapterKind::Full {
             let expected = "no adapter to go on from where the whole model is trained";
             return Err(Error::config("adapter.from", "a folder", expected));
+        }
+        Ok(())
+    }
+
+    /// Refuse options that the kind of adapter does not have: they would change nothing.
+    fn check_kind(&self) -> Result<(), Error> {
+        use AdapterKind::{Ia3, Lora};
+        let is_set = |list: &[String]| !list.is_empty();
+        let options: [(&str, bool, &[AdapterKind]); 9] = [
+            ("rslora", self.rslora, &[Lora]),
+            ("dora", self.dora, &[Lora]),
+            ("init", self.init != InitKind::Kaiming, &[Lora]),
+            ("rank_pattern", is_set(&self.rank_pattern), &[Lora]),
+            ("alpha_pattern", is_set(&self.alpha_pattern), &[Lora]),
+            ("layers", !self.layers.is_empty(), &[Lora]),
+            ("feedforward", is_set(&self.feedforward), &[Ia3]),
+            ("exclude", is_set(&self.exclude), &[Lora, Ia3]),
+            (
+                "modules_to_save",
+                is_set(&self.modules_to_save),
+                &[Lora, Ia3],
+            ),
+        ];
+        let name = |kind: &AdapterKind| format!("{kind:?}").to_lowercase();
+        for (option, is_set, kinds) in options {
+            let field = format!("adapter.{option}");
+            if is_set && self.from.is_some() {
+                let expected = "not set: the folder of `adapter.from` has the settings";
+                return Err(Error::config(field, "set", expected));
+            }
+            if is_set && !kinds.contains(&self.kind) {
+                let kinds: Vec<String> = kinds.iter().map(name).collect();
+                let expected = format!("not set, or the adapter {}", kinds.join(" or "));
+                let found = format!("set for the adapter {}", name(&self.kind));
+                return Err(Error::config(field, found, expected));
+            }
         }
         Ok(())
     }
@@ -244,6 +281,39 @@ fn pairs<T: FromStr>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_of_other_kinds_are_refused() {
+        let refused = |kind, change: fn(&mut AdapterOptions)| {
+            let mut options = AdapterOptions {
+                kind,
+                ..AdapterOptions::default()
+            };
+            options.validate().unwrap();
+            change(&mut options);
+            options.validate().unwrap_err().to_string()
+        };
+        let text = refused(AdapterKind::Ia3, |options| options.dora = true);
+        assert!(
+            text.contains("adapter.dora") && text.contains("the adapter lora"),
+            "{text}"
+        );
+        let text = refused(AdapterKind::Ia3, |options| options.layers = vec![0]);
+        assert!(text.contains("adapter.layers"), "{text}");
+        let text = refused(AdapterKind::Lora, |options| {
+            options.feedforward = vec!["wo".into()]
+        });
+        assert!(text.contains("the adapter ia3"), "{text}");
+        let text = refused(AdapterKind::Full, |options| {
+            options.modules_to_save = vec!["head".into()];
+        });
+        assert!(text.contains("lora or ia3"), "{text}");
+        let text = refused(AdapterKind::Lora, |options| {
+            options.from = Some("folder".into());
+            options.init = InitKind::Pissa;
+        });
+        assert!(text.contains("adapter.from"), "{text}");
+    }
 
     #[test]
     fn patterns_have_values() {

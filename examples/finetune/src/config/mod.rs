@@ -196,6 +196,12 @@ impl Config {
         at_least_one("training.max_steps", self.training.max_steps.unwrap_or(1))?;
         at_least_one("training.eval_steps", self.training.eval_steps.unwrap_or(1))?;
         at_least_one("training.max_new_tokens", self.training.max_new_tokens)?;
+        if let Some(norm) = self.training.clip_norm
+            && self.methods.iter().all(|method| method.is_natural())
+        {
+            let expected = "not set without a first-order method: `--normalize` is for the others";
+            return Err(Error::config("training.clip_norm", norm, expected));
+        }
         let has_questions = |task: Task| task.is_language() && task != Task::Text;
         if self.training.eval_generate > 0 && !self.task.is_some_and(has_questions) {
             let expected = "0 for this task: only chat, instruct and completion have questions";

@@ -23,7 +23,7 @@ use crate::rounds::Rounds;
 use batches::{Data, Parts, image_size, texts};
 use conversations::conversations;
 use memory::Extent;
-use programs::optimizer::OptimizerName;
+use programs::optimizer::{OptimizerName, optimizer};
 
 pub(crate) use batches::Source;
 pub use runs::{Ended, Flags};
@@ -96,6 +96,11 @@ impl Experiment {
             };
             let found = serde_json::to_string(&task).unwrap_or_default();
             return Err(Error::config("task", found, expected));
+        }
+        let answers_in_words = matches!(architecture, Architecture::T5 | Architecture::Causal);
+        if answers_in_words && config.methods.contains(&optimizer("ngd")) {
+            let expected = "another method: NGD takes a pass for each entry of the output, which is a vocabulary here";
+            return Err(Error::config("methods", "ngd", expected));
         }
         let mut device = config.device.open()?;
         if config.training.gradient_checkpointing {

@@ -5,10 +5,11 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use burn_hf_models::llama::LlamaForCausalLM;
-use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
+use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 
 use crate::conversation::ChatTemplate;
 use crate::error::Error;
+use crate::model::prompt_of;
 
 /// The name of the adapter in the model.
 const NAME: &str = "default";
@@ -33,12 +34,7 @@ impl Variant {
         device: &Device,
     ) -> Result<Self, Error> {
         let adapter = adapter.map(AdapterFolder::read).transpose()?;
-        let prompt = match &adapter {
-            Some(folder) if matches!(folder.config, PeftConfig::PromptTuning(_)) => {
-                Some(SoftPrompt::from_folder(folder, device)?)
-            }
-            _ => None,
-        };
+        let prompt = prompt_of(adapter.as_ref(), device)?;
         let llm = base.clone();
         let llm = match &adapter {
             Some(folder) => llm.load_adapter(NAME, folder, &LlamaForCausalLM::names())?,

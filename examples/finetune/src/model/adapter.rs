@@ -103,11 +103,6 @@ impl Family<'_> {
     }
 
     fn ia3(&self, options: &AdapterOptions) -> Result<Ia3Config, Error> {
-        if !options.layers.is_empty() {
-            let expected = "all blocks for ia3, which PEFT cannot limit to some";
-            let found = format!("{:?}", options.layers);
-            return Err(Error::config("adapter.layers", found, expected));
-        }
         let own = default_ia3_targets(self.model_type);
         if own.is_none() && options.targets.is_empty() {
             let expected = format!(
@@ -244,6 +239,18 @@ fn on_base(settings: PeftConfig, config: &Config) -> PeftConfig {
         PeftConfig::Ia3(ia3) => PeftConfig::Ia3(ia3.with_base_model(base)),
         other => other,
     }
+}
+
+/// The virtual tokens of an adapter, if it is a prompt.
+pub(crate) fn prompt_of(
+    adapter: Option<&AdapterFolder>,
+    device: &Device,
+) -> Result<Option<SoftPrompt>, Error> {
+    let is_prompt = |folder: &&AdapterFolder| matches!(folder.config, PeftConfig::PromptTuning(_));
+    let prompt = adapter
+        .filter(is_prompt)
+        .map(|folder| SoftPrompt::from_folder(folder, device));
+    Ok(prompt.transpose()?)
 }
 
 /// The kind of the adapter in a PEFT folder.

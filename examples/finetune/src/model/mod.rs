@@ -22,7 +22,7 @@ use burn_ief::train::train_output;
 use programs::learner::WithLoss;
 
 pub use adapter::Trained;
-pub(crate) use adapter::kind_of_folder;
+pub(crate) use adapter::{kind_of_folder, prompt_of};
 pub use causal::CausalLm;
 pub use export::Destination;
 pub(crate) use export::{COPIED, HEAD, README, described, load_head, write_card};

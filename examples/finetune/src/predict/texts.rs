@@ -10,7 +10,7 @@ use burn_hf_models::class::Task;
 use burn_hf_models::classify::TextClassifier;
 use burn_hf_models::open::{OpenOptions, Opened, WithOpened, open};
 use burn_hf_models::weights::read_config;
-use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
+use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 use serde::Deserialize;
 
 use super::columns::{Item, Row};
@@ -18,7 +18,7 @@ use super::{Predict, PredictOptions, Prediction, failed_at, probabilities};
 use crate::class_labels::class_of;
 use crate::data::{TextBatch, TextBatcher, TextExample, load_tokenizer};
 use crate::error::Error;
-use crate::model::{HEAD, load_head, mean};
+use crate::model::{HEAD, load_head, mean, prompt_of};
 use crate::target::Target;
 
 /// The name of the adapter in the model.
@@ -66,12 +66,7 @@ impl Texts {
         }
         let adapter = target.adapter.as_deref().map(AdapterFolder::read);
         let adapter = adapter.transpose()?;
-        let prompt = match &adapter {
-            Some(folder) if matches!(folder.config, PeftConfig::PromptTuning(_)) => {
-                Some(SoftPrompt::from_folder(folder, device)?)
-            }
-            _ => None,
-        };
+        let prompt = prompt_of(adapter.as_ref(), device)?;
         let sizes = match stated.model_type.as_str() {
             "bert" | "roberta" | "distilbert" => Some(BertConfig::from_folder(base)?),
             _ => None,

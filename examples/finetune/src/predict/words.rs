@@ -6,13 +6,14 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor};
 use burn_hf_models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
-use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
+use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 
 use super::columns::Row;
 use super::texts::examples;
 use super::{Predict, PredictOptions, Prediction, failed_at, probabilities};
 use crate::data::{Seq2SeqBatcher, load_tokenizer};
 use crate::error::Error;
+use crate::model::prompt_of;
 use crate::target::Target;
 
 /// The name of the adapter in the model.
@@ -41,14 +42,11 @@ impl Words {
         };
         let t5 = T5ForConditionalGeneration::load(&target.base, device)?;
         let adapter = target.adapter.as_deref().map(AdapterFolder::read);
-        let (t5, prompt) = match adapter.transpose()? {
-            Some(folder) => {
-                let is_prompt = matches!(folder.config, PeftConfig::PromptTuning(_));
-                let prompt = is_prompt.then(|| SoftPrompt::from_folder(&folder, device));
-                let names = T5ForConditionalGeneration::names();
-                (t5.load_adapter(NAME, &folder, &names)?, prompt.transpose()?)
-            }
-            None => (t5, None),
+        let adapter = adapter.transpose()?;
+        let prompt = prompt_of(adapter.as_ref(), device)?;
+        let t5 = match &adapter {
+            Some(folder) => t5.load_adapter(NAME, folder, &T5ForConditionalGeneration::names())?,
+            None => t5,
         };
         let tokenizer = load_tokenizer(&target.base, t5.config().vocab_size)?;
         let length = options.max_length.unwrap_or_else(|| run.max_length());

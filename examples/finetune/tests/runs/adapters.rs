@@ -190,7 +190,7 @@ fn options_that_do_not_fit_are_named() {
         assert!(said.contains(expected), "{said}");
     };
     refused(&["--rank-pattern=query"], "PATTERN=RANK");
-    refused(&["--adapter=ia3", "--layers=0"], "all blocks for ia3");
+    refused(&["--adapter=ia3", "--layers=0"], "adapter.layers");
     refused(&["--adapter-from=nothing"], "nothing");
     refused(&["--adapter-from=a", "--adapter=full"], "adapter.from");
     refused(&["--targets=nothing"], "nothing");

@@ -162,6 +162,11 @@ fn what_does_not_fit_a_language_model_is_named() {
         "lora or prompt for a GGUF file",
     );
     refused(&[&SUMS[..], &["--max-length=6"]].concat(), "max_length");
+    refused(&[&SUMS[..], &["--method=ngd"]].concat(), "a vocabulary");
+    refused(
+        &[&SUMS[..], &["--method=ief", "--clip-norm=1"]].concat(),
+        "training.clip_norm",
+    );
     refused(
         &["generate", "model.gguf", "--prompt=a", "--max-new-tokens=0"],
         "max_new_tokens",
@@ -270,4 +275,44 @@ fn control_tokens_in_texts_are_refused_or_kept() {
     let said = place.fail(2, &[&SUMS[..], &flags].concat());
     assert!(said.contains("--control-tokens keep"), "{said}");
     place.succeed(&[&SUMS[..], &flags, &["--control-tokens=keep"]].concat());
+}
+
+/// Every step sees all rows, with different numbers of trained tokens: their order plays no part.
+#[test]
+fn accumulated_batches_take_the_steps_of_one() {
+    let place = place();
+    fs::create_dir(place.path("rows")).unwrap();
+    let row = |n: usize| {
+        let answer = &"one two three four "[..4 * (1 + n % 4)];
+        format!("{{\"question\": \"is it {n}\", \"answer\": \"the {answer}\"}}\n")
+    };
+    for (name, rows) in [("train", 0..10), ("valid", 10..12), ("test", 12..14)] {
+        let rows: String = rows.map(row).collect();
+        fs::write(place.path("rows").join(format!("{name}.jsonl")), rows).unwrap();
+    }
+    let methods = ["ief", "ef", "adamw", "sgd", "muon", "adafactor"];
+    let method = format!("--method={}", methods.join(","));
+    let run = |out: &str, batches: [&str; 2]| {
+        let flags = [
+            "--data=rows",
+            "--epochs=5",
+            "--schedule=constant",
+            &method,
+            "--out",
+            out,
+        ];
+        place.succeed(&[&SUMS[..], &flags, &batches].concat());
+    };
+    run("whole", ["--batch=10", "--gradient-accumulation=1"]);
+    // Batches of 4, 4 and 2 rows.
+    run("parts", ["--batch=4", "--gradient-accumulation=3"]);
+    for method in methods {
+        let losses = |out: &str| place.history(&format!("{out}/{method}-seed1")).losses;
+        let (whole, parts) = (losses("whole"), losses("parts"));
+        assert_eq!(whole.len(), 5);
+        assert!(whole[4] < whole[0], "{method}: {whole:?}");
+        for (a, b) in whole.iter().zip(&parts) {
+            assert!((a - b).abs() < 1e-4, "{method}: {whole:?} {parts:?}");
+        }
+    }
 }
