@@ -24,6 +24,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from checks import Checks
+
 FIXTURES = Path(__file__).resolve().parents[2] / "models/tests/fixtures"
 # Of llama.cpp's tables of names, by its own package.
 ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}
@@ -51,18 +53,9 @@ class Reading:
         return gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
 
 
-class Checks:
-    def __init__(self, program, place):
-        self.program, self.place, self.failed, self.count = program, place, [], 0
-
-    def check(self, name, holds, found=""):
-        self.count += 1
-        print(("ok     " if holds else "WRONG  ") + name, found, flush=True)
-        if not holds:
-            self.failed.append(name)
-
+class GgufChecks(Checks):
     def run(self, *arguments):
-        command = [str(argument) for argument in [self.program, *arguments]]
+        command = self.command(*arguments)
         done = subprocess.run(command, cwd=self.place, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}: {done.stderr}")
@@ -208,14 +201,12 @@ def main():
     transformers.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as place:
-        checks = Checks(Path(program).resolve(), Path(place))
+        checks = GgufChecks(Path(program).resolve(), Path(place))
         models(checks)
         adapters(checks)
         tokenizer = AutoTokenizer.from_pretrained(checks.place / "tokens")
         checks.check("the tokenizer of the folder", tokenizer.decode([3, 4]) != "")
-        if checks.failed:
-            raise SystemExit(f"{len(checks.failed)} of {checks.count} wrong: {', '.join(checks.failed)}")
-        print(f"all {checks.count} checks hold")
+        checks.finish()
 
 
 main()

@@ -23,6 +23,8 @@ from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from checks import Checks
+
 FIXTURES = Path(__file__).resolve().parents[2] / "models/tests/fixtures"
 TOLERANCE = 1e-4
 DECODERS = ["llama", "qwen2"] + [
@@ -79,18 +81,9 @@ def relative(found, expected):
     return ((found - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
 
 
-class Checks:
-    def __init__(self, program, place):
-        self.program, self.place, self.failed, self.count = program, place, [], 0
-
-    def check(self, name, holds, found=""):
-        self.count += 1
-        print(("ok     " if holds else "WRONG  ") + name, found, flush=True)
-        if not holds:
-            self.failed.append(name)
-
+class MergeChecks(Checks):
     def run(self, *arguments):
-        command = [str(argument) for argument in [self.program, *arguments]]
+        command = self.command(*arguments)
         return subprocess.run(command, cwd=self.place, capture_output=True, text=True)
 
     def merge(self, name, target, base, *flags):
@@ -307,15 +300,13 @@ def main():
     transformers.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as place:
-        checks = Checks(Path(program).resolve(), Path(place))
+        checks = MergeChecks(Path(program).resolve(), Path(place))
         fixtures(checks)
         tied(checks)
         settings(checks)
         kinds(checks)
         forms(checks)
-        if checks.failed:
-            raise SystemExit(f"{len(checks.failed)} of {checks.count} wrong: {', '.join(checks.failed)}")
-        print(f"all {checks.count} checks hold")
+        checks.finish()
 
 
 main()

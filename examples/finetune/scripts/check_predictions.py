@@ -24,6 +24,8 @@ import transformers
 from peft import PeftModel
 from tokenizers import Tokenizer
 
+from checks import Checks
+
 FIXTURES = Path(__file__).resolve().parents[2] / "models/tests/fixtures"
 TOLERANCE = 1e-5
 LENGTH = 10
@@ -58,18 +60,9 @@ def texts():
     return [" ".join(word(7 * row + 3 * place) for place in range(1 + row % 6)) for row in range(13)]
 
 
-class Checks:
-    def __init__(self, program, place):
-        self.program, self.place, self.failed, self.count = program, place, [], 0
-
-    def check(self, name, holds, found=""):
-        self.count += 1
-        print(("ok     " if holds else "WRONG  ") + name, found, flush=True)
-        if not holds:
-            self.failed.append(name)
-
+class PredictionChecks(Checks):
     def run(self, *arguments, given=None):
-        command = [str(argument) for argument in [self.program, *arguments]]
+        command = self.command(*arguments)
         done = subprocess.run(command, cwd=self.place, capture_output=True, text=True, input=given)
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}: {done.stderr}")
@@ -261,14 +254,12 @@ def main():
     transformers.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as place:
-        checks = Checks(program, Path(place))
+        checks = PredictionChecks(program, Path(place))
         os.chdir(place)  # Cards name folders as the runs did.
         for part in [classifiers, words, pictures, answers]:
             part(checks)
         os.chdir("/")
-        if checks.failed:
-            raise SystemExit(f"{len(checks.failed)} of {checks.count} wrong: {', '.join(checks.failed)}")
-        print(f"all {checks.count} checks hold")
+        checks.finish()
 
 
 main()
