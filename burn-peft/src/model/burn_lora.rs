@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use super::install::{self, Plan};
 use super::report::requires_grad;
 use super::walk::{self, Change, Look, Place};
-use super::{merge, switch};
+use super::{carried, merge};
 use crate::adapters::{AnyAdapters, CopyKind, Fresh, replace};
 use crate::error::Error;
 use crate::lora::{LoraAdapters, LoraConfig};
@@ -19,7 +19,7 @@ use crate::settings::ranges::refuse;
 /// Burn's adapters as adapters of this crate under `name`.
 pub(super) fn from_burn<M: Module>(model: M, name: &str, config: &LoraConfig) -> Result<M, Error> {
     let config = config.layer()?;
-    let present = switch::names(&model);
+    let present = carried::names(&model);
     if !present.is_empty() {
         let present: Vec<String> = present.into_iter().collect();
         return refuse(

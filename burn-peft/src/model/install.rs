@@ -8,16 +8,14 @@ use std::rc::Rc;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::switch::{self, Carried};
+use super::carried::{Carried, settle};
+use super::values::tensor_of;
 use super::walk::{self, Change, Place, joined};
 use crate::adapters::{
-    AnyAdapters, Carrier, CopyKind, Fresh, Layer, Unadapted, at, carrier, copy_of, replace,
+    AnyAdapters, Carrier, CopyKind, Fresh, Layer, Unadapted, at, carrier, copy_of,
 };
 use crate::error::Error;
 use crate::settings::ranges::refuse;
-
-/// Values by the path of the parameter, a plain tensor of its rank each.
-pub(super) type Values = HashMap<String, Box<dyn Any>>;
 
 /// What comes to a model with an adapter.
 #[derive(Default)]
@@ -114,7 +112,7 @@ pub(super) fn install<M: Module>(model: M, name: &str, plan: Plan) -> M {
         return model;
     }
     let carried = Carried::of(&model);
-    switch::settle(model, carried, true, |_| {})
+    settle(model, carried, true, |_| {})
 }
 
 /// What has not come to its parameter yet.
@@ -199,34 +197,4 @@ fn new_copy<const D: usize>(
         }
     });
     copy_of(param, value)
-}
-
-/// Give parameters new values as they are: a quantised weight becomes dense.
-pub(super) fn put<M: Module>(model: M, values: Values) -> M {
-    if values.is_empty() {
-        return model;
-    }
-    walk::map(model, &mut Put(values))
-}
-
-struct Put(Values);
-
-impl Change for Put {
-    fn change<const D: usize>(
-        &mut self,
-        place: Place<'_>,
-        param: Param<Tensor<D>>,
-    ) -> Param<Tensor<D>> {
-        match self.0.remove(&place.path.join(".")) {
-            Some(value) => replace(param, |old| tensor_of::<D>(value).to_device(&old.device())),
-            None => param,
-        }
-    }
-}
-
-fn tensor_of<const D: usize>(value: Box<dyn Any>) -> Tensor<D> {
-    match value.downcast::<Tensor<D>>() {
-        Ok(value) => *value,
-        Err(_) => unreachable!("a value is made at its parameter's rank"),
-    }
 }

@@ -8,10 +8,11 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::adapt;
 use super::census::{Census, Own, TiedTo};
-use super::install::{self, Plan, Values};
+use super::install::{self, Plan};
 use super::merge;
 use super::switch;
 use super::tied::{self, Need};
+use super::values::Values;
 use super::walk::joined;
 use crate::adapters::{CopyKind, Unadapted, Weight, at, carrier, plain};
 use crate::error::Error;

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::install::{self, Values};
-use super::switch::Carried;
+use super::carried::Carried;
+use super::values::{self, Values};
 use super::walk::{self, Look, Place, joined};
 use crate::adapters::{Folded, plain};
 use crate::error::Error;
@@ -76,7 +76,7 @@ fn fold<M: Module>(model: M, merge: bool) -> (M, Option<Error>) {
         }
     });
     let (values, problem) = folded.take();
-    (install::put(model, values), problem)
+    (values::put(model, values), problem)
 }
 
 /// The module of a weight.

@@ -2,6 +2,7 @@
 
 mod adapt;
 mod burn_lora;
+mod carried;
 mod census;
 mod install;
 mod load;
@@ -11,6 +12,7 @@ mod report;
 mod save;
 mod switch;
 mod tied;
+mod values;
 mod walk;
 
 use burn::module::Module;
@@ -168,7 +170,7 @@ pub trait Peft: Module {
 
     /// Names of the adapters on the model, sorted.
     fn adapter_names(&self) -> Vec<String> {
-        switch::names(self).into_iter().collect()
+        carried::names(self).into_iter().collect()
     }
 
     /// Make these the active adapters, with a factor on the update of each: one name switches,

@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::census::{Census, Own};
 use super::walk::{self, Look, Place, joined};
-use super::{adapt, switch};
+use super::{adapt, carried, switch};
 use crate::adapters::Layer;
 use crate::error::Error;
 use crate::folder::{AdapterFolder, AdapterKey, written};
@@ -24,7 +24,7 @@ pub(super) fn save<M: Module>(
     names: &[NameMap],
 ) -> Result<AdapterFolder, Error> {
     let layers = config.layers()?;
-    let known = switch::names(model);
+    let known = carried::names(model);
     if !known.contains(name) {
         return Err(switch::unknown(name, &known));
     }
@@ -80,7 +80,7 @@ pub(super) fn update<M: Module>(
     names: &[NameMap],
 ) -> Result<AdapterFolder, Error> {
     let layers = folder.config.tuner().layers()?;
-    let known = switch::names(model);
+    let known = carried::names(model);
     let keys = folder.entries()?;
     let of_model = keys.iter().any(|(key, _)| *key != AdapterKey::Model);
     // The head of a prompt that was trained in the model itself belongs to no adapter.

@@ -7,8 +7,8 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
+use super::carried::Carried;
 use super::census::{Census, TiedTo};
-use super::switch::Carried;
 use super::walk::{self, Change, Place, joined};
 use crate::adapters::{Carrier, copy_of, plain};
 use crate::error::Error;

@@ -1,15 +1,13 @@
 //! The adapters that a weight carries, as Burn's reparameterization of it.
 
-use std::any::Any;
+mod edits;
+mod module;
 
-use burn::module::{
-    Devices, Module, ModuleMapper, ModuleVisitor, Param, Reparameterization, Reparameterizer,
-};
+use burn::module::{Module, Param, Reparameterization, Reparameterizer};
 use burn::nn::Linear;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::copies::{Copies, CopyKind, copy_of};
-use super::edit::{self, AnyAdapters, Folded};
 use super::layer_adapter::LayerAdapter;
 use super::merged::{Change, Merged, NotFinite};
 use super::parameter::{bare, like, replace};
@@ -268,49 +266,6 @@ impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
         let merged = Some(Merged { weight, bias });
         Ok((Self { merged, ..self }, values.0, values.1))
     }
-
-    /// Take merged adapters out of the plain weight and bias of their layer.
-    fn unmerge(mut self, weight: Tensor<D>, bias: Option<Tensor<1>>) -> MergedLayer<Self, D> {
-        let Some(merged) = self.merged.take() else {
-            return (self, weight, None);
-        };
-        let weight = merged.weight.undo(weight);
-        let bias = bias
-            .zip(merged.bias)
-            .map(|(bias, merged)| merged.undo(bias));
-        (self, weight, bias)
-    }
-
-    /// What a walk over the module sees around the parameters of each adapter.
-    fn container(&self) -> String {
-        let container = if self.merged.is_some() {
-            MERGED_ADAPTER
-        } else {
-            ADAPTER
-        };
-        format!("{container}:{}", A::PEFT_TYPE)
-    }
-
-    /// Everything that is carried through these functions.
-    fn each(
-        self,
-        of_adapter: impl Fn(A) -> A,
-        of_copy: impl Fn(Param<Tensor<D>>) -> Param<Tensor<D>>,
-        of_head: impl FnOnce(Linear) -> Linear,
-    ) -> Self {
-        let entries = self.entries.into_iter();
-        Self {
-            entries: entries
-                .map(|entry| Entry {
-                    adapter: of_adapter(entry.adapter),
-                    ..entry
-                })
-                .collect(),
-            copies: self.copies.each(of_copy),
-            tied: self.tied.map(|tied| tied.each(of_head)),
-            ..self
-        }
-    }
 }
 
 /// A stack, and the weight and bias of its layer.
@@ -342,195 +297,6 @@ impl<A: LayerAdapter<D>, const D: usize> Reparameterization for Adapters<A, D> {
         let shape = base.shape();
         let base: Tensor<D> = base.reshape(shape.clone());
         A::compose_all(&parts, base).reshape(shape)
-    }
-}
-
-impl<A: LayerAdapter<D>, const D: usize> AnyAdapters for Adapters<A, D> {
-    fn insert(&mut self, name: &str, adapter: Box<dyn Any>) {
-        match adapter.downcast::<A>() {
-            Ok(adapter) => *self = self.clone().with(name, *adapter),
-            Err(_) => unreachable!("adapters of a weight are of one method and rank"),
-        }
-    }
-
-    fn add_copy(&mut self, name: &str, copy: Box<dyn Any>, kind: CopyKind, method: &'static str) {
-        match copy.downcast::<Param<Tensor<D>>>() {
-            Ok(copy) => self.copies.add(name, *copy, kind, method),
-            Err(_) => unreachable!("a copy is made at its parameter's rank"),
-        }
-    }
-
-    fn remove(&mut self, name: &str) {
-        *self = self.clone().without(name);
-    }
-
-    fn set_active(&mut self, active: &[(&str, f64)]) {
-        *self = self.clone().with_active(active);
-    }
-
-    fn set_enabled(&mut self, enabled: bool) {
-        self.enabled = enabled;
-    }
-
-    fn settle(&mut self, present: Box<dyn Any>, wake: bool) -> Option<Box<dyn Any>> {
-        if self.copies.is_empty() {
-            return None;
-        }
-        match present.downcast::<Param<Tensor<D>>>() {
-            Ok(present) => Some(Box::new(self.copies.settle(*present, self.enabled, wake))),
-            Err(_) => unreachable!("adapters are attached at their parameter's rank"),
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.entries.len()
-    }
-
-    fn active(&self) -> Vec<(String, f64)> {
-        let entries = self.entries.iter();
-        let entries = entries.filter_map(|entry| Some((entry.name.clone(), entry.factor?)));
-        entries.chain(self.copies.active()).collect()
-    }
-
-    fn at_work(&self) -> Vec<String> {
-        let mut names: Vec<String> = if self.enabled {
-            let entries = self.entries.iter();
-            let active = entries.filter(|entry| entry.factor.is_some());
-            active.map(|entry| entry.name.clone()).collect()
-        } else {
-            Vec::new()
-        };
-        if !self.copies.shows_base() {
-            names.extend(self.copies.active().map(|(name, _)| name));
-        }
-        names
-    }
-
-    fn tied_to(&self) -> Option<&str> {
-        self.tied.as_ref().map(|tied| tied.name.as_str())
-    }
-
-    fn tie(&mut self, name: &str, layer: Option<Linear>) {
-        let present = self.tied.take().and_then(|tied| tied.layer);
-        self.tied = Some(TiedHead {
-            name: name.into(),
-            layer: present.or(layer),
-        });
-    }
-
-    fn fold(&mut self, layer: Folded, merge: bool) -> Result<Option<Folded>, NotFinite> {
-        let nothing = if merge {
-            self.parts().is_empty()
-        } else {
-            self.merged.is_none()
-        };
-        if nothing {
-            return Ok(None);
-        }
-        let Ok(weight) = layer.weight.downcast::<Tensor<D>>() else {
-            return Ok(None);
-        };
-        let (adapters, weight, bias) = if merge {
-            self.clone().merge(*weight, layer.bias)?
-        } else {
-            self.clone().unmerge(*weight, layer.bias)
-        };
-        *self = adapters;
-        Ok(Some(Folded {
-            weight: Box::new(weight),
-            bias,
-        }))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-// Not derived, so that the path of a parameter holds the adapter's name, so that a walk sees the
-// method and whether adapters are merged, and so that `map` runs an edit of a whole model.
-impl<A: LayerAdapter<D>, const D: usize> Module for Adapters<A, D> {
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        let entries = self.entries.iter();
-        let devices = entries.fold(devices, |devices, entry| {
-            entry.adapter.collect_devices(devices)
-        });
-        let mut stored = self.copies.stored();
-        let devices = stored.by_ref().fold(devices, |devices, param| {
-            Module::collect_devices(param, devices)
-        });
-        match self.head() {
-            Some(layer) => layer.collect_devices(devices),
-            None => devices,
-        }
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        let merged = self.merged.as_ref().map(|merged| merged.moved(device));
-        let forked = self.each(
-            |adapter| adapter.fork(device),
-            |param| param.fork(device),
-            |layer| layer.fork(device),
-        );
-        Self { merged, ..forked }
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        let merged = self.merged.as_ref().map(|merged| merged.moved(device));
-        let moved = self.each(
-            |adapter| adapter.to_device(device),
-            |param| Module::to_device(param, device),
-            |layer| layer.to_device(device),
-        );
-        Self { merged, ..moved }
-    }
-
-    fn train(self) -> Self {
-        self.each(Module::train, Module::train, Module::train)
-    }
-
-    fn valid(&self) -> Self {
-        self.clone().each(
-            |adapter| adapter.valid(),
-            |param| param.valid(),
-            |layer| layer.valid(),
-        )
-    }
-
-    fn materialize(self) -> Self {
-        self
-    }
-
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        let container = self.container();
-        for entry in &self.entries {
-            visitor.enter_module(&entry.name, &container);
-            entry.adapter.visit(visitor);
-            visitor.exit_module(&entry.name, &container);
-        }
-        self.copies.visit(visitor);
-        if let Some(tied) = &self.tied {
-            tied.visit(visitor);
-        }
-    }
-
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        let mut adapters = self;
-        edit::apply(&mut adapters);
-        let container = adapters.container();
-        adapters.entries = adapters
-            .entries
-            .into_iter()
-            .map(|entry| {
-                mapper.enter_module(&entry.name, &container);
-                let adapter = entry.adapter.map(mapper);
-                mapper.exit_module(&entry.name, &container);
-                Entry { adapter, ..entry }
-            })
-            .collect();
-        adapters.copies = adapters.copies.map(mapper);
-        adapters.tied = adapters.tied.map(|tied| tied.map(mapper));
-        adapters
     }
 }
 

@@ -1,9 +1,12 @@
 //! The errors that this crate returns.
 
-use std::error::Error as StdError;
-use std::fmt;
+mod cause;
+mod text;
+
 use std::path::PathBuf;
-use std::sync::Arc;
+
+pub use cause::Cause;
+use text::{listed, near_text, short};
 
 use crate::adapters::NotFinite;
 use crate::folder::Placeholder;
@@ -329,62 +332,6 @@ pub enum Error {
     },
 }
 
-/// The error of another library or of the system that an [`Error`] comes from.
-///
-/// Two of them are equal if their texts are.
-///
-/// ```
-/// use burn_peft::{AdapterFolder, Error};
-///
-/// // A file in the place of the folder.
-/// let file = tempfile::NamedTempFile::new().unwrap();
-/// let Err(Error::File { source, .. }) = AdapterFolder::read(file.path()) else {
-///     panic!("it was read");
-/// };
-/// assert!(source.downcast_ref::<std::io::Error>().is_some());
-/// ```
-#[derive(Clone)]
-pub struct Cause(Arc<dyn StdError + Send + Sync>);
-
-impl Cause {
-    pub(crate) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
-        Self(Arc::new(error))
-    }
-
-    pub(crate) fn text(text: String) -> Self {
-        Self(Box::<dyn StdError + Send + Sync>::from(text).into())
-    }
-
-    /// The error as its own type.
-    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
-        self.0.downcast_ref()
-    }
-}
-
-impl PartialEq for Cause {
-    fn eq(&self, other: &Self) -> bool {
-        self.to_string() == other.to_string()
-    }
-}
-
-impl fmt::Debug for Cause {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
-impl StdError for Cause {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
-}
-
 impl Error {
     /// Why adapters cannot be merged into the parameter at this path.
     pub(crate) fn merge(parameter: &str, adapters: &[String], reason: NotFinite) -> Self {
@@ -412,49 +359,6 @@ impl Error {
             source: Box::new(self),
         }
     }
-}
-
-fn near_text(near: &[String]) -> String {
-    match near {
-        [] => String::new(),
-        near => {
-            let near: Vec<String> = near.iter().map(short).collect();
-            format!("; near names: {}", near.join(", "))
-        }
-    }
-}
-
-/// Names in a message; of a long list the first ones and the number of the others.
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 4;
-    if names.is_empty() {
-        return "none".into();
-    }
-    let shown = names.iter().take(MOST);
-    let shown: Vec<String> = shown.map(|name| format!("`{}`", short(name))).collect();
-    match names.len().saturating_sub(MOST) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// A value of the user's in a message: cut where it is long, and without control characters.
-fn short(value: impl fmt::Display) -> String {
-    const LONGEST: usize = 240;
-    let text = value.to_string();
-    let length = text.chars().count();
-    let visible = |letter: char| {
-        if letter.is_control() {
-            '\u{fffd}'
-        } else {
-            letter
-        }
-    };
-    if length <= LONGEST {
-        return text.chars().map(visible).collect();
-    }
-    let start: String = text.chars().take(LONGEST).map(visible).collect();
-    format!("{start}… ({length} characters)")
 }
 
 #[cfg(test)]
