@@ -342,6 +342,29 @@ fn folders_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn what_a_configuration_trains_has_to_be_in_its_file() {
+    let device = Device::flex().autodiff();
+    let base = Net::new(&device);
+    let saved = settings().with_modules_to_save(["classifier"]);
+    for (settings, left_out) in [
+        (saved.clone(), &["classifier.weight", "classifier.bias"][..]),
+        (saved, &["classifier.bias"]),
+        (settings().with_bias(Bias::All), &["classifier.bias"]),
+    ] {
+        let net = base.clone().adapt("a", &settings, &[names()]).unwrap();
+        let mut folder = net.save_adapter("a", &settings, &[names()]).unwrap();
+        for key in left_out {
+            let key = format!("base_model.model.{key}");
+            assert!(folder.tensors.remove(&key).is_some(), "{key}");
+        }
+        let error = base.clone().load_adapter("a", &folder, &[names()]);
+        let error = error.unwrap_err().to_string();
+        let named = left_out.iter().any(|key| error.contains(key));
+        assert!(named && error.ends_with("is missing"), "{error}");
+    }
+}
+
+#[test]
 fn loaded_values_take_the_precision_of_their_parameters() {
     let device = Device::flex().autodiff();
     let base = Net::new(&device);
