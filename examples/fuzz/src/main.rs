@@ -14,6 +14,8 @@
 
 mod change;
 mod entry;
+mod inputs;
+mod runs;
 mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -73,8 +75,7 @@ fn main() -> ExitCode {
         "{:<24} {:>7} {:>8} {:>8}",
         "entry point", "ran", "refused", "failed"
     );
-    for entry in Entry::ALL {
-        let name = entry.name();
+    for (entry, name) in Entry::ALL {
         if args.only.as_ref().is_some_and(|only| !name.contains(only)) {
             continue;
         }
