@@ -7,7 +7,8 @@ use programs::DeviceKind;
 use programs::command::at_least;
 
 use crate::method::Method;
-use crate::settings::{Operations, Setting};
+use crate::operations::Operations;
+use crate::settings::Setting;
 
 /// Time and peak memory of a whole training step, parameter update included.
 ///

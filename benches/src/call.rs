@@ -12,7 +12,7 @@ use burn::tensor::{Gradients, Int, Tensor, module};
 use burn_flex_fused::{ForwardFused, linear, linear_add};
 use burn_ief::nn::ForwardRecorded;
 
-use crate::settings::Operations;
+use crate::operations::Operations;
 
 /// How linear layers are called, for inputs `[M, T, i]`.
 pub enum Call {

@@ -64,7 +64,8 @@ mod launches {
 mod tests {
     use super::*;
     use crate::method::{Method, prepare};
-    use crate::settings::{Operations, Setting, random_state};
+    use crate::operations::Operations;
+    use crate::settings::{Setting, random_state};
     use programs::optimizer::optimizer;
 
     #[test]

@@ -18,7 +18,8 @@ use programs::memory::peak_mib;
 use programs::table::{Style, number, table};
 
 use crate::call::Call;
-use crate::settings::{Operations, Transformer};
+use crate::operations::Operations;
+use crate::settings::Transformer;
 
 /// Positions of a sample: one more than it has answer tokens.
 const POSITIONS: usize = 65;

@@ -29,6 +29,7 @@ pub mod layers;
 pub mod measure;
 pub mod memory;
 pub mod method;
+pub mod operations;
 pub mod ops;
 pub mod restart;
 pub mod run;

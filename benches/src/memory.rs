@@ -6,7 +6,8 @@ use programs::DeviceKind;
 use programs::memory::peak_mib;
 
 use crate::method::{Method, prepare};
-use crate::settings::{Operations, Setting};
+use crate::operations::Operations;
+use crate::settings::Setting;
 
 /// Steps of the process whose peak is measured: the second one meets the first one's leftovers.
 const STEPS: usize = 4;

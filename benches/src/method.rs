@@ -16,9 +16,8 @@ use programs::optimizer::{OptimizerConfig, OptimizerName, optimizer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, Leaves, OutputNorms, PerSample};
-use crate::settings::{
-    Cells, Classified, Mlp, Net, Operations, Ported, Recurrent, Setting, Tiny, Transformer,
-};
+use crate::operations::Operations;
+use crate::settings::{Cells, Classified, Mlp, Net, Ported, Recurrent, Setting, Tiny, Transformer};
 
 /// So small that every step meets the same weights: a batch that gets fitted is other work.
 const STEP_SIZE: f64 = 1e-7;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use benches::count::count;
 use benches::method::{Method, prepare};
-use benches::settings::{Operations, Setting};
+use benches::operations::Operations;
+use benches::settings::Setting;
 use log::{LevelFilter, Log, Metadata, Record};
 use programs::DeviceKind;
 

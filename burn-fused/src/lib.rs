@@ -70,6 +70,7 @@
 mod activation;
 mod attention;
 mod descent;
+mod dropout;
 #[cfg(feature = "flex")]
 mod kernels;
 mod layers;
@@ -81,8 +82,9 @@ mod rotary;
 mod softmax;
 
 pub use activation::{gelu, gelu_approximate, silu, swiglu};
-pub use attention::{AttentionOptions, Dropout, LeftOut, attention};
+pub use attention::{AttentionOptions, LeftOut, attention};
 pub use descent::descend;
+pub use dropout::Dropout;
 pub use layers::{ForwardFused, is_fused};
 pub use linear::{linear, linear_add};
 pub use norm::{layer_norm, rms_norm};

@@ -4,7 +4,8 @@ use burn::tensor::Device;
 use clap::ValueEnum;
 
 use crate::method::{Method, Step, prepare};
-use crate::settings::{Operations, Setting};
+use crate::operations::Operations;
+use crate::settings::Setting;
 use crate::{gamma, layer};
 
 /// A model or layer with several tasks.

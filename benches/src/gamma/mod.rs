@@ -18,7 +18,7 @@ use programs::{DeviceKind, files};
 use crate::call::Call;
 use crate::measure::{Effort, interleave, median};
 use crate::method::Step;
-use crate::settings::Operations;
+use crate::operations::Operations;
 use nets::{Classifier, Judged, Tokens};
 
 /// Outputs of a sample up to which a pass for each is worth waiting for.

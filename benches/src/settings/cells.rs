@@ -6,8 +6,9 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
 
-use super::{Classifier, Operations, Sizes};
+use super::{Classifier, Sizes};
 use crate::call::Call;
+use crate::operations::Operations;
 
 const POSITIONS: usize = 50;
 const INPUT: usize = 1;

@@ -8,8 +8,9 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use burn_ief::{mark_loss, mark_output};
 use ports::Form;
 
-use super::{Net, Operations};
+use super::Net;
 use crate::call::Call;
+use crate::operations::Operations;
 
 /// A classifier of sequences.
 pub trait Classifier: Module + Sized {

@@ -6,8 +6,9 @@ use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_flex_fused::{AttentionOptions, ForwardFused};
 
-use super::{Classifier, Operations, Sizes};
+use super::{Classifier, Sizes};
 use crate::call::Call;
+use crate::operations::Operations;
 
 const LAYERS: usize = 6;
 const WIDTH: usize = 384;

@@ -4,8 +4,9 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, Lstm, LstmConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{Classifier, Operations, Sizes};
+use super::{Classifier, Sizes};
 use crate::call::Call;
+use crate::operations::Operations;
 
 const POSITIONS: usize = 50;
 const INPUT: usize = 1;

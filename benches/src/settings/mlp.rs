@@ -5,8 +5,9 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::{Classifier, Operations, Sizes};
+use super::{Classifier, Sizes};
 use crate::call::Call;
+use crate::operations::Operations;
 
 const INPUT: usize = 3072;
 const HIDDEN: usize = 2048;

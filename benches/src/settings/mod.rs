@@ -16,6 +16,7 @@ use clap::ValueEnum;
 use ports::Port;
 
 use crate::call::Call;
+use crate::operations::Operations;
 
 pub use cells::Cells;
 pub use classifier::{Classified, Classifier, Sequences};
@@ -138,15 +139,6 @@ pub struct Sizes {
     pub largest: usize,
     /// What forward keeps for backward, per sample.
     pub activations: usize,
-}
-
-/// What computes linear layers, activations, norms and attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operations {
-    /// burn-flex-fused.
-    Fused,
-    /// Burn's own operations.
-    Burn,
 }
 
 /// A model with data of any kind and its loss.

@@ -6,8 +6,9 @@ use burn::tensor::{Device, Tensor};
 use ports::batch::Batch;
 use ports::{Form, Port};
 
-use super::{Net, Operations, Sizes};
+use super::{Net, Sizes};
 use crate::call::Call;
+use crate::operations::Operations;
 
 /// A port under its own loss: plain calls are Burn's own layers, as in the example.
 pub struct Ported<P>(PhantomData<P>);

@@ -3,8 +3,9 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 
+use super::AttentionOptions;
 use super::sizes::Sizes;
-use super::{AttentionOptions, Dropout};
+use crate::dropout::Dropout;
 
 /// See [`attention`](super::attention).
 pub(super) fn composed(

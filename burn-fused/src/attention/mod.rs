@@ -1,13 +1,11 @@
 //! Attention of `[M, T, heads * width]`.
 
 mod composed;
-mod dropout;
 mod options;
 mod sizes;
 
 use burn::tensor::Tensor;
 
-pub use dropout::Dropout;
 pub use options::{AttentionOptions, LeftOut};
 
 use composed::composed;

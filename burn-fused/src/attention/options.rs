@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, DType, Tensor};
 
-use super::Dropout;
+use crate::dropout::Dropout;
 
 /// Options of [`attention`](crate::attention).
 ///

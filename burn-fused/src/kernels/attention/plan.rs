@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::backend::flex::FlexTensor;
 
-use crate::attention::Dropout;
+use crate::dropout::Dropout;
 use crate::kernels::memory::{entries, shape};
 use crate::kernels::real::Real;
 
