@@ -4,8 +4,9 @@ use burn::tensor::kind::Basic;
 use burn::tensor::{Int, Tensor};
 
 use super::labels::{LabelDraw, Likelihood};
+use super::output_errors::{OutputErrors, WholeErrors};
 use super::recorder::recorder;
-use super::state::{LossScale, OutputErrors, OutputMark, WholeErrors};
+use super::tape::{LossScale, OutputMark};
 use crate::error::Error;
 use crate::params::widen;
 

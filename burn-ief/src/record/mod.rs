@@ -13,8 +13,8 @@
 
 mod labels;
 mod marks;
+mod output_errors;
 mod recorder;
-mod state;
 mod tape;
 mod token_marks;
 
@@ -25,12 +25,9 @@ pub use marks::{
     mark_output_as,
 };
 pub use recorder::{Recorder, Tap, recorder};
-pub use state::LossScale;
-pub use tape::Tape;
+pub use tape::{LossScale, Tape};
 
+pub(crate) use output_errors::{DrawnTokens, OutputErrors, TokenErrors, TokenFacts, WholeErrors};
 pub(crate) use recorder::{constant, is_composed, is_empty_batch, without_samples};
-pub(crate) use state::{
-    DrawnTokens, IndexCheck, OutputErrors, TokenErrors, TokenFacts, WholeErrors,
-};
-pub(crate) use tape::RecordedUse;
+pub(crate) use tape::{IndexCheck, RecordedUse};
 pub(crate) use token_marks::{Draws, Leaf};

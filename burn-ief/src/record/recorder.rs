@@ -7,7 +7,7 @@ use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Gradients, Int, Tensor};
 
-use super::state::{ACTIVE, IndexCheck, PendingUse, TapeState};
+use super::tape::{ACTIVE, IndexCheck, PendingUse, TapeState};
 use crate::error::Error;
 use crate::params::widen;
 use crate::rows::Rows;

@@ -3,8 +3,9 @@
 use burn::tensor::{Gradients, Tensor};
 
 use super::labels::LabelDraw;
+use super::output_errors::{OutputErrors, TokenErrors, TokenFacts};
 use super::recorder::Recorder;
-use super::state::{OutputErrors, OutputMark, TokenErrors, TokenFacts};
+use super::tape::OutputMark;
 use crate::error::Error;
 use crate::params::widen;
 

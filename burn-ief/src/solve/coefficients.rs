@@ -1,6 +1,8 @@
-//! An update as a combination of rows: which rows take part, and the trust region that bounds it.
+//! What a solve gives: an update as a combination of rows, the report of it, which rows take part, and
+//! the trust region that bounds it.
 
-use super::damped::SolveReport;
+use std::fmt;
+
 use crate::linalg::Symmetric;
 
 /// The factor that brings `½ curvature` down to `radius`, 1 if it is inside already.
@@ -67,6 +69,131 @@ impl Coefficients {
         self.curvature *= factor * factor;
         self.report.scale *= factor;
         factor
+    }
+}
+
+/// Which factorisation solved the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SolveRoute {
+    /// Cholesky factorisation.
+    Cholesky,
+    /// Eigendecomposition: the matrix was not positive definite in f64, or too ill-conditioned.
+    /// Directions below the rounding threshold are left out (the minimum-norm solution).
+    Eigen,
+}
+
+/// How the system of an update was solved, to be logged with the loss.
+///
+/// ```
+/// use burn_ief::solve::{Symmetric, solve_damped};
+///
+/// let a = Symmetric::from_fn(2, |i, j| if i == j { 1.0 } else { 0.0 });
+/// let (_, report) = solve_damped(&a, &[1.0, 1.0], 0.5, 0.0)?;
+/// assert!(report.to_string().starts_with("damping 5.000e-1"));
+/// # Ok::<(), burn_ief::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SolveReport {
+    /// λ that was used (sum form).
+    pub damping: f64,
+    /// The lower bound that rounding sets for λ; 0 for Gram matrices in f64.
+    pub floor: f64,
+    /// Which factorisation solved the system.
+    pub route: SolveRoute,
+    /// Estimated condition number of the damped matrix.
+    pub condition: f64,
+    /// Numerical rank of the damped matrix.
+    pub rank: usize,
+    /// Relative residual ‖A x − b‖ / ‖b‖, within the directions that take part.
+    pub residual: f64,
+    /// Directions of the matrix that got no coefficient, because they are at the level of the
+    /// rounding of the rows and would have put rounding into the update. They are those of the
+    /// smallest eigenvalues.
+    pub left_out: usize,
+    /// The length of the target's part in these directions, relative to the length of the target.
+    pub share_left_out: f64,
+    /// Samples that contribute nothing: their row is zero (or s_n = 0), or they are fitted to the
+    /// precision of the outputs.
+    pub zero_rows: Vec<usize>,
+    /// Samples that the cosine filter left out.
+    pub dropped: Vec<usize>,
+    /// To first order, the decrease of each sample's loss (sum form) for a step size of 1, before
+    /// normalisation. Empty until the update is formed.
+    pub decrease: Vec<f64>,
+    /// Factor by which the trust region scaled the update; 1 inside the region.
+    pub scale: f64,
+    /// Whether the drawn labels show no curvature (the model is certain of all of them), so that λ
+    /// is the mean square of the true gradients instead of a share of the vanishing curvature.
+    pub no_curvature: bool,
+}
+
+impl SolveReport {
+    /// A report on all rows, before the trust region.
+    pub fn new(
+        damping: f64,
+        floor: f64,
+        route: SolveRoute,
+        condition: f64,
+        rank: usize,
+        residual: f64,
+    ) -> Self {
+        Self {
+            damping,
+            floor,
+            route,
+            condition,
+            rank,
+            residual,
+            left_out: 0,
+            share_left_out: 0.0,
+            zero_rows: Vec::new(),
+            dropped: Vec::new(),
+            decrease: Vec::new(),
+            scale: 1.0,
+            no_curvature: false,
+        }
+    }
+
+    /// Whether the precision of the Gram matrix bounds λ from below.
+    pub fn is_at_floor(&self) -> bool {
+        self.floor > 0.0 && self.damping <= self.floor
+    }
+
+    /// Whether every sample of the batch contributes nothing: the update is zero (with momentum in
+    /// the solve, what momentum leaves of the previous one).
+    pub fn is_fitted(&self) -> bool {
+        !self.decrease.is_empty() && self.zero_rows.len() == self.decrease.len()
+    }
+}
+
+impl fmt::Display for SolveReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "damping {:.3e}, condition {:.1e}, rank {}, residual {:.1e}, {:?}",
+            self.damping, self.condition, self.rank, self.residual, self.route
+        )?;
+        for (name, count) in [
+            ("directions left out", self.left_out),
+            ("zero rows", self.zero_rows.len()),
+            ("dropped", self.dropped.len()),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {name}")?;
+            }
+        }
+        if self.is_fitted() {
+            f.write_str(", the batch is fitted")?;
+        }
+        if self.no_curvature {
+            f.write_str(", drawn labels show no curvature: damped by the true gradients")?;
+        }
+        if self.scale != 1.0 {
+            write!(f, ", scaled by {:.3e}", self.scale)?;
+        }
+        Ok(())
     }
 }
 

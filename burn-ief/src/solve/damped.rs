@@ -1,9 +1,15 @@
-//! Damping: how much, on what; the damped solve, and the report of it.
+//! Damping: how much, on what; and damped solves of systems whose rows have only the precision of the
+//! device.
+//!
+//! The coefficients c of an update are exact to f64, but `Jᵀc` is formed from rows that were rounded
+//! to f32 (or another device type). If a batch has more samples than J has rank, the target has a
+//! part on which K vanishes. Its coefficients are of size 1/λ, and `Jᵀ` takes them to zero only up to
+//! the rounding of the rows: at a small λ the rest is larger than the update. So directions of K at
+//! the level of rounding are left out where that matters.
 
-use std::fmt;
-
+use super::coefficients::{SolveReport, SolveRoute};
 use crate::error::Error;
-use crate::linalg::{Cholesky, Eigen, Symmetric, norm};
+use crate::linalg::{Cholesky, Eigen, Symmetric, dot, norm};
 use crate::names::named_variants;
 
 /// How much.
@@ -249,127 +255,153 @@ pub fn solve_damped(
     Ok((x, report))
 }
 
-/// Which factorisation solved the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SolveRoute {
-    /// Cholesky factorisation.
-    Cholesky,
-    /// Eigendecomposition: the matrix was not positive definite in f64, or too ill-conditioned.
-    /// Directions below the rounding threshold are left out (the minimum-norm solution).
-    Eigen,
+/// Largest estimated error of `Jᵀc`, as a share of its length, that needs no care.
+const TOLERATED: f64 = 4e-3;
+
+/// What rounding may do to `Jᵀc`: its length, and the length that the terms `c_n J_n` would have if
+/// they did not cancel.
+pub(crate) struct Cancellation {
+    /// ‖Jᵀc‖.
+    pub length: f64,
+    /// `√(Σ c_n² ‖J_n‖²)`.
+    pub terms: f64,
 }
 
-/// How the system of an update was solved, to be logged with the loss.
-///
-/// ```
-/// use burn_ief::solve::{Symmetric, solve_damped};
-///
-/// let a = Symmetric::from_fn(2, |i, j| if i == j { 1.0 } else { 0.0 });
-/// let (_, report) = solve_damped(&a, &[1.0, 1.0], 0.5, 0.0)?;
-/// assert!(report.to_string().starts_with("damping 5.000e-1"));
-/// # Ok::<(), burn_ief::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct SolveReport {
-    /// λ that was used (sum form).
-    pub damping: f64,
-    /// The lower bound that rounding sets for λ; 0 for Gram matrices in f64.
-    pub floor: f64,
-    /// Which factorisation solved the system.
-    pub route: SolveRoute,
-    /// Estimated condition number of the damped matrix.
-    pub condition: f64,
-    /// Numerical rank of the damped matrix.
-    pub rank: usize,
-    /// Relative residual ‖A x − b‖ / ‖b‖, within the directions that take part.
-    pub residual: f64,
-    /// Directions of the matrix that got no coefficient, because they are at the level of the
-    /// rounding of the rows and would have put rounding into the update. They are those of the
-    /// smallest eigenvalues.
-    pub left_out: usize,
-    /// The length of the target's part in these directions, relative to the length of the target.
-    pub share_left_out: f64,
-    /// Samples that contribute nothing: their row is zero (or s_n = 0), or they are fitted to the
-    /// precision of the outputs.
-    pub zero_rows: Vec<usize>,
-    /// Samples that the cosine filter left out.
-    pub dropped: Vec<usize>,
-    /// To first order, the decrease of each sample's loss (sum form) for a step size of 1, before
-    /// normalisation. Empty until the update is formed.
-    pub decrease: Vec<f64>,
-    /// Factor by which the trust region scaled the update; 1 inside the region.
-    pub scale: f64,
-    /// Whether the drawn labels show no curvature (the model is certain of all of them), so that λ
-    /// is the mean square of the true gradients instead of a share of the vanishing curvature.
-    pub no_curvature: bool,
-}
-
-impl SolveReport {
-    /// A report on all rows, before the trust region.
-    pub fn new(
-        damping: f64,
-        floor: f64,
-        route: SolveRoute,
-        condition: f64,
-        rank: usize,
-        residual: f64,
-    ) -> Self {
+impl Cancellation {
+    /// Of the coefficients of all rows of a system.
+    pub fn new(gram: &Symmetric, c: &[f64]) -> Self {
+        let squares = c.iter().enumerate().map(|(n, c)| c * c * gram.get(n, n));
         Self {
-            damping,
-            floor,
-            route,
-            condition,
-            rank,
-            residual,
-            left_out: 0,
-            share_left_out: 0.0,
-            zero_rows: Vec::new(),
-            dropped: Vec::new(),
-            decrease: Vec::new(),
-            scale: 1.0,
-            no_curvature: false,
+            length: dot(c, &gram.mul(c)).max(0.0).sqrt(),
+            terms: squares.sum::<f64>().sqrt(),
         }
     }
 
-    /// Whether the precision of the Gram matrix bounds λ from below.
-    pub fn is_at_floor(&self) -> bool {
-        self.floor > 0.0 && self.damping <= self.floor
+    /// Whether the terms are at most `largest`, and so not NaN.
+    pub fn fits(&self, largest: f64) -> bool {
+        self.terms <= largest
     }
 
-    /// Whether every sample of the batch contributes nothing: the update is zero (with momentum in
-    /// the solve, what momentum leaves of the previous one).
-    pub fn is_fitted(&self) -> bool {
-        !self.decrease.is_empty() && self.zero_rows.len() == self.decrease.len()
+    /// Whether rows with this machine epsilon give `Jᵀc` too few digits.
+    pub fn loses_digits(&self, epsilon: f64) -> bool {
+        epsilon * self.terms > TOLERATED * self.length
     }
 }
 
-impl fmt::Display for SolveReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "damping {:.3e}, condition {:.1e}, rank {}, residual {:.1e}, {:?}",
-            self.damping, self.condition, self.rank, self.residual, self.route
-        )?;
-        for (name, count) in [
-            ("directions left out", self.left_out),
-            ("zero rows", self.zero_rows.len()),
-            ("dropped", self.dropped.len()),
-        ] {
-            if count > 0 {
-                write!(f, ", {count} {name}")?;
+/// Eigenvalues of a matrix with this trace that are rounding of its rows, or of the matrix itself.
+pub(crate) fn rounding_level(eigen: &Eigen, trace: f64, epsilon: f64) -> f64 {
+    eigen.threshold().max(4.0 * epsilon * epsilon * trace)
+}
+
+/// [`solve_damped`] for the inner products A of rows with this machine epsilon.
+///
+/// Where rounding of the rows would be visible in the update, directions of A at the level of
+/// rounding get no coefficient; the report counts them.
+pub(crate) fn solve_resolved(
+    a: &Symmetric,
+    b: &[f64],
+    lambda: f64,
+    floor: f64,
+    epsilon: f64,
+) -> Result<(Vec<f64>, SolveReport), Error> {
+    let (x, report) = solve_damped(a, b, lambda, floor)?;
+    if !Cancellation::new(a, &x).loses_digits(epsilon) {
+        return Ok((x, report));
+    }
+    let eigen = Eigen::new(a)?;
+    let cut = rounding_level(&eigen, a.diagonal().iter().sum(), epsilon);
+    let kept = |value: f64| value > cut;
+    let x = eigen.apply(b, |v| if kept(v) { 1.0 / (v + lambda) } else { 0.0 });
+    let inside = eigen.apply(b, |v| f64::from(u8::from(kept(v))));
+    let image = a.mul(&x);
+    let left = inside.iter().zip(image).zip(&x);
+    let left: Vec<f64> = left.map(|((b, image), x)| b - image - lambda * x).collect();
+    let outside: Vec<f64> = b
+        .iter()
+        .zip(&inside)
+        .map(|(b, inside)| b - inside)
+        .collect();
+
+    let values = eigen.values();
+    let rank = values.iter().filter(|&&value| kept(value)).count();
+    let smallest = values.iter().copied().find(|&value| kept(value));
+    let (smallest, largest) = (
+        smallest.unwrap_or(0.0),
+        values.last().copied().unwrap_or(0.0),
+    );
+    let condition = if rank == 0 {
+        1.0
+    } else {
+        (largest + lambda) / (smallest + lambda)
+    };
+    let size = norm(b);
+    let share = |part: &[f64]| if size > 0.0 { norm(part) / size } else { 0.0 };
+    let mut report = SolveReport::new(
+        lambda,
+        floor,
+        SolveRoute::Eigen,
+        condition,
+        rank,
+        share(&left),
+    );
+    report.left_out = values.len() - rank;
+    report.share_left_out = share(&outside);
+    Ok((x, report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Rows `[M][P]` in general position.
+    fn rows(samples: usize, width: usize) -> Vec<Vec<f64>> {
+        let entry = |n: usize, p: usize| ((n * n + 5) as f64 * (p as f64 + 1.3)).sin();
+        (0..samples)
+            .map(|n| (0..width).map(|p| entry(n, p)).collect())
+            .collect()
+    }
+
+    /// `Jᵀc` with every term rounded to f32, as a device forms it.
+    fn combine_f32(rows: &[Vec<f64>], c: &[f64]) -> Vec<f64> {
+        let mut sum = vec![0f32; rows[0].len()];
+        for (row, c) in rows.iter().zip(c) {
+            for (sum, x) in sum.iter_mut().zip(row) {
+                *sum += *c as f32 * *x as f32;
             }
         }
-        if self.is_fitted() {
-            f.write_str(", the batch is fitted")?;
+        sum.into_iter().map(f64::from).collect()
+    }
+
+    proptest! {
+        /// M samples of P parameters, against the P x P system in f64.
+        #[test]
+        fn every_damping_gives_the_update_of_the_parameters(
+            samples in 6usize..40,
+            width in 1usize..6,
+            exponent in -15i32..0,
+            undamped in any::<bool>(),
+        ) {
+            let lambda = if undamped { 0.0 } else { 10f64.powi(exponent) };
+            let rows = rows(samples, width);
+            let gram = Symmetric::from_fn(samples, |i, j| dot(&rows[i], &rows[j]));
+            let lambda = lambda * gram.mean_diagonal();
+            let epsilon = f64::from(f32::EPSILON);
+            let ones = vec![1.0; samples];
+            let (c, report) = solve_resolved(&gram, &ones, lambda, 0.0, epsilon).unwrap();
+            let fisher =
+                Symmetric::from_fn(width, |p, q| rows.iter().map(|r| r[p] * r[q]).sum());
+            let gradient: Vec<f64> =
+                (0..width).map(|p| rows.iter().map(|r| r[p]).sum()).collect();
+            let (exact, _) = solve_damped(&fisher, &gradient, lambda, 0.0).unwrap();
+            let update = combine_f32(&rows, &c);
+            let error: Vec<f64> = update.iter().zip(&exact).map(|(a, b)| a - b).collect();
+            prop_assert!(
+                norm(&error) < 1e-2 * norm(&exact),
+                "{} of {}, {report}", norm(&error), norm(&exact)
+            );
+            // What is left out is named.
+            prop_assert!(report.left_out == 0 || report.left_out >= samples - width);
         }
-        if self.no_curvature {
-            f.write_str(", drawn labels show no curvature: damped by the true gradients")?;
-        }
-        if self.scale != 1.0 {
-            write!(f, ", scaled by {:.3e}", self.scale)?;
-        }
-        Ok(())
     }
 }

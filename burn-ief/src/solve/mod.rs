@@ -8,12 +8,11 @@ mod coefficients;
 mod damped;
 mod range;
 mod refine;
-mod resolved;
 
 pub use crate::linalg::{Eigen, Symmetric};
 pub(crate) use coefficients::trust_region_factor;
-pub use coefficients::{Coefficients, RowSelection};
-pub use damped::{DampedMatrix, Damping, DampingAmount, SolveReport, SolveRoute, solve_damped};
+pub use coefficients::{Coefficients, RowSelection, SolveReport, SolveRoute};
+pub(crate) use damped::{Cancellation, rounding_level, solve_resolved};
+pub use damped::{DampedMatrix, Damping, DampingAmount, solve_damped};
 pub(crate) use range::Range;
 pub(crate) use refine::refine;
-pub(crate) use resolved::{Cancellation, rounding_level, solve_resolved};
