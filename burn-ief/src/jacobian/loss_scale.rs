@@ -15,7 +15,6 @@ use std::sync::Once;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor};
 
-use super::outputs::row_squares;
 use crate::error::Error;
 use crate::host::{ReadOf, Reads, Values, to_host};
 use crate::record::one_hot;
@@ -339,4 +338,9 @@ impl Rows {
         });
         signal > 1e-8 * size && residual < 1e-2 * signal && high - low > 5e-3
     }
+}
+
+/// Squared lengths of the rows, `[M]`.
+pub(super) fn row_squares(x: Tensor<2>) -> Tensor<1> {
+    x.square().sum_dim(1).squeeze_dim(1)
 }

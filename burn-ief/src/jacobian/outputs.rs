@@ -1,8 +1,8 @@
 //! What the marked outputs show: the norms s_n, fitted samples, label matches.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::DType;
 
-use super::loss_scale::{LossScaleCheck, check_token_weights};
+use super::loss_scale::{LossScaleCheck, check_token_weights, row_squares};
 use crate::error::Error;
 use crate::host::{ReadOf, Reads, Values};
 use crate::params::widen;
@@ -286,8 +286,4 @@ fn machine_epsilon(dtype: DType) -> f64 {
         DType::BF16 => 7.812_5e-3,
         _ => f64::from(f32::EPSILON),
     }
-}
-
-pub(super) fn row_squares(x: Tensor<2>) -> Tensor<1> {
-    x.square().sum_dim(1).squeeze_dim(1)
 }

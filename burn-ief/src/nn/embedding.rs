@@ -6,7 +6,8 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor, assert_shape};
 
 use super::ForwardRecorded;
-use super::linear::{adapted_base, positioned};
+use super::linear::adapted_base;
+use super::low_rank::positioned;
 use crate::record::{Recorder, constant, is_composed, is_empty_batch, recorder, without_samples};
 use crate::rows::{Lookup, Rows};
 

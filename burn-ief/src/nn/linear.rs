@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor, assert_shape};
 use burn_flex_fused::{ForwardFused, linear, linear_add};
 
 use super::ForwardRecorded;
-use super::low_rank::record_low_rank;
+use super::low_rank::{positioned, record_low_rank};
 use crate::record::{
     Recorder, Tap, constant, is_composed, is_empty_batch, recorder, without_samples,
 };
@@ -217,10 +217,4 @@ pub(super) fn adapted_base(weight: &Param<Tensor<2>>, dtype: DType) -> Tensor<2>
         own if own.is_float() => base.cast(dtype),
         _ => base.dequantize(),
     }
-}
-
-/// `[M * T, d]` to `[M, T, d]`.
-pub(super) fn positioned(x: Tensor<2>, (batch, positions): (usize, usize)) -> Tensor<3> {
-    let [_, width] = x.dims();
-    x.reshape([batch, positions, width])
 }

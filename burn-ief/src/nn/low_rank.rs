@@ -3,7 +3,6 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use super::linear::positioned;
 use crate::record::{Recorder, Tap, constant};
 use crate::rows::Rows;
 
@@ -79,4 +78,10 @@ pub fn record_low_rank(
             ))
         });
     }
+}
+
+/// `[M * T, d]` to `[M, T, d]`.
+pub(super) fn positioned(x: Tensor<2>, (batch, positions): (usize, usize)) -> Tensor<3> {
+    let [_, width] = x.dims();
+    x.reshape([batch, positions, width])
 }

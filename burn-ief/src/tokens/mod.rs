@@ -14,11 +14,14 @@
 //! [`mark_output`](crate::mark_output). Outside of one it is an ordinary loss for any optimizer.
 
 mod answers;
+mod batch;
 mod head;
 mod losses;
 mod record;
 mod slices;
+mod token_losses;
 
 pub use answers::IGNORED;
 pub use head::VocabularyHead;
-pub use losses::{TokenLosses, token_cross_entropy};
+pub use losses::token_cross_entropy;
+pub use token_losses::TokenLosses;

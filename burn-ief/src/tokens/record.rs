@@ -2,9 +2,10 @@
 
 use burn::tensor::{Bool, Gradients, Int, Tensor, TensorData};
 
+use super::batch::Batch;
 use super::head::{Entering, VocabularyHead};
-use super::losses::{Batch, TokenLosses};
 use super::slices::{Pass, Targets, Wanted};
+use super::token_losses::TokenLosses;
 use crate::record::{DrawnTokens, Draws, Leaf, Recorder, TokenFacts};
 use crate::rows::{Rows, VocabularyRows, WideLogits};
 
