@@ -57,6 +57,7 @@ pages! {
     refused: "src/refused.md",
     save: "src/peft/save.md",
     serving: "src/serving.md",
+    several_devices: "src/several-devices.md",
     update_rule: "src/update-rule.md",
     upstream: "src/upstream.md",
     vocabulary: "src/vocabulary.md",

@@ -129,7 +129,7 @@ pub enum Error {
     /// Replicas of a model step by themselves.
     #[error(
         "two threads took the same training step with clones of one `NaturalModel`: the `ddp` strategy, \
-         in which every device steps by itself, is not supported; use `ExecutionStrategy::multi`, and \
+         in which every device steps by itself, is not supported; use `burn_ief::train::DataParallel`, and \
          wrap the model anew for each training"
     )]
     SeparateReplicas,
@@ -283,6 +283,54 @@ pub enum Error {
         "there is nothing to step with: call `accumulate` for each batch before `step_accumulated`"
     )]
     NothingAccumulated,
+
+    /// A device failed: its server ended, its driver reported an error, or work on it panicked.
+    #[error(
+        "the device {device} failed: {reason}. The model is that of the last complete step; resume from \
+         the latest checkpoint, without this device or in a new process"
+    )]
+    Device {
+        /// The device.
+        device: String,
+        /// What Burn reported.
+        reason: String,
+    },
+
+    /// A device did not answer in time.
+    #[error(
+        "the device {device} did not answer within {seconds} s (`Exchange::deadline`). The model is that \
+         of the last complete step; resume from the latest checkpoint, without this device or in a new \
+         process"
+    )]
+    Deadline {
+        /// The device.
+        device: String,
+        /// The deadline in seconds.
+        seconds: f64,
+    },
+
+    /// A shard was measured at other weights than those of the step.
+    #[error(
+        "a shard of step {measured} cannot be part of step {step}: measure all shards of a step after the \
+         step before it, and step with them once"
+    )]
+    StaleShard {
+        /// The step that is to be taken.
+        step: u64,
+        /// The step that the shard was measured for.
+        measured: u64,
+    },
+
+    /// One of several shards of a step failed.
+    #[error("shard {shard} of the step, on {device}: {source}")]
+    Shard {
+        /// Its number, in the order of the shards.
+        shard: usize,
+        /// The device that it was on.
+        device: String,
+        /// What failed. Samples are counted in the whole batch.
+        source: Box<Error>,
+    },
 
     /// An eigendecomposition did not converge.
     #[error("the {size} x {size} eigendecomposition did not converge")]

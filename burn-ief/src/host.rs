@@ -3,19 +3,27 @@
 //! A read waits until the device has finished all its work, so a step makes as few of them as it can:
 //! what is needed at one time is read together.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
+
+use crate::error::Error;
 
 thread_local! {
     /// The watches that count what this thread reads.
     static WATCHES: RefCell<Watches> = const { RefCell::new(Watches(Vec::new())) };
-    /// Devices that were asked whether they support f64.
-    static F64: RefCell<Vec<(Device, bool)>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Devices that were asked whether they support f64.
+static F64: Mutex<Vec<(Device, bool)>> = Mutex::new(Vec::new());
 
 /// What one watch has counted.
 type Counted = Arc<Mutex<Vec<HostRead>>>;
@@ -125,45 +133,171 @@ impl Drop for HostReads {
     }
 }
 
-/// Tensors of one device that are read together.
+/// Tensors that are read together: those of each device in one read, the devices at the same time.
 #[derive(Default)]
 pub(crate) struct Reads {
+    of_devices: Vec<DeviceReads>,
+    deadline: Option<Duration>,
+}
+
+/// The tensors of one device.
+struct DeviceReads {
+    device: Device,
     transaction: Transaction,
     entries: Vec<usize>,
 }
 
 /// The place of a tensor among the [`Values`] of its read.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ReadOf(usize);
+pub(crate) struct ReadOf {
+    device: usize,
+    index: usize,
+}
 
 impl Reads {
+    /// Wait at most this long for each device.
+    pub fn with_deadline(deadline: Option<Duration>) -> Self {
+        Self {
+            deadline,
+            ..Self::default()
+        }
+    }
+
     /// Read a tensor too.
     pub fn float<const D: usize>(&mut self, x: Tensor<D>) -> ReadOf {
-        self.entries.push(x.shape().num_elements());
-        self.transaction = std::mem::take(&mut self.transaction).register(x.inner());
-        ReadOf(self.entries.len() - 1)
+        let x = x.inner();
+        self.register(&x.device(), x.shape().num_elements(), |transaction| {
+            transaction.register(x)
+        })
     }
 
     /// Read integers too.
     pub fn int<const D: usize>(&mut self, x: Tensor<D, Int>) -> ReadOf {
-        self.entries.push(x.shape().num_elements());
-        self.transaction = std::mem::take(&mut self.transaction).register(x.inner());
-        ReadOf(self.entries.len() - 1)
+        let x = x.inner();
+        self.register(&x.device(), x.shape().num_elements(), |transaction| {
+            transaction.register(x)
+        })
     }
 
-    /// Wait for the device.
-    pub fn execute(self) -> Values {
-        if self.entries.is_empty() {
-            return Values(Vec::new());
+    fn register(
+        &mut self,
+        device: &Device,
+        entries: usize,
+        add: impl FnOnce(Transaction) -> Transaction,
+    ) -> ReadOf {
+        let known = self.of_devices.iter();
+        let known = known.enumerate().find(|(_, reads)| reads.device == *device);
+        let place = match known {
+            Some((place, _)) => place,
+            None => {
+                self.of_devices.push(DeviceReads {
+                    device: device.clone(),
+                    transaction: Transaction::default(),
+                    entries: Vec::new(),
+                });
+                self.of_devices.len() - 1
+            }
+        };
+        let reads = &mut self.of_devices[place];
+        reads.transaction = add(std::mem::take(&mut reads.transaction));
+        reads.entries.push(entries);
+        ReadOf {
+            device: place,
+            index: reads.entries.len() - 1,
         }
-        let entries = self.entries;
-        WATCHES.with_borrow(|watches| watches.add(&HostRead { entries }));
-        Values(self.transaction.execute())
+    }
+
+    /// Wait for the devices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] for a device that is lost; [`Error::Deadline`] for one that does not answer in
+    /// time. A thread is left behind that waits for it.
+    pub fn execute(self) -> Result<Values, Error> {
+        for reads in &self.of_devices {
+            let entries = reads.entries.clone();
+            WATCHES.with_borrow(|watches| watches.add(&HostRead { entries }));
+        }
+        if self.deadline.is_none() && self.of_devices.len() < 2 {
+            let reads = self.of_devices.into_iter();
+            let values = reads.map(DeviceReads::execute);
+            return Ok(Values(values.collect::<Result<_, _>>()?));
+        }
+        let pending = self.of_devices.into_iter().map(|reads| {
+            let device = reads.device.clone();
+            let (sender, receiver) = mpsc::channel();
+            // Not a scoped thread: it is left behind if the device does not answer.
+            thread::spawn(move || sender.send(reads.execute()));
+            (device, receiver)
+        });
+        // All reads are on their way before the first is waited for.
+        let pending: Vec<_> = pending.collect();
+        let start = Instant::now();
+        let values = pending.into_iter().map(|(device, receiver)| {
+            let Some(deadline) = self.deadline else {
+                return receiver.recv().unwrap_or_else(|_| Err(lost(&device, "")));
+            };
+            match receiver.recv_timeout(deadline.saturating_sub(start.elapsed())) {
+                Ok(values) => values,
+                Err(RecvTimeoutError::Timeout) => Err(Error::Deadline {
+                    device: device_name(&device),
+                    seconds: deadline.as_secs_f64(),
+                }),
+                Err(RecvTimeoutError::Disconnected) => Err(lost(&device, "")),
+            }
+        });
+        Ok(Values(values.collect::<Result<_, _>>()?))
     }
 }
 
+impl DeviceReads {
+    fn execute(self) -> Result<Vec<TensorData>, Error> {
+        let Self {
+            device,
+            transaction,
+            ..
+        } = self;
+        on_device(&device, || transaction.try_execute())?
+            .map_err(|error| lost(&device, &error.to_string()))
+    }
+}
+
+/// Run work that Burn answers with a panic if the device is lost.
+pub(crate) fn on_device<T>(device: &Device, work: impl FnOnce() -> T) -> Result<T, Error> {
+    // Nothing that the work borrows is used after a panic.
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    result.map_err(|cause| device_failed(device, &*cause))
+}
+
+/// The error of a device, from the cause of a panic.
+pub(crate) fn device_failed(device: &Device, cause: &(dyn Any + Send)) -> Error {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(cause.downcast_ref::<&str>().copied());
+    lost(device, text.unwrap_or_default())
+}
+
+fn lost(device: &Device, reason: &str) -> Error {
+    let reason = if reason.is_empty() {
+        "it did not say why"
+    } else {
+        reason
+    };
+    Error::Device {
+        device: device_name(device),
+        reason: reason.into(),
+    }
+}
+
+/// A device in messages.
+pub(crate) fn device_name(device: &Device) -> String {
+    let debug = format!("{device:?}");
+    let inner = debug.strip_prefix("Device<");
+    let inner = inner.and_then(|inner| inner.strip_suffix('>'));
+    inner.unwrap_or(&debug).into()
+}
+
 /// What was read.
-pub(crate) struct Values(Vec<TensorData>);
+pub(crate) struct Values(Vec<Vec<TensorData>>);
 
 impl Values {
     /// The entries of a tensor, in f64.
@@ -173,8 +307,8 @@ impl Values {
 
     /// The entries of a tensor in f64, times `scale`, in one pass: a Gram matrix of a large batch does
     /// not fit into the caches.
-    pub fn scaled(&self, ReadOf(place): ReadOf, scale: f64) -> Vec<f64> {
-        let data = &self.0[place];
+    pub fn scaled(&self, place: ReadOf, scale: f64) -> Vec<f64> {
+        let data = self.data(place);
         match data.as_slice::<f32>() {
             Ok(values) => values.iter().map(|&x| f64::from(x) * scale).collect(),
             Err(_) => data.iter::<f64>().map(|x| x * scale).collect(),
@@ -182,12 +316,20 @@ impl Values {
     }
 
     /// The entries of a tensor of integers.
-    pub fn int(&self, ReadOf(place): ReadOf) -> Vec<i64> {
-        self.0[place].iter::<i64>().collect()
+    pub fn int(&self, place: ReadOf) -> Vec<i64> {
+        self.data(place).iter::<i64>().collect()
+    }
+
+    fn data(&self, place: ReadOf) -> &TensorData {
+        &self.0[place.device][place.index]
     }
 }
 
 /// Read one tensor as f64.
+///
+/// # Panics
+///
+/// Panics if its device is lost. What a training step reads goes through [`Reads`] instead.
 pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
     to_host_scaled(x, 1.0)
 }
@@ -196,14 +338,18 @@ pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
 pub(crate) fn to_host_scaled<const D: usize>(x: Tensor<D>, scale: f64) -> Vec<f64> {
     let mut reads = Reads::default();
     let place = reads.float(x);
-    reads.execute().scaled(place, scale)
+    let values = reads.execute();
+    values
+        .unwrap_or_else(|error| panic!("{error}"))
+        .scaled(place, scale)
 }
 
 /// Read one tensor in f32.
 pub(crate) fn to_host_f32<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     let mut reads = Reads::default();
-    let ReadOf(place) = reads.float(x);
-    let data = reads.execute().0.swap_remove(place).convert::<f32>();
+    let place = reads.float(x);
+    let values = reads.execute().unwrap_or_else(|error| panic!("{error}"));
+    let data = values.data(place).clone().convert::<f32>();
     data.try_into_vec().expect("converted to f32")
 }
 
@@ -213,14 +359,14 @@ pub(crate) fn supports_f64(device: &Device) -> bool {
     if WITHOUT_F64.get() {
         return false;
     }
-    F64.with_borrow_mut(|known| {
-        if let Some((_, supports)) = known.iter().find(|(known, _)| known == device) {
-            return *supports;
-        }
-        let supports = device.supports_dtype(DType::F64);
-        known.push((device.clone(), supports));
-        supports
-    })
+    let known = || F64.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, supports)) = known().iter().find(|(known, _)| known == device) {
+        return *supports;
+    }
+    // A remote device is asked without the lock.
+    let supports = device.supports_dtype(DType::F64);
+    known().push((device.clone(), supports));
+    supports
 }
 
 #[cfg(test)]
@@ -249,7 +395,7 @@ mod tests {
         let b = reads.int(Tensor::<1, Int>::from_data([7, -3], &device));
         let c = reads.float(Tensor::<1>::from_data([4.0], (&device, DType::F64)));
         let watch = HostReads::watch();
-        let values = reads.execute();
+        let values = reads.execute().unwrap();
         let [read] = &watch.finish()[..] else {
             panic!("one read")
         };
@@ -262,7 +408,7 @@ mod tests {
     #[test]
     fn nothing_to_read_does_not_wait() {
         let watch = HostReads::watch();
-        Reads::default().execute();
+        Reads::default().execute().unwrap();
         assert_eq!(watch.finish(), []);
     }
 

@@ -1,12 +1,15 @@
 #![doc = include_str!("lib.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod devices;
 pub mod error;
 pub mod eval;
+pub mod exchange;
 mod host;
 pub mod jacobian;
 pub(crate) mod linalg;
 pub mod methods;
+mod moves;
 mod names;
 pub mod nn;
 pub mod optim;
@@ -22,6 +25,7 @@ pub mod train;
 
 pub use error::Error;
 pub use host::{HostRead, HostReads};
+pub use moves::{DeviceMove, DeviceMoves};
 pub use record::{
     LabelDraw, Likelihood, LossScale, Recorder, Tape, declare_loss_scale, expand_input,
     mark_labels, mark_loss, mark_mean_loss, mark_output, mark_output_as, recorder,

@@ -17,7 +17,7 @@ use burn::train::renderer::CliMetricsRenderer;
 use burn::train::{ExecutionStrategy, Learner, MultiDeviceOptim, SupervisedTraining, TrainStep};
 use burn_ief::methods::{AnyConfig, Reduction, UpdateMetric};
 use burn_ief::prelude::*;
-use burn_ief::train::{EpochLoader, NaturalModel};
+use burn_ief::train::{DataParallel, EpochLoader, NaturalModel};
 
 use three_classes::{Batch, Batches, Item, Net, Shape, alone, directory, items, weights};
 
@@ -58,7 +58,13 @@ struct Split {
     name: &'static str,
     devices: usize,
     accumulation: Option<usize>,
-    optim: MultiDeviceOptim,
+    strategy: Strategy,
+}
+
+#[derive(Clone, Copy)]
+enum Strategy {
+    Multi(MultiDeviceOptim),
+    Parallel,
 }
 
 const ITEMS: usize = 37;
@@ -100,14 +106,14 @@ impl Split {
             .with_application_logger(None)
             .renderer(Box::new(CliMetricsRenderer::new()))
             .num_epochs(1);
-        if self.devices > 1 {
-            let devices = vec![device.clone(); self.devices];
-            let strategy = ExecutionStrategy::multi(devices, self.optim);
-            training = training.with_training_strategy(strategy.into());
-        } else {
-            let strategy = ExecutionStrategy::single(device.clone());
-            training = training.with_training_strategy(strategy.into());
-        }
+        let devices = vec![device.clone(); self.devices];
+        training = training.with_training_strategy(match self.strategy {
+            Strategy::Parallel => DataParallel::new(devices).into(),
+            Strategy::Multi(_) if self.devices == 1 => {
+                ExecutionStrategy::single(device.clone()).into()
+            }
+            Strategy::Multi(optim) => ExecutionStrategy::multi(devices, optim).into(),
+        });
         if let Some(accumulation) = self.accumulation {
             training = training.grads_accumulation(accumulation);
         }
@@ -132,7 +138,13 @@ fn shards_of_a_learner_make_the_update_of_one_batch() {
         name,
         devices,
         accumulation,
-        optim,
+        strategy: Strategy::Multi(optim),
+    };
+    let parallel = |name, devices, accumulation| Split {
+        name,
+        devices,
+        accumulation,
+        strategy: Strategy::Parallel,
     };
     let splits = [
         split("accumulated", 1, Some(3), main),
@@ -140,6 +152,9 @@ fn shards_of_a_learner_make_the_update_of_one_batch() {
         split("three", 3, None, main),
         split("sharded", 2, None, MultiDeviceOptim::OptimSharded),
         split("both", 2, Some(2), main),
+        parallel("parallel one", 1, None),
+        parallel("parallel", 3, None),
+        parallel("parallel both", 2, Some(2)),
     ];
     for config in methods() {
         for split in &splits {
@@ -164,6 +179,49 @@ fn shards_of_a_learner_make_the_update_of_one_batch() {
             );
             println!("{config}, {}: {error:e}", split.name);
             assert!(error < 1e-9, "{config}, {}: {error:e}", split.name);
+        }
+    }
+}
+
+/// With shared batches the training does not depend on the number of devices, drawn labels included.
+#[test]
+fn shared_batches_make_the_training_of_one_device() {
+    let _turn = alone();
+    let device = double::device();
+    // GGT takes the square roots of eigenvalues, and with them 1e-8 of rounding where the rows of a batch are dependent.
+    let configs = all::all()
+        .into_iter()
+        .filter(|config| config.name() != "ggt");
+    for config in configs {
+        let train = |devices: usize| {
+            let path = directory(&format!("learner-f64-shared-{config}-{devices}"));
+            let data = || InMemDataset::new(items(ITEMS));
+            let loader = EpochLoader::new(Batches, data(), 8, 5).share_batches();
+            let valid = EpochLoader::in_order(Batches, data(), ITEMS);
+            let training = SupervisedTraining::new(&path, loader.build(), valid.build())
+                .with_application_logger(None)
+                .renderer(Box::new(CliMetricsRenderer::new()))
+                .num_epochs(2)
+                .with_training_strategy(DataParallel::new(vec![device.clone(); devices]).into());
+            let method = config.build();
+            let natural = NaturalModel::new(net(&device), method.clone());
+            let natural = natural.with_interrupter(training.interrupter());
+            let result = training.launch(Learner::new(natural, method.optimizer(), LR));
+            std::fs::remove_dir_all(path).unwrap();
+            let stop = result.interrupted.and_then(|stop| stop.reason);
+            assert!(
+                stop.is_none() && result.error.is_none(),
+                "{config}: {stop:?}"
+            );
+            // 37 items in batches of 7 and 8.
+            assert_eq!(result.model.steps(), 10);
+            weights(result.model.model())
+        };
+        let (start, expected) = (weights(&net(&device)), train(1));
+        for devices in [2, 3] {
+            let error = distance(&train(devices), &expected, &start);
+            println!("{config}, {devices}: {error:e}");
+            assert!(error < 1e-9, "{config}, {devices}: {error:e}");
         }
     }
 }

@@ -44,16 +44,16 @@ impl OutputRows {
     }
 
     /// u `[M, T, C]`, with the device and the precision of z.
-    pub fn rates(&self, direction: &Direction, z: &Tensor<3>) -> Tensor<3> {
+    pub fn rates(&self, direction: &Direction, z: &Tensor<3>) -> Result<Tensor<3>, Error> {
         let [samples, positions, classes] = z.dims();
         let outputs = positions * classes;
         let mut rates = vec![0.0; samples * outputs];
         for (output, rows) in self.rows.iter().enumerate() {
-            for (n, rate) in rows.image(direction).into_iter().enumerate() {
+            for (n, rate) in rows.image(direction)?.into_iter().enumerate() {
                 rates[n * outputs + output] = rate;
             }
         }
         let data = TensorData::new(rates, [samples, positions, classes]);
-        Tensor::from_data(data, (&z.device(), z.dtype()))
+        Ok(Tensor::from_data(data, (&z.device(), z.dtype())))
     }
 }

@@ -288,7 +288,7 @@ impl<'a, M: Module> FisherAt<'a, M> {
         };
         let (rows, is_new) = kept(&self.outputs, record)?;
         let passes = PassCount::new(0, if is_new { rows.passes() } else { 0 });
-        let u = rows.rates(&direction.0, &self.z);
+        let u = rows.rates(&direction.0, &self.z)?;
         Ok(self.response_to_rates(u, GammaMethod::Exact, 0.0, passes))
     }
 
@@ -339,7 +339,7 @@ impl<'a, M: Module> FisherAt<'a, M> {
         };
         let (rows, is_new) = kept(&self.drawn, record)?;
         let passes = PassCount::new(0, if is_new { rows.passes() } else { 0 });
-        let estimate = rows.estimate(&direction.0, &self.z);
+        let estimate = rows.estimate(&direction.0, &self.z)?;
         Ok(Response {
             output_product: estimate.output_product,
             curvature: FisherCurvature {

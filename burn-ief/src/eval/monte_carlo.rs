@@ -74,13 +74,13 @@ impl DrawnRows {
     ///
     /// Samples are independent, so their variances add up. A single draw shows no variance; E r⁴,
     /// which bounds it, is used then.
-    pub fn estimate(&self, direction: &Direction, z: &Tensor<3>) -> Estimate {
+    pub fn estimate(&self, direction: &Direction, z: &Tensor<3>) -> Result<Estimate, Error> {
         let [samples, _, _] = z.dims();
         let count = self.draws.len() as f64;
         let mut rates = Vec::with_capacity(self.draws.len());
         let mut output_product = z.zeros_like();
         for draw in &self.draws {
-            let rate = draw.rows.image(direction);
+            let rate = draw.rows.image(direction)?;
             let weights: Vec<f64> = rate.iter().map(|rate| rate / count).collect();
             let weights = TensorData::new(weights, [samples, 1, 1]);
             let cotangent = draw.cotangent.clone();
@@ -101,10 +101,10 @@ impl DrawnRows {
             };
             per_sample.push(mean);
         }
-        Estimate {
+        Ok(Estimate {
             per_sample,
             standard_error: (variance / count).sqrt(),
             output_product,
-        }
+        })
     }
 }

@@ -217,6 +217,7 @@ impl<'a> RowsBySample<'a> {
 
     fn part(&self, samples: usize, blocks: Vec<Block>) -> Part {
         Part {
+            start: 0,
             samples,
             scale: 1.0,
             blocks,
@@ -236,6 +237,7 @@ impl<'a> RowsBySample<'a> {
             parts: vec![self.part(samples, blocks.collect())],
             params,
             precision: GramPrecision::default(),
+            deadline: None,
         }
     }
 }

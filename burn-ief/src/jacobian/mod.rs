@@ -5,6 +5,7 @@
 //! formed. Every product is computed from the form in which the layers recorded their rows.
 
 mod by_sample;
+mod layers;
 mod loss_scale;
 mod outputs;
 mod part;
@@ -12,6 +13,8 @@ mod products;
 mod recorded_batch;
 mod scaling;
 mod validate;
+
+use std::time::Duration;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -21,6 +24,7 @@ use crate::host::supports_f64;
 use crate::linalg::Symmetric;
 use crate::params::{Direction, ParamInfo};
 
+pub(crate) use layers::LayerRows;
 pub use part::GramPrecision;
 pub(crate) use part::{Block, Part};
 pub use recorded_batch::RecordedBatch;
@@ -58,8 +62,11 @@ pub use validate::{ValidatedParameter, ValidationReport, validate};
 #[derive(Debug, Clone)]
 pub struct Jacobian {
     params: Vec<ParamInfo>,
+    /// The rows of recordings, or of some parameters of them where several devices share them out.
     pub(crate) parts: Vec<Part>,
     precision: GramPrecision,
+    /// How long a read waits for a device.
+    deadline: Option<Duration>,
 }
 
 /// If the largest coefficient is outside of this range, all are scaled before they are cast to f32,
@@ -69,7 +76,7 @@ const F32_COEFFICIENTS: std::ops::RangeInclusive<f64> = 1e-25..=1e30;
 impl Jacobian {
     /// Number of rows.
     pub fn samples(&self) -> usize {
-        self.parts.iter().map(|part| part.samples).sum()
+        self.parts.iter().map(Part::end).max().unwrap_or(0)
     }
 
     /// Number of columns P.
@@ -100,26 +107,46 @@ impl Jacobian {
 
     /// Stack the rows of several recordings: an exact large batch from micro-batches.
     ///
+    /// The rows move to the device of the first.
+    ///
     /// # Errors
     ///
     /// [`Error::Size`] if there are none, or if they have columns for different parameters.
     pub fn stack(jacobians: impl IntoIterator<Item = Self>) -> Result<Self, Error> {
+        let mut stacked = Self::side_by_side(jacobians)?;
+        if let Some(device) = stacked.parts.first().map(|part| part.device.clone()) {
+            let parts = std::mem::take(&mut stacked.parts).into_iter();
+            stacked.parts = parts.map(|part| part.moved_to(&device)).collect();
+        }
+        Ok(stacked)
+    }
+
+    /// The rows of several recordings, each on its own device: without inner products between them.
+    pub(crate) fn side_by_side(jacobians: impl IntoIterator<Item = Self>) -> Result<Self, Error> {
         let mut jacobians = jacobians.into_iter();
         let mut first = jacobians.next().ok_or(Error::Size {
             what: "Jacobians to stack",
             expected: 1,
             found: 0,
         })?;
+        let mut rows = first.samples();
         for next in jacobians {
             first.same_params(&next)?;
-            let device = first.parts.first().map(|part| part.device.clone());
-            let parts = next.parts.into_iter().map(|part| match &device {
-                Some(device) => part.moved_to(device),
-                None => part,
+            let samples = next.samples();
+            let parts = next.parts.into_iter().map(|part| Part {
+                start: rows + part.start,
+                ..part
             });
             first.parts.extend(parts);
+            rows += samples;
         }
         Ok(first)
+    }
+
+    /// Wait at most this long for a device that is read.
+    pub(crate) fn with_deadline(mut self, deadline: Option<Duration>) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Only the rows `start..start + count`.
@@ -137,18 +164,16 @@ impl Jacobian {
         if count == self.samples() {
             return Ok(self.clone());
         }
-        let mut offset = 0;
-        let mut parts = Vec::new();
-        for part in &self.parts {
-            let from = start.max(offset);
-            let to = (start + count).min(offset + part.samples);
-            if from < to {
-                parts.push(part.narrow(from - offset, to - from));
-            }
-            offset += part.samples;
-        }
+        let parts = self.parts.iter().filter_map(|part| {
+            let from = start.max(part.start);
+            let to = (start + count).min(part.end());
+            (from < to).then(|| Part {
+                start: from - start,
+                ..part.narrow(from - part.start, to - from)
+            })
+        });
         Ok(Self {
-            parts,
+            parts: parts.collect(),
             ..self.clone()
         })
     }
@@ -161,11 +186,11 @@ impl Jacobian {
     ///
     /// [`Error::RowShape`] if an entry has another shape than its parameter.
     pub fn matvec(&self, v: &GradientsParams) -> Result<Vec<f64>, Error> {
-        Ok(self.image(&Direction::from_gradients(&self.params, v)?))
+        self.image(&Direction::from_gradients(&self.params, v)?)
     }
 
     /// [`matvec`](Self::matvec) for a flattened direction.
-    pub(crate) fn image(&self, v: &Direction) -> Vec<f64> {
+    pub(crate) fn image(&self, v: &Direction) -> Result<Vec<f64>, Error> {
         products::image(self, v)
     }
 
@@ -177,10 +202,8 @@ impl Jacobian {
     pub fn t_matvec(&self, c: &[f64]) -> Result<GradientsParams, Error> {
         check_size("coefficients", self.samples(), c.len(), usize::eq)?;
         let mut direction = Direction::default();
-        let mut offset = 0;
         for part in &self.parts {
-            part.add_t_matvec(&c[offset..offset + part.samples], &mut direction);
-            offset += part.samples;
+            part.add_t_matvec(&c[part.rows()], &mut direction);
         }
         Ok(direction.into_gradients(&self.params))
     }
@@ -210,10 +233,8 @@ impl Jacobian {
         };
         let scaled: Vec<f64> = c.iter().map(|c| c * scale).collect();
         let mut direction = Direction::default();
-        let mut offset = 0;
         for mut part in self.parts {
-            let c = part.coefficients(&scaled[offset..offset + part.samples]);
-            offset += part.samples;
+            let c = part.coefficients(&scaled[part.rows()]);
             for block in std::mem::take(&mut part.blocks) {
                 block.add_t_matvec(c.clone(), &mut direction);
             }
@@ -236,30 +257,36 @@ impl Jacobian {
 
     /// ‖∇l_n‖ of every sample.
     pub fn row_norms(&self) -> Vec<f64> {
-        let precision = self.precision;
-        let norms = self
-            .parts
-            .iter()
-            .flat_map(|part| part.squared_norms(precision));
-        norms.map(|n| n.max(0.0).sqrt()).collect()
+        let mut squares = vec![0.0; self.samples()];
+        for part in &self.parts {
+            let own = part.squared_norms(self.precision);
+            let sums = squares[part.rows()].iter_mut();
+            sums.zip(own).for_each(|(sum, own)| *sum += own);
+        }
+        squares.into_iter().map(|n| n.max(0.0).sqrt()).collect()
     }
 
     /// J as dense rows `[M][P]` on the host, with columns in the order of [`params`](Self::params).
     ///
     /// It has M·P numbers, so use it for small models.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a device of the rows is lost.
     pub fn to_dense(&self) -> Vec<Vec<f64>> {
-        self.parts
-            .iter()
-            .flat_map(|part| part.to_dense(&self.params))
-            .collect()
+        let rows = self.dense(&self.params);
+        rows.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Dense rows `[M][p]` of one parameter, on the host.
     pub(crate) fn rows_of(&self, param: &ParamInfo) -> Vec<Vec<f64>> {
-        let parts = self.parts.iter();
-        parts
-            .flat_map(|part| part.to_dense(std::slice::from_ref(param)))
-            .collect()
+        let rows = self.dense(std::slice::from_ref(param));
+        rows.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Dense rows of some parameters, on the host.
+    pub(crate) fn dense(&self, params: &[ParamInfo]) -> Result<Vec<Vec<f64>>, Error> {
+        products::dense(self, params)
     }
 
     /// A direction from its P entries, in the order of [`params`](Self::params).
@@ -330,7 +357,7 @@ impl Jacobian {
     /// [`Error::Size`] if the two have columns for different parameters.
     pub fn cross_gram(&self, other: &Self) -> Result<Vec<Vec<f64>>, Error> {
         self.same_params(other)?;
-        Ok(products::cross(self, other))
+        products::cross(self, other)
     }
 
     /// Machine epsilon of the precision in which [`gram`](Self::gram) is accumulated.

@@ -1,9 +1,12 @@
 //! The rows of one recording, parameter by parameter, and their products.
 
+use std::ops::Range;
+
 use burn::module::ParamId;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::host::{supports_f64, to_host_scaled};
+use crate::moves::moved;
 use crate::names::named_variants;
 use crate::params::{Direction, ParamInfo};
 use crate::rows::{Outer, Rows};
@@ -58,6 +61,8 @@ impl GramPrecision {
 /// The rows of one recording.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
+    /// The first of its rows in J.
+    pub(super) start: usize,
     pub(super) samples: usize,
     /// The stored rows contain the loss scale. Multiplying by this factor removes it.
     pub(crate) scale: f64,
@@ -67,6 +72,16 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Its rows in J.
+    pub(super) fn rows(&self) -> Range<usize> {
+        self.start..self.end()
+    }
+
+    /// The row of J after its last one.
+    pub(super) fn end(&self) -> usize {
+        self.start + self.samples
+    }
+
     pub(super) fn moved_to(self, device: &Device) -> Self {
         if self.device == *device {
             return self;
@@ -119,7 +134,11 @@ impl Part {
 
     /// `Jv`, `[M]`, without the factor `scale`; `None` if it is zero.
     pub(super) fn matvec(&self, direction: &Direction) -> Option<Tensor<1>> {
-        let shares = self.blocks.iter().flat_map(|block| block.matvec(direction));
+        let own = |id| {
+            let entry = direction.get(id);
+            entry.map(|entry| moved(entry, &self.device))
+        };
+        let shares = self.blocks.iter().flat_map(|block| block.matvec(&own));
         shares.reduce(|a, b| a + b)
     }
 
@@ -174,28 +193,13 @@ impl Part {
         }
     }
 
-    pub(super) fn to_dense(&self, params: &[ParamInfo]) -> Vec<Vec<f64>> {
-        let mut lines = vec![Vec::new(); self.samples];
+    /// Dense rows `[M, p]` of some parameters, without the factor `scale`, that its blocks have.
+    pub(super) fn to_dense(&self, params: &[ParamInfo]) -> Vec<(ParamId, Tensor<2>)> {
         let covers = |block: &&Block| params.iter().any(|param| block.covers(param.id));
         let blocks = self.blocks.iter().filter(covers);
-        let dense: Vec<_> = blocks.flat_map(Block::to_dense).collect();
-        for param in params {
-            let width = param.shape.num_elements();
-            let shares = dense.iter().filter(|(id, _)| *id == param.id);
-            let rows = shares.map(|(_, rows)| rows.clone()).reduce(|a, b| a + b);
-            match rows {
-                Some(rows) => {
-                    let values = to_host_scaled(rows, self.scale);
-                    for (line, row) in lines.iter_mut().zip(values.chunks(width.max(1))) {
-                        line.extend(row);
-                    }
-                }
-                None => lines
-                    .iter_mut()
-                    .for_each(|line| line.resize(line.len() + width, 0.0)),
-            }
-        }
-        lines
+        let wanted = |id: &ParamId| params.iter().any(|param| param.id == *id);
+        let dense = blocks.flat_map(Block::to_dense);
+        dense.filter(|(id, _)| wanted(id)).collect()
     }
 }
 
@@ -216,6 +220,14 @@ impl Block {
     pub fn moved_to(self, device: &Device) -> Self {
         Self {
             uses: self.uses.into_iter().map(|u| u.moved_to(device)).collect(),
+            ..self
+        }
+    }
+
+    pub fn sent_to(self, device: &Device, half: bool) -> Self {
+        let uses = self.uses.into_iter();
+        Self {
+            uses: uses.map(|rows| rows.sent_to(device, half)).collect(),
             ..self
         }
     }
@@ -298,10 +310,10 @@ impl Block {
     }
 
     /// Shares of `Jv`.
-    pub fn matvec(&self, direction: &Direction) -> Vec<Tensor<1>> {
+    pub fn matvec(&self, entry: &impl Fn(ParamId) -> Option<Tensor<1>>) -> Vec<Tensor<1>> {
         let mut shares = Vec::new();
-        let weight = direction.get(self.parameter);
-        let bias = self.bias.and_then(|bias| direction.get(bias));
+        let weight = entry(self.parameter);
+        let bias = self.bias.and_then(entry);
         for rows in &self.uses {
             match (rows, weight.clone(), bias.clone()) {
                 (Rows::Outer(rows), Some(weight), Some(bias)) => {

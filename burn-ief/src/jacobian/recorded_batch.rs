@@ -164,6 +164,7 @@ impl RecordedBatch {
             return Err(Error::NothingRecorded);
         }
         let part = |blocks, scale| Part {
+            start: 0,
             samples: rows,
             scale,
             blocks,
@@ -187,6 +188,7 @@ impl RecordedBatch {
                 parts: vec![part(natural, 1.0 / recording.alpha)],
                 params: walk.natural,
                 precision: GramPrecision::default(),
+                deadline: None,
             },
             samples: recording.samples,
             labels: recording.labels,
@@ -312,7 +314,7 @@ pub(super) fn read_facts(
     });
     let checks: Vec<_> = checks.collect();
     let outputs = PendingOutputs::new(marks, samples, labels, declared_scale, &mut reads);
-    let values = reads.execute();
+    let values = reads.execute()?;
     for (check, bounds) in checks {
         check.check(&values.int(bounds))?;
     }

@@ -85,10 +85,8 @@ impl Jacobian {
     ) -> HashMap<ParamId, Vec<Tensor<1>>> {
         let shapes = matrices(&self.params);
         let mut all: HashMap<ParamId, Vec<Tensor<1>>> = HashMap::new();
-        let mut offset = 0;
         for part in &self.parts {
-            let weights = part.coefficients(&weights[offset..offset + part.samples]);
-            offset += part.samples;
+            let weights = part.coefficients(&weights[part.rows()]);
             for block in part.blocks.iter().cloned().flat_map(Block::split) {
                 let own = squares(&block.uses, shapes[&block.parameter], &weights, wanted);
                 let sum = match all.remove(&block.parameter) {

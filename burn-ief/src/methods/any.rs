@@ -330,7 +330,7 @@ macro_rules! methods {
             fn join(
                 &self,
                 shards: Vec<AnyShard>,
-                reduction: Reduction,
+                how: &Joining,
             ) -> Result<AnyJoined, crate::Error> {
                 match self {
                     $(
@@ -340,7 +340,7 @@ macro_rules! methods {
                                 other => Err(any::foreign($name, other.method())),
                             });
                             let own = own.collect::<Result<Vec<_>, _>>()?;
-                            method.join(own, reduction).map(AnyJoined::$variant)
+                            method.join(own, how).map(AnyJoined::$variant)
                         }
                     )+
                 }

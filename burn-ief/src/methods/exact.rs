@@ -1,6 +1,6 @@
 //! The method of an update rule: exact per-batch solves of EF, iEF, SF and the natural gradient.
 
-use super::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
+use super::method::{Joining, Method, MethodUpdate, Reduction, StepReport, rule_name};
 use super::options::{SolveOptions, StepOptions};
 use super::previous::PreviousUpdate;
 use super::rule::{Solution, System, UpdateRule};
@@ -112,7 +112,7 @@ impl<R: UpdateRule> Exact<R> {
                 system = system.with_gram(in_gram_order(gram, order));
                 image
             } else {
-                rows.jacobian.image(&previous)
+                rows.jacobian.image(&previous)?
             };
             let start = image.into_iter().map(|x| self.momentum * x).collect();
             system = system.with_start(in_order(start, order));
@@ -200,7 +200,7 @@ impl<R: UpdateRule> Exact<R> {
                     return Err(Error::NonFiniteUpdate);
                 }
                 let start = system.start()?;
-                let dense = system.dense_rows().unwrap_or_default();
+                let dense = system.dense_rows()?.unwrap_or_default();
                 let image = dense.iter().zip(start);
                 let mut image: Vec<f64> = image.map(|(row, s)| s + dot(row, &update)).collect();
                 if let Some(radius) = self.solve.trust_region {
@@ -319,7 +319,7 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         Ok(ExactShard { rows, rest })
     }
 
-    fn join(&self, shards: Vec<ExactShard>, reduction: Reduction) -> Result<ExactSystems, Error> {
+    fn join(&self, shards: Vec<ExactShard>, how: &Joining) -> Result<ExactSystems, Error> {
         let (rows, rests): (Vec<_>, Vec<_>) = shards
             .into_iter()
             .map(|shard| (shard.rows, shard.rest))
@@ -336,8 +336,8 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
             first.jacobian.same_params(&other.jacobian)?;
         }
         let params = first.jacobian.params().to_vec();
-        let (systems, factor, rest) = match reduction {
-            Reduction::Joint => (vec![stack(rows)?], 1.0, Rest::join(rests)),
+        let (systems, factor, rest) = match how.reduction {
+            Reduction::Joint => (vec![stack(rows, &how.exchange)?], 1.0, Rest::join(rests)),
             Reduction::Mean => (rows, 1.0 / count as f64, Rest::sum(rests)),
             Reduction::Sum => (rows, 1.0, Rest::sum(rests)),
         };

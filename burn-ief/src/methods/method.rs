@@ -1,14 +1,17 @@
 //! The trait of a training method, and the report of a step.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fmt::Debug;
 
-use burn::module::{Module, ModuleDisplay};
+use burn::module::{Module, ModuleDisplay, ParamId};
 use burn::optim::GradientsParams;
 use burn::store::ModuleRecord;
+use burn::tensor::Device;
 
 use super::options::StepOptions;
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::jacobian::{RecordedBatch, Rest};
 use crate::names::named_variants;
 use crate::params::{Direction, ParamInfo};
@@ -134,6 +137,24 @@ named_variants!(
     Sum = "sum"
 );
 
+/// How the shards of a step come together: see [`Method::join`].
+///
+/// ```
+/// use burn_ief::exchange::Exchange;
+/// use burn_ief::methods::{Joining, Reduction};
+///
+/// let joining = Joining::default();
+/// assert_eq!((joining.reduction, joining.exchange), (Reduction::Joint, Exchange::new()));
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Joining {
+    /// How shards become one update.
+    pub reduction: Reduction,
+    /// How devices exchange what they measured.
+    pub exchange: Exchange,
+}
+
 /// A natural-gradient method: from recorded batches to an update, in three phases.
 ///
 /// 1. [`measure`](Self::measure), for every shard: keep what its recorded batch gives.
@@ -219,8 +240,9 @@ pub trait Method: Clone + Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Size`] if there are no shards, or if they have rows for different parameters.
-    fn join(&self, shards: Vec<Self::Shard>, reduction: Reduction) -> Result<Self::Joined, Error>;
+    /// [`Error::Size`] if there are no shards, or if they have rows for different parameters;
+    /// [`Error::Device`] if a device is lost.
+    fn join(&self, shards: Vec<Self::Shard>, how: &Joining) -> Result<Self::Joined, Error>;
 
     /// Phase 3: the update of a step.
     ///
@@ -269,13 +291,22 @@ impl<S> MethodUpdate<S> {
         }
     }
 
-    /// Scale Δ to a norm over all parameters, if there is one, and put it where optimizers read it.
+    /// Scale Δ to a norm over all parameters, if there is one, and put it where optimizers read it: on
+    /// the devices of the model's own `params`.
     pub(crate) fn finish(
         mut self,
         norm: Option<f64>,
+        params: &[ParamInfo],
     ) -> Result<(S, GradientsParams, StepReport), Error> {
+        let devices = params.iter().map(|param| (param.id, &param.device));
+        let devices: HashMap<ParamId, &Device> = devices.collect();
+        for own in self.params.iter_mut().chain(&mut self.rest.params) {
+            if let Some(&device) = devices.get(&own.id) {
+                own.device = device.clone();
+            }
+        }
         if let Some(norm) = norm {
-            let length = self.update.norm(&self.params);
+            let length = self.update.norm(&self.params)?;
             if !length.is_finite() {
                 return Err(Error::NonFiniteUpdate);
             }

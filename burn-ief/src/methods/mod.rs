@@ -73,7 +73,7 @@ pub use ef::{Ef, EfConfig};
 pub use exact::{Exact, ExactShard, ExactSystems};
 pub use ggt::{Ggt, GgtConfig};
 pub use ief::{Ief, IefConfig};
-pub use method::{FactorReport, Method, MethodUpdate, Reduction, StepReport};
+pub use method::{FactorReport, Joining, Method, MethodUpdate, Reduction, StepReport};
 pub use metric::{RunningSquares, UpdateMetric};
 pub use ngd::{Ngd, NgdConfig};
 pub use options::{SolveOptions, StepOptions};

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use crate::error::Error;
 use crate::host::Reads;
 use crate::jacobian::Jacobian;
+use crate::moves::moved;
 use crate::params::{Direction, ParamInfo, find_mismatch};
 
 /// The previous update Δ_prev of a method with momentum in the solve, as a module of frozen
@@ -73,7 +74,7 @@ impl PreviousUpdate {
         self.check(jacobian.params())?;
         let mut direction = Direction::default();
         for (param, entry) in jacobian.params().iter().zip(&self.entries) {
-            direction.add(param.id, entry.val().to_device(&param.device));
+            direction.add(param.id, moved(entry.val(), &param.device));
         }
         Ok(direction)
     }
@@ -87,7 +88,7 @@ impl PreviousUpdate {
     ) -> Result<(Self, Direction), Error> {
         self.check(params)?;
         let unused: Vec<bool> = params.iter().map(|p| added.get(p.id).is_none()).collect();
-        let zero = self.are_zero(&unused);
+        let zero = self.are_zero(&unused)?;
         let mut update = Direction::default();
         let mut entries = Vec::with_capacity(self.entries.len());
         for ((entry, param), zero) in self.entries.into_iter().zip(params).zip(zero) {
@@ -95,9 +96,9 @@ impl PreviousUpdate {
             entries.push(entry.map(|previous| {
                 let next = match added {
                     Some(added) => {
-                        let previous = previous.to_device(&added.device()) * momentum;
+                        let added = moved(added, &previous.device());
                         let dtype = previous.dtype();
-                        previous + added.cast(dtype)
+                        previous * momentum + added.cast(dtype)
                     }
                     // A parameter that no batch has used yet gets no update at all: one of zero
                     // would let weight decay move it.
@@ -116,20 +117,20 @@ impl PreviousUpdate {
     }
 
     /// Whether each of the chosen entries is zero, from one read; `false` for the others.
-    fn are_zero(&self, chosen: &[bool]) -> Vec<bool> {
+    fn are_zero(&self, chosen: &[bool]) -> Result<Vec<bool>, Error> {
         let mut reads = Reads::default();
         let entries = self.entries.iter().zip(chosen);
         let counts = entries.map(|(entry, chosen)| {
             chosen.then(|| {
                 let count = entry.val().not_equal_elem(0.0).int().sum();
-                reads.int(count.to_device(&self.entries[0].val().device()))
+                reads.int(count)
             })
         });
         let counts: Vec<_> = counts.collect();
-        let values = reads.execute();
+        let values = reads.execute()?;
         let counts = counts.into_iter();
-        counts
+        Ok(counts
             .map(|count| count.is_some_and(|count| values.int(count) == [0]))
-            .collect()
+            .collect())
     }
 }

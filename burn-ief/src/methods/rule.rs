@@ -360,21 +360,25 @@ impl<'a> System<'a> {
     }
 
     /// All rows, dense; `None` if only the Gram matrix is known.
-    pub fn dense_rows(&self) -> Option<&[Vec<f64>]> {
-        match &self.rows {
-            Rows::Gram => None,
-            Rows::Dense(rows) => Some(rows),
-            Rows::Recorded(jacobian, order) => Some(self.dense.get_or_init(|| {
-                let mut rows = jacobian.to_dense();
-                match order {
-                    Some(order) => order
-                        .iter()
-                        .map(|&n| std::mem::take(&mut rows[n]))
-                        .collect(),
-                    None => rows,
-                }
-            })),
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] and [`Error::Deadline`] if a device of the rows does not answer.
+    pub fn dense_rows(&self) -> Result<Option<&[Vec<f64>]>, Error> {
+        let (jacobian, order) = match &self.rows {
+            Rows::Gram => return Ok(None),
+            Rows::Dense(rows) => return Ok(Some(rows)),
+            Rows::Recorded(jacobian, order) => (jacobian, order),
+        };
+        if let Some(rows) = self.dense.get() {
+            return Ok(Some(rows));
         }
+        let mut rows = jacobian.dense(jacobian.params())?;
+        if let Some(order) = order {
+            let in_order = order.iter().map(|&n| std::mem::take(&mut rows[n]));
+            rows = in_order.collect();
+        }
+        Ok(Some(self.dense.get_or_init(|| rows)))
     }
 
     /// s_n = ‖∂l_n/∂z_n‖², one entry per sample.

@@ -29,7 +29,7 @@ pub(super) fn solve(system: &System<'_>) -> Result<Solution, Error> {
         rows: system.row_epsilon(),
     };
     if system.columns().is_some_and(|columns| columns <= drawn)
-        && let Some(rows) = system.dense_rows()
+        && let Some(rows) = system.dense_rows()?
     {
         let (update, report) = solve_parameters(rows, &contributes, &start, &precision)?;
         return Ok(Solution::Parameters { update, report });

@@ -6,8 +6,10 @@ use burn::module::ParamId;
 use burn::tensor::Tensor;
 
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::jacobian::Jacobian;
 use crate::linalg::Symmetric;
+use crate::moves::moved;
 use crate::rows::Squares;
 
 /// Below this s a sample is fitted: its row over √s may leave the range of f32.
@@ -69,7 +71,7 @@ pub(super) fn squares(
                 Some(known) => {
                     let pairs = known.into_iter().zip(own);
                     let sums = pairs.map(|(sum, own)| {
-                        let own = own.to_device(&sum.device());
+                        let own = moved(own, &sum.device());
                         sum + own
                     });
                     sums.collect()
@@ -83,7 +85,7 @@ pub(super) fn squares(
 }
 
 /// One system over the rows of all shards.
-pub(super) fn stack(mut shards: Vec<ShardRows>) -> Result<ShardRows, Error> {
+pub(super) fn stack(mut shards: Vec<ShardRows>, exchange: &Exchange) -> Result<ShardRows, Error> {
     if shards.len() == 1 {
         return Ok(shards.swap_remove(0));
     }
@@ -97,7 +99,8 @@ pub(super) fn stack(mut shards: Vec<ShardRows>) -> Result<ShardRows, Error> {
     let fitted: Option<Vec<Vec<bool>>> = fitted.collect();
     let rows = shards.iter().map(|shard| shard.jacobian.samples());
     let rows: Vec<usize> = rows.collect();
-    let jacobian = Jacobian::stack(shards.into_iter().map(|shard| shard.jacobian))?;
+    let jacobians = shards.into_iter().map(|shard| shard.jacobian);
+    let jacobian = exchange.join(jacobians.collect())?;
 
     // Copy k of shard i starts at row `offset_i + k * samples_i`; copy 0 are the samples.
     let shards = rows.iter().zip(&counts).find(|(_, count)| **count > 0);

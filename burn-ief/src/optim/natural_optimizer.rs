@@ -8,8 +8,9 @@ use burn::tensor::{Gradients, Tensor};
 use super::descent::MethodOptimizer;
 use super::record::NaturalRecord;
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::jacobian::RecordedBatch;
-use crate::methods::{AnyMethod, Method, Reduction, StepReport};
+use crate::methods::{AnyMethod, Joining, Method, StepReport};
 use crate::params::{self, ParamInfo};
 use crate::record::Tape;
 
@@ -51,14 +52,16 @@ use crate::record::Tape;
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 pub struct NaturalOptimizer<X: Method = AnyMethod> {
-    method: X,
-    state: X::State,
-    optim: ModuleOptimizer,
-    steps: u64,
+    pub(super) method: X,
+    pub(super) state: X::State,
+    pub(super) optim: ModuleOptimizer,
+    pub(super) steps: u64,
     /// The method and its parameters: records of others are refused.
     owner: Vec<String>,
     /// Shards of the next step.
     pending: Vec<X::Shard>,
+    /// How devices exchange what they measured.
+    pub(super) exchange: Exchange,
     /// What the last step did.
     report: Option<StepReport>,
 }
@@ -75,6 +78,7 @@ impl<X: Method> NaturalOptimizer<X> {
             method,
             steps: 0,
             pending: Vec::new(),
+            exchange: Exchange::new(),
             report: None,
         }
     }
@@ -137,7 +141,7 @@ impl<X: Method> NaturalOptimizer<X> {
     ) -> Result<(M, StepReport), Error> {
         self.check_pending()?;
         let shard = self.measure(&model, tape, grads)?;
-        let (grads, report) = self.advance(vec![shard])?;
+        let (grads, report) = self.advance(vec![shard], &model)?;
         Ok((self.optim.step(lr, model, grads), report))
     }
 
@@ -202,7 +206,7 @@ impl<X: Method> NaturalOptimizer<X> {
         let batch = RecordedBatch::by_sample(&model, group, labels, samples, loss)?;
         batch.check_single_holders()?;
         let shard = self.method.measure(batch, &self.state, self.steps)?;
-        let (grads, _) = self.advance(vec![shard])?;
+        let (grads, _) = self.advance(vec![shard], &model)?;
         Ok(self.optim.step(lr, model, grads))
     }
 
@@ -222,7 +226,7 @@ impl<X: Method> NaturalOptimizer<X> {
     ) -> Result<GradientsParams, Error> {
         self.check_pending()?;
         let shard = self.measure(model, tape, grads)?;
-        Ok(self.advance(vec![shard])?.0)
+        Ok(self.advance(vec![shard], model)?.0)
     }
 
     /// Keep what one recorded batch gives, for a joint step over several.
@@ -281,7 +285,7 @@ impl<X: Method> NaturalOptimizer<X> {
             return Err(Error::NothingAccumulated);
         }
         let shards = std::mem::take(&mut self.pending);
-        let (grads, _) = self.advance(shards)?;
+        let (grads, _) = self.advance(shards, &model)?;
         Ok(self.optim.step(lr, model, grads))
     }
 
@@ -298,7 +302,7 @@ impl<X: Method> NaturalOptimizer<X> {
     }
 
     /// Refuse a step that would leave accumulated batches for a later one.
-    fn check_pending(&self) -> Result<(), Error> {
+    pub(super) fn check_pending(&self) -> Result<(), Error> {
         if self.pending.is_empty() {
             Ok(())
         } else {
@@ -308,11 +312,25 @@ impl<X: Method> NaturalOptimizer<X> {
         }
     }
 
-    fn advance(&mut self, shards: Vec<X::Shard>) -> Result<(GradientsParams, StepReport), Error> {
-        let joined = self.method.join(shards, Reduction::Joint)?;
+    pub(super) fn advance<M: Module>(
+        &mut self,
+        shards: Vec<X::Shard>,
+        model: &M,
+    ) -> Result<(GradientsParams, StepReport), Error> {
+        // The rows of one shard are where the model is.
+        let params = if shards.len() > 1 {
+            params::trainable(model)
+        } else {
+            Vec::new()
+        };
+        let joining = Joining {
+            exchange: self.exchange.clone(),
+            ..Joining::default()
+        };
+        let joined = self.method.join(shards, &joining)?;
         let update = self.method.update(self.state.clone(), joined, self.steps)?;
         let norm = self.method.step_options().normalize;
-        let (state, grads, report) = update.finish(norm)?;
+        let (state, grads, report) = update.finish(norm, &params)?;
         self.state = state;
         self.steps += 1;
         self.report = Some(report.clone());
@@ -367,6 +385,7 @@ impl<X: Method> NaturalOptimizer<X> {
             method: self.method,
             owner: self.owner,
             pending: Vec::new(),
+            exchange: self.exchange,
             report: None,
         })
     }

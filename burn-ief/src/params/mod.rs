@@ -5,6 +5,7 @@
 //! is a vector over parameters, and `gradients` maps Burn's gradients (inside this crate).
 
 pub(crate) mod gradients;
+mod rewrite;
 
 use std::collections::HashMap;
 
@@ -13,7 +14,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Shape, Tensor};
 
 use crate::error::Error;
-use crate::host::to_host;
+use crate::host::Reads;
+use crate::moves::moved;
+
+pub(crate) use rewrite::rewrite;
 
 /// f64 stays f64; everything else is computed in f32, because products of f16 rows overflow.
 pub(crate) fn widened(dtype: DType) -> DType {
@@ -223,6 +227,29 @@ pub(crate) fn matching<M: Module>(module: &M, group: Option<&ParamGroup>) -> Vec
     list.params
 }
 
+/// The values of the trainable parameters of a module, flattened and off the autodiff graph.
+pub(crate) fn values<M: Module>(module: &M) -> (Vec<ParamInfo>, Vec<Tensor<1>>) {
+    #[derive(Default)]
+    struct Values {
+        params: Vec<ParamInfo>,
+        values: Vec<Tensor<1>>,
+    }
+    impl ParamVisitor for Values {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            if !param.is_require_grad() || self.params.iter().any(|known| known.id == param.id) {
+                return;
+            }
+            let info = ParamInfo::new(place, param);
+            let value = param.val().inner().reshape([info.len()]);
+            self.params.push(info);
+            self.values.push(value);
+        }
+    }
+    let mut all = Values::default();
+    visit(module, &mut all);
+    (all.params, all.values)
+}
+
 /// The first two paths of a trainable parameter that two modules hold.
 pub(crate) fn held_twice<M: Module>(module: &M) -> Option<(String, String)> {
     #[derive(Default)]
@@ -354,29 +381,32 @@ impl Direction {
                 continue;
             };
             let share = match self.entries.get(&param.id) {
-                Some(known) => share.to_device(&known.device()),
-                None => share.to_device(&param.device),
+                Some(known) => moved(share, &known.device()),
+                None => moved(share, &param.device),
             };
             self.add(param.id, share);
         }
     }
 
     /// Euclidean norm over all entries, in f32 (f64 if they are).
-    pub fn norm(&self, params: &[ParamInfo]) -> f64 {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if the device of an entry is lost.
+    pub fn norm(&self, params: &[ParamInfo]) -> Result<f64, Error> {
         // Outside these bounds the squares may leave the range of f32.
         const SAFE: std::ops::Range<f64> = 1e-15..1e18;
-        let plain = self
-            .fold(params, |entry| entry.square().sum(), |a, b| a + b)
-            .sqrt();
+        let squares = self.fold(params, |entry| entry.square().sum(), |a, b| a + b)?;
+        let plain = squares.sqrt();
         if SAFE.contains(&plain) {
-            return plain;
+            return Ok(plain);
         }
-        let largest = self.fold(params, |entry| entry.abs().max(), Tensor::max_pair);
+        let largest = self.fold(params, |entry| entry.abs().max(), Tensor::max_pair)?;
         if largest == 0.0 || !largest.is_finite() {
-            return largest;
+            return Ok(largest);
         }
         let scaled = |entry: Tensor<1>| (entry / largest).square().sum();
-        largest * self.fold(params, scaled, |a, b| a + b).sqrt()
+        Ok(largest * self.fold(params, scaled, |a, b| a + b)?.sqrt())
     }
 
     /// One number from all entries, in f32 (f64 if they are); 0 without entries.
@@ -385,13 +415,16 @@ impl Direction {
         params: &[ParamInfo],
         own: impl Fn(Tensor<1>) -> Tensor<1>,
         join: impl Fn(Tensor<1>, Tensor<1>) -> Tensor<1>,
-    ) -> f64 {
+    ) -> Result<f64, Error> {
         let entries = params.iter().filter_map(|param| self.get(param.id));
         let total = entries.map(|entry| own(widen(entry))).reduce(|sum, own| {
             let own = own.to_device(&sum.device()).cast(sum.dtype());
             join(sum, own)
         });
-        total.map_or(0.0, |total| to_host(total)[0])
+        let Some(total) = total else { return Ok(0.0) };
+        let mut reads = Reads::default();
+        let place = reads.float(total);
+        Ok(reads.execute()?.float(place)[0])
     }
 
     /// Multiply every entry.
@@ -418,10 +451,11 @@ impl Direction {
         grads
     }
 
-    /// Register the entries of `params`.
+    /// Register the entries of `params`, on their devices.
     pub fn register(mut self, params: &[ParamInfo], grads: &mut GradientsParams) {
         for param in params {
             if let Some(entry) = self.entries.remove(&param.id) {
+                let entry = moved(entry, &param.device);
                 register(grads, param.id, &param.shape, entry);
             }
         }

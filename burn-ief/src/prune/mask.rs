@@ -3,9 +3,9 @@
 use burn::module::{Module, Param, ParamGroup, ParamId};
 use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::parameters::{in_group, rewrite, weights};
+use super::parameters::{in_group, weights};
 use crate::error::Error;
-use crate::params::ParamInfo;
+use crate::params::{ParamInfo, rewrite};
 
 /// Which weights of a model are pruned, as a module of frozen boolean parameters. Burn's records
 /// save and load it.

@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
 
 use super::by_entry::gram_by_entry;
 use super::{Outer, TEMPORARY, dense_cross, to_dtype, triangular};
+use crate::moves::moved;
 
 /// Row n is a table `[entries, o]` of zeros with `right[n, t]` added to its row `indices[n, t]`, for
 /// every position t.
@@ -17,8 +18,8 @@ pub struct Lookup {
 impl Lookup {
     pub(super) fn moved_to(self, device: &Device) -> Self {
         Self {
-            indices: self.indices.to_device(device),
-            right: self.right.to_device(device),
+            indices: moved(self.indices, device),
+            right: moved(self.right, device),
             ..self
         }
     }

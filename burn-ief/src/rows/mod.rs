@@ -10,6 +10,7 @@ mod joined;
 mod lookup;
 mod outer;
 mod scaled;
+mod sent;
 mod squares;
 #[cfg(test)]
 mod tests;
@@ -25,10 +26,13 @@ pub use lookup::Lookup;
 pub use outer::Outer;
 pub(crate) use outer::Side;
 pub(crate) use scaled::EntryScale;
+pub(crate) use sent::RowCost;
 pub(crate) use squares::{Squares, squares};
 use triangular::triangular;
 pub use vocabulary::VocabularyRows;
 pub(crate) use wide_logits::{WideLogits, WideTerm, WideWeight};
+
+use crate::moves::moved;
 
 /// Largest number of elements of a temporary (64 MiB in f32) where the work can be split.
 const TEMPORARY: usize = 1 << 24;
@@ -134,7 +138,7 @@ impl Rows {
     /// The same rows on another device.
     pub(crate) fn moved_to(self, device: &Device) -> Self {
         match self {
-            Self::Dense(rows) => Self::Dense(rows.to_device(device)),
+            Self::Dense(rows) => Self::Dense(moved(rows, device)),
             Self::Outer(rows) => Self::Outer(rows.moved_to(device)),
             Self::Lookup(rows) => Self::Lookup(rows.moved_to(device)),
             Self::Vocabulary(rows) => Self::Vocabulary(rows.moved_to(device)),

@@ -13,6 +13,7 @@ use super::{
     TEMPORARY, dense_cross, dense_gram, dense_matvec, dense_squared_norms, matmul, to_dtype,
     triangular,
 };
+use crate::moves::moved;
 
 /// Samples up to which both triangles of a Gram matrix are computed on a GPU: the kernels for one triangle,
 /// block by block, would take longer to launch than to run.
@@ -54,8 +55,8 @@ pub(crate) enum Side {
 impl Outer {
     pub(super) fn moved_to(self, device: &Device) -> Self {
         Self {
-            left: self.left.to_device(device),
-            right: self.right.to_device(device),
+            left: moved(self.left, device),
+            right: moved(self.right, device),
             ..self
         }
     }

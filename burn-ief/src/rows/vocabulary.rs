@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::wide_logits::WideLogits;
 use super::{Lookup, Outer, dense_cross, to_dtype};
+use crate::moves::moved;
 
 /// Most entries of the output errors that are there at once (16 MiB in f32).
 const BLOCK: usize = 1 << 22;
@@ -65,12 +66,19 @@ impl VocabularyRows {
         (self.weights.device(), self.weights.dtype())
     }
 
+    /// What it takes to send these rows, the weights of the head included.
+    pub(super) fn bytes(&self) -> usize {
+        let size = self.weights.dtype().size();
+        let rows = self.weights.dims()[0];
+        self.logits.bytes() + rows * (2 * size + self.targets.dtype().size())
+    }
+
     pub(super) fn moved_to(self, device: &Device) -> Self {
         Self {
             logits: self.logits.moved_to(device),
-            log_sums: self.log_sums.to_device(device),
-            targets: self.targets.to_device(device),
-            weights: self.weights.to_device(device),
+            log_sums: moved(self.log_sums, device),
+            targets: moved(self.targets, device),
+            weights: moved(self.weights, device),
             ..self
         }
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor};
 
 use super::{matmul, to_dtype};
+use crate::moves::moved;
 use crate::params::widen;
 
 /// A matrix whose one side is the vocabulary.
@@ -154,11 +155,20 @@ impl WideLogits {
         })
     }
 
+    /// The size of all inputs and weights.
+    pub fn bytes(&self) -> usize {
+        let size = |x: &Tensor<2>| x.shape().num_elements() * x.dtype().size();
+        let terms = self.terms.iter();
+        terms
+            .map(|term| term.input.as_ref().map_or(0, size) + size(&term.weight.value))
+            .sum()
+    }
+
     pub fn moved_to(self, device: &Device) -> Self {
         self.map_terms(|term| WideTerm {
-            input: term.input.map(|input| input.to_device(device)),
+            input: term.input.map(|input| moved(input, device)),
             weight: WideWeight {
-                value: term.weight.value.to_device(device),
+                value: moved(term.weight.value, device),
                 ..term.weight
             },
         })

@@ -30,7 +30,7 @@ impl Answers {
         let [samples, positions] = labels.dims();
         let mut reads = Reads::default();
         let place = reads.int(labels);
-        let values = reads.execute().int(place);
+        let values = reads.execute()?.int(place);
         let mut answers = Self {
             samples,
             positions,

@@ -60,8 +60,29 @@ pub struct EpochLoader<I, O> {
     range: Range<usize>,
     /// Batches of a round and in all, if rounds are not epochs.
     rounds: Option<(usize, usize)>,
+    /// The part of every batch that this loader gives, if slices share out batches.
+    share: Option<Share>,
     /// The number of the next epoch, or round.
     epoch: AtomicU64,
+}
+
+/// The items `start..end` of every `of`.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    start: usize,
+    end: usize,
+    of: usize,
+}
+
+impl Share {
+    /// Its part of a batch.
+    fn of_batch(self, batch: &[usize]) -> &[usize] {
+        let at = |place: usize| {
+            let place = batch.len() as u128 * place as u128 / self.of.max(1) as u128;
+            place as usize
+        };
+        &batch[at(self.start)..at(self.end)]
+    }
 }
 
 impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
@@ -101,6 +122,7 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             lengths: None,
             device: Device::default(),
             rounds: None,
+            share: None,
             epoch: AtomicU64::new(0),
         }
     }
@@ -153,6 +175,43 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
         }
     }
 
+    /// Share out every batch where a learner splits the loader for several devices, instead of the data
+    /// set: the batches, and so the training, do not depend on the number of devices. `batch_size` is that
+    /// of all devices together.
+    ///
+    /// All batches of an epoch have the same size, or one item less, so that each device has a part of
+    /// every batch. If a batch has fewer items than there are devices, the loader gives an error.
+    ///
+    /// ```
+    /// # use burn::data::dataloader::DataLoader;
+    /// # use burn::data::dataloader::batcher::Batcher;
+    /// # use burn::data::dataset::InMemDataset;
+    /// # use burn::tensor::Device;
+    /// # use burn_ief::train::EpochLoader;
+    /// # struct Numbers;
+    /// # impl Batcher<u32, Vec<u32>> for Numbers {
+    /// #     fn batch(&self, items: Vec<u32>, _device: &Device) -> Vec<u32> { items }
+    /// # }
+    /// let data = InMemDataset::new((0..10).collect());
+    /// let loader = EpochLoader::in_order(Numbers, data, 4).share_batches();
+    /// // What `DataParallel` gives to two devices.
+    /// let parts = [loader.slice(0, 5), loader.slice(5, 10)];
+    /// let parts = parts.map(|part| part.iter().map(Result::unwrap).collect::<Vec<_>>());
+    /// assert_eq!(parts[0], [vec![0], vec![3], vec![6, 7]]);
+    /// assert_eq!(parts[1], [vec![1, 2], vec![4, 5], vec![8, 9]]);
+    /// ```
+    pub fn share_batches(self) -> Self {
+        let of = self.range.len();
+        Self {
+            share: Some(Share {
+                start: 0,
+                end: of,
+                of,
+            }),
+            ..self
+        }
+    }
+
     /// Continue after this many epochs (or rounds): the number given to
     /// `SupervisedTraining::checkpoint`.
     pub fn resume_after(self, epochs: u64) -> Self {
@@ -180,6 +239,7 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
             device: device.clone(),
             range,
             rounds: self.rounds,
+            share: self.share,
             epoch: AtomicU64::new(self.epoch.load(Ordering::Relaxed)),
         }
     }
@@ -216,7 +276,10 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
 
     fn reseed(&self, generator: Option<ChaCha8Rng>) {
         if let Some(mut generator) = generator {
-            self.device.seed(generator.next_u64());
+            // Devices that share a batch draw different masks.
+            let first = self.share.map_or(0, |share| share.start);
+            self.device
+                .seed(generator.next_u64().wrapping_add(first as u64));
         }
     }
 
@@ -240,7 +303,11 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
                 bucket.sort_by_key(|&index| lengths[index]);
             }
         }
-        let mut batches: Vec<_> = order.chunks(self.batch_size).map(<[_]>::to_vec).collect();
+        let mut batches = if self.share.is_some() {
+            even(&order, self.batch_size)
+        } else {
+            order.chunks(self.batch_size).map(<[_]>::to_vec).collect()
+        };
         if let Some(generator) = &mut generator
             && self.lengths.is_some()
         {
@@ -252,7 +319,12 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
 
 impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
-        let batches = self.batches();
+        let mut batches = self.batches();
+        if let Some(share) = self.share {
+            for batch in &mut batches {
+                *batch = share.of_batch(batch).to_vec();
+            }
+        }
         Box::new(EpochIterator {
             loader: self,
             items: batches.iter().map(Vec::len).sum(),
@@ -262,7 +334,10 @@ impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
     }
 
     fn num_items(&self) -> usize {
-        self.range.len()
+        match self.share {
+            Some(share) => share.end - share.start,
+            None => self.range.len(),
+        }
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<O>> {
@@ -270,10 +345,37 @@ impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<O>> {
+        if let Some(share) = self.share {
+            let end = (share.start + end).min(share.end);
+            let start = (share.start + start).min(end);
+            let mut part = self.part(self.range.clone(), &self.device);
+            part.share = Some(Share {
+                start,
+                end,
+                ..share
+            });
+            return Arc::new(part);
+        }
         let end = (self.range.start + end).min(self.range.end);
         let start = (self.range.start + start).min(end);
         Arc::new(self.part(start..end, &self.device))
     }
+}
+
+/// A batch that cannot be shared out.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a batch has fewer items than there are devices to share it: expected at least one item for each; \
+     use larger batches or fewer devices"
+)]
+struct TooFewItems;
+
+/// Batches of at most this size, whose sizes differ by one at most.
+fn even(order: &[usize], size: usize) -> Vec<Vec<usize>> {
+    let count = order.len().div_ceil(size);
+    let at = |batch: usize| order.len() * batch / count.max(1);
+    let batches = (0..count).map(|batch| order[at(batch)..at(batch + 1)].to_vec());
+    batches.collect()
 }
 
 struct EpochIterator<'a, I, O> {
@@ -289,6 +391,9 @@ impl<I, O> Iterator for EpochIterator<'_, I, O> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next()?;
+        if batch.is_empty() {
+            return Some(Err(DatasetError::new(TooFewItems)));
+        }
         self.done += batch.len();
         let items = self.loader.dataset.get_many(batch);
         Some(items.map(|items| self.loader.batcher.batch(items, &self.loader.device)))
@@ -428,6 +533,49 @@ mod tests {
             assert_eq!(iterator.progress().items_processed, 10);
             assert!(iterator.progress().is_completed());
         }
+    }
+
+    #[test]
+    fn shared_batches_are_cut_into_parts_that_make_them_whole() {
+        for (items, size, parts) in [(37, 8, 3), (10, 4, 2), (64, 16, 5), (3, 8, 3)] {
+            let loader = || {
+                EpochLoader::new(Same, InMemDataset::new((0..items).collect()), size, 7)
+                    .share_batches()
+            };
+            let whole = epoch(&loader());
+            let sizes: Vec<usize> = whole.iter().map(Vec::len).collect();
+            assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
+            assert!(sizes.iter().all(|&found| found <= size));
+            let loader = loader();
+            let each = items / parts;
+            let shares = (0..parts).map(|part| {
+                let end = if part + 1 == parts {
+                    items
+                } else {
+                    (part + 1) * each
+                };
+                epoch(loader.slice(part * each, end).as_ref())
+            });
+            let shares: Vec<_> = shares.collect();
+            for (number, batch) in whole.iter().enumerate() {
+                let joined: Vec<usize> = shares
+                    .iter()
+                    .flat_map(|share| share[number].clone())
+                    .collect();
+                assert_eq!(&joined, batch);
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_too_small_to_share_is_an_error() {
+        let loader = EpochLoader::in_order(Same, InMemDataset::new(vec![1, 2]), 2).share_batches();
+        let part = loader.slice(0, 0);
+        let error = part.iter().next().unwrap().unwrap_err().to_string();
+        assert!(
+            error.contains("fewer items than there are devices"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -24,16 +24,25 @@ struct Content {
 #[derive(Debug)]
 struct Posted {
     step: u64,
-    /// The device that it was measured on, for an order that does not depend on timing.
-    device: String,
+    /// Its place among the shards of the step.
+    order: Order,
     samples: u64,
     shard: AnyShard,
+}
+
+/// The order of shards, which does not depend on timing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Order {
+    /// By the row of the first sample.
+    FirstRow(u64),
+    /// By the device, where rows are not known.
+    Device(String),
 }
 
 /// What belongs to a shard that a wrapper puts in.
 pub(super) struct Origin {
     pub step: u64,
-    pub device: String,
+    pub order: Order,
     /// Samples, without copies.
     pub samples: usize,
 }
@@ -63,7 +72,7 @@ impl Mailbox {
     pub fn post(&self, origin: Origin, shard: AnyShard) {
         self.content().shards.push(Posted {
             step: origin.step,
-            device: origin.device,
+            order: origin.order,
             samples: origin.samples as u64,
             shard,
         });
@@ -76,7 +85,7 @@ impl Mailbox {
         content.failed = true;
     }
 
-    /// Take the shards of a step out, device after device; `None` if one of them failed.
+    /// Take the shards of a step out, in their order; `None` if one of them failed.
     ///
     /// Shards of other steps are dropped: their training was stopped before the update.
     ///
@@ -100,7 +109,7 @@ impl Mailbox {
             return Ok(None);
         }
         shards.retain(|posted| posted.step == step);
-        shards.sort_by(|a, b| a.device.cmp(&b.device));
+        shards.sort_by(|a, b| a.order.cmp(&b.order));
         Ok(Some(
             shards.into_iter().map(|posted| posted.shard).collect(),
         ))

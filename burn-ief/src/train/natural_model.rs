@@ -8,11 +8,12 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, Interrupter, TrainOutput, TrainStep};
 
-use super::mailbox::{Mailbox, Origin};
+use super::mailbox::{Mailbox, Order, Origin};
 use super::scope::{self, Job};
 use super::stop::Stop;
 use crate::error::Error;
-use crate::methods::{AnyMethod, AnyState, Method, Reduction, StepReport};
+use crate::exchange::Exchange;
+use crate::methods::{AnyMethod, AnyShard, AnyState, Joining, Method, Reduction, StepReport};
 use crate::params;
 
 /// A model trained by a natural-gradient method in a `burn::train` learner.
@@ -62,8 +63,9 @@ use crate::params;
 /// `ExecutionStrategy::multi`, make one update: by default exactly that of one batch which holds all
 /// their samples ([`Reduction::Joint`]). The measured shards reach the update through a mailbox that
 /// the clones of the wrapper share, not through the gradients, which stay empty. Do not train two
-/// clones of one wrapper at the same time: wrap the model anew for each training. The `ddp` strategy,
-/// in which every device steps by itself, is refused with an error.
+/// clones of one wrapper at the same time: wrap the model anew for each training. For several devices,
+/// [`DataParallel`](super::DataParallel) sends less than `multi`. The `ddp` strategy, in which every
+/// device steps by itself, is refused with an error.
 ///
 /// # Records
 ///
@@ -84,7 +86,7 @@ pub struct NaturalModel<M> {
 #[derive(Debug, Clone)]
 struct Glue {
     method: AnyMethod,
-    reduction: Reduction,
+    joining: Joining,
     stop: Stop,
     mailbox: Mailbox,
     report: Arc<Mutex<Option<StepReport>>>,
@@ -103,7 +105,7 @@ impl<M: Module> NaturalModel<M> {
             steps: Param::initialized(ParamId::new(), steps),
             glue: Glue {
                 method,
-                reduction: Reduction::default(),
+                joining: Joining::default(),
                 stop: Stop::default(),
                 mailbox: Mailbox::default(),
                 report: Arc::default(),
@@ -121,7 +123,20 @@ impl<M: Module> NaturalModel<M> {
 
     /// How accumulated batches and devices become one update.
     pub fn with_reduction(mut self, reduction: Reduction) -> Self {
-        self.glue.reduction = reduction;
+        self.glue.joining.reduction = reduction;
+        self
+    }
+
+    /// How devices exchange what they measured.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a field of `exchange` is out of range: see [`Exchange::validate`].
+    pub fn with_exchange(mut self, exchange: Exchange) -> Self {
+        if let Err(error) = exchange.validate() {
+            panic!("{error}");
+        }
+        self.glue.joining.exchange = exchange;
         self
     }
 
@@ -154,6 +169,38 @@ impl<M: Module> NaturalModel<M> {
         self.steps.val().into_scalar::<i64>().unsigned_abs()
     }
 
+    /// What measures the shards of the next step.
+    pub(super) fn job(&self) -> Job {
+        Job {
+            method: self.glue.method.clone(),
+            state: self.state.clone(),
+            step: self.steps(),
+        }
+    }
+
+    /// How devices exchange what they measured.
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.glue.joining.exchange
+    }
+
+    /// Take in a shard that another thread measured for the next step; returns its samples.
+    pub(super) fn post(&self, first_row: u64, shard: AnyShard) -> usize {
+        let samples = self.glue.method.shard_samples(&shard);
+        let origin = Origin {
+            step: self.steps(),
+            order: Order::FirstRow(first_row),
+            samples,
+        };
+        self.glue.mailbox.post(origin, shard);
+        samples
+    }
+
+    /// A shard of the next step failed, so there will be none.
+    pub(super) fn fail(&self, error: &Error) {
+        self.glue.mailbox.fail();
+        self.glue.stop.fail(error);
+    }
+
     /// The update of all shards of this step; `None` if a shard failed, and the training is about to
     /// stop.
     fn update(&mut self) -> Result<Option<GradientsParams>, Error> {
@@ -162,9 +209,15 @@ impl<M: Module> NaturalModel<M> {
             return Ok(None);
         };
         let method = &self.glue.method;
-        let joined = method.join(shards, self.glue.reduction)?;
+        let params = if shards.len() > 1 {
+            params::trainable(&self.model)
+        } else {
+            Vec::new()
+        };
+        let joined = method.join(shards, &self.glue.joining)?;
         let update = method.update(self.state.clone(), joined, steps)?;
-        let (state, grads, report) = update.finish(method.step_options().normalize)?;
+        let norm = method.step_options().normalize;
+        let (state, grads, report) = update.finish(norm, &params)?;
         self.state = state;
         *locked(&self.glue.report) = Some(report);
         Ok(Some(grads))
@@ -185,17 +238,12 @@ impl<M: Module + ModuleDisplay + TrainStep> TrainStep for NaturalModel<M> {
         let device = format!("{:?}", self.steps.lazy_device());
         let first_row = self.glue.mailbox.begin(step);
         let tape = self.glue.method.start_shard(step, first_row);
-        let job = Job {
-            method: self.glue.method.clone(),
-            state: self.state.clone(),
-            step,
-        };
-        let (mut output, shard) = scope::run(job, tape, || self.model.step(item));
+        let (mut output, shard) = scope::run(self.job(), tape, || self.model.step(item));
         match shard {
             Ok(shard) => {
                 let origin = Origin {
                     step,
-                    device,
+                    order: Order::Device(device),
                     samples: self.glue.method.shard_samples(&shard),
                 };
                 self.glue.mailbox.post(origin, shard);

@@ -106,6 +106,12 @@ pub fn train_output<M: Module, T>(module: &M, grads: Gradients, item: T) -> Trai
 }
 
 impl Job {
+    /// Run the `step` of a model for the shard that begins at a row of the whole batch.
+    pub fn run<T>(self, first_row: u64, step: impl FnOnce() -> T) -> (T, Result<AnyShard, Error>) {
+        let tape = self.method.start_shard(self.step, first_row);
+        run(self, tape, step)
+    }
+
     fn measure<M: Module>(
         &self,
         tape: Tape,

@@ -9,3 +9,4 @@ mod links;
 mod markdown;
 mod numbers;
 mod pages;
+mod scale;

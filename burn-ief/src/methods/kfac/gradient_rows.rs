@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::moves::moved;
 use crate::rows::matmul;
 
 /// The mean gradient `XᵀE` of a layer, from its inputs X and errors E.
@@ -35,7 +36,7 @@ impl GradientRows {
     /// The rows of the sum of two gradients, on the devices of this one.
     pub fn joined(self, other: Self) -> Option<Self> {
         let both = |own: Tensor<2>, other: Tensor<2>| {
-            let other = other.to_device(&own.device());
+            let other = moved(other, &own.device());
             Tensor::cat(vec![own, other], 0)
         };
         Self::new(
@@ -47,7 +48,7 @@ impl GradientRows {
     /// `(X A⁻¹)ᵀ (E B⁻¹)`: the inverses on both sides of the gradient.
     pub fn preconditioned(self, [input, error]: [Tensor<2>; 2]) -> Tensor<2> {
         let times = |x: Tensor<2>, inverse: Tensor<2>| {
-            let inverse = inverse.to_device(&x.device()).cast(x.dtype());
+            let inverse = moved(inverse, &x.device()).cast(x.dtype());
             matmul(x, inverse)
         };
         matmul(

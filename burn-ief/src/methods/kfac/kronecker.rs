@@ -11,8 +11,9 @@ use super::rule::FactorRule;
 use super::state::KroneckerState;
 use crate::error::Error;
 use crate::jacobian::{Block, Part, RecordedBatch, Rest};
-use crate::methods::method::{Method, MethodUpdate, Reduction, StepReport, rule_name};
+use crate::methods::method::{Joining, Method, MethodUpdate, Reduction, StepReport, rule_name};
 use crate::methods::options::StepOptions;
+use crate::moves::moved;
 use crate::params::{Direction, ParamInfo};
 use crate::record::Tape;
 
@@ -199,11 +200,8 @@ impl<R: FactorRule> Method for Kronecker<R> {
         })
     }
 
-    fn join(
-        &self,
-        mut shards: Vec<FactorShard>,
-        reduction: Reduction,
-    ) -> Result<FactorShard, Error> {
+    fn join(&self, mut shards: Vec<FactorShard>, how: &Joining) -> Result<FactorShard, Error> {
+        let reduction = how.reduction;
         let samples: usize = shards.iter().map(|shard| shard.samples).sum();
         let equal = 1.0 / shards.len().max(1) as f64;
         // The weight of a shard in means, and what the update is multiplied with.
@@ -294,7 +292,7 @@ impl FactorShard {
             match (own.as_mut(), other) {
                 (Some(own), Some(other)) => {
                     for (own, other) in own.iter_mut().zip(other) {
-                        *own = own.clone() + other.to_device(&own.device());
+                        *own = own.clone() + moved(other, &own.device());
                     }
                 }
                 (None, other) => *own = other,

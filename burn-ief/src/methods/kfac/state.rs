@@ -12,6 +12,7 @@ use super::layout::{Form, Layout, Slot};
 use crate::error::Error;
 use crate::host::{Reads, Watches};
 use crate::methods::method::FactorReport;
+use crate::moves::moved;
 use crate::params::Direction;
 use crate::solve::{DampingAmount, trust_region_factor};
 
@@ -58,10 +59,10 @@ impl KroneckerState {
     }
 
     /// Updates of each entry's averages.
-    fn counts(&self) -> Vec<i64> {
+    fn counts(&self) -> Result<Vec<i64>, Error> {
         let mut reads = Reads::default();
         let counts = reads.int(self.counts.val());
-        reads.execute().int(counts)
+        Ok(reads.execute()?.int(counts))
     }
 
     /// Refuse a state that was made for other parameters or with other options.
@@ -97,7 +98,7 @@ impl KroneckerState {
         options: &FactorOptions,
         refresh: bool,
     ) -> Result<Self, Error> {
-        let mut counts = self.counts();
+        let mut counts = self.counts()?;
         let mut averaged = Vec::with_capacity(self.entries.len());
         let slots = layout.slots.iter().zip(self.entries).zip(curvature);
         for (((slot, entry), measured), count) in slots.zip(&mut counts) {
@@ -139,7 +140,7 @@ impl KroneckerState {
         rows: Vec<Option<GradientRows>>,
         options: &FactorOptions,
     ) -> Result<(Direction, FactorReport), Error> {
-        let counts = self.counts();
+        let counts = self.counts()?;
         let mut plain = Vec::new();
         let mut update = Direction::default();
         let mut reads = Reads::default();
@@ -165,13 +166,12 @@ impl KroneckerState {
             };
             let flat = parts.iter().map(|(_, part)| part.clone()).collect();
             let share = (Tensor::cat(flat, 0) * own).sum();
-            let share = share.to_device(&layout.slots[0].device);
             shares.push((reads.float(share), &slot.weight.path));
             for (id, part) in parts {
                 update.add(id, part);
             }
         }
-        let values = reads.execute();
+        let values = reads.execute()?;
         let mut decrease = 0.0;
         for (share, path) in shares {
             let share = values.float(share)[0];
@@ -237,7 +237,7 @@ impl Entry {
         let pairs = self.curvature.into_iter().zip(measured);
         let curvature = pairs.map(|(param, new)| {
             param.map(|old| {
-                let new = new.to_device(&old.device()).cast(old.dtype());
+                let new = moved(new, &old.device()).cast(old.dtype());
                 old.clone() + (new - old) * weight
             })
         });
@@ -267,19 +267,15 @@ impl Entry {
 
     /// `(A + …)⁻¹ G (B + …)⁻¹`.
     fn apply(&self, gradient: Tensor<2>) -> Tensor<2> {
-        let [input, error] = self.inverses();
-        let dtype = gradient.dtype();
-        super::LayerInverses {
-            input: input.cast(dtype),
-            error: error.cast(dtype),
-        }
-        .apply(gradient)
+        let placed = |inverse: Tensor<2>| moved(inverse, &gradient.device()).cast(gradient.dtype());
+        let [input, error] = self.inverses().map(placed);
+        super::LayerInverses { input, error }.apply(gradient)
     }
 
     /// `g / (d + λ)`; zero where both are.
     fn divide(&self, gradient: Tensor<1>, damping: &FactorDamping) -> Tensor<1> {
         let diagonal = self.curvature[0].val().squeeze_dim::<1>(0);
-        let diagonal = diagonal.cast(gradient.dtype());
+        let diagonal = moved(diagonal, &gradient.device()).cast(gradient.dtype());
         let damped = match damping.amount {
             DampingAmount::Absolute(lambda) => diagonal + lambda,
             DampingAmount::Relative(fraction) => {

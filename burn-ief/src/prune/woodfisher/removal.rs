@@ -6,8 +6,8 @@ use burn::tensor::{Tensor, TensorData};
 use super::config::Selection;
 use super::fisher::WoodFisher;
 use crate::error::Error;
-use crate::params::ParamInfo;
-use crate::prune::parameters::{read, rewrite};
+use crate::params::{ParamInfo, rewrite};
+use crate::prune::parameters::read;
 use crate::prune::pruned::Pruned;
 use crate::prune::select::{Candidates, removed_cost, select};
 
