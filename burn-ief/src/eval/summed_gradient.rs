@@ -1,10 +1,8 @@
 //! The gradient of the summed loss, from that of a mean.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Gradients;
-
-use crate::params::gradients;
+use burn::tensor::{Gradients, Tensor};
 
 /// The gradient of the summed loss, from the gradients of a scalar loss that is `factor` times the
 /// sum.
@@ -26,7 +24,19 @@ use crate::params::gradients;
 /// assert!((weight.max().into_scalar::<f32>() - 4.0).abs() < 1e-6);
 /// ```
 pub fn summed_gradient<M: Module>(grads: Gradients, module: &M, factor: f64) -> GradientsParams {
-    let mut grads = GradientsParams::from_grads(grads, module);
-    gradients::map(module, &mut grads, |_, grad| Some(grad / factor));
-    grads
+    struct Divide {
+        grads: GradientsParams,
+        factor: f64,
+    }
+    impl ModuleVisitor for Divide {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(grad) = self.grads.remove::<D>(param.id) {
+                self.grads.register(param.id, grad / self.factor);
+            }
+        }
+    }
+    let grads = GradientsParams::from_grads(grads, module);
+    let mut divide = Divide { grads, factor };
+    module.visit(&mut divide);
+    divide.grads
 }

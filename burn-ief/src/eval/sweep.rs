@@ -192,7 +192,7 @@ impl Sweep {
             self.gram.principal(&rows).into_owned()
         };
         let mut system = System::recorded(jacobian, None, self.samples)
-            .with_gram(gram)
+            .with_recorded_gram(gram)
             .with_damping(damping)
             .with_epsilon(self.all.gram_epsilon());
         if rule.rule.needs_output_norms() {

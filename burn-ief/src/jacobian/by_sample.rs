@@ -1,12 +1,15 @@
 //! The Jacobian from one backward pass per sample. It is exact for any module and serves as the
 //! reference for everything that is recorded.
 
-use burn::module::{Flag, Module, Param, ParamGroup};
+use std::collections::HashMap;
+
+use burn::module::{Flag, Module, Param, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
-use super::outputs::Outputs;
-use super::recorded_batch::{Rest, assemble, read_facts};
+use super::outputs::{Outputs, read_facts};
+use super::part::assemble;
+use super::recorded_batch::Rest;
 use super::{Block, GramPrecision, Jacobian, Part, RecordedBatch};
 use crate::error::Error;
 use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
@@ -93,7 +96,7 @@ impl RecordedBatch {
         let all = params::trainable(module);
         let params = params::matching(module, group);
         refuse_batch_norm(module)?;
-        let shared = params::held_twice(module);
+        let shared = held_twice(module);
         let others: Vec<_> = all
             .iter()
             .filter(|param| params.iter().all(|inside| inside.id != param.id))
@@ -240,4 +243,29 @@ impl<'a> RowsBySample<'a> {
             deadline: None,
         }
     }
+}
+
+/// The first two paths of a trainable parameter that two modules hold.
+fn held_twice<M: Module>(module: &M) -> Option<(String, String)> {
+    #[derive(Default)]
+    struct Twice {
+        known: HashMap<ParamId, String>,
+        found: Option<(String, String)>,
+    }
+    impl ParamVisitor for Twice {
+        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
+            if !param.is_require_grad() {
+                return;
+            }
+            let path = place.path();
+            if let Some(first) = self.known.get(&param.id) {
+                self.found.get_or_insert((first.clone(), path));
+            } else {
+                self.known.insert(param.id, path);
+            }
+        }
+    }
+    let mut twice = Twice::default();
+    params::visit(module, &mut twice);
+    twice.found
 }

@@ -9,18 +9,17 @@ mod layers;
 mod loss_scale;
 mod outputs;
 mod part;
-mod products;
 mod recorded_batch;
 mod scaling;
 mod validate;
+mod vectors;
 
 use std::time::Duration;
 
-use burn::optim::GradientsParams;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
 use crate::error::Error;
-use crate::host::supports_f64;
+use crate::host::{ReadOf, Reads, Values, on_device, supports_f64};
 use crate::linalg::Symmetric;
 use crate::params::{Direction, ParamInfo};
 
@@ -178,47 +177,14 @@ impl Jacobian {
         })
     }
 
-    /// Jv for a direction v with an entry for each parameter, `[M]`.
-    ///
-    /// Parameters that are missing in `v` count as zero.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::RowShape`] if an entry has another shape than its parameter.
-    pub fn matvec(&self, v: &GradientsParams) -> Result<Vec<f64>, Error> {
-        self.image(&Direction::from_gradients(&self.params, v)?)
-    }
-
-    /// [`matvec`](Self::matvec) for a flattened direction.
+    /// Jv for a flattened direction, `[M]`.
     pub(crate) fn image(&self, v: &Direction) -> Result<Vec<f64>, Error> {
-        products::image(self, v)
+        let mut reads = Reads::with_deadline(self.deadline);
+        let image = PendingImage::new(self, v, &mut reads)?;
+        Ok(image.finish(&reads.execute()?))
     }
 
-    /// Jᵀc = Σ_n c_n ∇l_n, as gradients for an optimizer.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Size`] if `c` does not have one entry per row.
-    pub fn t_matvec(&self, c: &[f64]) -> Result<GradientsParams, Error> {
-        check_size("coefficients", self.samples(), c.len(), usize::eq)?;
-        let mut direction = Direction::default();
-        for part in &self.parts {
-            part.add_t_matvec(&c[part.rows()], &mut direction);
-        }
-        Ok(direction.into_gradients(&self.params))
-    }
-
-    /// Like [`t_matvec`](Self::t_matvec), but frees the rows of each parameter as soon as they are used.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Size`] if `c` does not have one entry per row.
-    pub fn into_t_matvec(self, c: &[f64]) -> Result<GradientsParams, Error> {
-        let params = self.params.clone();
-        Ok(self.into_combination(c)?.into_gradients(&params))
-    }
-
-    /// [`into_t_matvec`](Self::into_t_matvec) as a flattened direction.
+    /// Jᵀc as a flattened direction. Frees the rows of each parameter as soon as they are used.
     pub(crate) fn into_combination(self, c: &[f64]) -> Result<Direction, Error> {
         check_size("coefficients", self.samples(), c.len(), usize::eq)?;
         // Coefficients of very short or very long rows leave the range of f32, though their products
@@ -255,68 +221,6 @@ impl Jacobian {
         Ok(direction)
     }
 
-    /// ‖∇l_n‖ of every sample.
-    pub fn row_norms(&self) -> Vec<f64> {
-        let mut squares = vec![0.0; self.samples()];
-        for part in &self.parts {
-            let own = part.squared_norms(self.precision);
-            let sums = squares[part.rows()].iter_mut();
-            sums.zip(own).for_each(|(sum, own)| *sum += own);
-        }
-        squares.into_iter().map(|n| n.max(0.0).sqrt()).collect()
-    }
-
-    /// J as dense rows `[M][P]` on the host, with columns in the order of [`params`](Self::params).
-    ///
-    /// It has M·P numbers, so use it for small models.
-    ///
-    /// # Panics
-    ///
-    /// Panics if a device of the rows is lost.
-    pub fn to_dense(&self) -> Vec<Vec<f64>> {
-        let rows = self.dense(&self.params);
-        rows.unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// Dense rows `[M][p]` of one parameter, on the host.
-    pub(crate) fn rows_of(&self, param: &ParamInfo) -> Vec<Vec<f64>> {
-        let rows = self.dense(std::slice::from_ref(param));
-        rows.unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// Dense rows of some parameters, on the host.
-    pub(crate) fn dense(&self, params: &[ParamInfo]) -> Result<Vec<Vec<f64>>, Error> {
-        products::dense(self, params)
-    }
-
-    /// A direction from its P entries, in the order of [`params`](Self::params).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Size`] if `v` does not have [`columns`](Self::columns) entries.
-    pub fn unflatten(&self, v: &[f64]) -> Result<GradientsParams, Error> {
-        Ok(self.direction(v)?.into_gradients(&self.params))
-    }
-
-    /// [`unflatten`](Self::unflatten) as a flattened direction.
-    pub(crate) fn direction(&self, v: &[f64]) -> Result<Direction, Error> {
-        check_size("entries of a direction", self.columns(), v.len(), usize::eq)?;
-        let place = self
-            .parts
-            .first()
-            .map(|part| (part.device.clone(), part.dtype));
-        let (device, dtype) = place.ok_or(Error::NothingRecorded)?;
-        let mut direction = Direction::default();
-        let mut offset = 0;
-        for param in &self.params {
-            let width = param.shape.num_elements();
-            let data = TensorData::new(v[offset..offset + width].to_vec(), [width]);
-            direction.add(param.id, Tensor::from_data(data, (&device, dtype)));
-            offset += width;
-        }
-        Ok(direction)
-    }
-
     pub(crate) fn same_params(&self, other: &Self) -> Result<(), Error> {
         let same = self.params.len() == other.params.len()
             && self
@@ -347,17 +251,26 @@ impl Jacobian {
     ///
     /// [`Error::NonFinite`] naming the samples whose gradients are NaN or infinite.
     pub fn gram(&self) -> Result<Symmetric, Error> {
-        products::gram(self)
+        let mut reads = Reads::with_deadline(self.deadline);
+        let gram = PendingGram::new(self, &mut reads)?;
+        gram.finish(&reads.execute()?)
     }
 
-    /// Inner products with the rows of another Jacobian, J J'ᵀ `[M][M']`, on the host.
+    /// K of these rows, and the image of a direction under others, from one read.
     ///
     /// # Errors
     ///
-    /// [`Error::Size`] if the two have columns for different parameters.
-    pub fn cross_gram(&self, other: &Self) -> Result<Vec<Vec<f64>>, Error> {
-        self.same_params(other)?;
-        products::cross(self, other)
+    /// As [`gram`](Self::gram).
+    pub(crate) fn gram_and_image_of(
+        &self,
+        others: &Self,
+        v: &Direction,
+    ) -> Result<(Symmetric, Vec<f64>), Error> {
+        let mut reads = Reads::with_deadline(self.deadline);
+        let gram = PendingGram::new(self, &mut reads)?;
+        let image = PendingImage::new(others, v, &mut reads)?;
+        let values = reads.execute()?;
+        Ok((gram.finish(&values)?, image.finish(&values)))
     }
 
     /// Machine epsilon of the precision in which [`gram`](Self::gram) is accumulated.
@@ -370,9 +283,7 @@ impl Jacobian {
             f64::from(f32::EPSILON)
         }
     }
-}
 
-impl Jacobian {
     /// Whether [`GramPrecision::Auto`] chose f32 for the Gram matrix on devices that support f64.
     pub(crate) fn can_accumulate_in_f64(&self) -> bool {
         let f64_works = |part: &Part| supports_f64(&part.device);
@@ -415,5 +326,145 @@ fn check_size(
             expected,
             found,
         })
+    }
+}
+
+/// A block of a matrix of products, from one pair of recordings.
+struct Tile {
+    /// Its first row and column.
+    start: [usize; 2],
+    size: [usize; 2],
+    scale: f64,
+    /// `None` if it is zero.
+    values: Option<ReadOf>,
+}
+
+impl Tile {
+    fn new(
+        start: [usize; 2],
+        size: [usize; 2],
+        scale: f64,
+        product: Option<Tensor<2>>,
+        reads: &mut Reads,
+    ) -> Self {
+        Self {
+            start,
+            size,
+            scale,
+            values: product.map(|product| reads.float(product)),
+        }
+    }
+
+    fn each(&self, values: &Values, mut put: impl FnMut(usize, usize, f64)) {
+        let Some(place) = self.values else { return };
+        let [row, column] = self.start;
+        let values = values.scaled(place, self.scale);
+        for (i, line) in values.chunks(self.size[1].max(1)).enumerate() {
+            for (j, value) in line.iter().enumerate() {
+                put(row + i, column + j, *value);
+            }
+        }
+    }
+}
+
+/// K, being read.
+struct PendingGram {
+    size: usize,
+    tiles: Vec<Tile>,
+}
+
+impl PendingGram {
+    fn new(jacobian: &Jacobian, reads: &mut Reads) -> Result<Self, Error> {
+        let size = jacobian.samples();
+        let precision = jacobian.precision;
+        let mut tiles = Vec::new();
+        for (i, part) in jacobian.parts.iter().enumerate() {
+            // Parts on different devices have rows for different parameters.
+            let before = jacobian.parts[..i].iter();
+            for other in before.filter(|other| other.device == part.device) {
+                let product = on_device(&part.device, || part.cross(other, precision, size))?;
+                let shape = [part.samples, other.samples];
+                let scale = part.scale * other.scale;
+                let start = [part.start, other.start];
+                tiles.push(Tile::new(start, shape, scale, product, reads));
+            }
+            let own = on_device(&part.device, || part.gram(precision, size))?;
+            let scale = part.scale * part.scale;
+            let start = [part.start; 2];
+            tiles.push(Tile::new(start, [part.samples; 2], scale, own, reads));
+        }
+        Ok(Self { size, tiles })
+    }
+
+    fn finish(self, values: &Values) -> Result<Symmetric, Error> {
+        let size = self.size;
+        let lower = match self.tiles.as_slice() {
+            [
+                Tile {
+                    scale,
+                    values: Some(place),
+                    ..
+                },
+            ] => values.scaled(*place, *scale),
+            tiles => {
+                let mut lower = vec![0.0; size * size];
+                for tile in tiles {
+                    tile.each(values, |row, column, value| {
+                        lower[row * size + column] += value;
+                    });
+                }
+                lower
+            }
+        };
+        let gram = Symmetric::new(size, lower);
+        let bad: Vec<usize> = (0..size).filter(|&n| !gram.get(n, n).is_finite()).collect();
+        if bad.is_empty() {
+            Ok(gram)
+        } else {
+            Err(Error::NonFinite {
+                what: "per-sample gradients",
+                samples: bad,
+            })
+        }
+    }
+}
+
+/// Jv, being read.
+struct PendingImage {
+    size: usize,
+    parts: Vec<PartImage>,
+}
+
+struct PartImage {
+    start: usize,
+    scale: f64,
+    values: ReadOf,
+}
+
+impl PendingImage {
+    fn new(jacobian: &Jacobian, v: &Direction, reads: &mut Reads) -> Result<Self, Error> {
+        let mut parts = Vec::new();
+        for part in &jacobian.parts {
+            let image = on_device(&part.device, || part.matvec(v))?;
+            parts.extend(image.map(|image| PartImage {
+                start: part.start,
+                scale: part.scale,
+                values: reads.float(image),
+            }));
+        }
+        Ok(Self {
+            size: jacobian.samples(),
+            parts,
+        })
+    }
+
+    fn finish(self, values: &Values) -> Vec<f64> {
+        let mut image = vec![0.0; self.size];
+        for part in self.parts {
+            let own = values.scaled(part.values, part.scale);
+            let rows = image[part.start..].iter_mut();
+            rows.zip(own).for_each(|(sum, own)| *sum += own);
+        }
+        image
     }
 }

@@ -6,7 +6,7 @@ use super::loss_scale::{LossScaleCheck, check_token_weights, row_squares};
 use crate::error::Error;
 use crate::host::{ReadOf, Reads, Values};
 use crate::params::widen;
-use crate::record::{LabelDraw, Likelihood, OutputErrors, TokenErrors, WholeErrors};
+use crate::record::{IndexCheck, LabelDraw, Likelihood, OutputErrors, TokenErrors, WholeErrors};
 
 /// What the marked outputs of a batch show, on the host.
 pub(super) struct Outputs {
@@ -42,6 +42,29 @@ impl Outputs {
             })
         }
     }
+}
+
+/// Read everything but the rows of a recording, in one read: whether indices are in range, and the
+/// gradients at the marked outputs.
+pub(super) fn read_facts(
+    checks: Vec<IndexCheck>,
+    marks: Vec<OutputErrors>,
+    samples: usize,
+    labels: Option<&LabelDraw>,
+    declared_scale: Option<f64>,
+) -> Result<Outputs, Error> {
+    let mut reads = Reads::default();
+    let checks = checks.into_iter().map(|check| {
+        let bounds = reads.int(check.bounds.clone());
+        (check, bounds)
+    });
+    let checks: Vec<_> = checks.collect();
+    let outputs = PendingOutputs::new(marks, samples, labels, declared_scale, &mut reads);
+    let values = reads.execute()?;
+    for (check, bounds) in checks {
+        check.check(&values.int(bounds))?;
+    }
+    outputs.finish(&values)
 }
 
 /// Marked outputs whose facts are being read.

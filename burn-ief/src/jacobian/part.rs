@@ -1,5 +1,6 @@
 //! The rows of one recording, parameter by parameter, and their products.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use burn::module::ParamId;
@@ -9,7 +10,8 @@ use crate::host::{supports_f64, to_host_scaled};
 use crate::moves::moved;
 use crate::names::named_variants;
 use crate::params::{Direction, ParamInfo};
-use crate::rows::{Outer, Rows};
+use crate::record::RecordedUse;
+use crate::rows::{Outer, Rows, joined};
 
 /// The precision in which Gram matrices are accumulated from the recorded factors.
 ///
@@ -360,4 +362,46 @@ impl Block {
         };
         vec![block(self.parameter, weight), block(bias, bias_rows)]
     }
+}
+
+/// Group the recorded uses by parameter.
+///
+/// A weight and its bias are one block if every use of either is a use of both.
+pub(super) fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
+    let mut partners: HashMap<ParamId, HashSet<Option<ParamId>>> = HashMap::new();
+    for use_ in &recorded {
+        partners
+            .entry(use_.parameter)
+            .or_default()
+            .insert(use_.bias);
+        if let Some(bias) = use_.bias {
+            partners
+                .entry(bias)
+                .or_default()
+                .insert(Some(use_.parameter));
+        }
+    }
+    let exclusive = |use_: &RecordedUse| {
+        use_.bias
+            .is_some_and(|bias| partners[&use_.parameter].len() == 1 && partners[&bias].len() == 1)
+    };
+    let mut blocks: Vec<Block> = Vec::new();
+    for use_ in recorded {
+        let fused = exclusive(&use_);
+        let block = Block {
+            parameter: use_.parameter,
+            bias: use_.bias,
+            uses: vec![use_.rows],
+        };
+        for block in if fused { vec![block] } else { block.split() } {
+            match blocks.iter_mut().find(|b| b.parameter == block.parameter) {
+                Some(known) => known.uses.extend(block.uses),
+                None => blocks.push(block),
+            }
+        }
+    }
+    for block in &mut blocks {
+        block.uses = joined(std::mem::take(&mut block.uses));
+    }
+    blocks
 }

@@ -1,18 +1,18 @@
 //! What a recorded batch gives: its Jacobian, output gradients and remaining gradients.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use burn::module::{Flag, Module, Param, ParamGroup, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 
-use super::outputs::{Outputs, PendingOutputs};
+use super::outputs::{Outputs, read_facts};
+use super::part::assemble;
 use super::{Block, GramPrecision, Jacobian, Part};
 use crate::error::Error;
-use crate::host::Reads;
 use crate::params::{self, Direction, ParamInfo, ParamVisitor, Place};
-use crate::record::{IndexCheck, LabelDraw, LossScale, OutputErrors, RecordedUse, Tape};
-use crate::rows::{Rows, joined};
+use crate::record::{LabelDraw, LossScale, RecordedUse, Tape};
+use crate::rows::Rows;
 
 /// Everything that a recorded batch gives: the Jacobian, the gradients at the output, and the
 /// gradients of parameters that are left to another optimizer.
@@ -283,84 +283,6 @@ impl RecordedBatch {
         let gradients = std::mem::take(&mut self.rest.gradients);
         gradients.into_gradients(&self.rest.params)
     }
-}
-
-impl Jacobian {
-    /// The Jacobian of a recorded batch, for all trainable parameters of `module`.
-    ///
-    /// See [`RecordedBatch::collect`] for output gradients, drawn labels and parameter groups.
-    ///
-    /// # Errors
-    ///
-    /// As [`RecordedBatch::collect`].
-    pub fn from_tape<M: Module>(tape: Tape, grads: Gradients, module: &M) -> Result<Self, Error> {
-        RecordedBatch::collect(tape, grads, module, None).map(|recorded| recorded.jacobian())
-    }
-}
-
-/// Read everything but the rows of a recording, in one read: whether indices are in range, and the
-/// gradients at the marked outputs.
-pub(super) fn read_facts(
-    checks: Vec<IndexCheck>,
-    marks: Vec<OutputErrors>,
-    samples: usize,
-    labels: Option<&LabelDraw>,
-    declared_scale: Option<f64>,
-) -> Result<Outputs, Error> {
-    let mut reads = Reads::default();
-    let checks = checks.into_iter().map(|check| {
-        let bounds = reads.int(check.bounds.clone());
-        (check, bounds)
-    });
-    let checks: Vec<_> = checks.collect();
-    let outputs = PendingOutputs::new(marks, samples, labels, declared_scale, &mut reads);
-    let values = reads.execute()?;
-    for (check, bounds) in checks {
-        check.check(&values.int(bounds))?;
-    }
-    outputs.finish(&values)
-}
-
-/// Group the recorded uses by parameter.
-///
-/// A weight and its bias are one block if every use of either is a use of both.
-pub(super) fn assemble(recorded: Vec<RecordedUse>) -> Vec<Block> {
-    let mut partners: HashMap<ParamId, HashSet<Option<ParamId>>> = HashMap::new();
-    for use_ in &recorded {
-        partners
-            .entry(use_.parameter)
-            .or_default()
-            .insert(use_.bias);
-        if let Some(bias) = use_.bias {
-            partners
-                .entry(bias)
-                .or_default()
-                .insert(Some(use_.parameter));
-        }
-    }
-    let exclusive = |use_: &RecordedUse| {
-        use_.bias
-            .is_some_and(|bias| partners[&use_.parameter].len() == 1 && partners[&bias].len() == 1)
-    };
-    let mut blocks: Vec<Block> = Vec::new();
-    for use_ in recorded {
-        let fused = exclusive(&use_);
-        let block = Block {
-            parameter: use_.parameter,
-            bias: use_.bias,
-            uses: vec![use_.rows],
-        };
-        for block in if fused { vec![block] } else { block.split() } {
-            match blocks.iter_mut().find(|b| b.parameter == block.parameter) {
-                Some(known) => known.uses.extend(block.uses),
-                None => blocks.push(block),
-            }
-        }
-    }
-    for block in &mut blocks {
-        block.uses = joined(std::mem::take(&mut block.uses));
-    }
-    blocks
 }
 
 /// What one walk over the module finds.

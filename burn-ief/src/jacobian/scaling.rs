@@ -6,8 +6,6 @@ use burn::module::ParamId;
 use burn::tensor::Tensor;
 
 use super::{Block, Jacobian};
-use crate::error::Error;
-use crate::linalg::Symmetric;
 use crate::params::{Direction, ParamInfo};
 use crate::rows::{EntryScale, Rows, Squares, condensed, squares};
 
@@ -116,19 +114,6 @@ impl Jacobian {
                 ..block
             }
         })
-    }
-
-    /// K of these rows, and the image of a direction under others, from one read.
-    ///
-    /// # Errors
-    ///
-    /// As [`gram`](Self::gram).
-    pub(crate) fn gram_and_image_of(
-        &self,
-        others: &Self,
-        v: &Direction,
-    ) -> Result<(Symmetric, Vec<f64>), Error> {
-        super::products::gram_and_image(self, others, v)
     }
 
     /// With every block of one parameter replaced.

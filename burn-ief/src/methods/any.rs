@@ -1,8 +1,5 @@
 //! All methods in one enum, for programs that choose at run time.
 
-use burn::config::Config;
-use serde_json::{Map, Value};
-
 /// Access to the options that only some configurations have.
 macro_rules! shared_options {
     (solve, solve, $config:expr) => {
@@ -96,12 +93,12 @@ macro_rules! methods {
         }
 
         impl std::str::FromStr for AnyConfig {
-            type Err = crate::Error;
+            type Err = crate::error::Error;
 
-            fn from_str(name: &str) -> Result<Self, crate::Error> {
+            fn from_str(name: &str) -> Result<Self, crate::error::Error> {
                 match name {
                     $($name => Ok(Self::$variant($config::new())),)+
-                    _ => Err(crate::Error::UnknownName {
+                    _ => Err(crate::error::Error::UnknownName {
                         what: "method",
                         expected: Self::NAMES.join(", "),
                         found: name.into(),
@@ -118,7 +115,7 @@ macro_rules! methods {
 
         impl<'de> serde::Deserialize<'de> for AnyConfig {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let fields = any::Fields::deserialize(deserializer)?;
+                let fields = fields::Fields::deserialize(deserializer)?;
                 let config = match fields.method() {
                     $($name => fields.over(&$config::new()).map(Self::$variant),)+
                     name => {
@@ -135,7 +132,7 @@ macro_rules! methods {
         impl MethodConfig for AnyConfig {
             type Method = AnyMethod;
 
-            fn try_build(&self) -> Result<AnyMethod, crate::Error> {
+            fn try_build(&self) -> Result<AnyMethod, crate::error::Error> {
                 Ok(match self {
                     $(Self::$variant(config) => AnyMethod::$variant(config.try_build()?),)+
                 })
@@ -274,7 +271,7 @@ macro_rules! methods {
                 &self,
                 new: AnyState,
                 record: burn::store::ModuleRecord,
-            ) -> Result<AnyState, crate::Error> {
+            ) -> Result<AnyState, crate::error::Error> {
                 match (self, new) {
                     $(
                         (Self::$variant(method), AnyState::$variant(new)) => {
@@ -305,7 +302,7 @@ macro_rules! methods {
             fn labels_by_sample(
                 &self,
                 step: u64,
-            ) -> Result<Option<crate::record::LabelDraw>, crate::Error> {
+            ) -> Result<Option<crate::record::LabelDraw>, crate::error::Error> {
                 match self {
                     $(Self::$variant(method) => method.labels_by_sample(step),)+
                 }
@@ -316,7 +313,7 @@ macro_rules! methods {
                 batch: crate::jacobian::RecordedBatch,
                 state: &AnyState,
                 step: u64,
-            ) -> Result<AnyShard, crate::Error> {
+            ) -> Result<AnyShard, crate::error::Error> {
                 match (self, state) {
                     $(
                         (Self::$variant(method), AnyState::$variant(state)) => {
@@ -331,7 +328,7 @@ macro_rules! methods {
                 &self,
                 shards: Vec<AnyShard>,
                 how: &Joining,
-            ) -> Result<AnyJoined, crate::Error> {
+            ) -> Result<AnyJoined, crate::error::Error> {
                 match self {
                     $(
                         Self::$variant(method) => {
@@ -351,7 +348,7 @@ macro_rules! methods {
                 state: AnyState,
                 joined: AnyJoined,
                 step: u64,
-            ) -> Result<MethodUpdate<AnyState>, crate::Error> {
+            ) -> Result<MethodUpdate<AnyState>, crate::error::Error> {
                 match (self, state, joined) {
                     $(
                         (
@@ -380,122 +377,10 @@ macro_rules! methods {
 pub(super) use {methods, shared_options};
 
 /// The error for a state or a shard of another method.
-pub(super) fn foreign(expected: &str, found: &str) -> crate::Error {
-    crate::Error::ForeignState {
+pub(super) fn foreign(expected: &str, found: &str) -> crate::error::Error {
+    crate::error::Error::ForeignState {
         state: "state",
         expected: format!("a state of `{expected}`"),
         found: format!("one of `{found}`"),
-    }
-}
-
-/// The fields of a configuration that was written down, not necessarily all of them.
-#[derive(serde::Deserialize)]
-pub(super) struct Fields {
-    method: String,
-    #[serde(flatten)]
-    given: Map<String, Value>,
-}
-
-/// Groups of options, of which single fields may be left out too.
-const GROUPS: [&str; 3] = ["solve", "step", "factors"];
-
-impl Fields {
-    /// The name of the method.
-    pub(super) fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// These fields over those of a configuration.
-    pub(super) fn over<C: Config>(self, defaults: &C) -> Result<C, String> {
-        let refuse = |error: serde_json::Error| format!("`{}`: {error}", self.method);
-        let mut all = serde_json::to_value(defaults).map_err(refuse)?;
-        for (field, value) in &self.given {
-            match (value, all.get_mut(field)) {
-                (Value::Object(options), Some(Value::Object(group)))
-                    if GROUPS.contains(&field.as_str()) =>
-                {
-                    group.extend(options.clone());
-                }
-                _ => all[field] = value.clone(),
-            }
-        }
-        let config: C = serde_json::from_value(all).map_err(refuse)?;
-        let known = serde_json::to_value(&config).map_err(refuse)?;
-        refuse_unknown("", &Value::Object(self.given), &known)?;
-        Ok(config)
-    }
-}
-
-/// Burn's configurations ignore fields that they do not know; a typing error must not pass.
-fn refuse_unknown(path: &str, found: &Value, known: &Value) -> Result<(), String> {
-    let (Value::Object(found), Value::Object(known)) = (found, known) else {
-        return Ok(());
-    };
-    for (name, value) in found {
-        match known.get(name) {
-            Some(known) => refuse_unknown(&format!("{path}{name}."), value, known)?,
-            None => {
-                let names: Vec<&str> = known.keys().map(String::as_str).collect();
-                return Err(format!(
-                    "unknown field `{path}{name}`, expected one of `{}`",
-                    names.join("`, `")
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::methods::AnyConfig;
-
-    fn read(json: &str) -> Result<AnyConfig, String> {
-        serde_json::from_str(json).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        for name in AnyConfig::NAMES {
-            let config: AnyConfig = name.parse().unwrap();
-            let json = serde_json::to_string(&config).unwrap();
-            assert_eq!(serde_json::to_string(&read(&json).unwrap()).unwrap(), json);
-        }
-    }
-
-    #[test]
-    fn fields_that_are_left_out_keep_their_defaults() {
-        let json = r#"{"method": "sf", "solve": {"damping": {"amount": {"absolute": 0.5}, "on": "gram"}}, "step": {"weight_decay": 0.1}}"#;
-        let mut config = read(json).unwrap();
-        let defaults = serde_json::to_string(&"sf".parse::<AnyConfig>().unwrap()).unwrap();
-        assert_eq!(config.step_mut().weight_decay, 0.1);
-        config.step_mut().weight_decay = 0.0;
-        let damping = crate::solve::Damping::absolute(0.5).on(crate::solve::DampedMatrix::Gram);
-        let solve = config.solve_mut().unwrap();
-        assert_eq!(solve.damping, damping);
-        solve.damping = crate::solve::Damping::default();
-        assert_eq!(serde_json::to_string(&config).unwrap(), defaults);
-    }
-
-    #[test]
-    fn a_field_that_is_not_known_is_refused() {
-        let error = read(r#"{"method": "ief", "solve": {"momentun": 0.5}}"#).unwrap_err();
-        assert!(
-            error.contains("unknown field `solve.momentun`, expected one of `trust_region`"),
-            "{error}"
-        );
-        let error = read(r#"{"method": "kfac", "solve": {}}"#).unwrap_err();
-        assert!(error.contains("unknown field `solve`"), "{error}");
-        let json =
-            r#"{"method": "ief", "solve": {"damping": {"amount": {"relative": 1.0}, "at": 1}}}"#;
-        assert!(read(json).unwrap_err().contains("`at`"));
-        let error = read(r#"{"method": "ief", "step": {"weight_decay": "much"}}"#).unwrap_err();
-        assert!(error.contains("`ief`"), "{error}");
-        let error = read(r#"{"method": "adam"}"#).unwrap_err();
-        assert!(
-            error.contains("unknown method: expected one of ief"),
-            "{error}"
-        );
-        assert!(read(r#"{"solve": {}}"#).unwrap_err().contains("method"));
     }
 }

@@ -1,16 +1,17 @@
 //! The method of an update rule: exact per-batch solves of EF, iEF, SF and the natural gradient.
 
 use super::method::{Joining, Method, MethodUpdate, Reduction, StepReport, rule_name};
+use super::metric::MetricState;
 use super::options::{SolveOptions, StepOptions};
-use super::previous::PreviousUpdate;
 use super::rule::{Solution, System, UpdateRule};
-use super::shard_rows::{ShardRows, in_gram_order, in_order, out_of_order, squares, stack};
-use super::state::ExactState;
+use super::shard_rows::{ShardRows, out_of_order, squares, stack};
+use super::state::{ExactState, PreviousUpdate};
 use crate::error::Error;
 use crate::jacobian::{GramPrecision, Jacobian, RecordedBatch, Rest, Scaling};
 use crate::linalg::dot;
 use crate::params::{Direction, ParamInfo};
 use crate::record::{LabelDraw, Tape};
+use crate::rows::Squares;
 use crate::solve::{Cancellation, SolveReport, trust_region_factor};
 
 /// A training method made of an [`UpdateRule`].
@@ -44,6 +45,8 @@ pub struct Exact<R> {
     step: StepOptions,
     /// Momentum in the solve.
     momentum: f64,
+    /// The squares of the rows that the metric needs; `None` for the identity.
+    squares: Option<Squares>,
 }
 
 impl<R: UpdateRule> Exact<R> {
@@ -75,6 +78,7 @@ impl<R: UpdateRule> Exact<R> {
         Ok(Self {
             rule,
             momentum,
+            squares: solve.metric.wanted(),
             solve: solve.clone(),
             step: step.resolved(norm),
         })
@@ -92,8 +96,7 @@ impl<R: UpdateRule> Exact<R> {
         scaled: &'a Jacobian,
         previous: &PreviousUpdate,
     ) -> Result<System<'a>, Error> {
-        let order = rows.order.as_deref();
-        let mut system = System::recorded(scaled, order, rows.samples);
+        let mut system = System::recorded(scaled, rows.order.as_deref(), rows.samples);
         system = system.with_damping(self.solve.damping);
         if let Some(norms) = &rows.norms {
             system = system.with_output_norms(norms.clone());
@@ -109,13 +112,13 @@ impl<R: UpdateRule> Exact<R> {
             // The rules solve for the rows, unless there are fewer parameters.
             let image = if rows.jacobian.columns() > rows.jacobian.samples() {
                 let (gram, image) = scaled.gram_and_image_of(&rows.jacobian, &previous)?;
-                system = system.with_gram(in_gram_order(gram, order));
+                system = system.with_recorded_gram(gram);
                 image
             } else {
                 rows.jacobian.image(&previous)?
             };
             let start = image.into_iter().map(|x| self.momentum * x).collect();
-            system = system.with_start(in_order(start, order));
+            system = system.with_recorded_start(start);
         }
         Ok(system)
     }
@@ -176,7 +179,10 @@ impl<R: UpdateRule> Exact<R> {
                 let mut report = update.report;
                 report.decrease = update.decrease;
                 report.decrease.truncate(samples);
-                let values = out_of_order(values, rows.order.as_deref());
+                let values = match &rows.order {
+                    Some(order) => out_of_order(values, order),
+                    None => values,
+                };
                 let jacobian = match scaled.zip(root) {
                     // J D, in the memory of J D^½.
                     Some((scaled, root)) => scaled.scaled(&root),
@@ -337,6 +343,7 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         }
         let params = first.jacobian.params().to_vec();
         let (systems, factor, rest) = match how.reduction {
+            _ if count == 1 => (rows, 1.0, Rest::join(rests)),
             Reduction::Joint => (vec![stack(rows, &how.exchange)?], 1.0, Rest::join(rests)),
             Reduction::Mean => (rows, 1.0 / count as f64, Rest::sum(rests)),
             Reduction::Sum => (rows, 1.0, Rest::sum(rests)),
@@ -362,11 +369,12 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
             rest,
         } = joined;
         let ExactState { previous, metric } = state;
-        let (metric, scaling) = match self.solve.metric.wanted() {
+        let (metric, scaling) = match self.squares {
             Some(wanted) => {
                 let (sums, samples) = squares(&mut systems, wanted);
+                let metric = metric.unwrap_or_else(|| MetricState::zeros(&self.solve.metric, &[]));
                 let next = metric.advance(&self.solve.metric, &params, sums, samples)?;
-                (next.0, Some(next.1))
+                (Some(next.0), Some(next.1))
             }
             None => (metric, None),
         };

@@ -4,7 +4,8 @@ use burn::config::Config;
 
 use super::config::MethodConfig;
 use super::exact::Exact;
-use super::options::{SolveOptions, StepOptions, check_cosine_filter};
+use super::options::{SolveOptions, StepOptions};
+use super::ranges::check_cosine_filter;
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::solve::{DampedMatrix, RowSelection, solve_resolved};

@@ -52,6 +52,7 @@ mod any;
 mod config;
 mod ef;
 mod exact;
+mod fields;
 #[cfg(test)]
 mod fixture;
 mod ggt;
@@ -61,7 +62,7 @@ mod method;
 pub mod metric;
 mod ngd;
 mod options;
-mod previous;
+mod ranges;
 mod rule;
 mod sampled;
 mod sf;
@@ -77,10 +78,9 @@ pub use method::{FactorReport, Joining, Method, MethodUpdate, Reduction, StepRep
 pub use metric::{RunningSquares, UpdateMetric};
 pub use ngd::{Ngd, NgdConfig};
 pub use options::{SolveOptions, StepOptions};
-pub use previous::PreviousUpdate;
 pub use rule::{Solution, System, UpdateRule};
 pub use sf::{Sf, SfConfig};
-pub use state::ExactState;
+pub use state::{ExactState, PreviousUpdate};
 
 use kfac::{EkfacConfig, FactorOptions, IekfacConfig, KfacConfig};
 

@@ -1,4 +1,4 @@
-//! The trait of an update rule, the system of a batch that a rule solves, and what it returns.
+//! The trait of an update rule, and the system of a batch that a rule solves.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::jacobian::Jacobian;
 use crate::linalg::Symmetric;
 use crate::record::LabelDraw;
-use crate::solve::{Coefficients, Damping, SolveReport};
+use crate::solve::Damping;
+pub use crate::solve::coefficients::Solution;
 
 /// An update rule: from the Gram matrix of a batch to the update.
 ///
@@ -76,49 +77,6 @@ pub trait UpdateRule: Debug + Send + Sync + 'static {
     ///
     /// Whatever the rule cannot solve, and the errors of the system's accessors.
     fn solve(&self, system: &System<'_>) -> Result<Solution, Error>;
-}
-
-/// What a rule returns.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Solution {
-    /// A combination of the rows of the system.
-    Rows(Coefficients),
-    /// The update itself, one entry per parameter entry, where there are fewer of those than rows.
-    Parameters {
-        /// Δ (with a start, Δ − Δ₀), flattened in the order of the Jacobian's columns.
-        update: Vec<f64>,
-        /// How the system was solved.
-        report: SolveReport,
-    },
-}
-
-impl Solution {
-    /// How the system was solved.
-    pub fn report(&self) -> &SolveReport {
-        match self {
-            Self::Rows(coefficients) => &coefficients.report,
-            Self::Parameters { report, .. } => report,
-        }
-    }
-
-    /// The combination of the rows.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoCoefficients`] if the rule solved for the parameters instead.
-    pub fn into_coefficients(self) -> Result<Coefficients, Error> {
-        match self {
-            Self::Rows(coefficients) => Ok(coefficients),
-            Self::Parameters { .. } => Err(Error::NoCoefficients),
-        }
-    }
-}
-
-impl From<Coefficients> for Solution {
-    fn from(coefficients: Coefficients) -> Self {
-        Self::Rows(coefficients)
-    }
 }
 
 /// The system of a batch on the host: inner products of the rows, output gradient norms, damping.
@@ -220,11 +178,32 @@ impl<'a> System<'a> {
         }
     }
 
-    /// With a Gram matrix of all rows that is known already.
-    pub(crate) fn with_gram(self, gram: Symmetric) -> Self {
+    /// With the Gram matrix of all rows, in the order of the Jacobian.
+    pub(crate) fn with_recorded_gram(self, gram: Symmetric) -> Self {
+        let gram = match self.order() {
+            Some(order) => gram.principal(order).into_owned(),
+            None => gram,
+        };
         Self {
             gram: OnceCell::from(gram),
             ..self
+        }
+    }
+
+    /// [`with_start`](Self::with_start) for products in the order of the Jacobian.
+    pub(crate) fn with_recorded_start(self, start: Vec<f64>) -> Self {
+        let start = match self.order() {
+            Some(order) => order.iter().map(|&row| start[row]).collect(),
+            None => start,
+        };
+        self.with_start(start)
+    }
+
+    /// Where the rows of the system are in the Jacobian; `None` if they are in its order.
+    fn order(&self) -> Option<&'a [usize]> {
+        match self.rows {
+            Rows::Recorded(_, order) => order,
+            _ => None,
         }
     }
 

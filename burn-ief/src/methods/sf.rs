@@ -4,7 +4,8 @@ use burn::config::Config;
 
 use super::config::MethodConfig;
 use super::exact::Exact;
-use super::options::{SolveOptions, StepOptions, at_least_one};
+use super::options::{SolveOptions, StepOptions};
+use super::ranges::at_least_one;
 use super::rule::{Solution, System, UpdateRule};
 use super::sampled;
 use crate::error::Error;

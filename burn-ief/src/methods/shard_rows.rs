@@ -8,7 +8,6 @@ use burn::tensor::Tensor;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::jacobian::Jacobian;
-use crate::linalg::Symmetric;
 use crate::moves::moved;
 use crate::rows::Squares;
 
@@ -39,7 +38,11 @@ impl ShardRows {
         if rows > self.samples {
             // The copies with drawn labels.
             let weights = (0..rows).map(|row| f64::from(u8::from(row >= self.samples)));
-            return out_of_order(weights.collect(), self.order.as_deref());
+            let weights = weights.collect();
+            return match &self.order {
+                Some(order) => out_of_order(weights, order),
+                None => weights,
+            };
         }
         match &self.norms {
             Some(norms) => {
@@ -86,9 +89,6 @@ pub(super) fn squares(
 
 /// One system over the rows of all shards.
 pub(super) fn stack(mut shards: Vec<ShardRows>, exchange: &Exchange) -> Result<ShardRows, Error> {
-    if shards.len() == 1 {
-        return Ok(shards.swap_remove(0));
-    }
     let counts: Vec<usize> = shards.iter().map(|shard| shard.samples).collect();
     let samples = counts.iter().sum();
     let norms = shards.iter_mut().map(|shard| shard.norms.take());
@@ -133,32 +133,11 @@ pub(super) fn stack(mut shards: Vec<ShardRows>, exchange: &Exchange) -> Result<S
     })
 }
 
-/// Values of the Jacobian's rows, in the order of the system.
-pub(super) fn in_order(values: Vec<f64>, order: Option<&[usize]>) -> Vec<f64> {
-    match order {
-        Some(order) => order.iter().map(|&row| values[row]).collect(),
-        None => values,
-    }
-}
-
-/// The Gram matrix of the Jacobian's rows, in the order of the system.
-pub(super) fn in_gram_order(gram: Symmetric, order: Option<&[usize]>) -> Symmetric {
-    match order {
-        Some(order) => gram.principal(order).into_owned(),
-        None => gram,
-    }
-}
-
 /// Values of the system's rows, in the order of the Jacobian.
-pub(super) fn out_of_order(values: Vec<f64>, order: Option<&[usize]>) -> Vec<f64> {
-    match order {
-        Some(order) => {
-            let mut all = vec![0.0; values.len()];
-            for (&row, value) in order.iter().zip(values) {
-                all[row] = value;
-            }
-            all
-        }
-        None => values,
+pub(super) fn out_of_order(values: Vec<f64>, order: &[usize]) -> Vec<f64> {
+    let mut all = vec![0.0; values.len()];
+    for (&row, value) in order.iter().zip(values) {
+        all[row] = value;
     }
+    all
 }

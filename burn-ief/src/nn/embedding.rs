@@ -7,8 +7,9 @@ use burn::tensor::{Int, Tensor, assert_shape};
 
 use super::ForwardRecorded;
 use super::linear::adapted_base;
-use super::low_rank::positioned;
-use crate::record::{Recorder, constant, is_composed, is_empty_batch, recorder, without_samples};
+use crate::record::{
+    Recorder, constant, is_composed, is_empty_batch, positioned, recorder, without_samples,
+};
 use crate::rows::{Lookup, Rows};
 
 /// Records the indices and the output errors: the memory does not grow with the table.

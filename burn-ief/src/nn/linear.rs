@@ -6,9 +6,9 @@ use burn::tensor::{DType, Tensor, assert_shape};
 use burn_flex_fused::{ForwardFused, linear, linear_add};
 
 use super::ForwardRecorded;
-use super::low_rank::{positioned, record_low_rank};
+use super::low_rank::record_low_rank;
 use crate::record::{
-    Recorder, Tap, constant, is_composed, is_empty_batch, recorder, without_samples,
+    Recorder, Tap, constant, is_composed, is_empty_batch, positioned, recorder, without_samples,
 };
 use crate::rows::{Outer, Rows};
 

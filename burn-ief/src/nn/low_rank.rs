@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use crate::record::{Recorder, Tap, constant};
+use crate::record::{Recorder, Tap, constant, positioned};
 use crate::rows::Rows;
 
 /// Record the uses of A and B in `y = … + s (x A) B`, as far as they train.
@@ -78,10 +78,4 @@ pub fn record_low_rank(
             ))
         });
     }
-}
-
-/// `[M * T, d]` to `[M, T, d]`.
-pub(super) fn positioned(x: Tensor<2>, (batch, positions): (usize, usize)) -> Tensor<3> {
-    let [_, width] = x.dims();
-    x.reshape([batch, positions, width])
 }

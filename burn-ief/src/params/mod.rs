@@ -1,10 +1,9 @@
 //! A module's parameters: where they are, what is known of them without their values, the one visitor
 //! over them, and vectors over them.
 //!
-//! [`ParamInfo`] describes one parameter, `visit` is the one visitor over a module, `Direction`
-//! is a vector over parameters, and `gradients` maps Burn's gradients (inside this crate).
+//! [`ParamInfo`] describes one parameter, `visit` is the one visitor over a module, and `Direction`
+//! is a vector over parameters (inside this crate).
 
-pub(crate) mod gradients;
 mod rewrite;
 
 use std::collections::HashMap;
@@ -248,31 +247,6 @@ pub(crate) fn values<M: Module>(module: &M) -> (Vec<ParamInfo>, Vec<Tensor<1>>) 
     let mut all = Values::default();
     visit(module, &mut all);
     (all.params, all.values)
-}
-
-/// The first two paths of a trainable parameter that two modules hold.
-pub(crate) fn held_twice<M: Module>(module: &M) -> Option<(String, String)> {
-    #[derive(Default)]
-    struct Twice {
-        known: HashMap<ParamId, String>,
-        found: Option<(String, String)>,
-    }
-    impl ParamVisitor for Twice {
-        fn float<const D: usize>(&mut self, place: &Place<'_>, param: &Param<Tensor<D>>) {
-            if !param.is_require_grad() {
-                return;
-            }
-            let path = place.path();
-            if let Some(first) = self.known.get(&param.id) {
-                self.found.get_or_insert((first.clone(), path));
-            } else {
-                self.known.insert(param.id, path);
-            }
-        }
-    }
-    let mut twice = Twice::default();
-    visit(module, &mut twice);
-    twice.found
 }
 
 /// The first place where two lists of parameters differ in path or shape: what the first has, and

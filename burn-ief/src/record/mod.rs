@@ -28,6 +28,6 @@ pub use recorder::{Recorder, Tap, recorder};
 pub use tape::{LossScale, Tape};
 
 pub(crate) use output_errors::{DrawnTokens, OutputErrors, TokenErrors, TokenFacts, WholeErrors};
-pub(crate) use recorder::{constant, is_composed, is_empty_batch, without_samples};
+pub(crate) use recorder::{constant, is_composed, is_empty_batch, positioned, without_samples};
 pub(crate) use tape::{IndexCheck, RecordedUse};
 pub(crate) use token_marks::{Draws, Leaf};

@@ -295,6 +295,12 @@ pub(crate) fn constant<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
     widen(x.clone().inner())
 }
 
+/// `[M * T, d]` to `[M, T, d]`.
+pub(crate) fn positioned(x: Tensor<2>, (batch, positions): (usize, usize)) -> Tensor<3> {
+    let [_, width] = x.dims();
+    x.reshape([batch, positions, width])
+}
+
 /// Whether a weight is composed by a reparameterization that this crate has no rule for.
 ///
 /// The composed value then stays on the autodiff graph. If its factors train, they appear in Burn's

@@ -6,19 +6,26 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use burn_flex_fused::is_fused;
 
-use super::{Lookup, dense_gram, to_dtype};
+use super::{dense_gram, to_dtype};
 
 /// An entry that at least every eighth sample reads goes into a matrix product over all samples, which is about
 /// eight times faster for a number than single inner products are.
 const COMMON: usize = 8;
 
-/// The lower triangle of the Gram share `[M, M]`; `None` on devices whose tensors the host would have to wait for.
-pub(super) fn gram_by_entry(rows: &Lookup, dtype: DType) -> Option<Tensor<2>> {
-    let (indices, right) = rows.flat();
+/// The lower triangle of the Gram share `[M, M]` of vectors `right`, `[M * T, o]`, that are added to the entries
+/// `indices` of a table; `None` on devices whose tensors the host would have to wait for.
+///
+/// `dense` makes the dense rows for other indices, `[M, T]`, into a table with so many entries.
+pub(super) fn gram_by_entry(
+    indices: Tensor<1, Int>,
+    right: Tensor<2>,
+    [samples, positions, width]: [usize; 3],
+    dtype: DType,
+    dense: impl FnOnce(Tensor<2, Int>, usize) -> Tensor<2>,
+) -> Option<Tensor<2>> {
     if !is_fused(&right) {
         return None;
     }
-    let [samples, positions, width] = rows.right.dims();
     let device = right.device();
     let indices: Vec<i64> = indices.into_data().iter::<i64>().collect();
     let mut order: Vec<usize> = (0..indices.len()).collect();
@@ -62,12 +69,8 @@ pub(super) fn gram_by_entry(rows: &Lookup, dtype: DType) -> Option<Tensor<2>> {
     // All other positions go to one more entry, which is left out.
     let numbers = common.into_iter().map(|at| at.unwrap_or(entries) as i64);
     let numbers = TensorData::new(numbers.collect(), [samples, positions]);
-    let dense = Lookup {
-        indices: Tensor::<2, Int>::from_data(numbers, &device),
-        right: rows.right.clone(),
-        entries: entries + 1,
-    }
-    .to_dense();
+    let numbers = Tensor::<2, Int>::from_data(numbers, &device);
+    let dense = dense(numbers, entries + 1);
     let dense = dense.narrow(1, 0, entries * width);
     Some(lower + dense_gram(dense, dtype))
 }
@@ -89,6 +92,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Lookup;
     use burn::tensor::{Device, Distribution};
 
     fn noise<const D: usize>(dims: [usize; D]) -> Tensor<D> {
@@ -108,7 +112,7 @@ mod tests {
             let dense = rows.to_dense();
             let expected = dense.clone().matmul(dense.transpose()).tril(0);
             for dtype in [DType::F32, DType::F64] {
-                let gram = gram_by_entry(&rows, dtype).expect("on Flex").tril(0);
+                let gram = rows.gram(dtype).tril(0);
                 assert_eq!(gram.dtype(), dtype);
                 let error = (gram.cast(DType::F32) - expected.clone()).abs().max();
                 assert!(error.into_scalar::<f32>() < 1e-4);

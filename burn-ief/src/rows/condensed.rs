@@ -1,7 +1,6 @@
 //! The uses of a parameter in the form that takes the fewest numbers, for work that reads every entry.
 
-use super::joined::joined_from;
-use super::{Rows, Squares};
+use super::{Rows, Squares, joined_from};
 
 /// The same rows, as one use where that is possible.
 ///

@@ -109,7 +109,17 @@ impl Lookup {
 
     /// The Gram share `[M, M]`; only the lower triangle is guaranteed.
     pub(super) fn gram(&self, dtype: DType) -> Tensor<2> {
-        gram_by_entry(self, dtype).unwrap_or_else(|| {
+        let (indices, right) = self.flat();
+        let dense = |indices, entries| {
+            let right = self.right.clone();
+            let rows = Self {
+                indices,
+                right,
+                entries,
+            };
+            rows.to_dense()
+        };
+        gram_by_entry(indices, right, self.right.dims(), dtype, dense).unwrap_or_else(|| {
             triangular(self.samples(), TEMPORARY, |rows, columns| {
                 let columns = self.narrow(columns.start, columns.len());
                 self.narrow(rows.start, rows.len()).cross(&columns, dtype)

@@ -6,7 +6,6 @@
 
 mod by_entry;
 mod condensed;
-mod joined;
 mod lookup;
 mod outer;
 mod scaled;
@@ -21,7 +20,6 @@ mod wide_logits;
 use burn::tensor::{DType, Device, Tensor};
 
 pub(crate) use condensed::condensed;
-pub(crate) use joined::joined;
 pub use lookup::Lookup;
 pub use outer::Outer;
 pub(crate) use outer::Side;
@@ -240,6 +238,46 @@ impl Rows {
             Self::Vocabulary(rows) => rows.t_matvec(c),
         }
     }
+}
+
+/// From how many factored uses on they are put together. Every two uses have inner products of their
+/// own, so the Gram share of T uses takes T² products of small matrices. Put together, they are one
+/// use with T times the positions, for which [`Outer`] takes the cheaper of its two ways. A few uses
+/// of many positions do not gain enough to pay for the copy.
+const JOINED: usize = 4;
+
+/// The same rows from fewer uses: dense rows are added up, and many factored uses become one.
+pub(crate) fn joined(uses: Vec<Rows>) -> Vec<Rows> {
+    joined_from(uses, JOINED)
+}
+
+/// [`joined`], with at least this many factored uses put together.
+fn joined_from(uses: Vec<Rows>, fewest: usize) -> Vec<Rows> {
+    if uses.len() < 2 {
+        return uses;
+    }
+    let mut dense: Option<Tensor<2>> = None;
+    let mut outer: Vec<Outer> = Vec::new();
+    let mut others = Vec::new();
+    for rows in uses {
+        match rows {
+            Rows::Dense(rows) => {
+                dense = Some(match dense {
+                    Some(sum) => sum + rows,
+                    None => rows,
+                });
+            }
+            Rows::Outer(rows) => outer.push(rows),
+            rows => others.push(rows),
+        }
+    }
+    if outer.len() >= fewest && outer.iter().all(|rows| rows.fits(&outer[0])) {
+        others.push(Rows::Outer(Outer::joined(outer)));
+    } else {
+        others.extend(outer.into_iter().map(Rows::Outer));
+    }
+    others.extend(dense.map(Rows::Dense));
+    others
 }
 
 /// `a b`, by faer where that is faster than Burn.

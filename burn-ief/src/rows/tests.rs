@@ -155,3 +155,42 @@ fn column_blocks_cover_the_columns() {
     assert_eq!(rows.column_blocks_of(100).next(), Some(0..7));
     check(&Rows::Outer(rows)).unwrap();
 }
+
+fn sum(uses: &[Rows]) -> Tensor<2> {
+    let dense = uses.iter().map(Rows::to_dense);
+    dense.reduce(|a, b| a + b).unwrap()
+}
+
+fn use_of(positions: usize, transposed: bool) -> Rows {
+    let (i, o) = (random([3, positions, 4]), random([3, positions, 5]));
+    if transposed {
+        Rows::outer_transposed(i, o)
+    } else {
+        Rows::outer(i, o)
+    }
+}
+
+#[test]
+fn many_uses_become_one() {
+    let mut uses: Vec<_> = (1..=5).map(|positions| use_of(positions, false)).collect();
+    uses.extend([(); 3].map(|()| Rows::dense(random([3, 20]))));
+    let expected = sum(&uses);
+    let joined = joined(uses);
+    assert_eq!(joined.len(), 2);
+    assert!(error(sum(&joined), expected) < 1e-5);
+    let Rows::Outer(rows) = &joined[0] else {
+        panic!("factored rows come first");
+    };
+    assert_eq!(rows.left().dims(), [3, 15, 4]);
+}
+
+#[test]
+fn few_uses_and_different_sides_stay_apart() {
+    let uses: Vec<_> = (0..3).map(|_| use_of(1, false)).collect();
+    assert_eq!(joined(uses).len(), 3);
+    let uses: Vec<_> = (0..4).map(|n| use_of(1, n == 2)).collect();
+    let expected = sum(&uses);
+    let joined = joined(uses);
+    assert_eq!(joined.len(), 4);
+    assert!(error(sum(&joined), expected) < 1e-5);
+}

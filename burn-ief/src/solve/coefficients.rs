@@ -1,8 +1,9 @@
-//! What a solve gives: an update as a combination of rows, the report of it, which rows take part, and
-//! the trust region that bounds it.
+//! What a solve gives: an update as a combination of rows or by itself, the report of it, which rows
+//! take part, and the trust region that bounds it.
 
 use std::fmt;
 
+use crate::error::Error;
 use crate::linalg::Symmetric;
 
 /// The factor that brings `½ curvature` down to `radius`, 1 if it is inside already.
@@ -69,6 +70,49 @@ impl Coefficients {
         self.curvature *= factor * factor;
         self.report.scale *= factor;
         factor
+    }
+}
+
+/// What a rule returns.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Solution {
+    /// A combination of the rows of the system.
+    Rows(Coefficients),
+    /// The update itself, one entry per parameter entry, where there are fewer of those than rows.
+    Parameters {
+        /// Δ (with a start, Δ − Δ₀), flattened in the order of the Jacobian's columns.
+        update: Vec<f64>,
+        /// How the system was solved.
+        report: SolveReport,
+    },
+}
+
+impl Solution {
+    /// How the system was solved.
+    pub fn report(&self) -> &SolveReport {
+        match self {
+            Self::Rows(coefficients) => &coefficients.report,
+            Self::Parameters { report, .. } => report,
+        }
+    }
+
+    /// The combination of the rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoCoefficients`] if the rule solved for the parameters instead.
+    pub fn into_coefficients(self) -> Result<Coefficients, Error> {
+        match self {
+            Self::Rows(coefficients) => Ok(coefficients),
+            Self::Parameters { .. } => Err(Error::NoCoefficients),
+        }
+    }
+}
+
+impl From<Coefficients> for Solution {
+    fn from(coefficients: Coefficients) -> Self {
+        Self::Rows(coefficients)
     }
 }
 

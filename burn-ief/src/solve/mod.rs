@@ -4,7 +4,7 @@
 //! Nothing here knows about devices or modules. The update rules themselves are in
 //! [`methods`](crate::methods).
 
-mod coefficients;
+pub(crate) mod coefficients;
 mod damped;
 mod range;
 mod refine;

@@ -5,7 +5,7 @@ use burn::config::Config;
 use super::damping::FactorDamping;
 use super::options::{FallbackCurvature, WeightSharing};
 use crate::error::Error;
-use crate::methods::options::{at_least_one, at_least_zero, fraction};
+use crate::methods::ranges::{at_least_one, at_least_zero, fraction};
 
 /// The recommended bound of the KL clip.
 const KL_CLIP: f64 = 0.01;

@@ -8,7 +8,8 @@ use super::options::FactorLabels;
 use super::rule::FactorRule;
 use crate::error::Error;
 use crate::methods::config::MethodConfig;
-use crate::methods::options::{StepOptions, at_least_one};
+use crate::methods::options::StepOptions;
+use crate::methods::ranges::at_least_one;
 use crate::record::LabelDraw;
 
 /// K-FAC: Kronecker factors of the Fisher matrix, from labels drawn from the model.

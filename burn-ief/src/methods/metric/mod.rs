@@ -53,7 +53,7 @@ use std::fmt::Debug;
 
 use burn::tensor::Tensor;
 
-use super::options::fraction;
+use super::ranges::fraction;
 use crate::error::Error;
 use crate::rows::{EntryScale, Squares};
 

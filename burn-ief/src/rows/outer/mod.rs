@@ -1,5 +1,7 @@
 //! Rows that are sums of outer products: linear layers, and convolutions of unfolded inputs.
 
+mod parts;
+
 use std::ops::Range;
 
 #[cfg(feature = "flex")]
@@ -9,11 +11,7 @@ use burn::tensor::{DType, Device, Tensor};
 #[cfg(feature = "flex")]
 use burn_flex_fused::product::{GramFactor, hadamard_gram};
 
-use super::{
-    TEMPORARY, dense_cross, dense_gram, dense_matvec, dense_squared_norms, matmul, to_dtype,
-    triangular,
-};
-use crate::moves::moved;
+use super::{TEMPORARY, dense_cross, dense_gram, dense_matvec, matmul, to_dtype, triangular};
 
 /// Samples up to which both triangles of a Gram matrix are computed on a GPU: the kernels for one triangle,
 /// block by block, would take longer to launch than to run.
@@ -53,22 +51,6 @@ pub(crate) enum Side {
 }
 
 impl Outer {
-    pub(super) fn moved_to(self, device: &Device) -> Self {
-        Self {
-            left: moved(self.left, device),
-            right: moved(self.right, device),
-            ..self
-        }
-    }
-
-    pub(super) fn cast(self, dtype: DType) -> Self {
-        Self {
-            left: to_dtype(self.left, dtype),
-            right: to_dtype(self.right, dtype),
-            ..self
-        }
-    }
-
     /// From `left [M, T, i]` and `right [M, T, o]`.
     ///
     /// # Panics
@@ -138,31 +120,12 @@ impl Outer {
         }
     }
 
-    pub(super) fn squared(&self) -> Self {
-        Self {
-            left: self.left.clone().square(),
-            right: self.right.clone().square(),
-            ..*self
-        }
-    }
-
     pub(super) fn samples(&self) -> usize {
         self.left.dims()[0]
     }
 
     pub(super) fn len(&self) -> usize {
         self.left.dims()[2] * self.right.dims()[2]
-    }
-
-    /// Whether dense rows take at most as many numbers as the factors.
-    pub(super) fn is_larger_than_dense(&self) -> bool {
-        let ([_, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
-        i * o <= t * (i + o)
-    }
-
-    /// Which factor holds the layer's inputs.
-    pub(crate) fn input_side(&self) -> Side {
-        self.inputs
     }
 
     /// The factor on this side, `[M, T, …]`.
@@ -182,46 +145,6 @@ impl Outer {
     /// with the constant value 1.
     fn constant_input(&self, side: Side) -> bool {
         self.bias && self.inputs == side
-    }
-
-    pub(super) fn left(&self) -> Tensor<3> {
-        self.left.clone()
-    }
-
-    pub(super) fn right(&self) -> Tensor<3> {
-        self.right.clone()
-    }
-
-    /// With both factors changed, in their own memory where nothing else holds it.
-    pub(super) fn map_factors(
-        self,
-        of_left: impl FnOnce(Tensor<3>) -> Tensor<3>,
-        of_right: impl FnOnce(Tensor<3>) -> Tensor<3>,
-    ) -> Self {
-        Self {
-            left: of_left(self.left),
-            right: of_right(self.right),
-            ..self
-        }
-    }
-
-    pub(super) fn narrow(&self, start: usize, count: usize) -> Self {
-        Self {
-            left: self.left.clone().narrow(0, start, count),
-            right: self.right.clone().narrow(0, start, count),
-            ..*self
-        }
-    }
-
-    /// `[M, i * o]`, without the bias.
-    pub(super) fn to_dense(&self) -> Tensor<2> {
-        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
-        if t == 1 {
-            let left = self.left.clone().reshape([m, i, 1]);
-            return (left * self.right.clone()).reshape([m, i * o]);
-        }
-        let left = self.left.clone().swap_dims(1, 2);
-        left.matmul(self.right.clone()).reshape([m, i * o])
     }
 
     fn bias_rows(&self) -> Tensor<2> {
@@ -309,26 +232,6 @@ impl Outer {
             weight + dense_cross(self.bias_rows(), other.bias_rows(), dtype)
         } else {
             weight
-        }
-    }
-
-    pub(super) fn squared_norms(&self, dtype: DType) -> Tensor<1> {
-        let ([m, t, i], [_, _, o]) = (self.left.dims(), self.right.dims());
-        if t * (i + o) <= i * o {
-            let left = to_dtype(self.left.clone(), dtype);
-            let right = to_dtype(self.right.clone(), dtype);
-            let products = |factor: Tensor<3>, side| {
-                let products = factor.clone().matmul(factor.swap_dims(1, 2));
-                self.with_constant(products, side)
-            };
-            let products = products(left, Side::Left) * products(right, Side::Right);
-            return products.reshape([m, t * t]).sum_dim(1).squeeze_dim(1);
-        }
-        let norms = dense_squared_norms(self.to_dense(), dtype);
-        if self.bias {
-            norms + dense_squared_norms(self.bias_rows(), dtype)
-        } else {
-            norms
         }
     }
 
