@@ -3,6 +3,7 @@
 mod burn_layers;
 mod copies;
 mod errors;
+mod faults;
 mod kronecker;
 mod layers;
 mod links;
