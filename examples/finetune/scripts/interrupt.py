@@ -10,7 +10,7 @@ compares losses, epochs, the test, and the written weights with those of the unb
 - `--kills`: SIGKILL, once, or again while the run goes on.
 - `--full-disks`: the output folder is a file system of 4 to 900 KiB (needs root, for `mount`); then it gets room. Only
   runs that did not fit are counted.
-- `--signals`: SIGINT, SIGTERM or SIGHUP, once or twice. These have to end the program by itself, without a panic.
+- `--signals`: SIGINT, SIGTERM or SIGHUP, once or twice (a second one ends the program at once, with 130). No panic.
 
 It needs Python's standard library only. The same `--seed` breaks off the same runs; the moments depend on the machine.
 Ends with an error if one case fails.
@@ -169,7 +169,7 @@ def send(run, generator, duration):
         process.communicate()
         return 1, f"{sent.name} does not end it"
     arrived = int(process.returncode != 0)
-    if "panicked" in said or process.returncode not in (0, 1, -sent):
+    if "panicked" in said or process.returncode not in (0, 1, 130, -sent):
         return arrived, f"{sent.name}: exit code {process.returncode}: {said.strip()[-400:]}"
     bad = half_written(run.folder)
     return arrived, f"half-written: {bad}" if bad else run.go_on()
