@@ -146,7 +146,7 @@ fn updates_that_are_not_finite_are_refused() {
 #[test]
 fn rules_without_a_start_refuse_momentum_in_the_solve() {
     let solve = SolveOptions::new().with_momentum(Some(0.9));
-    let error = Exact::new(Ggt, &solve, &StepOptions::new(), 0.0, None).err();
+    let error = Exact::new(Ggt::default(), &solve, &StepOptions::new(), 0.0, None).err();
     let text = error.unwrap().to_string();
     assert!(text.contains("solve.momentum"), "{text}");
 }

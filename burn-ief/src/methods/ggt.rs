@@ -54,12 +54,13 @@ impl MethodConfig for GgtConfig {
 ///
 /// let gram = Symmetric::from_fn(2, |i, j| if i == j { 4.0 } else { 0.0 });
 /// let system = System::from_gram(gram, 2).with_damping(Damping::absolute(0.0));
-/// let update = Ggt.solve(&system)?.into_coefficients()?;
+/// let update = Ggt::default().solve(&system)?.into_coefficients()?;
 /// // Orthogonal gradients of length 2 come out with length 1.
 /// assert!((update.values[0] - 0.5).abs() < 1e-12);
 /// # Ok::<(), burn_ief::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Ggt;
 
 impl UpdateRule for Ggt {

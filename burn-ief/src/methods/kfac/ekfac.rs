@@ -45,6 +45,7 @@ impl MethodConfig for EkfacConfig {
 
 /// The member of the family that takes the true labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Ekfac;
 
 impl FactorRule for Ekfac {

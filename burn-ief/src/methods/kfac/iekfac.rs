@@ -45,6 +45,7 @@ impl MethodConfig for IekfacConfig {
 
 /// The member of the family that scales the errors of the true labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Iekfac;
 
 impl FactorRule for Iekfac {
