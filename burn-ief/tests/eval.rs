@@ -7,6 +7,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 use burn_ief::Error;
 use burn_ief::Tape;
+use burn_ief::error::EvalError;
 use burn_ief::eval::{Fisher, GammaMethod, LossKind, summed_gradient};
 use burn_ief::nn::ForwardRecorded;
 
@@ -197,22 +198,22 @@ fn directions_that_do_not_fit_are_refused() {
     let foreign = some_gradient(&other, &x);
     assert_eq!(
         at.quality(&foreign, &g).unwrap_err(),
-        Error::ForeignDirection {
+        Error::Eval(EvalError::ForeignDirection {
             what: "direction",
             entries: 4,
             matched: 0
-        }
+        })
     );
     assert!(matches!(
         at.quality(&g, &foreign),
-        Err(Error::ForeignDirection {
+        Err(Error::Eval(EvalError::ForeignDirection {
             what: "gradient",
             ..
-        })
+        }))
     ));
     assert!(matches!(
         at.curvature(&GradientsParams::new()),
-        Err(Error::ForeignDirection { entries: 0, .. })
+        Err(Error::Eval(EvalError::ForeignDirection { entries: 0, .. }))
     ));
 
     let mut bad = some_gradient(&net, &x);
@@ -222,10 +223,10 @@ fn directions_that_do_not_fit_are_refused() {
     );
     assert_eq!(
         at.curvature(&bad).unwrap_err(),
-        Error::NonFiniteDirection {
+        Error::Eval(EvalError::NonFiniteDirection {
             what: "direction",
             parameters: vec!["last.weight".into()]
-        }
+        })
     );
 
     let mut bad = some_gradient(&net, &x);
@@ -240,7 +241,10 @@ fn directions_that_do_not_fit_are_refused() {
         net.last.weight.id,
         Tensor::<2>::zeros([32, 4], &device.clone().inner()),
     );
-    assert_eq!(at.quality(&zero, &g).unwrap_err(), Error::ZeroSlope);
+    assert_eq!(
+        at.quality(&zero, &g).unwrap_err(),
+        Error::Eval(EvalError::ZeroSlope)
+    );
     for method in [GammaMethod::Exact, GammaMethod::Differences] {
         let at = fisher(method)
             .at(&net, |net| net.forward(x.clone()))

@@ -11,6 +11,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_ief::Error;
+use burn_ief::error::PruneError;
 use burn_ief::jacobian::Jacobian;
 use burn_ief::prelude::*;
 use burn_ief::prune::{
@@ -383,7 +384,10 @@ fn what_cannot_be_pruned_by_is_refused() {
     // Another module.
     let other = LinearConfig::new(4, 4).init(&device());
     let error = fisher.prune(other, 0.5).unwrap_err();
-    assert!(matches!(error, Error::ForeignMask { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Prune(PruneError::ForeignMask { .. })),
+        "{error}"
+    );
     let ends = [0.0, 1.0].map(|sparsity| fisher.prune(net.clone(), sparsity).unwrap());
     assert_eq!(ends.each_ref().map(|p| p.mask.pruned()), [0, 144]);
     assert_eq!(weights(&ends[0].model), weights(&net));
@@ -425,9 +429,9 @@ fn rows_of_other_shapes_and_of_frozen_parameters_are_refused() {
     let error = fisher
         .add_rows(&by_sample(&frozen, 4), &[1.0; 4])
         .unwrap_err();
-    let expected = Error::NoRows {
+    let expected = Error::Prune(PruneError::NoRows {
         parameter: "first.weight".into(),
-    };
+    });
     assert_eq!(error, expected);
     // All s are zero: nothing for a relative damping to measure.
     let error = fisher.add_rows(&rows, &[0.0; 4]).unwrap_err();
@@ -455,10 +459,10 @@ fn weights_that_are_not_finite_are_refused_by_name() {
             let entry = w.inner().slice_fill([3..4, 1..2], value);
             Tensor::from_inner(entry).require_grad()
         });
-        let expected = Error::NonFiniteWeights {
+        let expected = Error::Prune(PruneError::NonFiniteWeights {
             what: "saliencies",
             parameter: "last.weight".into(),
-        };
+        });
         let error = prune_by_magnitude(net.clone(), &mask, 0.5, PruneScope::Global).unwrap_err();
         assert_eq!(error, expected);
         let error = fisher.prune(net.clone(), 0.5).unwrap_err();

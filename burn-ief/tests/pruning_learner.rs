@@ -12,6 +12,7 @@ use burn::tensor::Device;
 use burn::train::renderer::CliMetricsRenderer;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainStep};
 use burn_ief::Error;
+use burn_ief::error::PruneError;
 use burn_ief::prelude::*;
 use burn_ief::prune::{CubicScheduleConfig, PruneScope, SparsityMask, prune_by_magnitude};
 use burn_ief::train::{EpochLoader, NaturalModel, Sparse};
@@ -126,7 +127,10 @@ fn either_wrapper_may_be_the_outer_one() {
     }
     let plain = pruned(net.clone()).mask;
     let error = Sparse::new(NaturalModel::new(net, ief), plain).unwrap_err();
-    assert!(matches!(error, Error::ForeignMask { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Prune(PruneError::ForeignMask { .. })),
+        "{error}"
+    );
 }
 
 #[test]

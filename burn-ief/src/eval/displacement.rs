@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use crate::error::Error;
+use crate::error::{Error, EvalError};
 use crate::params::{Direction, ParamInfo, ParamVisitor, Place, visit, widen};
 
 /// The update of any optimizer as a direction to judge: θ_before − θ_after of every trainable
@@ -39,7 +39,7 @@ use crate::params::{Direction, ParamInfo, ParamVisitor, Place, visit, widen};
 ///
 /// # Errors
 ///
-/// [`Error::ForeignDirection`] if `after` lacks a trainable parameter of `before`,
+/// [`EvalError::ForeignDirection`](crate::error::EvalError::ForeignDirection) if `after` lacks a trainable parameter of `before`,
 /// [`Error::RowShape`] if one has another shape in `after`.
 pub fn displacement<M: Module>(before: &M, after: &M) -> Result<GradientsParams, Error> {
     let after = values(after, |_| true);
@@ -64,11 +64,11 @@ pub fn displacement<M: Module>(before: &M, after: &M) -> Result<GradientsParams,
         params.push(param);
     }
     if params.len() < entries {
-        return Err(Error::ForeignDirection {
+        return Err(Error::Eval(EvalError::ForeignDirection {
             what: "model after the step",
             entries,
             matched: params.len(),
-        });
+        }));
     }
     Ok(difference.into_gradients(&params))
 }
@@ -139,11 +139,11 @@ mod tests {
         let other = LinearConfig::new(3, 2).init(&device);
         assert!(matches!(
             displacement(&model, &other),
-            Err(Error::ForeignDirection {
+            Err(Error::Eval(EvalError::ForeignDirection {
                 entries: 2,
                 matched: 0,
                 ..
-            })
+            }))
         ));
         let mut reshaped = model.clone();
         let narrow = Tensor::<2>::zeros([3, 1], &device);

@@ -15,7 +15,7 @@ use super::monte_carlo::{DrawnRows, Draws};
 use super::outputs::{check_finite, check_same_shape, expand_padding, flattened};
 use super::quality::{FisherCurvature, PassCount, Quality};
 use super::trainable::{Checked, SquaredLengths, Trainable, epsilon};
-use crate::error::Error;
+use crate::error::{Error, EvalError};
 use crate::params::widen;
 use crate::record::recorder;
 
@@ -158,7 +158,7 @@ impl<'a, M: Module> FisherAt<'a, M> {
     /// # Errors
     ///
     /// As [`curvature`](Self::curvature), for the direction and for the gradient;
-    /// [`Error::ZeroSlope`] if Δᵀg is zero.
+    /// [`EvalError::ZeroSlope`](crate::error::EvalError::ZeroSlope) if Δᵀg is zero.
     pub fn quality(
         &self,
         direction: &GradientsParams,
@@ -166,7 +166,7 @@ impl<'a, M: Module> FisherAt<'a, M> {
     ) -> Result<Quality, Error> {
         let slope = self.slope(direction, gradient)?;
         if slope == 0.0 {
-            return Err(Error::ZeroSlope);
+            return Err(Error::Eval(EvalError::ZeroSlope));
         }
         Ok(Quality {
             slope,
@@ -178,7 +178,7 @@ impl<'a, M: Module> FisherAt<'a, M> {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignDirection`], [`Error::RowShape`] and [`Error::NonFiniteDirection`], as
+    /// [`EvalError::ForeignDirection`](crate::error::EvalError::ForeignDirection), [`Error::RowShape`] and [`EvalError::NonFiniteDirection`](crate::error::EvalError::NonFiniteDirection), as
     /// [`curvature`](Self::curvature), for the direction and for the gradient.
     pub fn slope(
         &self,
@@ -194,9 +194,9 @@ impl<'a, M: Module> FisherAt<'a, M> {
     ///
     /// # Errors
     ///
-    /// - [`Error::ForeignDirection`] for entries that do not belong to trainable parameters of the
+    /// - [`EvalError::ForeignDirection`](crate::error::EvalError::ForeignDirection) for entries that do not belong to trainable parameters of the
     ///   module, [`Error::RowShape`] for an entry of another shape than its parameter,
-    ///   [`Error::NonFiniteDirection`] for entries that are NaN or infinite.
+    ///   [`EvalError::NonFiniteDirection`](crate::error::EvalError::NonFiniteDirection) for entries that are NaN or infinite.
     /// - [`Error::NonFinite`] if outputs along Δ are NaN or infinite, [`Error::Size`] if `forward`
     ///   returns other shapes from one call to the next.
     /// - For the recorded methods, the errors of

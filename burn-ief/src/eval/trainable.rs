@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 
 use super::inner_product::{inner, square};
-use crate::error::Error;
+use crate::error::{Error, EvalError};
 use crate::params::{Direction, ParamInfo, ParamVisitor, Place, visit, widen};
 
 /// The trainable parameters of a module that a Fisher matrix is about.
@@ -51,7 +51,7 @@ impl Trainable {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignDirection`] if an entry belongs to no trainable parameter of the module or
+    /// [`EvalError::ForeignDirection`](crate::error::EvalError::ForeignDirection) if an entry belongs to no trainable parameter of the module or
     /// there are none, [`Error::RowShape`] if an entry has another shape than its parameter.
     pub fn check(&self, what: &'static str, v: &GradientsParams) -> Result<Checked, Error> {
         let direction = Direction::from_gradients(&self.params, v)?;
@@ -62,11 +62,11 @@ impl Trainable {
         };
         let matched = count(&self.params, &direction) + count(&self.others, &others);
         if matched != v.len() || matched == 0 {
-            return Err(Error::ForeignDirection {
+            return Err(Error::Eval(EvalError::ForeignDirection {
                 what,
                 entries: v.len(),
                 matched,
-            });
+            }));
         }
         Ok(Checked(direction))
     }
@@ -75,7 +75,7 @@ impl Trainable {
     ///
     /// # Errors
     ///
-    /// [`Error::NonFiniteDirection`] naming the parameters with entries that are NaN or infinite.
+    /// [`EvalError::NonFiniteDirection`](crate::error::EvalError::NonFiniteDirection) naming the parameters with entries that are NaN or infinite.
     pub fn squared_lengths(
         &self,
         what: &'static str,
@@ -102,7 +102,7 @@ impl Trainable {
     ///
     /// # Errors
     ///
-    /// [`Error::NonFiniteDirection`] naming the parameters with entries that are NaN or infinite.
+    /// [`EvalError::NonFiniteDirection`](crate::error::EvalError::NonFiniteDirection) naming the parameters with entries that are NaN or infinite.
     pub fn slope(&self, direction: &Checked, gradient: &Checked) -> Result<f64, Error> {
         let mut slope = 0.0;
         for param in &self.params {
@@ -125,7 +125,7 @@ impl Trainable {
                 parameters.push(param.path.clone());
             }
         }
-        Error::NonFiniteDirection { what, parameters }
+        Error::Eval(EvalError::NonFiniteDirection { what, parameters })
     }
 }
 

@@ -32,8 +32,8 @@ use crate::error::Error;
 /// # Errors
 ///
 /// - [`Error::Config`] if `sparsity` is not in 0 to 1.
-/// - [`Error::ForeignMask`] if the mask was made for another module.
-/// - [`Error::NonFiniteWeights`] if a weight is NaN or infinite.
+/// - [`PruneError::ForeignMask`](crate::error::PruneError::ForeignMask) if the mask was made for another module.
+/// - [`PruneError::NonFiniteWeights`](crate::error::PruneError::NonFiniteWeights) if a weight is NaN or infinite.
 pub fn prune_by_magnitude<M: Module>(
     module: M,
     mask: &SparsityMask,

@@ -4,7 +4,7 @@ use burn::module::{Module, Param, ParamGroup, ParamId};
 use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::parameters::{in_group, weights};
-use crate::error::Error;
+use crate::error::{Error, PruneError};
 use crate::params::{ParamInfo, rewrite};
 
 /// Which weights of a model are pruned, as a module of frozen boolean parameters. Burn's records
@@ -79,7 +79,7 @@ impl SparsityMask {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingToPrune`] if there are none.
+    /// [`PruneError::NothingToPrune`](crate::error::PruneError::NothingToPrune) if there are none.
     pub fn weights<M: Module>(module: &M) -> Result<Self, Error> {
         Self::new(weights(module))
     }
@@ -89,14 +89,14 @@ impl SparsityMask {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingToPrune`] if there are none.
+    /// [`PruneError::NothingToPrune`](crate::error::PruneError::NothingToPrune) if there are none.
     pub fn group<M: Module>(module: &M, group: &ParamGroup) -> Result<Self, Error> {
         Self::new(in_group(module, group))
     }
 
     fn new(layout: Vec<ParamInfo>) -> Result<Self, Error> {
         if layout.is_empty() {
-            return Err(Error::NothingToPrune);
+            return Err(Error::Prune(PruneError::NothingToPrune));
         }
         let mut pruned = Vec::with_capacity(layout.len());
         for param in &layout {
@@ -115,7 +115,7 @@ impl SparsityMask {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignMask`] if a covered parameter is missing or has another shape.
+    /// [`PruneError::ForeignMask`](crate::error::PruneError::ForeignMask) if a covered parameter is missing or has another shape.
     pub fn apply<M: Module>(&self, module: M) -> Result<M, Error> {
         let params = self.locate(&module)?;
         let masks: Vec<_> = self.pruned.iter().map(|entry| entry.val()).collect();
@@ -188,7 +188,7 @@ impl SparsityMask {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignMask`] if one is missing or has another shape.
+    /// [`PruneError::ForeignMask`](crate::error::PruneError::ForeignMask) if one is missing or has another shape.
     pub(crate) fn locate<M: Module>(&self, module: &M) -> Result<Vec<ParamInfo>, Error> {
         let found = in_group(module, &ParamGroup::all());
         let mut located = Vec::with_capacity(self.layout.len());
@@ -196,10 +196,10 @@ impl SparsityMask {
             match found.iter().find(|param| param.path == covered.path) {
                 Some(param) if param.shape == covered.shape => located.push(param.clone()),
                 other => {
-                    return Err(Error::ForeignMask {
+                    return Err(Error::Prune(PruneError::ForeignMask {
                         expected: covered.describe(),
                         found: other.map_or_else(|| "nothing".into(), ParamInfo::describe),
-                    });
+                    }));
                 }
             }
         }
@@ -247,9 +247,12 @@ mod tests {
         let last = SparsityMask::group(&net, &ParamGroup::from_predicate("last")).unwrap();
         assert_eq!(paths(&last), ["last.weight", "last.bias"]);
         let none = SparsityMask::group(&net, &ParamGroup::from_path("first"));
-        assert_eq!(none.unwrap_err(), Error::NothingToPrune);
+        assert_eq!(none.unwrap_err(), Error::Prune(PruneError::NothingToPrune));
         let frozen = SparsityMask::weights(&net.no_grad());
-        assert_eq!(frozen.unwrap_err(), Error::NothingToPrune);
+        assert_eq!(
+            frozen.unwrap_err(),
+            Error::Prune(PruneError::NothingToPrune)
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which weights to prune, given what the removal of each one costs.
 
 use super::schedule::check_sparsity;
-use crate::error::Error;
+use crate::error::{Error, PruneError};
 
 /// Whether to rank all weights together or each parameter separately.
 ///
@@ -54,7 +54,7 @@ pub(super) struct Candidates {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] if `sparsity` is not in 0 to 1; [`Error::NonFiniteWeights`] naming the first
+/// [`Error::Config`] if `sparsity` is not in 0 to 1; [`PruneError::NonFiniteWeights`](crate::error::PruneError::NonFiniteWeights) naming the first
 /// parameter with a saliency that is NaN or infinite.
 pub(super) fn select(
     candidates: &[Candidates],
@@ -65,10 +65,10 @@ pub(super) fn select(
     for candidate in candidates {
         for (saliency, &pruned) in candidate.saliency.iter().zip(&candidate.pruned) {
             if !pruned && !saliency.is_finite() {
-                return Err(Error::NonFiniteWeights {
+                return Err(Error::Prune(PruneError::NonFiniteWeights {
                     what: "saliencies",
                     parameter: candidate.path.clone(),
-                });
+                }));
             }
         }
     }
@@ -163,7 +163,10 @@ mod tests {
         let pruned = [vec![false; 2]];
         let nan = [vec![f64::NAN, 1.0]];
         let error = select(&candidates(&nan, &pruned), 0.5, PruneScope::Global).unwrap_err();
-        assert!(matches!(error, Error::NonFiniteWeights { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Prune(PruneError::NonFiniteWeights { .. })),
+            "{error}"
+        );
         let good = [vec![1.0, 2.0]];
         for sparsity in [-0.1, 1.1, f64::NAN] {
             let error =

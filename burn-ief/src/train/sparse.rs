@@ -81,7 +81,7 @@ impl<M: Module> Sparse<M> {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignMask`] if the mask is not one of this module.
+    /// [`PruneError::ForeignMask`](crate::error::PruneError::ForeignMask) if the mask is not one of this module.
     pub fn new(model: M, mask: SparsityMask) -> Result<Self, Error> {
         let model = mask.apply(model)?;
         let device = model.devices().first().cloned().unwrap_or_default();

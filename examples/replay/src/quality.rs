@@ -39,7 +39,7 @@ impl<'a, M: Module> Judge<'a, M> {
     ) -> Result<f64, Error> {
         match self.at.quality(direction, gradient) {
             Ok(quality) => Ok(quality.gamma()),
-            Err(burn_ief::Error::ZeroSlope) => Ok(f64::NAN),
+            Err(burn_ief::Error::Eval(burn_ief::error::EvalError::ZeroSlope)) => Ok(f64::NAN),
             Err(error) => Err(Error::compute(name)(error)),
         }
     }

@@ -97,7 +97,7 @@ impl WoodFisherConfig {
     /// # Errors
     ///
     /// - [`Error::Config`] naming the first field that is out of range.
-    /// - [`Error::ForeignMask`] if the mask was made for another module.
+    /// - [`PruneError::ForeignMask`](crate::error::PruneError::ForeignMask) if the mask was made for another module.
     pub fn try_init<M: Module>(
         &self,
         module: &M,
@@ -177,7 +177,7 @@ impl WoodFisher {
     /// - [`Error::Size`] if `s` does not have one entry per row.
     /// - [`Error::NonFinite`] naming the samples whose gradient is NaN or infinite, or whose s_n is
     ///   NaN, infinite or negative.
-    /// - [`Error::NoRows`] if the Jacobian has no columns for a parameter to be pruned,
+    /// - [`PruneError::NoRows`](crate::error::PruneError::NoRows) if the Jacobian has no columns for a parameter to be pruned,
     ///   [`Error::RowShape`] if they have another shape.
     /// - [`Error::Config`] for a relative damping if all gradients of the first batch are zero.
     /// - [`Error::NotPositiveDefinite`] if the damping is below the precision of f64. The matrix then

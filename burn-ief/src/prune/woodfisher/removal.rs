@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::config::Selection;
 use super::fisher::WoodFisher;
-use crate::error::Error;
+use crate::error::{Error, PruneError};
 use crate::params::{ParamInfo, rewrite};
 use crate::prune::parameters::read;
 use crate::prune::pruned::Pruned;
@@ -38,7 +38,7 @@ impl WoodFisher {
     ///
     /// # Errors
     ///
-    /// [`Error::Size`] if gradients are [`missing`](Self::missing), [`Error::ForeignMask`] if the
+    /// [`Error::Size`] if gradients are [`missing`](Self::missing), [`PruneError::ForeignMask`](crate::error::PruneError::ForeignMask) if the
     /// mask was made for another module.
     pub fn saliencies<M: Module>(&self, module: &M) -> Result<Vec<Vec<f64>>, Error> {
         let params = self.mask.locate(module)?;
@@ -55,8 +55,8 @@ impl WoodFisher {
     ///
     /// - [`Error::Config`] if `sparsity` is not in 0 to 1.
     /// - [`Error::Size`] if gradients are [`missing`](Self::missing).
-    /// - [`Error::ForeignMask`] if the mask was made for another module.
-    /// - [`Error::NonFiniteWeights`] if a weight or a saliency is NaN or infinite.
+    /// - [`PruneError::ForeignMask`](crate::error::PruneError::ForeignMask) if the mask was made for another module.
+    /// - [`PruneError::NonFiniteWeights`](crate::error::PruneError::NonFiniteWeights) if a weight or a saliency is NaN or infinite.
     /// - [`Error::NotPositiveDefinite`] if the damping is below the precision of f64.
     pub fn prune<M: Module>(&self, module: M, sparsity: f64) -> Result<Pruned<M>, Error> {
         let priced = self.price(&module)?;
@@ -168,7 +168,7 @@ impl WoodFisher {
     ///
     /// # Errors
     ///
-    /// [`Error::NonFiniteWeights`], [`Error::NotPositiveDefinite`].
+    /// [`PruneError::NonFiniteWeights`](crate::error::PruneError::NonFiniteWeights), [`Error::NotPositiveDefinite`].
     fn compensated(
         &self,
         weights: &[Vec<f64>],
@@ -181,10 +181,10 @@ impl WoodFisher {
             let chosen = target.arrange(after[k].clone());
             let left = blocks[k].remove(&weights, &chosen, self.config.compensation)?;
             if left.iter().any(|weight| !weight.is_finite()) {
-                return Err(Error::NonFiniteWeights {
+                return Err(Error::Prune(PruneError::NonFiniteWeights {
                     what: "compensated weights",
                     parameter: target.param.path.clone(),
-                });
+                }));
             }
             compensated.push(target.restore(left));
         }

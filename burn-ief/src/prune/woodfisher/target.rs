@@ -1,7 +1,7 @@
 //! A parameter that is pruned, and its rows of the Jacobian.
 
 use super::order::BlockOrder;
-use crate::error::Error;
+use crate::error::{Error, PruneError};
 use crate::jacobian::Jacobian;
 use crate::params::ParamInfo;
 
@@ -63,15 +63,15 @@ impl Target {
 
     /// # Errors
     ///
-    /// [`Error::NoRows`] if the Jacobian has no columns for the parameter, [`Error::RowShape`] if
+    /// [`PruneError::NoRows`](crate::error::PruneError::NoRows) if the Jacobian has no columns for the parameter, [`Error::RowShape`] if
     /// they have another shape.
     pub fn check_columns(&self, rows: &Jacobian) -> Result<(), Error> {
         let param = &self.param;
         let columns = rows.params().iter().find(|columns| columns.id == param.id);
         let Some(columns) = columns else {
-            return Err(Error::NoRows {
+            return Err(Error::Prune(PruneError::NoRows {
                 parameter: param.path.clone(),
-            });
+            }));
         };
         if columns.shape != param.shape {
             return Err(Error::RowShape {

@@ -3,7 +3,13 @@
 //! Every variant says what happened, where (the parameter's path in the module, or the sample),
 //! what was expected and found, and how to fix it.
 
+mod eval;
+mod prune;
+
 use std::fmt;
+
+pub use eval::EvalError;
+pub use prune::PruneError;
 
 /// What can go wrong between starting a [`Tape`](crate::Tape) and receiving an update.
 ///
@@ -362,76 +368,13 @@ pub enum Error {
         parameter: String,
     },
 
-    /// A direction or gradient to be judged holds NaN or infinity.
-    #[error("the {what} holds NaN or infinity at {}", Listed(parameters))]
-    NonFiniteDirection {
-        /// Which: the direction or the gradient.
-        what: &'static str,
-        /// Paths of the parameters in the module.
-        parameters: Vec<String>,
-    },
+    /// Pruning is not possible.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
 
-    /// A direction or gradient to be judged has entries that the module does not train.
-    #[error(
-        "the {what} has {entries} entries, of which {matched} are trainable parameters of this \
-         module: pass the module that it was formed with"
-    )]
-    ForeignDirection {
-        /// Which: the direction or the gradient.
-        what: &'static str,
-        /// Entries that it has.
-        entries: usize,
-        /// Entries that belong to trainable parameters of the module.
-        matched: usize,
-    },
-
-    /// No parameter of the module is to be pruned.
-    #[error(
-        "there is nothing to prune: no parameter of the module is in the group, or (without a \
-         group) no matrix of it requires a gradient"
-    )]
-    NothingToPrune,
-
-    /// A sparsity mask was made for another module.
-    #[error(
-        "the mask covers {expected}, the module has {found} in its place: it belongs to another \
-         module, or to one that is wrapped in another way"
-    )]
-    ForeignMask {
-        /// The parameter that the mask covers, with its shape.
-        expected: String,
-        /// What the module has at its path.
-        found: String,
-    },
-
-    /// A parameter is to be pruned by its gradients, and the Jacobian has none of it.
-    #[error(
-        "`{parameter}` is to be pruned, but there are no per-sample gradients of it: it is frozen, \
-         or outside the group of the recording; leave it out with `SparsityMask::group`"
-    )]
-    NoRows {
-        /// Path of the parameter in the module.
-        parameter: String,
-    },
-
-    /// A weight to be pruned, or what its removal costs, is NaN or infinite.
-    #[error(
-        "{what} of `{parameter}` are NaN or infinite: check that the weights of the model are \
-         finite, and raise the damping of the Fisher matrix"
-    )]
-    NonFiniteWeights {
-        /// Which quantity.
-        what: &'static str,
-        /// Path of the parameter in the module.
-        parameter: String,
-    },
-
-    /// The loss does not change along a direction, so its quality is not defined.
-    #[error(
-        "the loss does not change along the direction: its inner product with the gradient is \
-         zero, and the quality of the direction is not defined"
-    )]
-    ZeroSlope,
+    /// A direction cannot be judged.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
 
     /// Recorded and sample-by-sample gradients disagree.
     #[error(
