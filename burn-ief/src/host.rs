@@ -143,8 +143,22 @@ pub(crate) struct Reads {
 /// The tensors of one device.
 struct DeviceReads {
     device: Device,
-    transaction: Transaction,
-    entries: Vec<usize>,
+    tensors: Vec<Registered>,
+}
+
+/// A tensor that is read, flattened.
+enum Registered {
+    Float(Tensor<1>),
+    Int(Tensor<1, Int>),
+}
+
+impl Registered {
+    fn entries(&self) -> usize {
+        match self {
+            Self::Float(x) => x.dims()[0],
+            Self::Int(x) => x.dims()[0],
+        }
+    }
 }
 
 /// The place of a tensor among the [`Values`] of its read.
@@ -166,25 +180,18 @@ impl Reads {
     /// Read a tensor too.
     pub fn float<const D: usize>(&mut self, x: Tensor<D>) -> ReadOf {
         let x = x.inner();
-        self.register(&x.device(), x.shape().num_elements(), |transaction| {
-            transaction.register(x)
-        })
+        let (device, count) = (x.device(), x.shape().num_elements());
+        self.register(&device, Registered::Float(x.reshape([count])))
     }
 
     /// Read integers too.
     pub fn int<const D: usize>(&mut self, x: Tensor<D, Int>) -> ReadOf {
         let x = x.inner();
-        self.register(&x.device(), x.shape().num_elements(), |transaction| {
-            transaction.register(x)
-        })
+        let (device, count) = (x.device(), x.shape().num_elements());
+        self.register(&device, Registered::Int(x.reshape([count])))
     }
 
-    fn register(
-        &mut self,
-        device: &Device,
-        entries: usize,
-        add: impl FnOnce(Transaction) -> Transaction,
-    ) -> ReadOf {
+    fn register(&mut self, device: &Device, tensor: Registered) -> ReadOf {
         let known = self.of_devices.iter();
         let known = known.enumerate().find(|(_, reads)| reads.device == *device);
         let place = match known {
@@ -192,18 +199,16 @@ impl Reads {
             None => {
                 self.of_devices.push(DeviceReads {
                     device: device.clone(),
-                    transaction: Transaction::default(),
-                    entries: Vec::new(),
+                    tensors: Vec::new(),
                 });
                 self.of_devices.len() - 1
             }
         };
-        let reads = &mut self.of_devices[place];
-        reads.transaction = add(std::mem::take(&mut reads.transaction));
-        reads.entries.push(entries);
+        let tensors = &mut self.of_devices[place].tensors;
+        tensors.push(tensor);
         ReadOf {
             device: place,
-            index: reads.entries.len() - 1,
+            index: tensors.len() - 1,
         }
     }
 
@@ -215,7 +220,7 @@ impl Reads {
     /// time. A thread is left behind that waits for it.
     pub fn execute(self) -> Result<Values, Error> {
         for reads in &self.of_devices {
-            let entries = reads.entries.clone();
+            let entries = reads.tensors.iter().map(Registered::entries).collect();
             WATCHES.with_borrow(|watches| watches.add(&HostRead { entries }));
         }
         if self.deadline.is_none() && self.of_devices.len() < 2 {
@@ -252,14 +257,43 @@ impl Reads {
 
 impl DeviceReads {
     fn execute(self) -> Result<Vec<TensorData>, Error> {
-        let Self {
-            device,
-            transaction,
-            ..
-        } = self;
-        on_device(&device, || transaction.try_execute())?
-            .map_err(|error| lost(&device, &error.to_string()))
+        let Self { device, tensors } = self;
+        let read = |transaction: Transaction| {
+            transaction
+                .try_execute()
+                .map_err(|error| lost(&device, &error.to_string()))
+        };
+        // A transaction of a remote device takes a round trip for every tensor.
+        let apart = tensors.len() < 2 || !is_remote(&device) || !supports_f64(&device);
+        on_device(&device, || {
+            if apart {
+                let transaction = Transaction::default();
+                return read(tensors.into_iter().fold(transaction, |all, x| match x {
+                    Registered::Float(x) => all.register(x),
+                    Registered::Int(x) => all.register(x),
+                }));
+            }
+            let lengths: Vec<usize> = tensors.iter().map(Registered::entries).collect();
+            // f64 holds all numbers of f32, and integers up to 2^53.
+            let wide = tensors.into_iter().map(|x| match x {
+                Registered::Float(x) => x.cast(DType::F64),
+                Registered::Int(x) => x.float().cast(DType::F64),
+            });
+            let all = read(Transaction::default().register(Tensor::cat(wide.collect(), 0)))?;
+            let all: Vec<f64> = all.iter().flat_map(|data| data.iter::<f64>()).collect();
+            let mut start = 0;
+            let pieces = lengths.into_iter().map(|length| {
+                let piece = all[start..start + length].to_vec();
+                start += length;
+                TensorData::new(piece, [length])
+            });
+            Ok(pieces.collect())
+        })?
     }
+}
+
+fn is_remote(device: &Device) -> bool {
+    format!("{device:?}").contains("Remote(")
 }
 
 /// Run work that Burn answers with a panic if the device is lost.
@@ -282,15 +316,27 @@ fn lost(device: &Device, reason: &str) -> Error {
     } else {
         reason
     };
+    // Burn's reasons have several lines.
+    let words: Vec<&str> = reason.split_whitespace().collect();
     Error::Device {
         device: device_name(device),
-        reason: reason.into(),
+        reason: words.join(" "),
     }
 }
 
-/// A device in messages.
+/// A device in messages: the address of a remote one, Burn's name of all others.
 pub(crate) fn device_name(device: &Device) -> String {
-    let debug = format!("{device:?}");
+    let debug = format!("{:?}", device.clone().inner());
+    // Burn shows the address in the debug form alone.
+    let between = |start: &str, end: char| {
+        let rest = &debug[debug.find(start)? + start.len()..];
+        rest.find(end).map(|end| &rest[..end])
+    };
+    if debug.contains("Remote(")
+        && let (Some(host), Some(port)) = (between("host: \"", '"'), between("port: Some(", ')'))
+    {
+        return format!("ws://{host}:{port}");
+    }
     let inner = debug.strip_prefix("Device<");
     let inner = inner.and_then(|inner| inner.strip_suffix('>'));
     inner.unwrap_or(&debug).into()

@@ -249,8 +249,15 @@ pub(crate) fn values<M: Module>(module: &M) -> (Vec<ParamInfo>, Vec<Tensor<1>>) 
     (all.params, all.values)
 }
 
+/// Whether two paths are the same, but for the names of modules around the model in one of them.
+fn same_place(a: &str, b: &str) -> bool {
+    let (long, short) = if a.len() < b.len() { (b, a) } else { (a, b) };
+    let front = long.strip_suffix(short);
+    front.is_some_and(|front| front.is_empty() || front.ends_with('.'))
+}
+
 /// The first place where two lists of parameters differ in path or shape: what the first has, and
-/// what the second has.
+/// what the second has. A list may be that of a module around the model of the other.
 pub(crate) fn find_mismatch(
     expected: &[ParamInfo],
     found: &[ParamInfo],
@@ -262,7 +269,7 @@ pub(crate) fn find_mismatch(
     (0..expected.len().max(found.len())).find_map(|index| {
         let (expected, found) = (expected.get(index), found.get(index));
         let agree = match (expected, found) {
-            (Some(a), Some(b)) => a.path == b.path && a.shape == b.shape,
+            (Some(a), Some(b)) => same_place(&a.path, &b.path) && a.shape == b.shape,
             _ => false,
         };
         (!agree).then(|| (describe(expected), describe(found)))
@@ -462,4 +469,22 @@ fn flatten<const D: usize>(
     }
     let entry = entry.inner();
     Ok(Some(entry.reshape([param.shape.num_elements()])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_around_the_model_puts_names_in_front() {
+        for (a, b, same) in [
+            ("head.weight", "head.weight", true),
+            ("model.head.weight", "head.weight", true),
+            ("weight", "model.weight", true),
+            ("ahead.weight", "head.weight", false),
+            ("head.weight", "head.bias", false),
+        ] {
+            assert_eq!(same_place(a, b), same, "{a} {b}");
+        }
+    }
 }

@@ -44,6 +44,10 @@ pub enum Error {
     #[error(transparent)]
     Device(#[from] programs::DeviceError),
 
+    /// A device of another machine.
+    #[error(transparent)]
+    Worker(#[from] programs::WorkerError),
+
     /// The data.
     #[error("data: {0}")]
     Data(#[from] data::Error),

@@ -86,7 +86,7 @@ fn start(args: &RunArgs) -> Result<ExitCode, Error> {
     }
     // Reading the data may take a while.
     check_output_folder(&config.out)?;
-    let experiment = Experiment::open(config)?;
+    let experiment = Experiment::open(config)?.with_devices(&args.devices, &args.workers)?;
     for note in experiment.notes() {
         err_line!("{note}");
     }

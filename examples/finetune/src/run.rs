@@ -11,9 +11,10 @@ use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
 use burn::train::{
-    ExecutionStrategy, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep,
+    ExecutionStrategy, InferenceStep, Interrupter, Learner, LearnerModel, SupervisedTraining,
+    TrainStep, TrainingStrategy,
 };
-use burn_ief::train::NaturalModel;
+use burn_ief::train::{DataParallel, NaturalModel};
 use programs::err_line;
 use programs::learner::Watched;
 use programs::printing::message;
@@ -49,6 +50,8 @@ pub(crate) struct Plan<'a> {
     /// Lines instead of the full screen.
     pub plain: bool,
     pub device: &'a Device,
+    /// All devices, where several share every batch; empty for a training on one.
+    pub shares: &'a [Device],
     pub stop: &'a Stop,
 }
 
@@ -74,6 +77,8 @@ pub(crate) fn run<M: FineTune>(
     match natural {
         None => {
             let model = FirstOrder::new(model, &log.history().config.training);
+            let model = Watched::new(model, log.clone());
+            let strategy = ExecutionStrategy::SingleDevice(plan.device.clone());
             let run = Run {
                 loaders,
                 plan,
@@ -83,20 +88,27 @@ pub(crate) fn run<M: FineTune>(
             run.start(
                 model,
                 optim,
+                strategy.into(),
                 |_| Vec::new(),
-                |model, to| model.model().save(to),
+                |model, to| model.model.model().save(to),
             )
         }
         Some(natural) => {
+            let model = Watched::new(model, log.clone());
             let model = NaturalModel::new(model, natural).with_interrupter(stop.clone());
+            let strategy = if plan.shares.is_empty() {
+                ExecutionStrategy::SingleDevice(plan.device.clone()).into()
+            } else {
+                DataParallel::new(plan.shares.to_vec()).into()
+            };
             let run = Run {
                 loaders,
                 plan,
                 log,
                 stop,
             };
-            run.start(model, optim, plain_gradients, |model, to| {
-                model.model().save(to)
+            run.start(model, optim, strategy, plain_gradients, |model, to| {
+                model.model().model.save(to)
             })
         }
     }
@@ -120,20 +132,19 @@ impl<B: Send + 'static> Run<'_, B> {
         self,
         model: W,
         optim: ModuleOptimizer,
+        strategy: TrainingStrategy<W>,
         plain: impl FnOnce(&W) -> Vec<String>,
         save: impl FnOnce(&W, &Destination<'_>) -> Result<(), Error>,
     ) -> Result<History, Error>
     where
-        W: Module
+        W: LearnerModel
             + ModuleDisplay
             + TrainStep<Input = B, Output = Outcome>
-            + InferenceStep<Input = B, Output = Outcome>
-            + 'static,
+            + InferenceStep<Input = B, Output = Outcome>,
     {
         let checkpoints = Checkpoints::of(self.plan.folder);
-        let model = Watched::new(model, self.log.clone());
         if self.has_epochs_left() {
-            match self.train(model.clone(), optim, &checkpoints) {
+            match self.train(model.clone(), optim, strategy, &checkpoints) {
                 Ok(()) => {}
                 Err(Error::Stopped { run, reason }) => {
                     let kept = self.keep_best(model, &checkpoints, save);
@@ -143,7 +154,7 @@ impl<B: Send + 'static> Run<'_, B> {
                 Err(error) => return Err(error),
             }
             // Clones of the model share the report of the last step.
-            let plain = plain(&model.model);
+            let plain = plain(&model);
             self.log.change(|history| history.plain_gradients = plain);
         }
         let history = self.log.history();
@@ -153,7 +164,7 @@ impl<B: Send + 'static> Run<'_, B> {
             Some(scores) => scores,
             None => return Err(self.interrupted()),
         };
-        self.save(&model.model, save, Some(&test))?;
+        self.save(&model, save, Some(&test))?;
         if !test.loss.is_finite() {
             let reason = format!("{}; the model is saved", not_finite(best, &test));
             self.close(Status::Failed, &reason);
@@ -177,7 +188,7 @@ impl<B: Send + 'static> Run<'_, B> {
     /// Test and save the model of the best epoch of a training that failed later; says what became of it.
     fn keep_best<W>(
         &self,
-        model: Watched<W, Log>,
+        model: W,
         checkpoints: &Checkpoints,
         save: impl FnOnce(&W, &Destination<'_>) -> Result<(), Error>,
     ) -> String
@@ -190,7 +201,7 @@ impl<B: Send + 'static> Run<'_, B> {
         let kept = checkpoints.load(model, best).and_then(|model| {
             let model = model.valid();
             let test = self.test(&model)?;
-            self.save(&model.model, save, test.as_ref())?;
+            self.save(&model, save, test.as_ref())?;
             Ok(test)
         });
         match kept {
@@ -234,16 +245,16 @@ impl<B: Send + 'static> Run<'_, B> {
 
     fn train<W>(
         &self,
-        model: Watched<W, Log>,
+        model: W,
         optim: ModuleOptimizer,
+        strategy: TrainingStrategy<W>,
         checkpoints: &Checkpoints,
     ) -> Result<(), Error>
     where
-        W: Module
+        W: LearnerModel
             + ModuleDisplay
             + TrainStep<Input = B, Output = Outcome>
-            + InferenceStep<Input = B, Output = Outcome>
-            + 'static,
+            + InferenceStep<Input = B, Output = Outcome>,
     {
         let history = self.log.history();
         let options = history.config.options(history.method);
@@ -266,7 +277,6 @@ impl<B: Send + 'static> Run<'_, B> {
             self.plan.resumed,
             self.plan.plain,
         );
-        let device = self.plan.device.clone();
         let mut learner = SupervisedTraining::new(
             self.plan.folder,
             self.loaders.train.clone(),
@@ -274,7 +284,7 @@ impl<B: Send + 'static> Run<'_, B> {
         )
         .num_epochs(rounds.count)
         .label(&label)
-        .with_training_strategy(ExecutionStrategy::SingleDevice(device).into())
+        .with_training_strategy(strategy)
         .with_interrupter(self.stop.clone())
         // The record is the log.
         .with_metric_logger(InMemoryMetricLogger::new())
@@ -356,7 +366,7 @@ impl<B: Send + 'static> Run<'_, B> {
     }
 
     /// Loss and metrics on the test rows; `None` if the user stopped the program.
-    fn test<W>(&self, model: &Watched<W, Log>) -> Result<Option<Scores>, Error>
+    fn test<W>(&self, model: &W) -> Result<Option<Scores>, Error>
     where
         W: Module + InferenceStep<Input = B, Output = Outcome>,
     {

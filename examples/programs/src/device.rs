@@ -97,13 +97,89 @@ impl DeviceKind {
     ///
     /// [`DeviceError::NotBuilt`] and [`DeviceError::NotFound`].
     pub fn open(self) -> Result<Device, DeviceError> {
-        let device = self.device()?;
-        let opened = catch_unwind(move || {
-            Tensor::<1>::zeros([1], &device).into_data();
-            device.autodiff()
-        });
-        opened.map_err(|_| DeviceError::NotFound(self.name()))
+        opened(self.device()?, self)
     }
+}
+
+/// One of several devices of a kind, as the command line names it: `cuda:1`, or `cuda` for the first.
+///
+/// ```
+/// use programs::{DeviceKind, DeviceName};
+///
+/// let name: DeviceName = "cuda:1".parse()?;
+/// assert_eq!((name.kind, name.index), (DeviceKind::Cuda, 1));
+/// assert_eq!(name.to_string(), "cuda:1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceName {
+    /// The kind.
+    pub kind: DeviceKind,
+    /// The number of the device among those of its kind.
+    pub index: usize,
+}
+
+impl std::str::FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
+        let kinds = <DeviceKind as clap::ValueEnum>::value_variants();
+        let known = kinds.iter().find(|known| known.name() == kind);
+        let Some(&kind) = known else {
+            let kinds = kinds.iter().map(|kind| kind.name());
+            let kinds: Vec<&str> = kinds.collect();
+            return Err(format!(
+                "expected one of {}, found `{kind}`",
+                kinds.join(", ")
+            ));
+        };
+        let index = index.parse().map_err(|_| {
+            format!("expected the number of a device after the colon, found `{index}`")
+        })?;
+        if index > 0 && matches!(kind, DeviceKind::Flex | DeviceKind::Ndarray) {
+            return Err(format!("expected `{kind}`: the processor is one device"));
+        }
+        Ok(Self { kind, index })
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            0 => write!(f, "{}", self.kind),
+            index => write!(f, "{}:{index}", self.kind),
+        }
+    }
+}
+
+impl DeviceName {
+    /// Open the device, with autodiff.
+    ///
+    /// # Errors
+    ///
+    /// As [`DeviceKind::open`].
+    pub fn open(self) -> Result<Device, DeviceError> {
+        let device = match self.kind {
+            #[cfg(feature = "wgpu")]
+            DeviceKind::Wgpu if self.index > 0 => {
+                Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(self.index))
+            }
+            #[cfg(feature = "cuda")]
+            DeviceKind::Cuda => Device::cuda(self.index),
+            kind => kind.device()?,
+        };
+        opened(device, self.kind)
+    }
+}
+
+/// Use a device for the first time, which opens it.
+fn opened(device: Device, kind: DeviceKind) -> Result<Device, DeviceError> {
+    let opened = catch_unwind(move || {
+        Tensor::<1>::zeros([1], &device).into_data();
+        device.autodiff()
+    });
+    opened.map_err(|_| DeviceError::NotFound(kind.name()))
 }
 
 impl fmt::Display for DeviceKind {
@@ -115,6 +191,24 @@ impl fmt::Display for DeviceKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_devices_are_read_and_refused() {
+        for (name, kind, index) in [
+            ("flex", DeviceKind::Flex, 0),
+            ("cuda:0", DeviceKind::Cuda, 0),
+            ("wgpu:2", DeviceKind::Wgpu, 2),
+        ] {
+            assert_eq!(name.parse(), Ok(DeviceName { kind, index }));
+        }
+        let refused = |name: &str| name.parse::<DeviceName>().unwrap_err();
+        assert_eq!(
+            refused("gpu"),
+            "expected one of flex, ndarray, wgpu, cuda, found `gpu`"
+        );
+        assert!(refused("cuda:x").contains("after the colon, found `x`"));
+        assert!(refused("flex:1").contains("the processor is one device"));
+    }
 
     #[test]
     fn a_device_opens_or_says_what_is_missing() {

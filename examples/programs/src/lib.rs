@@ -14,6 +14,7 @@
 //! - [`new_folder`]: folders of outputs that are there as a whole or not at all
 //! - [`reading`]: inputs that are regular files
 //! - [`memory`]: the memory of a process
+//! - [`worker`]: devices of other machines
 
 pub mod command;
 pub mod command_line;
@@ -33,6 +34,8 @@ pub mod progress;
 pub mod reading;
 pub mod statistics;
 pub mod table;
+pub mod worker;
 
-pub use device::{DeviceError, DeviceKind};
+pub use device::{DeviceError, DeviceKind, DeviceName};
 pub use files::WriteError;
+pub use worker::{WORKER_TOKEN, WorkerError, open_worker};

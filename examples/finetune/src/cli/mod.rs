@@ -15,7 +15,7 @@ mod shell_flags;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use programs::DeviceKind;
+use programs::{DeviceKind, DeviceName};
 
 use crate::config::{AdapterKind, Architecture, Config, Pooling, layered, read};
 use crate::conversation::{ControlTokens, TrainOn};
@@ -131,6 +131,18 @@ pub struct RunArgs {
     /// Where to compute.
     #[arg(long, value_enum)]
     device: Option<DeviceKind>,
+    /// Devices that share every batch, separated by commas: `cuda,cuda:1`. The first holds the model.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with = "device"
+    )]
+    pub devices: Vec<DeviceName>,
+    /// Devices of other machines that share every batch too: `ws://HOST:PORT` of the program `worker`, separated by
+    /// commas. Their token is that of BURN_WORKER_TOKEN.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub workers: Vec<String>,
     /// Optimizers, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',')]
     method: Vec<OptimizerName>,
@@ -343,6 +355,10 @@ impl RunArgs {
         set(&self.out, &mut config.out);
         set(&self.name, &mut config.name);
         set(&self.device, &mut config.device);
+        set(
+            &self.devices.first().map(|first| first.kind),
+            &mut config.device,
+        );
         list(&self.method, &mut config.methods);
         list(&self.seed, &mut config.seeds);
 

@@ -105,8 +105,15 @@ impl<'a, I: Clone + Send + Sync + 'static, T> Source<'a, I, T> {
         }
     }
 
-    /// Loaders of a run with this seed, after `resumed` rounds.
-    pub fn loaders<B>(&self, training: &TrainingOptions, seed: u64, resumed: usize) -> Loaders<B>
+    /// Loaders of a run with this seed, after `resumed` rounds. With `shares`, several devices have a part of every
+    /// training batch.
+    pub fn loaders<B>(
+        &self,
+        training: &TrainingOptions,
+        seed: u64,
+        resumed: usize,
+        shares: bool,
+    ) -> Loaders<B>
     where
         T: Batcher<I, B> + Clone + 'static,
         B: Send + 'static,
@@ -126,6 +133,9 @@ impl<'a, I: Clone + Send + Sync + 'static, T> Source<'a, I, T> {
         let mut loader = EpochLoader::new(batcher, shared(train), training.batch, seed);
         if let Some((batches, total)) = Rounds::of(training, train.len()).batches {
             loader = loader.in_rounds(batches, total);
+        }
+        if shares {
+            loader = loader.share_batches();
         }
         Loaders {
             train: finish(loader, train).resume_after(resumed as u64).build(),

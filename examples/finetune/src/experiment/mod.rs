@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::Device;
 use programs::lock::{FolderLock, LockError};
+use programs::{DeviceName, open_worker};
 
 use crate::config::{Architecture, Config};
 use crate::conversation::Sample;
@@ -49,6 +50,8 @@ pub struct Experiment {
     config: Config,
     architecture: Architecture,
     device: Device,
+    /// All devices, where several share every batch.
+    shares: Vec<Device>,
     data: Data,
     rows: [usize; 3],
     fingerprints: Rows,
@@ -169,6 +172,7 @@ impl Experiment {
             config,
             architecture,
             device,
+            shares: Vec::new(),
             data,
             rows,
             fingerprints,
@@ -188,6 +192,59 @@ impl Experiment {
     /// What the user should know about the data.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Share every training batch out to these devices and workers (`ws://HOST:PORT`). The first device is that of the
+    /// model. It is the training of one device, up to rounding, but for the sizes of its batches, which are even.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for methods other than natural gradients; [`Error::Device`] and [`Error::Worker`] for a device that
+    /// cannot be opened.
+    pub fn with_devices(
+        mut self,
+        devices: &[DeviceName],
+        workers: &[String],
+    ) -> Result<Self, Error> {
+        if devices.is_empty() && workers.is_empty() {
+            return Ok(self);
+        }
+        let others = self
+            .config
+            .methods
+            .iter()
+            .find(|method| !method.is_natural());
+        if let Some(method) = others {
+            let expected = "natural-gradient methods (ief, ef, sf, ngd, kfac, ekfac, iekfac) with --devices and --workers";
+            return Err(Error::config("methods", method.name(), expected));
+        }
+        let mut shares = Vec::new();
+        for device in devices {
+            shares.push(device.open()?);
+        }
+        if shares.is_empty() {
+            shares.push(self.device.clone());
+        }
+        for worker in workers {
+            shares.push(open_worker(worker)?);
+        }
+        if self.config.training.gradient_checkpointing {
+            shares = shares
+                .into_iter()
+                .map(Device::gradient_checkpointing)
+                .collect();
+        }
+        if self.config.training.batch < 2 * shares.len() {
+            let expected = format!("at least {}, two samples for each device", 2 * shares.len());
+            return Err(Error::config(
+                "training.batch",
+                self.config.training.batch,
+                expected,
+            ));
+        }
+        self.device = shares[0].clone();
+        self.shares = shares;
+        Ok(self)
     }
 
     pub(crate) fn device(&self) -> &Device {

@@ -108,6 +108,7 @@ impl Experiment {
                 resumed,
                 plain: flags.plain,
                 device: &self.device,
+                shares: &self.shares,
                 stop,
             },
         };
@@ -256,7 +257,8 @@ impl WithModel for Start<'_> {
     {
         let Experiment { config, .. } = self.experiment;
         let steps = Rounds::of(&config.training, self.experiment.rows[0]).steps_per_epoch;
-        let loaders = data.loaders(&config.training, self.seed, self.plan.resumed);
+        let shares = !self.plan.shares.is_empty();
+        let loaders = data.loaders(&config.training, self.seed, self.plan.resumed, shares);
         let trainable = model.trainable();
         let mut history = self.history.unwrap_or_else(|| History {
             status: Status::Running,

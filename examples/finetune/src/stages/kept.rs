@@ -220,7 +220,8 @@ impl<V: Visit> WithModel for Opened<'_, V> {
         let metrics = experiment.config().task()?.metrics();
         let device = experiment.device().clone().inner();
         let test = |model: &M| {
-            let loaders = data.loaders::<M::Batch>(&history.config.training, history.seed, 0);
+            let loaders =
+                data.loaders::<M::Batch>(&history.config.training, history.seed, 0, false);
             let model = model.valid();
             let mut answers = Answers::default();
             for batch in loaders.test.to_device(&device).iter() {

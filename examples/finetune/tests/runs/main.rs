@@ -1,6 +1,7 @@
 //! The program on small models and data.
 
 mod adapters;
+mod devices;
 mod endings;
 mod inputs;
 mod kfac;
