@@ -96,36 +96,21 @@ impl LossKind {
         (samples * positions) as f64 * each
     }
 
+    /// The distribution of the labels, whose negative log-likelihood the loss is.
+    fn likelihood(self) -> Likelihood {
+        match self {
+            Self::CrossEntropy => Likelihood::Categorical,
+            Self::BinaryCrossEntropy => Likelihood::Bernoulli,
+            Self::LeastSquares => Likelihood::Gaussian,
+        }
+    }
+
     /// Gradients at the outputs for labels drawn from the model, `[M, T, C]`.
     pub(super) fn draw(self, z: &Tensor<3>, draw: &LabelDraw) -> Tensor<3> {
         let [samples, positions, classes] = z.dims();
-        let rows = samples * positions;
-        let shape = z.dims();
-        match self {
-            Self::CrossEntropy => draw
-                .output_gradients(
-                    z.clone().reshape([rows, classes]),
-                    samples,
-                    0,
-                    Likelihood::Categorical,
-                )
-                .reshape(shape),
-            Self::BinaryCrossEntropy => {
-                // A sigmoid is a softmax over (0, z).
-                let z = z.clone().reshape([rows * classes, 1]);
-                let pairs = Tensor::cat(vec![z.zeros_like(), z], 1);
-                let drawn = draw.output_gradients(pairs, samples, 0, Likelihood::Categorical);
-                drawn.narrow(1, 1, 1).reshape(shape)
-            }
-            Self::LeastSquares => draw
-                .output_gradients(
-                    z.clone().reshape([rows, classes]),
-                    samples,
-                    0,
-                    Likelihood::Gaussian,
-                )
-                .reshape(shape),
-        }
+        let flat = z.clone().reshape([samples * positions, classes]);
+        draw.output_gradients(flat, samples, 0, self.likelihood())
+            .reshape(z.dims())
     }
 }
 

@@ -204,7 +204,8 @@ impl PendingWhole {
         let [_, positions, classes] = mark.value.dims();
         let squares = reads.float(row_squares(mark.error.clone()));
         let sizes = match mark.likelihood {
-            Likelihood::Categorical => None,
+            // Gradients of labels that are drawn are of size 1.
+            Likelihood::Categorical | Likelihood::Bernoulli => None,
             Likelihood::Gaussian => {
                 let value = mark.value.clone().reshape([samples, positions * classes]);
                 Some(reads.float(row_squares(value)))
@@ -253,7 +254,7 @@ impl PendingWhole {
             let sizes = values.float(drawn.sizes).into_iter();
             let distances = values.float(drawn.distances);
             for ((same, size), distance) in sums.matches.iter_mut().zip(sizes).zip(distances) {
-                // Gradients for different labels differ by √2 or more. The rounding error is
+                // Gradients for different labels differ by 1 or more. The rounding error is
                 // relative, or absolute where p − onehot(y) cancels; it is that of the type in
                 // which the model computes.
                 *same &= distance.sqrt() <= relative * size.sqrt() + absolute;

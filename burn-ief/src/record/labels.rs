@@ -16,6 +16,8 @@ pub enum Likelihood {
     Categorical,
     /// Gaussian with unit variance around the output: ½ (z − y)² per entry.
     Gaussian,
+    /// Bernoulli for each entry, with its logit as output: binary cross-entropy of independent labels.
+    Bernoulli,
 }
 
 /// Which labels the copies of a sample have.
@@ -46,8 +48,8 @@ pub enum LabelDraw {
         /// Row of the first sample in the whole batch of the step: 0, unless this is a later shard.
         first_row: u64,
     },
-    /// One copy per class (or per output dimension of a Gaussian), weighted by its probability:
-    /// the exact Fisher matrix. Needs the number of classes and an output `[M, classes]`.
+    /// One copy per class, weighted by its probability (or per entry of a Gaussian or Bernoulli output, weighted by
+    /// its variance): the exact Fisher matrix. Needs the number of classes and an output `[M, classes]`.
     Enumerate {
         /// Number of classes.
         classes: usize,
@@ -151,6 +153,11 @@ impl LabelDraw {
                 let data = TensorData::new(noise, [rows, classes]);
                 Tensor::from_data(data, (&z.device(), z.dtype())) / (*count as f64).sqrt()
             }
+            (Self::Sample { .. }, Likelihood::Bernoulli) => {
+                let pairs = logit_pairs(z);
+                let drawn = self.output_gradients(pairs, samples, mark, Likelihood::Categorical);
+                drawn.narrow(1, 1, 1).reshape([rows, classes])
+            }
             (Self::Enumerate { .. }, likelihood) => {
                 let labels: Vec<i64> = (0..rows)
                     .map(|row| (row * self.copies() / rows) as i64)
@@ -163,10 +170,22 @@ impl LabelDraw {
                         (p.clone() - one_hot(labels, classes).cast(p.dtype())) * weight
                     }
                     Likelihood::Gaussian => one_hot(labels, classes).cast(z.dtype()),
+                    Likelihood::Bernoulli => {
+                        let p = softmax(logit_pairs(z), 1);
+                        let deviation = p.prod_dim(1).sqrt().reshape([rows, classes]);
+                        one_hot(labels, classes).cast(deviation.dtype()) * deviation
+                    }
                 }
             }
         }
     }
+}
+
+/// Each logit of `z [N, C]` as two classes (0, z), `[N · C, 2]`: a sigmoid is a softmax over them.
+fn logit_pairs(z: Tensor<2>) -> Tensor<2> {
+    let [rows, classes] = z.dims();
+    let z = z.reshape([rows * classes, 1]);
+    Tensor::cat(vec![z.zeros_like(), z], 1)
 }
 
 /// One draw per row of `p [N, C]`, by inverting the cumulative distribution at a number in `[0, 1)`
@@ -257,5 +276,43 @@ mod tests {
         let expected = identity * p.clone() - p.clone().transpose().matmul(p);
         let difference: f32 = (fisher - expected).abs().max().into_scalar();
         assert!(difference < 1e-6, "{difference}");
+    }
+
+    #[test]
+    fn enumerated_gradients_sum_to_the_fisher_of_independent_labels() {
+        let device = Device::flex();
+        let z = Tensor::<2>::from_floats([[0.3, -1.0, 0.5]], &device);
+        let draw = LabelDraw::Enumerate { classes: 3 };
+        let g = draw.output_gradients(z.clone().repeat_dim(0, 3), 1, 0, Likelihood::Bernoulli);
+        let fisher = g.clone().transpose().matmul(g);
+        let p = burn::tensor::activation::sigmoid(z);
+        let expected = Tensor::<2>::eye(3, &device) * (p.clone() * (p.neg() + 1.0));
+        let difference: f32 = (fisher - expected).abs().max().into_scalar();
+        assert!(difference < 1e-6, "{difference}");
+    }
+
+    #[test]
+    fn independent_labels_are_drawn_by_their_own_probabilities() {
+        let device = Device::flex();
+        let z = Tensor::<2>::from_floats([[1.5, -0.5]], &device).expand([20_000, 2]);
+        let gradient = LabelDraw::sample(1, 3, 0).output_gradients(
+            z.clone(),
+            20_000,
+            0,
+            Likelihood::Bernoulli,
+        );
+        let p = burn::tensor::activation::sigmoid(z);
+        // p − y: what is drawn is 0 or 1, and its mean is p.
+        let drawn = p - gradient;
+        let values: Vec<f32> = drawn.clone().into_data().iter::<f32>().collect();
+        assert!(
+            values
+                .iter()
+                .all(|y| y.abs() < 1e-6 || (y - 1.0).abs() < 1e-6)
+        );
+        let means: Vec<f32> = drawn.mean_dim(0).into_data().iter::<f32>().collect();
+        for (mean, expected) in means.into_iter().zip([0.817_57, 0.377_54]) {
+            assert!((mean - expected).abs() < 0.018, "{mean} {expected}");
+        }
     }
 }

@@ -7,6 +7,8 @@ use burn_peft::AdapterFolder;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::problem::Problem;
+use crate::target::{EXPECTED_PROBLEM, Target};
 
 /// The class that adapter and base are of. An adapter that brings its head along decides alone: that of a base which was
 /// trained for another task has no part in it.
@@ -27,6 +29,30 @@ pub(crate) fn class_of(base: &Path, adapter: Option<&AdapterFolder>) -> Result<M
             Ok(ModelClass::choose(base, adapter, Some(task))?)
         }
         (chosen, _) => Ok(chosen?),
+    }
+}
+
+/// What the head of a whole text with so many outputs says, by the configuration of the base, as `transformers` reads
+/// it: as stated, or a number if it has one output. A run's labels are classes, whatever its base was trained for.
+pub(crate) fn stated_problem(
+    target: &Target,
+    config: &Map<String, Value>,
+    outputs: usize,
+) -> Result<Problem, Error> {
+    if !target.labels.is_empty() {
+        return Ok(Problem::SingleLabel);
+    }
+    let stated = config.get("problem_type").and_then(Value::as_str);
+    match stated {
+        None if outputs == 1 => Ok(Problem::Regression),
+        None => Ok(Problem::SingleLabel),
+        Some(name) => Problem::of_name(name).ok_or_else(|| {
+            let field = format!(
+                "{}: problem_type",
+                target.base.join("config.json").display()
+            );
+            Error::config(field, name, EXPECTED_PROBLEM)
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::conversation::Sample;
-use crate::data::{Dataset, ImageExample, Splits, TextExample};
+use crate::data::{Dataset, ImageExample, Label, Splits, TextExample, TokenExample};
 use crate::error::Error;
 
 /// The parts of a data set, in the order of [`Rows::parts`].
@@ -72,20 +72,20 @@ impl Rows {
     pub(crate) fn of(dataset: &Dataset) -> Self {
         match dataset {
             Dataset::Text(splits) => Self::of_splits(splits, text),
+            Dataset::Tokens(splits) => Self::of_splits(splits, words),
             Dataset::Image(splits) => Self::of_splits(splits, picture),
             Dataset::Language(found) => Self::of_splits(&found.splits, conversation),
         }
     }
 
-    fn of_splits<E>(splits: &Splits<E>, content: fn(&E, &mut Fields) -> usize) -> Self {
+    fn of_splits<E>(splits: &Splits<E>, content: fn(&E, &[String], &mut Fields)) -> Self {
         // A sum does not depend on the order of its terms.
         let mut all = 0u128;
         let parts = [&splits.train, &splits.valid, &splits.test].map(|rows| {
             let mut part = Sha256::new();
             for row in rows {
                 let mut fields = Fields(Sha256::new());
-                let label = content(row, &mut fields);
-                fields.add(splits.labels.get(label).map_or("", String::as_str));
+                content(row, &splits.labels, &mut fields);
                 let digest: [u8; 32] = fields.0.finalize().into();
                 part.update(digest);
                 let (half, _) = digest.split_at(16);
@@ -114,16 +114,38 @@ impl Fields {
     }
 }
 
-fn text(row: &TextExample, fields: &mut Fields) -> usize {
+/// The name of a class, a label or a tag.
+fn name(labels: &[String], place: usize) -> &str {
+    labels.get(place).map_or("", String::as_str)
+}
+
+fn text(row: &TextExample, labels: &[String], fields: &mut Fields) {
     fields.add(&row.first);
     if let Some(second) = &row.second {
         fields.add(second);
     }
-    row.label
+    match &row.label {
+        Label::Class(class) => fields.add(name(labels, *class)),
+        Label::Number(number) => fields.add(number.to_le_bytes()),
+        Label::Set(set) => {
+            let applying = set.iter().enumerate().filter(|(_, applies)| **applies);
+            for (place, _) in applying {
+                fields.add(name(labels, place));
+            }
+        }
+        Label::Tags(tags) => tags.iter().for_each(|tag| fields.add(tag.to_le_bytes())),
+    }
+}
+
+fn words(row: &TokenExample, labels: &[String], fields: &mut Fields) {
+    for (word, tag) in row.words.iter().zip(&row.tags) {
+        fields.add(word);
+        fields.add(name(labels, *tag));
+    }
 }
 
 /// Samples have no class.
-fn conversation(row: &Sample, fields: &mut Fields) -> usize {
+fn conversation(row: &Sample, _: &[String], fields: &mut Fields) {
     if let Some((messages, tools)) = row.content.as_chat() {
         for message in messages {
             fields.add(message.to_json().to_string());
@@ -134,14 +156,14 @@ fn conversation(row: &Sample, fields: &mut Fields) -> usize {
         fields.add(prompt);
         fields.add(answer);
     }
-    0
+    fields.add("");
 }
 
-fn picture(row: &ImageExample, fields: &mut Fields) -> usize {
+fn picture(row: &ImageExample, labels: &[String], fields: &mut Fields) {
     fields.add((row.height as u64).to_le_bytes());
     fields.add((row.width as u64).to_le_bytes());
     fields.add(&row.pixels);
-    row.label
+    fields.add(name(labels, row.label));
 }
 
 impl Inputs {

@@ -3,7 +3,7 @@
 //! A [`config`] (from a [`preset`], a file, flags) says what a run is made of; an [`experiment`]
 //! reads the [`data`] or [conversations](conversation), puts an adapter on the [`model`] and trains it in a `burn::train` learner
 //! with an optimizer and its [`method_options`], once for each seed; a run leaves its [`history`] behind,
-//! with fingerprints of its [`inputs`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
+//! with fingerprints of its [`inputs`]. What a model says about a row, a class or a number or tags, is its [`problem`]. [`report`] makes tables and pictures of runs, [`stages`] opens them
 //! again, [`mod@prune`] prunes trained models, [`language`] lets language models answer, which [`chat`] does in a terminal
 //! and [`serve`] over HTTP, [`embedding`] makes vectors of texts, [`mod@merge`] writes adapters and their models as one
 //! folder, and [`mod@predict`] predicts rows; what was trained is found by its [`target`]. [`doctor`] says what the program
@@ -27,6 +27,7 @@ pub mod metric;
 pub mod model;
 pub mod predict;
 pub mod preset;
+pub mod problem;
 pub mod prune;
 pub mod report;
 pub mod rounds;

@@ -10,7 +10,7 @@ use programs::memory;
 
 use crate::error::Error;
 use crate::history::{Epoch, History, Scores};
-use crate::metric::Metric;
+use crate::metric::{Metric, Pairs};
 use crate::model::Outcome;
 use crate::step_files;
 
@@ -34,7 +34,7 @@ struct State {
 /// What the model answers in validation or test.
 #[derive(Default)]
 pub(crate) struct Answers {
-    pairs: Vec<(usize, usize)>,
+    pairs: Pairs,
     loss: f64,
     /// Samples, or tokens of language models.
     weight: usize,
@@ -51,13 +51,16 @@ impl Answers {
     }
 
     /// Mean loss and metrics.
-    pub fn scores(&self, metrics: &[Metric]) -> Scores {
+    pub fn scores(&self, metrics: &[Metric], labels: &[String]) -> Scores {
         let metrics = metrics.iter();
         let loss = self.loss / self.weight.max(1) as f64;
         Scores {
             loss,
             metrics: metrics
-                .map(|metric| (metric.name().to_string(), metric.score(&self.pairs, loss)))
+                .map(|metric| {
+                    let score = metric.score(&self.pairs, labels, loss);
+                    (metric.name().to_string(), score)
+                })
                 .collect(),
         }
     }
@@ -119,7 +122,8 @@ impl Log {
     /// Scores of the answers since the last call.
     pub fn scores(&self) -> Scores {
         let mut state = self.lock();
-        std::mem::take(&mut state.answers).scores(&state.metrics)
+        let answers = std::mem::take(&mut state.answers);
+        answers.scores(&state.metrics, &state.history.labels)
     }
 
     /// An epoch is over: note its scores and write the record.

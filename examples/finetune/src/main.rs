@@ -30,11 +30,14 @@ fn main() -> ExitCode {
         Some(Command::Report(args)) => write_report(args),
         Some(Command::Prune(args)) => write_pruned(args),
         Some(Command::Predict(args)) => args.predict().map(|summary| {
-            let accuracy = summary.accuracy();
-            let accuracy = accuracy.map_or(String::new(), |share| {
-                format!(", accuracy {share:.4} on {} with a label", summary.labelled)
-            });
-            err_line!("{} rows{accuracy}", summary.rows);
+            let scores = summary.scores.iter();
+            let mut said: String = scores
+                .map(|(metric, score)| format!(", {metric} {score:.4}"))
+                .collect();
+            if summary.labelled > 0 {
+                said += &format!(" on {} with a label", summary.labelled);
+            }
+            err_line!("{} rows{said}", summary.rows);
             ExitCode::SUCCESS
         }),
         Some(Command::ExportAdapter(args)) => args.export().map(|()| ExitCode::SUCCESS),

@@ -292,12 +292,14 @@ impl<B: Send + 'static> Run<'_, B> {
         .renderer(display)
         .metric_train_numeric(LossMetric::new())
         .metric_valid_numeric(LossMetric::new())
-        .metric_valid_numeric(AccuracyMetric::new())
         .metric_train_numeric(LearningRateMetric::new())
         .early_stopping(Patience {
             log: self.log.clone(),
             epochs: training.patience,
         });
+        if self.plan.metrics.contains(&Metric::Accuracy) {
+            learner = learner.metric_valid_numeric(AccuracyMetric::new());
+        }
         if training.accumulation > 1 {
             learner = learner.grads_accumulation(training.accumulation);
         }

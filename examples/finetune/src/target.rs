@@ -10,7 +10,11 @@ use serde_json::{Map, Value};
 use crate::config::{AdapterKind, Config};
 use crate::error::Error;
 use crate::history::{FILE, History};
+use crate::problem::Problem;
 
+/// What `problem_type` may be.
+pub(crate) const EXPECTED_PROBLEM: &str =
+    "expected single_label_classification, multi_label_classification or regression";
 /// The settings of a PEFT folder.
 const ADAPTER: &str = "adapter_config.json";
 /// The file with the names of the classes, in the folder of an adapter or of an encoder with a head next to it.
@@ -32,8 +36,10 @@ pub struct Target {
     pub base: PathBuf,
     /// PEFT folder.
     pub adapter: Option<PathBuf>,
-    /// Names of the classes; empty where no record has them.
+    /// Names of the classes, labels or tags; empty where no record has them.
     pub labels: Vec<String>,
+    /// What it says about a row, where a record says so.
+    pub problem: Option<Problem>,
     /// Settings of the run.
     pub run: Option<Box<Config>>,
 }
@@ -72,10 +78,12 @@ impl Target {
             let problem = format!("expected {expected}, found {found}");
             return Err(Error::read(path, problem));
         }
+        let (labels, problem) = read_labels(path)?;
         Ok(Self {
             base: whole(path.into(), base)?,
             adapter: None,
-            labels: read_labels(path)?,
+            labels,
+            problem,
             run: None,
         })
     }
@@ -114,6 +122,7 @@ impl Target {
             base,
             adapter,
             labels,
+            problem: config.task.map(|task| task.problem()),
             run: Some(Box::new(config)),
         })
     }
@@ -128,10 +137,12 @@ impl Target {
         let named: Base = serde_json::from_str(&text).map_err(|error| Error::read(&path, error))?;
         let field = format!("{}: base_model_name_or_path", path.display());
         let named = named.base_model_name_or_path.unwrap_or_default();
+        let (labels, problem) = read_labels(folder)?;
         Ok(Self {
             base: found(field, &named, base)?,
             adapter: Some(folder.into()),
-            labels: read_labels(folder)?,
+            labels,
+            problem,
             run: None,
         })
     }
@@ -178,25 +189,35 @@ fn found(field: String, named: &Path, given: Option<&Path>) -> Result<PathBuf, E
     Ok(named.into())
 }
 
-/// The names of classes as `config.json` has them.
+/// The names of classes and the kind of problem, as `config.json` has them.
 #[derive(Debug, Serialize, Deserialize)]
 struct LabelFile {
     id2label: Map<String, Value>,
     label2id: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    problem_type: Option<String>,
 }
 
-/// The classes in `labels.json` of a folder; none without the file.
-fn read_labels(folder: &Path) -> Result<Vec<String>, Error> {
+/// The classes in `labels.json` of a folder, and what is said of a row; none without the file.
+fn read_labels(folder: &Path) -> Result<(Vec<String>, Option<Problem>), Error> {
     let path = folder.join(LABELS);
     if !path.is_file() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let text = reading::text(&path).map_err(|error| Error::read(&path, error))?;
     let file: LabelFile = serde_json::from_str(&text).map_err(|error| Error::read(&path, error))?;
-    numbered(&file.id2label).ok_or_else(|| {
+    let labels = numbered(&file.id2label).ok_or_else(|| {
         let problem = "`id2label`: expected a name for each of 0, 1, 2, … without gaps";
         Error::read(&path, problem)
-    })
+    })?;
+    let problem = file.problem_type.as_deref().map(|name| {
+        Problem::of_name(name).ok_or_else(|| {
+            let found = programs::printing::short(name);
+            let problem = format!("`problem_type`: {EXPECTED_PROBLEM}, found `{found}`");
+            Error::read(&path, problem)
+        })
+    });
+    Ok((labels, problem.transpose()?))
 }
 
 /// The names of `id2label` in the order of their numbers, if there is one for each.
@@ -208,8 +229,8 @@ pub(crate) fn numbered(id2label: &Map<String, Value>) -> Option<Vec<String>> {
     (0..id2label.len()).map(name).collect()
 }
 
-/// `labels.json` for these classes.
-pub(crate) fn label_file(labels: &[String]) -> impl Serialize {
+/// `labels.json` for these classes; a head for one of them needs no mention.
+pub(crate) fn label_file(labels: &[String], problem: Option<Problem>) -> impl Serialize {
     let all = labels.iter().enumerate();
     LabelFile {
         id2label: all
@@ -217,6 +238,10 @@ pub(crate) fn label_file(labels: &[String]) -> impl Serialize {
             .map(|(id, label)| (id.to_string(), label.as_str().into()))
             .collect(),
         label2id: all.map(|(id, label)| (label.clone(), id.into())).collect(),
+        problem_type: problem
+            .filter(|problem| *problem != Problem::SingleLabel)
+            .and_then(Problem::name)
+            .map(String::from),
     }
 }
 
@@ -229,11 +254,20 @@ mod tests {
     #[test]
     fn labels_come_back_in_their_order() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(read_labels(folder.path()).unwrap().is_empty());
+        assert_eq!(read_labels(folder.path()).unwrap(), (Vec::new(), None));
         let labels: Vec<String> = (0..12).map(|id| format!("class \"{id}\"")).collect();
-        let text = serde_json::to_string(&label_file(&labels)).unwrap();
+        for problem in [None, Some(Problem::MultiLabel), Some(Problem::Regression)] {
+            let text = serde_json::to_string(&label_file(&labels, problem)).unwrap();
+            fs::write(folder.path().join(LABELS), text).unwrap();
+            assert_eq!(
+                read_labels(folder.path()).unwrap(),
+                (labels.clone(), problem)
+            );
+        }
+        let text = r#"{"id2label": {"0": "a"}, "label2id": {}, "problem_type": "ranking"}"#;
         fs::write(folder.path().join(LABELS), text).unwrap();
-        assert_eq!(read_labels(folder.path()).unwrap(), labels);
+        let error = read_labels(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("found `ranking`"), "{error}");
         let text = r#"{"id2label": {"0": "a", "2": "b"}, "label2id": {}}"#;
         fs::write(folder.path().join(LABELS), text).unwrap();
         let error = read_labels(folder.path()).unwrap_err().to_string();

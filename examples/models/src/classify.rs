@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use crate::bert::{BertForSequenceClassification, BertInput};
-use crate::distilbert::DistilBertForSequenceClassification;
+use crate::bert::{BertForSequenceClassification, BertForTokenClassification, BertInput};
+use crate::distilbert::{DistilBertForSequenceClassification, DistilBertForTokenClassification};
 use crate::error::Error;
-use crate::modernbert::ModernBertForSequenceClassification;
-use crate::roberta::RobertaForSequenceClassification;
+use crate::modernbert::{ModernBertForSequenceClassification, ModernBertForTokenClassification};
+use crate::roberta::{RobertaForSequenceClassification, RobertaForTokenClassification};
 use crate::vit::dinov2::Dinov2ForImageClassification;
 use crate::vit::{ViTForImageClassification, ViTInput};
 
@@ -56,6 +56,53 @@ text_classifiers!(
     RobertaForSequenceClassification,
     DistilBertForSequenceClassification,
     ModernBertForSequenceClassification
+);
+
+/// A classifier of the tokens of texts.
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use burn_hf_models::bert::{BertConfig, BertInput};
+/// use burn_hf_models::classify::TokenClassifier;
+///
+/// let config = BertConfig {
+///     vocab_size: 50,
+///     hidden_size: 16,
+///     num_hidden_layers: 1,
+///     num_attention_heads: 2,
+///     intermediate_size: 32,
+///     ..BertConfig::default()
+/// };
+/// let device = Device::flex();
+/// let model = config.with_labels(5).init_token_classifier(&device)?;
+/// let ids = Tensor::<2, Int>::from_data([[1, 2, 3], [4, 5, 6]], &device);
+/// assert_eq!(TokenClassifier::logits(&model, BertInput::new(ids))?.dims(), [2, 3, 5]);
+/// # Ok::<(), burn_hf_models::Error>(())
+/// ```
+pub trait TokenClassifier: Module + 'static {
+    /// Logits `[M, V + T, classes]`, virtual tokens first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the model's `forward`.
+    fn logits(&self, input: BertInput) -> Result<Tensor<3>, Error>;
+}
+
+macro_rules! token_classifiers {
+    ($($class:ident),*) => {
+        $(impl TokenClassifier for $class {
+            fn logits(&self, input: BertInput) -> Result<Tensor<3>, Error> {
+                Ok(self.forward(input)?.logits)
+            }
+        })*
+    };
+}
+
+token_classifiers!(
+    BertForTokenClassification,
+    RobertaForTokenClassification,
+    DistilBertForTokenClassification,
+    ModernBertForTokenClassification
 );
 
 /// A classifier of images.

@@ -10,7 +10,7 @@ use crate::bert::{
     BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel,
 };
 use crate::class::ModelClass;
-use crate::classify::{ImageClassifier, TextClassifier};
+use crate::classify::{ImageClassifier, TextClassifier, TokenClassifier};
 use crate::distilbert::{DistilBertForSequenceClassification, DistilBertForTokenClassification};
 use crate::error::Error;
 use crate::llama::{LlamaConfig, LlamaForCausalLM, LlamaModel};
@@ -78,6 +78,21 @@ pub trait WithOpened {
     ///
     /// Its own.
     fn apply_to_texts<M: TextClassifier>(
+        self,
+        opened: Opened<M>,
+    ) -> Result<Self::Output, Self::Error>
+    where
+        Self: Sized,
+    {
+        self.apply(opened)
+    }
+
+    /// Do it with a classifier of tokens; without an implementation the same as with every model.
+    ///
+    /// # Errors
+    ///
+    /// Its own.
+    fn apply_to_tokens<M: TokenClassifier>(
         self,
         opened: Opened<M>,
     ) -> Result<Self::Output, Self::Error>
@@ -216,7 +231,7 @@ pub fn open<W: WithOpened>(
             BertConfig,
             init_classifier
         )),
-        ModelClass::BertForTokenClassification => with.apply(classifier!(
+        ModelClass::BertForTokenClassification => with.apply_to_tokens(classifier!(
             BertForTokenClassification,
             BertConfig,
             init_token_classifier
@@ -226,7 +241,7 @@ pub fn open<W: WithOpened>(
             BertConfig,
             init_roberta_classifier
         )),
-        ModelClass::RobertaForTokenClassification => with.apply(classifier!(
+        ModelClass::RobertaForTokenClassification => with.apply_to_tokens(classifier!(
             RobertaForTokenClassification,
             BertConfig,
             init_roberta_token_classifier
@@ -236,7 +251,7 @@ pub fn open<W: WithOpened>(
             BertConfig,
             init_distilbert_classifier
         )),
-        ModelClass::DistilBertForTokenClassification => with.apply(classifier!(
+        ModelClass::DistilBertForTokenClassification => with.apply_to_tokens(classifier!(
             DistilBertForTokenClassification,
             BertConfig,
             init_distilbert_token_classifier
@@ -252,7 +267,7 @@ pub fn open<W: WithOpened>(
             ModernBertConfig,
             init_classifier
         )),
-        ModelClass::ModernBertForTokenClassification => with.apply(classifier!(
+        ModelClass::ModernBertForTokenClassification => with.apply_to_tokens(classifier!(
             ModernBertForTokenClassification,
             ModernBertConfig,
             init_token_classifier

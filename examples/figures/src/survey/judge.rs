@@ -2,7 +2,7 @@
 
 use burn::optim::GradientsParams;
 use burn_ief::LabelDraw;
-use burn_ief::eval::{Fisher, FisherAt, LossKind, Quality, Survey, Sweep, SweepRule, imbalance};
+use burn_ief::eval::{Fisher, FisherAt, Quality, Survey, Sweep, SweepRule, imbalance};
 use burn_ief::jacobian::RecordedBatch;
 use burn_ief::methods::AnyConfig;
 use burn_ief::prelude::*;
@@ -32,7 +32,7 @@ impl<'a, M: Judged> Judge<'a, M> {
         let tape = Tape::with_drawn_labels(LabelDraw::sample(1, seed, 0));
         let recorded = RecordedBatch::collect(tape, model.loss(batch).backward(), model, None)
             .map_err(fail)?;
-        let mut fisher = Fisher::new(LossKind::CrossEntropy);
+        let mut fisher = Fisher::new(model.loss_kind());
         if let Some(padding) = M::padding(batch) {
             fisher = fisher.with_padding(padding);
         }

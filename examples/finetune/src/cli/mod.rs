@@ -19,7 +19,7 @@ use programs::{DeviceKind, DeviceName};
 
 use crate::config::{AdapterKind, Architecture, Config, Pooling, layered, read};
 use crate::conversation::{ControlTokens, TrainOn};
-use crate::data::Task;
+use crate::data::{TaggedPieces, Task};
 use crate::error::Error;
 use crate::experiment::Flags;
 use crate::preset::Preset;
@@ -262,15 +262,27 @@ pub struct RunArgs {
     /// Seed of the split.
     #[arg(long, help_heading = "Data")]
     split_seed: Option<u64>,
-    /// Column of the text (csv, jsonl).
+    /// Column of the text, or of a list of words (csv, jsonl and the like).
     #[arg(long, help_heading = "Data")]
     text_column: Option<String>,
     /// Column of the second text of a pair (csv, jsonl).
     #[arg(long, help_heading = "Data")]
     second_column: Option<String>,
-    /// Column of the label (csv, jsonl).
+    /// Column of the label, or of a list of them or of tags (csv, jsonl and the like).
     #[arg(long, help_heading = "Data")]
     label_column: Option<String>,
+    /// Columns of 0 and 1, one for each label (multi-label).
+    #[arg(long, help_heading = "Data", value_delimiter = ',')]
+    label_columns: Vec<String>,
+    /// What is between labels in a text (multi-label) [default: a comma].
+    #[arg(long, help_heading = "Data", value_name = "TEXT")]
+    label_separator: Option<String>,
+    /// Learn numbers as deviations from their mean over the training rows (regression) [default: on].
+    #[arg(long, help_heading = "Data", value_enum)]
+    standardize: Option<Switch>,
+    /// Which tokens of a word have its tag (token-classification) [default: first].
+    #[arg(long, help_heading = "Data", value_enum)]
+    tagged_pieces: Option<TaggedPieces>,
     /// Whether quotation marks quote fields (csv) [default: between commas, not between tabs].
     #[arg(long, help_heading = "Data", value_enum)]
     quotes: Option<Switch>,
@@ -291,7 +303,8 @@ pub struct RunArgs {
     /// The chat template by name, where the model has several.
     #[arg(long, help_heading = "Data", value_name = "NAME")]
     template: Option<String>,
-    /// The classes in their order (csv, jsonl, images); classes that are numbers must be named.
+    /// The classes, labels or tags in their order (csv, jsonl, multi-label, token-classification, images); classes that are
+    /// numbers must be named.
     #[arg(long, help_heading = "Data", value_delimiter = ',')]
     labels: Vec<String>,
 }
@@ -406,6 +419,13 @@ impl RunArgs {
         set(&self.text_column, &mut data.text_column);
         choose(&self.second_column, &mut data.second_column);
         set(&self.label_column, &mut data.label_column);
+        list(&self.label_columns, &mut data.label_columns);
+        set(&self.label_separator, &mut data.label_separator);
+        set(
+            &self.standardize.map(|switch| switch == Switch::On),
+            &mut data.standardize,
+        );
+        set(&self.tagged_pieces, &mut data.tagged_pieces);
         choose(
             &self.quotes.map(|switch| switch == Switch::On),
             &mut data.quotes,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{DataSource, Task};
 use crate::error::Error;
 use crate::method_options::{MethodOptions, by_method};
+use crate::problem::Problem;
 
 pub use adapter::{AdapterKind, AdapterOptions, BiasKind, InitKind};
 pub use layers::{layered, read};
@@ -160,11 +161,78 @@ impl Config {
             text_column: data.text_column.clone(),
             second_column: data.second_column.clone(),
             label_column: data.label_column.clone(),
+            label_columns: data.label_columns.clone(),
+            label_separator: data.label_separator.clone(),
             quotes: data.quotes,
             labels: (!data.labels.is_empty()).then(|| data.labels.clone()),
             columns: data.columns.clone(),
             image_size,
         })
+    }
+
+    /// Refuse options of another problem than the task's.
+    fn problem_options(&self, problem: Problem) -> Result<(), Error> {
+        let usual = DataOptions::default();
+        let data = &self.data;
+        let own_separator = data.label_separator != usual.label_separator;
+        let columns = data.label_columns.join(",");
+        for (field, found, is_set, of) in [
+            (
+                "data.label_columns",
+                columns,
+                !data.label_columns.is_empty(),
+                Problem::MultiLabel,
+            ),
+            (
+                "data.label_separator",
+                data.label_separator.clone(),
+                own_separator,
+                Problem::MultiLabel,
+            ),
+            (
+                "data.standardize",
+                "off".into(),
+                !data.standardize,
+                Problem::Regression,
+            ),
+            (
+                "data.tagged_pieces",
+                "all".into(),
+                data.tagged_pieces != usual.tagged_pieces,
+                Problem::Tokens,
+            ),
+        ] {
+            if is_set && problem != of {
+                let task = match of {
+                    Problem::MultiLabel => "multi-label",
+                    Problem::Regression => "regression",
+                    _ => "token-classification",
+                };
+                let expected = format!("not set: only `--task {task}` has it");
+                return Err(Error::config(field, found, expected));
+            }
+        }
+        if problem == Problem::Regression && !data.labels.is_empty() {
+            let expected = "not set for numbers, which have no classes";
+            return Err(Error::config(
+                "data.labels",
+                data.labels.join(","),
+                expected,
+            ));
+        }
+        if !data.label_columns.is_empty() && !data.labels.is_empty() {
+            let expected = "not set next to `data.label_columns`, which are the labels";
+            return Err(Error::config(
+                "data.labels",
+                data.labels.join(","),
+                expected,
+            ));
+        }
+        if problem == Problem::Tokens && self.model.pooling.is_some() {
+            let expected = "not set: a tag is given to every word, and not to a vector of the text";
+            return Err(Error::config("model.pooling", "set", expected));
+        }
+        Ok(())
     }
 
     /// Check what can be checked without the files.
@@ -177,7 +245,7 @@ impl Config {
             0 => Err(Error::config(field, 0, "at least 1")),
             _ => Ok(()),
         };
-        self.task()?;
+        self.problem_options(self.task()?.problem())?;
         self.data_source(32)?.validate()?;
         for (field, path) in [
             ("out", Some(&self.out)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::{ControlTokens, TrainOn};
-use crate::data::DataSource;
+use crate::data::{DataSource, TaggedPieces};
 
 /// A family of models.
 ///
@@ -19,7 +19,7 @@ use crate::data::DataSource;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
-    /// BERT and MiniLM, with a classification head.
+    /// BERT, MiniLM, RoBERTa, DistilBERT and ModernBERT, with a head.
     Bert,
     /// T5, text to text.
     T5,
@@ -118,8 +118,18 @@ pub struct DataOptions {
     /// Column of the second text of a pair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second_column: Option<String>,
-    /// Column of the label.
+    /// Column of the label, or of a list of them or of tags.
     pub label_column: String,
+    /// Columns of 0 and 1, one for each label, of several labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_columns: Vec<String>,
+    /// What is between labels in a text, of several labels.
+    pub label_separator: String,
+    /// Whether numbers are learned as deviations from their mean over the training rows, in units of their standard
+    /// deviation. What is written gives numbers of the data either way.
+    pub standardize: bool,
+    /// Which tokens of a word have its tag.
+    pub tagged_pieces: TaggedPieces,
     /// Whether quotation marks quote fields of a table, otherwise between commas but not between tabs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quotes: Option<bool>,
@@ -162,6 +172,10 @@ impl Default for DataOptions {
             text_column: options.text_column,
             second_column: None,
             label_column: options.label_column,
+            label_columns: Vec::new(),
+            label_separator: options.label_separator,
+            standardize: true,
+            tagged_pieces: TaggedPieces::default(),
             quotes: options.quotes,
             labels: Vec::new(),
             max_length: None,

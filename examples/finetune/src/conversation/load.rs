@@ -98,8 +98,12 @@ impl Example for Sample {
     }
 
     /// Samples have no classes to keep the shares of.
-    fn label(&self) -> usize {
+    fn stratum(&self) -> usize {
         0
+    }
+
+    fn agrees(&self, _: &Self) -> bool {
+        true
     }
 }
 

@@ -1,6 +1,6 @@
 //! Data sets as their files are, split and batched.
 //!
-//! [`Task::load`] reads the files of a task into [`Splits`]; [`TextBatcher`], [`Seq2SeqBatcher`]
+//! [`Task::load`] reads the files of a task into [`Splits`] of rows with a [`Label`]; [`TextBatcher`], [`Seq2SeqBatcher`]
 //! and [`ImageBatcher`] make tensors of them, in the batches of a `burn_ief::train::EpochLoader`.
 
 mod cifar;
@@ -8,15 +8,18 @@ mod error;
 mod foreign;
 mod glue;
 mod images;
+mod label;
 pub(crate) mod lines;
 mod pictures;
 mod questions;
 mod reviews;
+mod scale;
 mod seq2seq;
 mod sms;
 mod source;
 pub(crate) mod split;
 mod table;
+mod tagged;
 mod task;
 mod template;
 mod texts;
@@ -25,13 +28,17 @@ mod tokens;
 pub use error::Error;
 pub(crate) use foreign::recognised;
 pub(crate) use images::{is_picture, picture};
+pub(crate) use label::NO_TAG;
+pub use label::{Label, LabelBatch};
 pub use pictures::{ImageBatch, ImageBatcher};
+pub use scale::NumberScale;
 pub use seq2seq::{Seq2SeqBatch, Seq2SeqBatcher, Seq2SeqItem};
 pub use source::DataSource;
-pub(crate) use table::{Marks, Object};
+pub(crate) use table::{Cell, Marks, Object, label_set, number};
+pub(crate) use tagged::{Sentence, sentences};
 pub use task::Task;
 pub(crate) use template::question;
-pub use texts::{TextBatch, TextBatcher, TextItem};
+pub use texts::{TaggedPieces, TextBatch, TextBatcher, TextItem};
 pub use tokens::{Encoded, Tokens, load_tokenizer};
 pub(crate) use tokens::{Table, gguf};
 
@@ -39,27 +46,32 @@ use std::fmt;
 
 use crate::conversation::Conversations;
 
-/// One text, or a pair of texts, and its class.
+/// One text, or a pair of texts, and its label.
 ///
 /// ```
 /// use finetune::data::TextExample;
 ///
 /// let example = TextExample::new("Who killed Gandhi ?", 3);
-/// assert_eq!((example.second, example.label), (None, 3));
+/// assert_eq!((example.second, example.label.class()), (None, Some(3)));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TextExample {
     /// The text, or the first of a pair.
     pub first: String,
     /// The second of a pair.
     pub second: Option<String>,
-    /// Index into [`Splits::labels`].
-    pub label: usize,
+    /// What would be right; classes and sets are indices into [`Splits::labels`].
+    pub label: Label,
 }
 
 impl TextExample {
-    /// A single text.
-    pub fn new(text: impl Into<String>, label: usize) -> Self {
+    /// A single text of a class.
+    pub fn new(text: impl Into<String>, class: usize) -> Self {
+        Self::labelled(text, Label::Class(class))
+    }
+
+    /// A single text with a label of any kind.
+    pub fn labelled(text: impl Into<String>, label: Label) -> Self {
         Self {
             first: text.into(),
             second: None,
@@ -74,6 +86,23 @@ impl TextExample {
             ..self
         }
     }
+}
+
+/// The words of a text, and the tag of each.
+///
+/// ```
+/// use finetune::data::TokenExample;
+///
+/// let words = ["Bach", "was", "born"].map(String::from).to_vec();
+/// let example = TokenExample { words, tags: vec![1, 0, 0] };
+/// assert_eq!(example.words.len(), example.tags.len());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TokenExample {
+    /// Words, as the data set splits them.
+    pub words: Vec<String>,
+    /// Indices into [`Splits::labels`], one for each word.
+    pub tags: Vec<usize>,
 }
 
 /// One picture and its class.
@@ -119,7 +148,7 @@ pub struct Splits<E> {
     pub valid: Vec<E>,
     /// What the result is measured on, once.
     pub test: Vec<E>,
-    /// Names of the classes.
+    /// Names of the classes, labels or tags; of numbers, what they are.
     pub labels: Vec<String>,
     /// Rows of the files that are in no part.
     pub left_out: LeftOut,
@@ -197,10 +226,12 @@ impl fmt::Display for LeftOut {
 /// let dataset = Dataset::Text(Splits::default());
 /// assert!(dataset.labels().is_empty());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Dataset {
     /// Texts or pairs of texts.
     Text(Splits<TextExample>),
+    /// Words with tags.
+    Tokens(Splits<TokenExample>),
     /// Pictures.
     Image(Splits<ImageExample>),
     /// Conversations, or texts to go on with.
@@ -208,10 +239,11 @@ pub enum Dataset {
 }
 
 impl Dataset {
-    /// Names of the classes.
+    /// Names of the classes, labels or tags.
     pub fn labels(&self) -> &[String] {
         match self {
             Self::Text(splits) => &splits.labels,
+            Self::Tokens(splits) => &splits.labels,
             Self::Image(splits) => &splits.labels,
             Self::Language(found) => &found.splits.labels,
         }
@@ -224,6 +256,7 @@ impl Dataset {
         }
         match self {
             Self::Text(splits) => sizes(splits),
+            Self::Tokens(splits) => sizes(splits),
             Self::Image(splits) => sizes(splits),
             Self::Language(found) => sizes(&found.splits),
         }
@@ -233,6 +266,7 @@ impl Dataset {
     pub fn left_out(&self) -> &LeftOut {
         match self {
             Self::Text(splits) => &splits.left_out,
+            Self::Tokens(splits) => &splits.left_out,
             Self::Image(splits) => &splits.left_out,
             Self::Language(found) => &found.splits.left_out,
         }

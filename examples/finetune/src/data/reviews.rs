@@ -3,7 +3,8 @@
 use super::error::Error;
 use super::lines::{Encoding, locate, numbered, read};
 use super::split::{Parts, Repeats, arrange};
-use super::{DataSource, LeftOut, Splits, TextExample};
+use super::{DataSource, Label, LeftOut, Splits, TextExample};
+use crate::problem::Problem;
 
 pub(super) const FILES: &str = "a folder with `movieReviewSnippets_GroundTruth.txt`";
 const FILE: &str = "movieReviewSnippets_GroundTruth.txt";
@@ -11,7 +12,8 @@ const HEADER: [&str; 3] = ["id", "sentiment", "text"];
 /// Scores nearer to 0 have no label.
 const DECIDED: f64 = 0.5;
 
-pub(super) fn load(options: &DataSource) -> Result<Splits<TextExample>, Error> {
+/// The sign of the scores as classes, or the scores.
+pub(super) fn load(problem: Problem, options: &DataSource) -> Result<Splits<TextExample>, Error> {
     let mut left_out = LeftOut::default();
     let path = locate(&options.folder, &[FILE], FILES)?;
     let text = read(&path, Encoding::Utf8OrLatin1, FILES)?;
@@ -44,10 +46,16 @@ pub(super) fn load(options: &DataSource) -> Result<Splits<TextExample>, Error> {
         };
         match text.trim() {
             "" => left_out.note_empty(&path, line),
+            text if problem == Problem::Regression => {
+                rows.push(TextExample::labelled(text, Label::Number(score)));
+            }
             _ if score.abs() < DECIDED => left_out.undecided += 1,
             text => rows.push(TextExample::new(text, usize::from(score > 0.0))),
         }
     }
-    let labels = ["negative", "positive"].map(String::from).to_vec();
+    let labels = match problem {
+        Problem::Regression => vec![HEADER[1].into()],
+        _ => ["negative", "positive"].map(String::from).to_vec(),
+    };
     arrange(Parts::pool(rows), Repeats::Drop, labels, left_out, options)
 }

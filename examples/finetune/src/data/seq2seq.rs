@@ -132,12 +132,14 @@ impl Seq2SeqBatcher {
     /// [`Error::Option`] for an example whose class has no label word.
     pub fn encode(&self, examples: &[TextExample]) -> Result<Encoded<Seq2SeqItem>, Error> {
         let classes = self.answers.len();
-        if let Some(example) = examples.iter().find(|example| example.label >= classes) {
+        let class = |example: &TextExample| example.label.class().filter(|it| *it < classes);
+        if let Some(example) = examples.iter().find(|example| class(example).is_none()) {
             let expected = format!("classes below {classes}");
-            return Err(Error::option("labels", expected, example.label));
+            let found = format!("{:?}", example.label);
+            return Err(Error::option("labels", expected, found));
         }
         let texts: Vec<_> = examples.iter().map(|e| self.template.apply(e)).collect();
-        let mut labels = examples.iter().map(|example| example.label);
+        let mut labels = examples.iter().filter_map(class);
         let encoded = self
             .encoder
             .encode(texts.iter().map(|text| (text.as_str(), None)))?;

@@ -38,12 +38,16 @@ pub struct DataSource {
     pub text_column: String,
     /// Column of the second text of a pair (`csv`, `jsonl`).
     pub second_column: Option<String>,
-    /// Column of the label (`csv`, `jsonl`).
+    /// Column of the label (`csv`, `jsonl` and the like), or of a list of them or of tags.
     pub label_column: String,
+    /// Columns of 0 and 1, one for each label (`multi-label`); the labels have their names.
+    pub label_columns: Vec<String>,
+    /// What is between labels in a text (`multi-label`).
+    pub label_separator: String,
     /// Whether quotation marks quote fields (`csv`); otherwise they do so between commas and not between
     /// tabs.
     pub quotes: Option<bool>,
-    /// The classes in their order (`csv`, `jsonl`, `images`); otherwise all labels of the training
+    /// The classes, labels or tags in their order (`csv`, `jsonl`, `multi-label`, `token-classification`, `images`); otherwise all labels of the training
     /// rows in alphabetical order. Classes that are numbers must be named here.
     pub labels: Option<Vec<String>>,
     /// Names of columns of conversations, `COLUMN=NAME` (`chat`, `instruct`, `completion`, `text`).
@@ -67,6 +71,8 @@ impl DataSource {
             text_column: "text".into(),
             second_column: None,
             label_column: "label".into(),
+            label_columns: Vec::new(),
+            label_separator: ",".into(),
             quotes: None,
             labels: None,
             columns: Vec::new(),
@@ -94,6 +100,18 @@ impl DataSource {
             return Err(Error::option("valid_share", expected, shares));
         }
         let labels = self.labels.as_deref().unwrap_or_default();
+        if self.label_separator.trim().is_empty() {
+            let expected = "a character that is no space";
+            let found = format!("`{}`", self.label_separator);
+            return Err(Error::option("label_separator", expected, found));
+        }
+        for (place, name) in self.label_columns.iter().enumerate() {
+            if self.label_columns[..place].contains(name) {
+                let expected = "each column once";
+                let found = format!("`{}` twice", short(name));
+                return Err(Error::option("label_columns", expected, found));
+            }
+        }
         if labels.len() == 1 {
             let expected = "the names of two or more classes";
             return Err(Error::option("labels", expected, quoted_list(labels)));

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::error::Error;
-use super::{DataSource, ImageExample, LeftOut, Splits, TextExample};
+use super::{DataSource, ImageExample, LeftOut, Splits, TextExample, TokenExample};
 
 /// An example that can be distinguished from others.
 pub(crate) trait Example {
@@ -19,7 +19,10 @@ pub(crate) trait Example {
         Self: 'e;
 
     fn content(&self) -> Self::Content<'_>;
-    fn label(&self) -> usize;
+    /// Parts have rows of each number in their shares.
+    fn stratum(&self) -> usize;
+    /// Whether the label is that of another row.
+    fn agrees(&self, other: &Self) -> bool;
 }
 
 impl Example for TextExample {
@@ -29,8 +32,28 @@ impl Example for TextExample {
         (&self.first, self.second.as_deref())
     }
 
-    fn label(&self) -> usize {
-        self.label
+    fn stratum(&self) -> usize {
+        self.label.stratum()
+    }
+
+    fn agrees(&self, other: &Self) -> bool {
+        self.label == other.label
+    }
+}
+
+impl Example for TokenExample {
+    type Content<'e> = &'e [String];
+
+    fn content(&self) -> Self::Content<'_> {
+        &self.words
+    }
+
+    fn stratum(&self) -> usize {
+        0
+    }
+
+    fn agrees(&self, other: &Self) -> bool {
+        self.tags == other.tags
     }
 }
 
@@ -41,8 +64,12 @@ impl Example for ImageExample {
         (self.height, self.width, &self.pixels)
     }
 
-    fn label(&self) -> usize {
+    fn stratum(&self) -> usize {
         self.label
+    }
+
+    fn agrees(&self, other: &Self) -> bool {
+        self.label == other.label
     }
 }
 
@@ -177,13 +204,13 @@ fn unique<E: Example>(
     repeats: Repeats,
     left_out: &mut LeftOut,
 ) -> [Vec<E>; 3] {
-    let mut seen: HashMap<E::Content<'_>, (usize, usize)> = HashMap::new();
+    let mut seen: HashMap<E::Content<'_>, (usize, &E)> = HashMap::new();
     let mut keep = Vec::new();
     for (part, rows) in parts.iter().enumerate() {
         for row in rows {
             let first = match seen.entry(row.content()) {
                 Entry::Vacant(place) => {
-                    place.insert((part, row.label()));
+                    place.insert((part, row));
                     keep.push(true);
                     continue;
                 }
@@ -193,7 +220,7 @@ fn unique<E: Example>(
             keep.push(repeated);
             if !repeated {
                 left_out.duplicates += 1;
-                left_out.contradictions += usize::from(first.1 != row.label());
+                left_out.contradictions += usize::from(!first.1.agrees(row));
             }
         }
     }
@@ -213,7 +240,7 @@ fn stratified<E: Example>(rows: Vec<E>, seed: u64, stream: u64) -> Vec<E> {
     generator.set_stream(stream);
     let mut classes: BTreeMap<usize, Vec<E>> = BTreeMap::new();
     for row in rows {
-        classes.entry(row.label()).or_default().push(row);
+        classes.entry(row.stratum()).or_default().push(row);
     }
     let mut placed = Vec::new();
     for (_, mut rows) in classes {
@@ -266,7 +293,10 @@ mod tests {
         assert_eq!(sizes, [800, 100, 100]);
         for part in [&splits.valid, &splits.test] {
             for (class, expected) in [60, 30, 10].into_iter().enumerate() {
-                let count = part.iter().filter(|row| row.label == class).count();
+                let count = part
+                    .iter()
+                    .filter(|row| row.label.class() == Some(class))
+                    .count();
                 assert!(count.abs_diff(expected) <= 1, "class {class}: {count}");
             }
         }

@@ -3,9 +3,12 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{DataSource, Dataset, Error, cifar, glue, images, questions, reviews, sms, table};
+use super::{
+    DataSource, Dataset, Error, cifar, glue, images, questions, reviews, sms, table, tagged,
+};
 use crate::conversation::{self, Columns, ReadOptions};
 use crate::metric::Metric;
+use crate::problem::Problem;
 
 /// A data set that is known by its format.
 ///
@@ -53,6 +56,8 @@ pub enum Task {
     /// Movie review snippets with mean scores of −4 to 4: the sign where it is 0.5 or more away
     /// from 0. `movieReviewSnippets_GroundTruth.txt`.
     Sentiment,
+    /// The same with the scores as numbers to learn.
+    SentimentScore,
     /// Text messages, ham or spam. `sms-spam.csv`.
     Sms,
     /// Your own table with a header: a `.csv` or `.tsv` file, or a folder with `train.csv` and
@@ -61,6 +66,13 @@ pub enum Task {
     /// Your own JSON lines: a `.jsonl` file, or a folder with `train.jsonl` and perhaps
     /// `valid.jsonl` and `test.jsonl`.
     Jsonl,
+    /// Your own table of texts with a number each: `.csv`, `.tsv` or `.jsonl`, files and folders as above.
+    Regression,
+    /// Your own table of texts with any number of labels each: a list or names between separators in one column, or a
+    /// column of 0 and 1 for each label.
+    MultiLabel,
+    /// Your own sentences with a tag for each word: JSON lines with `tokens` and `tags`, or files of CoNLL's form.
+    TokenClassification,
     /// Conversations for a language model, through its chat template: a `.jsonl`, `.json` or `.parquet` file, or a
     /// folder with `train` and perhaps `valid` and `test`.
     Chat,
@@ -103,10 +115,12 @@ impl Task {
             Self::Rte => glue::load(&glue::RTE, options),
             Self::Trec => questions::load(questions::Classes::Coarse, options),
             Self::TrecFine => questions::load(questions::Classes::Fine, options),
-            Self::Sentiment => reviews::load(options),
+            Self::Sentiment | Self::SentimentScore => reviews::load(self.problem(), options),
             Self::Sms => sms::load(options),
-            Self::Csv => table::load(table::Format::Csv, options),
-            Self::Jsonl => table::load(table::Format::Jsonl, options),
+            Self::Csv => table::load(table::Format::Csv, self.problem(), options),
+            Self::Jsonl => table::load(table::Format::Jsonl, self.problem(), options),
+            Self::Regression | Self::MultiLabel => table::load_any(self.problem(), options),
+            Self::TokenClassification => return tagged::load(options).map(Dataset::Tokens),
             Self::Chat | Self::Instruct | Self::Completion | Self::Text => {
                 let reading = ReadOptions {
                     columns: Columns::parse(&options.columns)?,
@@ -122,16 +136,24 @@ impl Task {
         .map(Dataset::Text)
     }
 
-    /// What results are measured in: accuracy, then F1 or Matthews where the task has them; perplexity and the
-    /// accuracy of tokens of language models.
-    pub fn metrics(&self) -> Vec<Metric> {
+    /// What a model learns to say about a row.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::SentimentScore | Self::Regression => Problem::Regression,
+            Self::MultiLabel => Problem::MultiLabel,
+            Self::TokenClassification => Problem::Tokens,
+            Self::Chat | Self::Instruct | Self::Completion | Self::Text => Problem::Language,
+            _ => Problem::SingleLabel,
+        }
+    }
+
+    /// What results are measured in, for these classes or tags: accuracy, then F1 or Matthews where the task has them, and
+    /// what is usual for other [problems](Problem::metrics).
+    pub fn metrics(&self, labels: &[String]) -> Vec<Metric> {
         match self {
             Self::Mrpc | Self::Qqp | Self::Sms => vec![Metric::Accuracy, Metric::F1],
             Self::Cola => vec![Metric::Accuracy, Metric::Matthews],
-            Self::Chat | Self::Instruct | Self::Completion | Self::Text => {
-                vec![Metric::Perplexity, Metric::Accuracy]
-            }
-            _ => vec![Metric::Accuracy],
+            _ => self.problem().metrics(labels),
         }
     }
 
@@ -166,10 +188,12 @@ impl Task {
             Self::Mnli => "a folder with `train.tsv` and `dev_matched.tsv` of GLUE",
             Self::MnliMismatched => "a folder with `train.tsv` and `dev_mismatched.tsv` of GLUE",
             Self::Trec | Self::TrecFine => questions::FILES,
-            Self::Sentiment => reviews::FILES,
+            Self::Sentiment | Self::SentimentScore => reviews::FILES,
             Self::Sms => sms::FILES,
             Self::Csv => table::Format::Csv.files(),
             Self::Jsonl => table::Format::Jsonl.files(),
+            Self::Regression | Self::MultiLabel => table::FILES,
+            Self::TokenClassification => tagged::FILES,
             Self::Chat | Self::Instruct | Self::Completion | Self::Text => {
                 "a file in JSON lines, JSON or Parquet, or a folder with `train.jsonl`"
             }

@@ -2,26 +2,28 @@
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use super::TextExample;
 use super::error::Error;
-use super::tokens::{Encoded, Encoder, Tokens, padded};
+use super::label::{Label, LabelBatch, NO_TAG};
+use super::tokens::{Encoded, Encoder, SHOWN, Tokens, padded};
+use super::{NumberScale, TextExample, TokenExample};
 
-/// A text as tokens, and its class.
+/// A text as tokens, and its label.
 ///
 /// ```
-/// use finetune::data::{TextItem, Tokens};
+/// use finetune::data::{Label, TextItem, Tokens};
 ///
 /// let tokens = Tokens { ids: vec![101, 7592, 102], types: vec![0; 3] };
-/// assert_eq!(TextItem { tokens, label: 1 }.length(), 3);
+/// assert_eq!(TextItem { tokens, label: Label::Class(1) }.length(), 3);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TextItem {
     /// With the tokenizer's special tokens.
     pub tokens: Tokens,
-    /// Index of the class.
-    pub label: usize,
+    /// What would be right.
+    pub label: Label,
 }
 
 impl TextItem {
@@ -46,7 +48,7 @@ impl TextItem {
 /// let examples = [TextExample::new("good", 1), TextExample::new("very very good", 0)];
 /// let encoded = batcher.encode(&examples)?;
 /// let batch: TextBatch = batcher.batch(encoded.items, &Device::flex());
-/// assert_eq!((batch.ids.dims(), batch.labels.dims()), ([2, 3], [2]));
+/// assert_eq!((batch.ids.dims(), batch.labels.classes().unwrap().dims()), ([2, 3], [2]));
 /// # Ok::<(), finetune::data::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -57,8 +59,26 @@ pub struct TextBatch {
     pub types: Tensor<2, Int>,
     /// 1 for tokens and 0 for padding, `[M, T]`.
     pub mask: Tensor<2, Int>,
-    /// Classes, `[M]`.
-    pub labels: Tensor<1, Int>,
+    /// What would be right.
+    pub labels: LabelBatch,
+}
+
+/// Which tokens of a word have its tag.
+///
+/// ```
+/// use clap::ValueEnum;
+/// use finetune::data::TaggedPieces;
+///
+/// assert_eq!(TaggedPieces::from_str("all", false), Ok(TaggedPieces::All));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaggedPieces {
+    /// The first one; the others have none.
+    #[default]
+    First,
+    /// All of them.
+    All,
 }
 
 /// Makes a [`TextBatch`] of texts, padded to the longest of them.
@@ -67,6 +87,7 @@ pub struct TextBatch {
 #[derive(Debug, Clone)]
 pub struct TextBatcher {
     encoder: Encoder,
+    scale: NumberScale,
 }
 
 impl TextBatcher {
@@ -77,8 +98,95 @@ impl TextBatcher {
     ///
     /// [`Error::Option`] if `max_length` has no room for more than the special tokens.
     pub fn new(tokenizer: Tokenizer, max_length: usize) -> Result<Self, Error> {
-        let encoder = Encoder::new(tokenizer, max_length)?;
-        Ok(Self { encoder })
+        Ok(Self::of(Encoder::new(tokenizer, max_length)?))
+    }
+
+    /// The same for texts that come as words.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn for_words(tokenizer: Tokenizer, max_length: usize) -> Result<Self, Error> {
+        Ok(Self::of(Encoder::for_words(tokenizer, max_length)?))
+    }
+
+    fn of(encoder: Encoder) -> Self {
+        Self {
+            encoder,
+            scale: NumberScale::default(),
+        }
+    }
+
+    /// The same, with numbers in a scale.
+    pub fn with_scale(self, scale: NumberScale) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// The scale of numbers.
+    pub fn scale(&self) -> NumberScale {
+        self.scale
+    }
+
+    /// Turn words with tags into tokens with tags: of each word the first token has its tag, or all have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tokens`] for a row none of whose words has a token.
+    pub fn encode_words(
+        &self,
+        examples: &[TokenExample],
+        pieces: TaggedPieces,
+    ) -> Result<Encoded<TextItem>, Error> {
+        let words: Vec<&[String]> = examples.iter().map(|e| e.words.as_slice()).collect();
+        let encoded = self.encoder.encode_words(&words)?;
+        let (truncated, unknown) = (encoded.truncated, encoded.unknown);
+        let mut items = Vec::new();
+        for (index, ((tokens, words), example)) in
+            encoded.items.into_iter().zip(examples).enumerate()
+        {
+            let mut before = None;
+            let tags = words.iter().map(|&word| {
+                let is_first = word != before;
+                before = word;
+                let tag = word.and_then(|word| example.tags.get(word));
+                let tag = tag.filter(|_| is_first || pieces == TaggedPieces::All);
+                tag.map_or(NO_TAG, |&tag| tag as i64)
+            });
+            let tags: Vec<i64> = tags.collect();
+            if tags.iter().all(|&tag| tag == NO_TAG) {
+                return Err(Error::Tokens {
+                    index,
+                    text: example.words.join(" ").chars().take(SHOWN).collect(),
+                    problem: "none of its words has a token".into(),
+                });
+            }
+            items.push(TextItem {
+                tokens,
+                label: Label::Tags(tags),
+            });
+        }
+        Ok(Encoded {
+            items,
+            truncated,
+            unknown,
+        })
+    }
+
+    /// Turn words into tokens without tags, and say which token is the first of each word; those that were cut off have
+    /// none.
+    pub(crate) fn split_words(
+        &self,
+        rows: &[&[String]],
+    ) -> Result<Vec<(TextItem, Vec<Option<usize>>)>, Error> {
+        let encoded = self.encoder.encode_words(rows)?;
+        let rows = encoded.items.into_iter().zip(rows);
+        let first = |(tokens, words): (Tokens, Vec<Option<usize>>), count: usize| {
+            let firsts = (0..count).map(|word| words.iter().position(|it| *it == Some(word)));
+            let firsts = firsts.collect();
+            let label = Label::Tags(vec![NO_TAG; tokens.ids.len()]);
+            (TextItem { tokens, label }, firsts)
+        };
+        Ok(rows.map(|(row, words)| first(row, words.len())).collect())
     }
 
     /// Turn examples into tokens, on all cores; the answer says how many did not fit.
@@ -90,7 +198,7 @@ impl TextBatcher {
         let texts = examples
             .iter()
             .map(|e| (e.first.as_str(), e.second.as_deref()));
-        let mut labels = examples.iter().map(|example| example.label);
+        let mut labels = examples.iter().map(|example| example.label.clone());
         let encoded = self.encoder.encode(texts)?;
         Ok(encoded.map(|tokens| TextItem {
             tokens,
@@ -110,7 +218,12 @@ impl Batcher<TextItem, TextBatch> for TextBatcher {
             ids: table(ids),
             types: table(types),
             mask: table(mask),
-            labels: classes(items.iter().map(|item| item.label), device),
+            labels: LabelBatch::of(
+                items.iter().map(|item| &item.label),
+                shape[1],
+                self.scale,
+                device,
+            ),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn_hf_models::gguf::GgufFile;
 use programs::printing::{message, short};
 use programs::{guard, reading};
-use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
+use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationParams};
 
 use super::error::Error;
 
@@ -14,7 +14,7 @@ const FILE: &str = "tokenizer.json";
 /// Names of the padding token in BERT's and T5's vocabularies.
 const PADDING: [&str; 2] = ["[PAD]", "<pad>"];
 /// Characters of a text that a message shows.
-const SHOWN: usize = 40;
+pub(super) const SHOWN: usize = 40;
 
 /// The tokenizer of a model folder: its `tokenizer.json`, or of a GGUF file: as its metadata say.
 ///
@@ -245,6 +245,23 @@ impl Encoder {
         })
     }
 
+    /// For texts that come as words: what is between spaces begins with a space for tokenizers of bytes, as with
+    /// `add_prefix_space=True` in Python.
+    pub(super) fn for_words(tokenizer: Tokenizer, max_length: usize) -> Result<Self, Error> {
+        let refuse = |problem: String| Error::option("model", "a tokenizer for words", problem);
+        let text = tokenizer
+            .to_string(false)
+            .map_err(|it| refuse(it.to_string()))?;
+        let mut settings: serde_json::Value =
+            serde_json::from_str(&text).map_err(|it| refuse(it.to_string()))?;
+        if !begin_with_space(&mut settings["pre_tokenizer"]) {
+            return Self::new(tokenizer, max_length);
+        }
+        let changed = guard::catch(|| settings.to_string().parse::<Tokenizer>());
+        let changed = changed.map_err(|panic| refuse(panic.message))?;
+        Self::new(changed.map_err(|it| refuse(it.to_string()))?, max_length)
+    }
+
     /// Tokens of texts or pairs.
     pub(super) fn encode<'t>(
         &self,
@@ -255,15 +272,41 @@ impl Encoder {
             Some(second) => EncodeInput::from((first, second)),
             None => EncodeInput::from(first),
         });
-        let refuse = |index: usize, problem: String| {
-            let text = texts.get(index).map_or("", |text| text.0);
-            Error::Tokens {
-                index,
-                text: text.chars().take(SHOWN).collect(),
-                problem,
-            }
+        let shown = |index: usize| texts.get(index).map_or("", |text| text.0).to_string();
+        let encodings = self.encodings(inputs.collect(), shown)?;
+        Ok(encodings.map(|encoding| tokens(&encoding)))
+    }
+
+    /// Tokens of texts in words, and of which word each is.
+    pub(super) fn encode_words(
+        &self,
+        texts: &[&[String]],
+    ) -> Result<Encoded<(Tokens, Vec<Option<usize>>)>, Error> {
+        let inputs = texts.iter().map(|words| EncodeInput::from(words.to_vec()));
+        let shown = |index: usize| {
+            texts
+                .get(index)
+                .map_or(String::new(), |words| words.join(" "))
         };
-        let inputs = inputs.collect();
+        let encodings = self.encodings(inputs.collect(), shown)?;
+        Ok(encodings.map(|encoding| {
+            let words = encoding.get_word_ids().iter();
+            let words = words.map(|word| word.map(|word| word as usize));
+            (tokens(&encoding), words.collect())
+        }))
+    }
+
+    /// What the tokenizer makes of inputs; `shown` is the text of one of them.
+    fn encodings(
+        &self,
+        inputs: Vec<EncodeInput<'_>>,
+        shown: impl Fn(usize) -> String,
+    ) -> Result<Encoded<Encoding>, Error> {
+        let refuse = |index: usize, problem: String| Error::Tokens {
+            index,
+            text: shown(index).chars().take(SHOWN).collect(),
+            problem,
+        };
         let encodings = guard::catch(|| self.tokenizer.encode_batch(inputs, true));
         let encodings = encodings
             .map_err(|panic| refuse(0, panic.message))?
@@ -271,22 +314,40 @@ impl Encoder {
         if let Some(index) = encodings.iter().position(|encoding| encoding.is_empty()) {
             return Err(refuse(index, "no tokens".into()));
         }
-        let count = |of: &dyn Fn(&tokenizers::Encoding) -> bool| {
+        let count = |of: &dyn Fn(&Encoding) -> bool| {
             encodings.iter().filter(|encoding| of(encoding)).count()
         };
         let has_unknown = |id: &u32| Some(*id) == self.unknown;
         Ok(Encoded {
             truncated: count(&|encoding| !encoding.get_overflowing().is_empty()),
             unknown: count(&|encoding| encoding.get_ids().iter().any(has_unknown)),
-            items: encodings
-                .iter()
-                .map(|encoding| Tokens {
-                    ids: encoding.get_ids().to_vec(),
-                    types: encoding.get_type_ids().to_vec(),
-                })
-                .collect(),
+            items: encodings,
         })
     }
+}
+
+fn tokens(encoding: &Encoding) -> Tokens {
+    Tokens {
+        ids: encoding.get_ids().to_vec(),
+        types: encoding.get_type_ids().to_vec(),
+    }
+}
+
+/// Let tokenizers of bytes put a space before each text; says whether there is one that did not.
+fn begin_with_space(settings: &mut serde_json::Value) -> bool {
+    const FIELD: &str = "add_prefix_space";
+    if settings["type"] == "ByteLevel" {
+        let changes = settings[FIELD] != true;
+        settings[FIELD] = true.into();
+        return changes;
+    }
+    let inner = settings.get_mut("pretokenizers");
+    let inner = inner.and_then(serde_json::Value::as_array_mut);
+    let mut changes = false;
+    for settings in inner.into_iter().flatten() {
+        changes |= begin_with_space(settings);
+    }
+    changes
 }
 
 /// Tokens that the tokenizer adds to one text, or to a pair.

@@ -14,11 +14,12 @@ use crate::bounds::NUMBER;
 use crate::config::{Architecture, Config, Pooling, TrainingOptions};
 use crate::conversation::{ConversationBatcher, EncodedSample};
 use crate::data::{
-    Encoded, ImageBatcher, ImageExample, Seq2SeqBatcher, Seq2SeqItem, Splits, Table, TextBatcher,
-    TextExample, TextItem, load_tokenizer,
+    Encoded, ImageBatcher, ImageExample, NumberScale, Seq2SeqBatcher, Seq2SeqItem, Splits, Table,
+    TextBatcher, TextExample, TextItem, TokenExample, load_tokenizer,
 };
 use crate::error::Error;
-use crate::model::{Seq2Seq, TextClassifier};
+use crate::model::{Seq2Seq, TextModel};
+use crate::problem::Problem;
 use crate::rounds::Rounds;
 use crate::run::Loaders;
 
@@ -188,21 +189,73 @@ pub(super) fn texts(
             if config.pooling() == Pooling::Mean {
                 notes.push(MEAN.into());
             }
-            let (vocabulary, segments) = TextClassifier::tables(config, folder)?;
-            let table = Table::tokens(folder, vocabulary);
-            let segments = segments.map(|segments| Table::segments(folder, segments));
-            let batcher = TextBatcher::new(load_tokenizer(folder, vocabulary)?, length)?;
+            let tables = Tables::of(config, folder)?;
+            let mut batcher = TextBatcher::new(load_tokenizer(folder, tables.vocabulary)?, length)?;
+            let problem = config.task()?.problem();
+            if problem == Problem::Regression && config.data.standardize {
+                let labels = splits.train.iter().map(|example| &example.label);
+                let scale = NumberScale::of_labels(labels)?;
+                let (mean, deviation) = scale.parts();
+                notes.push(format!(
+                    "numbers of the training rows: mean {mean}, standard deviation {deviation}"
+                ));
+                batcher = batcher.with_scale(scale);
+            }
             let encoded = parts.map(|part| {
                 let encoded = batcher.encode(part)?;
                 for (item, example) in encoded.items.iter().zip(part) {
-                    table.check(&item.tokens.ids, &example.first)?;
-                    if let Some(segments) = &segments {
-                        segments.check(&item.tokens.types, &example.first)?;
-                    }
+                    tables.check(item, &example.first)?;
                 }
                 Ok(encoded)
             });
             Ok(Data::Text(joined(encoded, notes)?, batcher))
+        }
+    }
+}
+
+/// Words with tags as the tokens of an encoder.
+pub(super) fn words(
+    config: &Config,
+    splits: &Splits<TokenExample>,
+    notes: &mut Vec<String>,
+) -> Result<Data, Error> {
+    let folder = config.model.folder.as_deref().unwrap_or(Path::new(""));
+    let tables = Tables::of(config, folder)?;
+    let tokenizer = load_tokenizer(folder, tables.vocabulary)?;
+    let batcher = TextBatcher::for_words(tokenizer, config.max_length())?;
+    let encoded = [&splits.train, &splits.valid, &splits.test].map(|part| {
+        let encoded = batcher.encode_words(part, config.data.tagged_pieces)?;
+        for (item, example) in encoded.items.iter().zip(part) {
+            let first = example.words.first().map_or("", String::as_str);
+            tables.check(item, first)?;
+        }
+        Ok(encoded)
+    });
+    Ok(Data::Text(joined(encoded, notes)?, batcher))
+}
+
+/// The tables of an encoder that a tokenizer's numbers are looked up in.
+struct Tables {
+    vocabulary: usize,
+    tokens: Table,
+    segments: Option<Table>,
+}
+
+impl Tables {
+    fn of(config: &Config, folder: &Path) -> Result<Self, Error> {
+        let (vocabulary, segments) = TextModel::tables(config, folder)?;
+        Ok(Self {
+            vocabulary,
+            tokens: Table::tokens(folder, vocabulary),
+            segments: segments.map(|segments| Table::segments(folder, segments)),
+        })
+    }
+
+    fn check(&self, item: &TextItem, text: &str) -> Result<(), crate::data::Error> {
+        self.tokens.check(&item.tokens.ids, text)?;
+        match &self.segments {
+            Some(segments) => segments.check(&item.tokens.types, text),
+            None => Ok(()),
         }
     }
 }

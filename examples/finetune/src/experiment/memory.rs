@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use burn_hf_models::bert::BertConfig;
 use burn_hf_models::llama::LlamaConfig;
 use burn_hf_models::t5::T5Config;
 use burn_hf_models::vit::ViTConfig;
@@ -14,6 +13,7 @@ use crate::config::{AdapterKind, Architecture, Config};
 use crate::conversation::EncodedSample;
 use crate::data::{Seq2SeqItem, TextItem};
 use crate::error::Error;
+use crate::model::EncoderSizes;
 
 /// Ranks up to this one are allowed for every model, however narrow it is.
 const SMALL_RANK: usize = 64;
@@ -109,11 +109,11 @@ fn sizes(
     };
     Ok(match architecture {
         Architecture::Bert => {
-            let bert = BertConfig::from_folder(folder)?;
+            let sizes = EncoderSizes::of(folder)?;
             Some(Sizes {
-                width: bert.hidden_size,
-                layers: bert.num_hidden_layers,
-                heads: bert.num_attention_heads,
+                width: sizes.width,
+                layers: sizes.layers,
+                heads: sizes.heads,
                 length,
                 logits: 0.0,
             })

@@ -20,8 +20,9 @@ use crate::data::{Dataset, ImageBatcher, Splits};
 use crate::error::Error;
 use crate::inputs::{Inputs, Rows};
 use crate::model::{architecture, kind_of_folder, normalization};
+use crate::problem::Problem;
 use crate::rounds::Rounds;
-use batches::{Data, Parts, image_size, texts};
+use batches::{Data, Parts, image_size, texts, words};
 use conversations::conversations;
 use memory::Extent;
 use programs::optimizer::{OptimizerName, optimizer};
@@ -100,6 +101,17 @@ impl Experiment {
             let found = serde_json::to_string(&task).unwrap_or_default();
             return Err(Error::config("task", found, expected));
         }
+        let problem = task.problem();
+        if architecture == Architecture::T5 && problem != Problem::SingleLabel {
+            let expected =
+                "for T5 a task of one class for each text: it answers in the words of a class";
+            let found = serde_json::to_string(&task).unwrap_or_default();
+            return Err(Error::config("task", found, expected));
+        }
+        if problem == Problem::Tokens && config.methods.contains(&optimizer("ngd")) {
+            let expected = "another method: NGD takes a pass for each class of one output, and here each word has one";
+            return Err(Error::config("methods", "ngd", expected));
+        }
         let answers_in_words = matches!(architecture, Architecture::T5 | Architecture::Causal);
         if answers_in_words && config.methods.contains(&optimizer("ngd")) {
             let expected = "another method: NGD takes a pass for each entry of the output, which is a vocabulary here";
@@ -145,6 +157,7 @@ impl Experiment {
                 Data::Image(Parts([train, valid, test].map(Arc::new)), batcher, size)
             }
             Dataset::Text(splits) => texts(&config, architecture, &splits, &mut notes)?,
+            Dataset::Tokens(splits) => words(&config, &splits, &mut notes)?,
             Dataset::Language(found) => {
                 let wanted = found.splits.test.iter();
                 questions.extend(wanted.take(config.training.eval_generate).cloned());

@@ -104,7 +104,7 @@ impl Experiment {
             begun: &begun,
             plan: Plan {
                 folder: &folder,
-                metrics: self.config.task()?.metrics(),
+                metrics: self.config.task()?.metrics(&self.labels),
                 resumed,
                 plain: flags.plain,
                 device: &self.device,

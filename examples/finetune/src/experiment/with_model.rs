@@ -12,7 +12,7 @@ use crate::config::Architecture;
 use crate::conversation::EncodedSample;
 use crate::data::{Seq2SeqItem, TextItem};
 use crate::error::Error;
-use crate::model::{CausalLm, FineTune, ImageClassifier, Seq2Seq, TextClassifier};
+use crate::model::{CausalLm, FineTune, HeadPlan, ImageClassifier, Seq2Seq, TextModel};
 
 /// Something to do with a model and its data, whose types depend on the configuration.
 pub(crate) trait WithModel {
@@ -42,7 +42,12 @@ impl Experiment {
         device.seed(seed);
         match &self.data {
             Data::Text(parts, batcher) => {
-                let model = TextClassifier::load(config, folder, classes, device)?;
+                let plan = HeadPlan {
+                    problem: config.task()?.problem(),
+                    outputs: classes,
+                    scale: batcher.scale(),
+                };
+                let model = TextModel::load(config, folder, plan, device)?;
                 with.apply(model, Source::of_lengths(parts, batcher, TextItem::length))
             }
             Data::Words(parts, batcher) => {

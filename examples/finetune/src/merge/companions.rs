@@ -32,7 +32,10 @@ pub(super) fn write(target: &Target, folder: &Path) -> Result<Vec<String>, Error
     if head.is_file() {
         copy_file(&head, &folder.join(HEAD))?;
         if !target.labels.is_empty() {
-            files::write_json(&folder.join(LABELS), &label_file(&target.labels))?;
+            files::write_json(
+                &folder.join(LABELS),
+                &label_file(&target.labels, target.problem),
+            )?;
         }
         notes.push(format!(
             "the head on the mean of the tokens is in {HEAD}: `transformers` loads the encoder (`AutoModel`)"

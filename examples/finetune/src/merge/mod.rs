@@ -21,9 +21,10 @@ use serde_json::{Map, Value, json};
 pub use burn_hf_models::gguf::GgufType;
 pub use gguf::export_adapter;
 
-use crate::class_labels::{Labels, class_of};
+use crate::class_labels::{Labels, class_of, stated_problem};
 use crate::error::Error;
 use crate::model::described;
+use crate::problem::Problem;
 use crate::target::Target;
 
 /// The name of the adapter in the model.
@@ -191,6 +192,7 @@ struct Source {
     class: ModelClass,
     config: Map<String, Value>,
     labels: Option<Labels>,
+    problem: Problem,
     device: Device,
 }
 
@@ -225,11 +227,21 @@ impl Source {
             Task::SequenceClassification | Task::TokenClassification | Task::ImageClassification
         );
         let labels = has_classes.then(|| Labels::find(&target.labels, adapter.as_ref(), &config));
+        let problem = match (target.problem, class.task()) {
+            (Some(problem), _) => problem,
+            (None, Task::TokenClassification) => Problem::Tokens,
+            (None, Task::SequenceClassification) => {
+                let outputs = labels.as_ref().map_or(0, Labels::count);
+                stated_problem(target, &config, outputs)?
+            }
+            (None, _) => Problem::SingleLabel,
+        };
         Ok(Self {
             adapter,
             class,
             config,
             labels,
+            problem,
             device: DeviceKind::default().open()?.inner(),
         })
     }
@@ -255,7 +267,7 @@ impl Source {
         let mut config = described(
             self.config.clone(),
             Some(&class),
-            names.as_deref(),
+            names.as_deref().map(|names| (names, self.problem)),
             weight_type.name(),
         );
         if !config.contains_key("dtype") && !config.contains_key("torch_dtype") {

@@ -213,12 +213,13 @@ impl Judged for CausalLm {
         self.losses(batch).mean()
     }
 
-    fn targets(batch: &ConversationBatch) -> Tensor<2, Int> {
-        next_labels(batch).mask_fill(Self::nothing(batch), 0)
-    }
-
     fn padding(batch: &ConversationBatch) -> Option<Tensor<2, Bool>> {
         Some(Self::nothing(batch))
+    }
+
+    fn samples(batch: &ConversationBatch) -> usize {
+        let [samples, _] = batch.labels.dims();
+        samples
     }
 }
 

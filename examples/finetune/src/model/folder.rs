@@ -46,7 +46,7 @@ pub fn architecture(config: &Config) -> Result<Architecture, Error> {
     };
     let kind: Kind = read_config(folder)?;
     match kind.model_type.as_deref() {
-        Some("bert") => Ok(Architecture::Bert),
+        Some("bert" | "roberta" | "distilbert" | "modernbert") => Ok(Architecture::Bert),
         Some("t5") => Ok(Architecture::T5),
         Some("vit") => Ok(Architecture::Vit),
         Some("dinov2") => Ok(Architecture::Dinov2),
@@ -54,7 +54,10 @@ pub fn architecture(config: &Config) -> Result<Architecture, Error> {
         other => {
             let found = other.unwrap_or("not stated");
             let field = format!("{}: model_type", folder.join("config.json").display());
-            let expected = format!("bert, t5, vit, dinov2, {}", model_types().join(", "));
+            let expected = format!(
+                "bert, roberta, distilbert, modernbert, t5, vit, dinov2, {}",
+                model_types().join(", ")
+            );
             Err(Error::config(field, found, expected))
         }
     }

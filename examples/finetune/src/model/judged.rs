@@ -1,14 +1,15 @@
 //! What `burn_ief::eval` needs of a model.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, Tensor};
+use burn_ief::eval::LossKind;
 
 /// A fine-tuned model whose updates can be judged with [`burn_ief::eval`].
 ///
 /// γ of the update that a method makes of a batch:
 ///
 /// ```
-/// use burn_ief::eval::{Fisher, LossKind, Quality, summed_gradient};
+/// use burn_ief::eval::{Fisher, Quality, summed_gradient};
 /// use burn_ief::prelude::*;
 /// use finetune::model::Judged;
 ///
@@ -19,7 +20,7 @@ use burn::tensor::{Bool, Int, Tensor};
 ///
 ///     let scale = LossScale::Mean.factor(M::samples(batch));
 ///     let sgd = summed_gradient(model.loss(batch).backward(), model, scale);
-///     let mut fisher = Fisher::new(LossKind::CrossEntropy);
+///     let mut fisher = Fisher::new(model.loss_kind());
 ///     if let Some(padding) = M::padding(batch) {
 ///         fisher = fisher.with_padding(padding);
 ///     }
@@ -49,8 +50,10 @@ pub trait Judged: Module + 'static {
     /// Panics if the batch was made for another model.
     fn loss(&self, batch: &Self::Batch) -> Tensor<1>;
 
-    /// The true classes of the outputs, `[M, T]`; 0 where there is padding.
-    fn targets(batch: &Self::Batch) -> Tensor<2, Int>;
+    /// The loss as a likelihood of the outputs.
+    fn loss_kind(&self) -> LossKind {
+        LossKind::CrossEntropy
+    }
 
     /// Positions without a label, `[M, T]`; `None` if all have one.
     fn padding(batch: &Self::Batch) -> Option<Tensor<2, Bool>> {
@@ -59,8 +62,5 @@ pub trait Judged: Module + 'static {
     }
 
     /// M.
-    fn samples(batch: &Self::Batch) -> usize {
-        let [samples, _] = Self::targets(batch).dims();
-        samples
-    }
+    fn samples(batch: &Self::Batch) -> usize;
 }

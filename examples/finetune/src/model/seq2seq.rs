@@ -138,7 +138,11 @@ impl Seq2Seq {
         let mask = burn_ief::expand_input(real.clone()).cast(logits.dtype());
         let logits = burn_ief::mark_output(logits * mask.unsqueeze_dim(2));
         let logits: Tensor<2> = logits.reshape([samples * length, entries]);
-        let targets: Tensor<1, Int> = Self::targets(batch).reshape([samples * length]);
+        let targets: Tensor<1, Int> = batch
+            .targets
+            .clone()
+            .mask_fill(behind_the_end(batch), 0)
+            .reshape([samples * length]);
         let tokens: Tensor<2> = cross_entropy(logits, targets, None).reshape([samples, length]);
         let losses = (tokens.clone() * real.cast(tokens.dtype())).sum_dim(1);
         Ok(burn_ief::mark_mean_loss(losses.squeeze_dim(1)))
@@ -259,13 +263,13 @@ impl Judged for Seq2Seq {
         fits(self.mean_loss(batch))
     }
 
-    fn targets(batch: &Seq2SeqBatch) -> Tensor<2, Int> {
-        let targets = batch.targets.clone();
-        targets.mask_fill(behind_the_end(batch), 0)
-    }
-
     fn padding(batch: &Seq2SeqBatch) -> Option<Tensor<2, Bool>> {
         Some(behind_the_end(batch))
+    }
+
+    fn samples(batch: &Seq2SeqBatch) -> usize {
+        let [samples, _] = batch.targets.dims();
+        samples
     }
 }
 

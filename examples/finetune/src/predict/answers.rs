@@ -47,6 +47,7 @@ impl Predict for Answers {
                 let messages = [Message::new(Role::User, first)];
                 self.answer(PromptText::Messages(messages.to_vec()))
             }
+            Item::Words(words) => self.answer(PromptText::Plain(words.join(" "))),
             Item::Picture(path) => {
                 let expected = "a text for a language model";
                 Err(Error::config("data", path.display(), expected))

@@ -1,4 +1,4 @@
-//! Classes of texts, for one request after the other.
+//! What a model says about texts, for one request after the other.
 
 use burn::tensor::Device;
 use burn_hf_models::class::Task;
@@ -6,15 +6,18 @@ use burn_peft::AdapterFolder;
 use serde_json::Map;
 
 use super::columns::{Item, Row};
-use super::{Predict, PredictOptions, Prediction, architecture_of, labels, of_texts, refuse_nan};
+use super::{
+    Predict, PredictOptions, Prediction, architecture_of, labels, of_texts, problem_of, refuse_nan,
+};
 use crate::class_labels::class_of;
 use crate::config::Architecture;
 use crate::data::Task as DataTask;
 use crate::error::Error;
 use crate::model::HEAD;
+use crate::problem::Problem;
 use crate::target::Target;
 
-/// A classifier of texts that was trained.
+/// A model of texts that was trained: for a class, labels, a number, or a tag for each word.
 ///
 /// ```no_run
 /// use burn::tensor::Device;
@@ -29,6 +32,7 @@ use crate::target::Target;
 /// ```
 pub struct Classifier {
     labels: Vec<String>,
+    problem: Problem,
     takes_pairs: bool,
     predictor: Box<dyn Predict>,
 }
@@ -47,9 +51,11 @@ impl Classifier {
             return Err(Error::config("model", target.base.display(), expected));
         }
         let labels = labels(target)?;
-        let predictor = of_texts(kind, target, &labels, options, device)?;
+        let problem = problem_of(target, kind)?;
+        let predictor = of_texts(kind, target, (problem, &labels), options, device)?;
         Ok(Self {
             labels,
+            problem,
             takes_pairs: takes_pairs(target)?,
             predictor,
         })
@@ -69,13 +75,22 @@ impl Classifier {
             Architecture::Bert => {
                 let adapter = target.adapter.as_deref().map(AdapterFolder::read);
                 let class = class_of(&target.base, adapter.transpose()?.as_ref())?;
-                Ok(class.task() == Task::SequenceClassification)
+                let task = class.task();
+                Ok(matches!(
+                    task,
+                    Task::SequenceClassification | Task::TokenClassification
+                ))
             }
             _ => Ok(false),
         }
     }
 
-    /// Names of the classes.
+    /// What it says about a text.
+    pub fn problem(&self) -> Problem {
+        self.problem
+    }
+
+    /// Names of the classes, labels or tags.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
@@ -85,31 +100,32 @@ impl Classifier {
         self.takes_pairs
     }
 
-    /// The probability of each class for each text, or pair of texts.
+    /// What it says about each text, or pair of texts. Where words are given tags, they are what is between spaces.
     ///
     /// # Errors
     ///
     /// [`Error::Data`] for a text that cannot be turned into tokens, [`Error::Read`] for a model that computes NaN.
-    pub fn classify(&self, texts: &[(String, Option<String>)]) -> Result<Vec<Vec<f32>>, Error> {
+    pub fn classify(&self, texts: &[(String, Option<String>)]) -> Result<Vec<Prediction>, Error> {
         let rows = texts.iter().enumerate().map(|(at, (first, second))| Row {
             line: at as u64 + 1,
             fields: Map::new(),
-            item: Item::Text {
-                first: first.clone(),
-                second: second.clone(),
+            item: if self.problem == Problem::Tokens {
+                Item::Words(first.split_whitespace().map(String::from).collect())
+            } else {
+                Item::Text {
+                    first: first.clone(),
+                    second: second.clone(),
+                }
             },
             label: None,
         });
         let rows: Vec<Row> = rows.collect();
         let predictions = self.predictor.predict(&rows)?;
-        let classes = predictions.into_iter().zip(&rows).map(|(found, row)| {
+        let checked = predictions.into_iter().zip(&rows).map(|(found, row)| {
             refuse_nan(&found, row, "the classifier".as_ref())?;
-            match found {
-                Prediction::Classes(classes) => Ok(classes),
-                Prediction::Answer(_) => unreachable!("a classifier gives classes"),
-            }
+            Ok(found)
         });
-        classes.collect()
+        checked.collect()
     }
 }
 

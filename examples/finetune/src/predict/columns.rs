@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::PredictOptions;
 use crate::config::{Architecture, DataOptions};
 use crate::conversation::{Message, Role};
-use crate::data::Error;
+use crate::data::{Cell, Error};
+use crate::problem::Problem;
 
 /// A row with what is predicted of.
 #[derive(Debug)]
@@ -18,8 +19,8 @@ pub(super) struct Row {
     /// The columns, in their order.
     pub fields: Map<String, Value>,
     pub item: Item,
-    /// The true class.
-    pub label: Option<String>,
+    /// What would be right.
+    pub label: Option<Cell>,
 }
 
 /// What is predicted of.
@@ -29,6 +30,7 @@ pub(super) enum Item {
         first: String,
         second: Option<String>,
     },
+    Words(Vec<String>),
     Conversation(Vec<Message>),
     Picture(PathBuf),
 }
@@ -38,21 +40,36 @@ pub(super) enum Item {
 pub(super) struct Columns {
     pub text: Vec<String>,
     pub second: Option<String>,
-    pub label: String,
+    pub label: Vec<String>,
+    /// Columns of 0 and 1, one for each label.
+    pub flags: Vec<String>,
+    /// Whether a text is words, each of which is given a tag.
+    pub words: bool,
     /// Whether `messages` may take the place of the text.
     pub messages: bool,
 }
 
 impl Columns {
     /// Those that are asked for, or else those of the run.
-    pub fn of(data: Option<&DataOptions>, options: &PredictOptions, kind: Architecture) -> Self {
+    pub fn of(
+        data: Option<&DataOptions>,
+        options: &PredictOptions,
+        kind: Architecture,
+        problem: Problem,
+    ) -> Self {
+        let words = problem == Problem::Tokens;
         let is_language = kind == Architecture::Causal;
         let own = data.filter(|_| !is_language);
         let text = options.text_column.clone();
-        let text = text.or_else(|| own.map(|data| data.text_column.clone()));
+        let usual_data = DataOptions::default();
+        let run = own.map(|data| data.text_column.clone());
+        // The default is that of texts.
+        let run = run.filter(|name| !(words && *name == usual_data.text_column));
+        let text = text.or(run);
         let usual: &[&str] = match kind {
             Architecture::Causal => &["prompt", "question", "instruction", "text"],
             Architecture::Vit | Architecture::Dinov2 | Architecture::Mlp => &["image", "file"],
+            _ if words => &["tokens", "words", "text"],
             _ => &["text"],
         };
         let is_picture = usual[0] == "image";
@@ -62,12 +79,19 @@ impl Columns {
         };
         let second = options.second_column.clone();
         let label = options.label_column.clone();
+        let run = own.map(|data| data.label_column.clone());
+        let run = run.filter(|name| !(words && *name == usual_data.label_column));
+        let label = match label.or(run) {
+            Some(label) => vec![label],
+            None if words => ["tags", "ner_tags", "labels"].map(String::from).to_vec(),
+            None => vec![usual_data.label_column],
+        };
         Self {
             text,
             second: second.or_else(|| own.and_then(|data| data.second_column.clone())),
-            label: label
-                .or_else(|| own.map(|data| data.label_column.clone()))
-                .unwrap_or_else(|| "label".into()),
+            label,
+            flags: own.map_or_else(Vec::new, |data| data.label_columns.clone()),
+            words,
             messages: is_language,
         }
     }
@@ -101,6 +125,16 @@ impl Columns {
         let messages = fields.get("messages").filter(|_| self.messages);
         let item = if let Some(messages) = messages {
             Item::Conversation(conversation(messages).map_err(refuse)?)
+        } else if self.words {
+            let mut names = self.text.iter();
+            let name = names.find(|name| fields.contains_key(*name));
+            Item::Words(match name.and_then(|name| fields.get(name)) {
+                Some(Value::Array(list)) => words(list).map_err(refuse)?,
+                _ => {
+                    let first = text(name.unwrap_or(&self.text[0]))?;
+                    first.split_whitespace().map(String::from).collect()
+                }
+            })
         } else {
             let mut names = self.text.iter();
             let name = names.find(|name| fields.contains_key(*name));
@@ -113,18 +147,59 @@ impl Columns {
                 },
             }
         };
-        let label = match fields.get(&self.label) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(label)) => Some(label.trim().to_string()),
-            Some(other) => Some(other.to_string()),
-        };
         Ok(Row {
             line,
             item,
-            label: label.filter(|label| !label.is_empty()),
+            label: self.label(&fields).map_err(refuse)?,
             fields,
         })
     }
+
+    /// What would be right, if the row says so.
+    fn label(&self, fields: &Map<String, Value>) -> Result<Option<Cell>, String> {
+        let has_flags = self.flags.iter().all(|name| fields.contains_key(name));
+        if has_flags && !self.flags.is_empty() {
+            let flags = self
+                .flags
+                .iter()
+                .map(|name| (name.as_str(), plain(&fields[name])));
+            return Cell::of_flags(flags).map(Some);
+        }
+        let label = self.label.iter().find_map(|name| fields.get(name));
+        Ok(match label {
+            None | Some(Value::Null) => None,
+            Some(Value::Array(list)) => Some(Cell::List(list.iter().map(plain).collect())),
+            Some(Value::String(tags)) if self.words => {
+                let tags = tags.split_whitespace().map(String::from);
+                Some(Cell::List(tags.collect()))
+            }
+            Some(other) => Some(plain(other).trim().to_string())
+                .filter(|label| !label.is_empty())
+                .map(Cell::Text),
+        })
+    }
+}
+
+/// A value as a text without quotation marks.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The words in a list.
+fn words(list: &[Value]) -> Result<Vec<String>, String> {
+    let word = |value: &Value| match value {
+        Value::String(word) if !word.trim().is_empty() && !word.contains('\0') => {
+            Ok(word.trim().to_string())
+        }
+        other => {
+            let found = short(&other.to_string());
+            Err(format!("expected a list of words, found {found} in it"))
+        }
+    };
+    list.iter().map(word).collect()
 }
 
 /// A list of objects with `role` and `content`.

@@ -8,7 +8,7 @@ use programs::reading;
 use super::columns::Columns;
 use super::rows::Rows;
 use super::shown;
-use crate::data::{Error, is_picture, recognised};
+use crate::data::{Error, is_picture, recognised, sentences};
 
 /// The file, folder or stream whose rows are predicted.
 ///
@@ -100,6 +100,11 @@ impl Input {
             return Err(Error::file(&path, problem));
         }
         let text = start.strip_prefix("\u{feff}".as_bytes()).unwrap_or(start);
+        let is_conll = columns.words && !is_json && self.path.extension().is_some_and(is_conll);
+        if is_conll {
+            let found = sentences(&self.path)?;
+            return Ok(Rows::sentences(path, found, columns));
+        }
         let begins = |byte: u8| text.iter().find(|b| !b.is_ascii_whitespace()) == Some(&byte);
         if begins(b'[') && is_json {
             let problem = "one list of all rows, expected one JSON object on each line";
@@ -118,6 +123,12 @@ impl Input {
         let quoting = quotes.unwrap_or(!tabs);
         Rows::csv(path, reader, delimiter, quoting, columns, folder)
     }
+}
+
+/// Whether a file's name ends as those of CoNLL's form do.
+fn is_conll(end: &std::ffi::OsStr) -> bool {
+    let ends = ["conll", "iob2", "iob", "bio", "txt", "conll03"];
+    ends.iter().any(|known| end.eq_ignore_ascii_case(known))
 }
 
 /// The pictures in a folder and in those below, in the order of their names.

@@ -6,6 +6,7 @@ mod answers;
 mod classifier;
 mod columns;
 mod input;
+mod judge;
 mod output;
 mod pictures;
 mod rows;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
+use burn_hf_models::class::Task;
 use burn_hf_models::weights::read_config;
 use burn_peft::AdapterFolder;
 use programs::DeviceKind;
@@ -25,15 +27,19 @@ use serde_json::{Map, Value};
 
 pub use classifier::Classifier;
 pub use input::Input;
+pub use judge::Summary;
 pub use output::OutputFormat;
+pub(crate) use output::{applying, number, tag_name};
 
-use crate::class_labels::Labels;
-use crate::config::Architecture;
+use crate::class_labels::{Labels, class_of, stated_problem};
+use crate::config::{Architecture, DataOptions};
 use crate::error::Error;
 use crate::language::GenerationOptions;
-use crate::model::architecture;
+use crate::model::{HEAD, architecture};
+use crate::problem::Problem;
 use crate::target::{Target, numbered};
 use columns::{Columns, Row};
+use judge::Judge;
 use output::Output;
 
 /// What is read of a row, and how much at once.
@@ -81,9 +87,28 @@ impl Default for PredictOptions {
 }
 
 /// What is predicted for a row.
-enum Prediction {
+///
+/// ```
+/// use finetune::predict::Prediction;
+///
+/// assert_ne!(Prediction::Number(0.5), Prediction::Classes(vec![0.5]));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Prediction {
     /// The probability of each class.
     Classes(Vec<f32>),
+    /// The probability of each label, which are independent of each other.
+    Labels(Vec<f32>),
+    /// A number.
+    Number(f32),
+    /// Words with the place of the tag of each; none for words that were cut off.
+    Tags {
+        /// The words.
+        words: Vec<String>,
+        /// Their tags.
+        tags: Vec<Option<usize>>,
+    },
     /// A text.
     Answer(String),
 }
@@ -94,35 +119,11 @@ trait Predict: Send {
     fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, Error>;
 }
 
-/// How predicting went.
-///
-/// ```
-/// use finetune::predict::Summary;
-///
-/// let summary = Summary { rows: 10, labelled: 8, right: 6 };
-/// assert_eq!(summary.accuracy(), Some(0.75));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// Rows.
-    pub rows: usize,
-    /// Rows with a true label.
-    pub labelled: usize,
-    /// Rows whose label was predicted.
-    pub right: usize,
-}
-
-impl Summary {
-    /// The share of right predictions, where there are labels.
-    pub fn accuracy(&self) -> Option<f64> {
-        (self.labelled > 0).then(|| self.right as f64 / self.labelled as f64)
-    }
-}
-
 /// Predict the rows of `input`, and write them to `to` as they are done.
 ///
 /// Each row is written with the columns that it had. Classifiers add `predicted`, the class with the largest
-/// probability, and the probability of each class; language models add `generated`. T5 gives classes: the probability of one
+/// probability (or the labels with one above ½), and all probabilities; models of numbers and of tags add `predicted` alone;
+/// language models add `generated`. T5 gives classes: the probability of one
 /// is that of its words after the text, divided by the sum over all classes.
 ///
 /// ```no_run
@@ -170,7 +171,10 @@ pub fn predict(
         Architecture::Causal => Vec::new(),
         _ => labels(target)?,
     };
-    let columns = Columns::of(run.map(|run| &run.data), options, kind);
+    let problem = problem_of(target, kind)?;
+    let columns = Columns::of(run.map(|run| &run.data), options, kind, problem);
+    let usual = DataOptions::default();
+    let separator = run.map_or(&usual.label_separator, |run| &run.data.label_separator);
     let mut rows = input.rows(&columns, is_image, run.and_then(|run| run.data.quotes))?;
     let options = &PredictOptions {
         path: rows.path().into(),
@@ -178,15 +182,16 @@ pub fn predict(
     };
     let predictor: Box<dyn Predict> = match kind {
         Architecture::Causal => Box::new(answers::Answers::open(target, options, &device)?),
-        Architecture::T5 | Architecture::Bert => of_texts(kind, target, &labels, options, &device)?,
+        Architecture::T5 | Architecture::Bert => {
+            of_texts(kind, target, (problem, &labels), options, &device)?
+        }
         _ => Box::new(pictures::Pictures::open(target, &labels, kind, &device)?),
     };
-    let mut output = Output::new(to, format, &labels, rows.header())?;
-    let mut summary = Summary {
-        rows: 0,
-        labelled: 0,
-        right: 0,
-    };
+    let of = (problem, labels.as_slice());
+    let mut output = Output::new(to, format, of, separator, rows.header())?;
+    let path = rows.path().to_path_buf();
+    let mut judge = Judge::new(problem, &labels, separator, &path);
+    let mut done = 0;
     let mut progress = Progress::new();
     loop {
         let some: Vec<Row> = rows.by_ref().take(batch).collect::<Result<_, _>>()?;
@@ -196,52 +201,63 @@ pub fn predict(
         let predictions = predictor.predict(&some)?;
         for (row, prediction) in some.iter().zip(predictions) {
             refuse_nan(&prediction, row, target.folder())?;
-            if let (Some(label), Prediction::Classes(classes)) = (&row.label, &prediction) {
-                summary.labelled += 1;
-                let named = labels.get(largest(classes));
-                summary.right += usize::from(named == Some(label));
-            }
+            judge.add(row, &prediction)?;
             output.write(row, &prediction)?;
         }
         output.flush()?;
-        summary.rows += some.len();
+        done += some.len();
         if output.is_closed() {
             break;
         }
-        progress.show(summary.rows);
+        progress.show(done);
     }
-    if summary.rows == 0 {
-        return Err(crate::data::Error::file(rows.path(), "no rows").into());
+    if done == 0 {
+        return Err(crate::data::Error::file(&path, "no rows").into());
     }
-    Ok(summary)
+    Ok(judge.summary())
 }
 
 /// A classifier of texts: T5 or an encoder.
 fn of_texts(
     kind: Architecture,
     target: &Target,
-    labels: &[String],
+    (problem, labels): (Problem, &[String]),
     options: &PredictOptions,
     device: &Device,
 ) -> Result<Box<dyn Predict>, Error> {
     Ok(match kind {
         Architecture::T5 => Box::new(words::Words::open(target, labels, options, device)?),
-        _ => Box::new(texts::Texts::open(target, labels, options, device)?),
+        _ => Box::new(texts::Texts::open(
+            target,
+            (problem, labels),
+            options,
+            device,
+        )?),
     })
 }
 
 /// A model that diverged gives no classes.
 fn refuse_nan(prediction: &Prediction, row: &Row, model: &Path) -> Result<(), Error> {
-    match prediction {
-        Prediction::Classes(classes) if classes.iter().any(|value| value.is_nan()) => {
-            let problem = format!(
-                "the model computes NaN (for line {} of the rows): its training diverged",
-                row.line
-            );
-            Err(Error::read(model, problem))
+    let has_nan = match prediction {
+        Prediction::Classes(values) | Prediction::Labels(values) => {
+            values.iter().any(|value| value.is_nan())
         }
-        _ => Ok(()),
+        Prediction::Number(number) => number.is_nan(),
+        Prediction::Tags { .. } | Prediction::Answer(_) => false,
+    };
+    if has_nan {
+        Err(diverged(row, model))
+    } else {
+        Ok(())
     }
+}
+
+fn diverged(row: &Row, model: &Path) -> Error {
+    let problem = format!(
+        "the model computes NaN (for line {} of the rows): its training diverged",
+        row.line
+    );
+    Error::read(model, problem)
 }
 
 /// The place of the largest value.
@@ -264,14 +280,32 @@ fn architecture_of(target: &Target) -> Result<Architecture, Error> {
     {
         return Ok(Architecture::Mlp);
     }
-    let config: Map<String, Value> = read_config(&target.base)?;
-    let model_type = config.get("model_type").and_then(Value::as_str);
-    if let Some("roberta" | "distilbert" | "modernbert") = model_type {
-        return Ok(Architecture::Bert);
-    }
     let mut found = crate::config::Config::default();
     found.model.folder = Some(target.base.clone());
     architecture(&found)
+}
+
+/// What a model of this kind says about a row: by the record, or by its class and configuration.
+fn problem_of(target: &Target, kind: Architecture) -> Result<Problem, Error> {
+    match (target.problem, kind) {
+        (_, Architecture::Causal) => Ok(Problem::Language),
+        (Some(problem), _) => Ok(problem),
+        (None, Architecture::Bert) if target.folder().join(HEAD).is_file() => {
+            Ok(Problem::SingleLabel)
+        }
+        (None, Architecture::Bert) => {
+            let adapter = target.adapter.as_deref().map(AdapterFolder::read);
+            let class = class_of(&target.base, adapter.transpose()?.as_ref())?;
+            match class.task() {
+                Task::TokenClassification => Ok(Problem::Tokens),
+                _ => {
+                    let outputs = labels(target)?.len();
+                    stated_problem(target, &read_config(&target.base)?, outputs)
+                }
+            }
+        }
+        (None, _) => Ok(Problem::SingleLabel),
+    }
 }
 
 /// The names of the classes: by the record, or by `config.json`, or else as `transformers` makes them up.

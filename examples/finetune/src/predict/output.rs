@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::columns::Row;
 use super::{Prediction, largest};
 use crate::error::Error;
+use crate::problem::Problem;
 
 /// How predictions are written.
 ///
@@ -20,9 +21,9 @@ use crate::error::Error;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// A table with a header; of classes a column `p_CLASS` for each.
+    /// A table with a header; of classes and labels a column `p_NAME` for each.
     Csv,
-    /// A JSON object on each line; of classes an object `probabilities`.
+    /// A JSON object on each line; of classes and labels an object `probabilities`.
     Jsonl,
 }
 
@@ -30,11 +31,17 @@ const PREDICTED: &str = "predicted";
 const PROBABILITIES: &str = "probabilities";
 const ANSWER: &str = "generated";
 
+/// What stands for the tag of a word that was cut off, in a table.
+const NO_TAG: &str = "?";
+
 /// A writer of rows.
 pub(super) struct Output<'a, W: Write> {
     to: &'a mut W,
     format: OutputFormat,
     labels: &'a [String],
+    problem: Problem,
+    /// What is between labels in a table.
+    separator: &'a str,
     /// Columns of a table: known before the first row, or taken from it.
     columns: Option<Vec<String>>,
     is_closed: bool,
@@ -44,13 +51,16 @@ impl<'a, W: Write> Output<'a, W> {
     pub fn new(
         to: &'a mut W,
         format: OutputFormat,
-        labels: &'a [String],
+        (problem, labels): (Problem, &'a [String]),
+        separator: &'a str,
         columns: Option<Vec<String>>,
     ) -> Result<Self, Error> {
         let mut output = Self {
             to,
             format,
             labels,
+            problem,
+            separator,
             columns: None,
             is_closed: false,
         };
@@ -62,10 +72,12 @@ impl<'a, W: Write> Output<'a, W> {
 
     /// Columns that are added.
     fn added(&self) -> Vec<String> {
-        if self.labels.is_empty() {
-            return vec![ANSWER.into()];
-        }
         let mut added = vec![PREDICTED.to_string()];
+        match self.problem {
+            Problem::Language => return vec![ANSWER.into()],
+            Problem::Regression | Problem::Tokens => return added,
+            Problem::SingleLabel | Problem::MultiLabel => {}
+        }
         match self.format {
             OutputFormat::Csv => added.extend(self.labels.iter().map(|label| format!("p_{label}"))),
             OutputFormat::Jsonl => added.push(PROBABILITIES.into()),
@@ -108,6 +120,16 @@ impl<'a, W: Write> Output<'a, W> {
                         values.push(self.labels[largest(classes)].clone());
                         values.extend(classes.iter().map(f32::to_string));
                     }
+                    Prediction::Labels(probabilities) => {
+                        values.push(applying(self.labels, probabilities).join(self.separator));
+                        values.extend(probabilities.iter().map(f32::to_string));
+                    }
+                    Prediction::Number(number) => values.push(number.to_string()),
+                    Prediction::Tags { tags, .. } => {
+                        let tags = tags.iter().map(|tag| tag_name(self.labels, *tag));
+                        let tags: Vec<&str> = tags.map(|tag| tag.unwrap_or(NO_TAG)).collect();
+                        values.push(tags.join(" "));
+                    }
                 }
                 self.record(values.iter().map(String::as_str))
             }
@@ -120,10 +142,19 @@ impl<'a, W: Write> Output<'a, W> {
                     Prediction::Classes(classes) => {
                         let predicted = self.labels[largest(classes)].as_str();
                         fields.insert(PREDICTED.into(), predicted.into());
-                        let named = self.labels.iter().cloned();
-                        let values = classes.iter().map(|&value| number(value));
-                        let named: Map<String, Value> = named.zip(values).collect();
-                        fields.insert(PROBABILITIES.into(), named.into());
+                        fields.insert(PROBABILITIES.into(), by_name(self.labels, classes));
+                    }
+                    Prediction::Labels(probabilities) => {
+                        let predicted = applying(self.labels, probabilities);
+                        fields.insert(PREDICTED.into(), predicted.into());
+                        fields.insert(PROBABILITIES.into(), by_name(self.labels, probabilities));
+                    }
+                    Prediction::Number(predicted) => {
+                        fields.insert(PREDICTED.into(), number(*predicted));
+                    }
+                    Prediction::Tags { tags, .. } => {
+                        let tags = tags.iter().map(|tag| tag_name(self.labels, *tag).into());
+                        fields.insert(PREDICTED.into(), Value::Array(tags.collect()));
                     }
                 }
                 let line = Value::Object(fields).to_string();
@@ -168,8 +199,27 @@ impl<'a, W: Write> Output<'a, W> {
     }
 }
 
+/// The labels whose probability is above ½.
+pub(crate) fn applying<'l>(labels: &'l [String], probabilities: &[f32]) -> Vec<&'l str> {
+    let both = labels.iter().zip(probabilities);
+    let applying = both.filter(|(_, p)| **p > 0.5);
+    applying.map(|(label, _)| label.as_str()).collect()
+}
+
+/// The name of a tag; none of a word that was cut off.
+pub(crate) fn tag_name(labels: &[String], tag: Option<usize>) -> Option<&str> {
+    labels.get(tag?).map(String::as_str)
+}
+
+/// An object with a number for each label.
+fn by_name(labels: &[String], values: &[f32]) -> Value {
+    let values = values.iter().map(|&value| number(value));
+    let named: Map<String, Value> = labels.iter().cloned().zip(values).collect();
+    named.into()
+}
+
 /// The shortest decimal number that rounds to the value.
-fn number(value: f32) -> Value {
+pub(crate) fn number(value: f32) -> Value {
     value.to_string().parse::<f64>().unwrap_or(f64::NAN).into()
 }
 
@@ -191,9 +241,16 @@ mod tests {
     }
 
     fn written(format: OutputFormat, labels: &[&str], prediction: &Prediction) -> String {
+        let problem = match prediction {
+            Prediction::Classes(_) => Problem::SingleLabel,
+            Prediction::Labels(_) => Problem::MultiLabel,
+            Prediction::Number(_) => Problem::Regression,
+            Prediction::Tags { .. } => Problem::Tokens,
+            Prediction::Answer(_) => Problem::Language,
+        };
         let labels: Vec<String> = labels.iter().map(|label| label.to_string()).collect();
         let mut to = Vec::new();
-        let mut output = Output::new(&mut to, format, &labels, None).unwrap();
+        let mut output = Output::new(&mut to, format, (problem, &labels), ";", None).unwrap();
         let fields = [("n", Value::from(3)), ("text", "a, \"b\"".into())];
         output.write(&row(&fields), prediction).unwrap();
         String::from_utf8(to).unwrap()
@@ -218,6 +275,32 @@ mod tests {
     }
 
     #[test]
+    fn labels_numbers_and_tags_have_their_own_forms() {
+        let labels = Prediction::Labels(vec![0.75, 0.25, 0.875]);
+        assert_eq!(
+            written(OutputFormat::Csv, &["x", "y", "z"], &labels),
+            "n,text,predicted,p_x,p_y,p_z\n3,\"a, \"\"b\"\"\",x;z,0.75,0.25,0.875\n"
+        );
+        let line = written(OutputFormat::Jsonl, &["x", "y", "z"], &labels);
+        assert!(
+            line.contains(r#""predicted":["x","z"],"probabilities":{"x":0.75,"y":"#),
+            "{line}"
+        );
+        let number = Prediction::Number(2.1);
+        assert!(written(OutputFormat::Csv, &["score"], &number).ends_with(",2.1\n"));
+        assert!(
+            written(OutputFormat::Jsonl, &["score"], &number).ends_with(",\"predicted\":2.1}\n")
+        );
+        let tags = Prediction::Tags {
+            words: ["a", "b", "c"].map(String::from).to_vec(),
+            tags: vec![Some(1), Some(0), None],
+        };
+        assert!(written(OutputFormat::Csv, &["O", "B-X"], &tags).ends_with(",B-X O ?\n"));
+        let line = written(OutputFormat::Jsonl, &["O", "B-X"], &tags);
+        assert!(line.contains(r#""predicted":["B-X","O",null]}"#), "{line}");
+    }
+
+    #[test]
     fn a_closed_output_is_no_error() {
         struct Closed;
         impl Write for Closed {
@@ -229,7 +312,14 @@ mod tests {
             }
         }
         let mut to = Closed;
-        let mut output = Output::new(&mut to, OutputFormat::Csv, &[], None).unwrap();
+        let mut output = Output::new(
+            &mut to,
+            OutputFormat::Csv,
+            (Problem::Language, &[]),
+            ",",
+            None,
+        )
+        .unwrap();
         let answer = Prediction::Answer("a".into());
         output.write(&row(&[("n", 1.into())]), &answer).unwrap();
         assert!(output.is_closed());
@@ -240,7 +330,8 @@ mod tests {
         let labels = ["x".to_string()];
         let mut to = Vec::new();
         let columns = Some(vec!["predicted".into()]);
-        let refused = Output::new(&mut to, OutputFormat::Csv, &labels, columns);
+        let of = (Problem::SingleLabel, &labels[..]);
+        let refused = Output::new(&mut to, OutputFormat::Csv, of, ",", columns);
         assert!(refused.err().unwrap().to_string().contains("predicted"));
         assert!(to.is_empty());
     }

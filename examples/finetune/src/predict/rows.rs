@@ -7,7 +7,7 @@ use programs::printing::{message, short};
 use serde_json::Value;
 
 use super::columns::{Columns, Item, Row};
-use crate::data::{Error, Marks, Object};
+use crate::data::{Cell, Error, Marks, Object, Sentence};
 
 /// Rows of one of the forms.
 pub(super) struct Rows {
@@ -28,6 +28,7 @@ enum Form {
     },
     Jsonl(Box<dyn BufRead>),
     Pictures(std::vec::IntoIter<PathBuf>),
+    Sentences(std::vec::IntoIter<Sentence>),
 }
 
 impl Rows {
@@ -86,6 +87,10 @@ impl Rows {
         Self::new(path, Form::Pictures(files.into_iter()), columns, None)
     }
 
+    pub fn sentences(path: PathBuf, found: Vec<Sentence>, columns: &Columns) -> Self {
+        Self::new(path, Form::Sentences(found.into_iter()), columns, None)
+    }
+
     fn new(path: PathBuf, form: Form, columns: &Columns, folder: Option<PathBuf>) -> Self {
         Self {
             path,
@@ -106,7 +111,7 @@ impl Rows {
     pub fn header(&self) -> Option<Vec<String>> {
         match &self.form {
             Form::Csv { header, .. } => Some(header.clone()),
-            Form::Jsonl(_) => None,
+            Form::Jsonl(_) | Form::Sentences(_) => None,
             Form::Pictures(_) => Some(vec!["file".into()]),
         }
     }
@@ -124,6 +129,20 @@ impl Rows {
                         .collect(),
                     item: Item::Picture(file),
                     label: None,
+                }))
+            }
+            Form::Sentences(sentences) => {
+                let Sentence { line, words, tags } = sentences.next()?;
+                let mut fields = serde_json::Map::new();
+                fields.insert("tokens".into(), words.clone().into());
+                if let Some(tags) = &tags {
+                    fields.insert("tags".into(), tags.clone().into());
+                }
+                Some(Ok(Row {
+                    line,
+                    fields,
+                    item: Item::Words(words),
+                    label: tags.map(Cell::List),
                 }))
             }
             Form::Csv { header, records } => {
@@ -241,7 +260,9 @@ mod tests {
         Columns {
             text: vec!["text".into()],
             second: None,
-            label: "label".into(),
+            label: vec!["label".into()],
+            flags: Vec::new(),
+            words: false,
             messages,
         }
     }
@@ -273,15 +294,16 @@ mod tests {
         let rows = csv("\u{feff}id,text,label\n7,\" one\nline \",a\n8,,\n9,x,b\n").unwrap();
         let texts: Vec<&str> = rows.iter().map(text).collect();
         assert_eq!(texts, ["one\nline", "", "x"]);
-        let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
-        assert_eq!(labels, [Some("a"), None, Some("b")]);
+        let label = |label: &str| Some(Cell::Text(label.into()));
+        let labels: Vec<_> = rows.iter().map(|row| row.label.clone()).collect();
+        assert_eq!(labels, [label("a"), None, label("b")]);
         assert_eq!(rows[0].fields["text"], " one\nline ");
         assert_eq!(rows[2].line, 5);
         // The label may be missing.
         assert_eq!(csv("text\nx\n").unwrap()[0].label, None);
         let rows = jsonl("{\"text\": \"a\", \"n\": 1}\n\n{\"label\": 3, \"text\": \"b\"}").unwrap();
         assert_eq!((text(&rows[0]), rows[1].line), ("a", 3));
-        assert_eq!(rows[1].label.as_deref(), Some("3"));
+        assert_eq!(rows[1].label, label("3"));
     }
 
     #[test]

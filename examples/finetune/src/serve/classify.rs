@@ -1,9 +1,10 @@
-//! `/classify`: classes of texts.
+//! `/classify`: classes, labels, numbers and tags of texts.
 
 use serde_json::{Value, json};
 
 use super::api_error::ApiError;
 use super::fields::Fields;
+use crate::predict::{Prediction, applying, number, tag_name};
 
 /// Texts of a request at most: they are one batch.
 const TEXTS: usize = 256;
@@ -51,9 +52,9 @@ impl Wanted {
     }
 }
 
-/// The reply, in the form of vLLM's `/classify`.
-pub(super) fn reply(model: &str, labels: &[String], found: &[Vec<f32>], number: &str) -> Value {
-    let entry = |(index, probabilities): (usize, &Vec<f32>)| {
+/// The reply, in the form of vLLM's `/classify`; labels, numbers and tags have fields of their own.
+pub(super) fn reply(model: &str, labels: &[String], found: &[Prediction], id: &str) -> Value {
+    let classes = |index: usize, probabilities: &[f32]| {
         let best = probabilities
             .iter()
             .enumerate()
@@ -63,9 +64,22 @@ pub(super) fn reply(model: &str, labels: &[String], found: &[Vec<f32>], number: 
             "index": index, "label": label, "probs": probabilities, "num_classes": labels.len(),
         })
     };
+    let entry = |(index, found): (usize, &Prediction)| match found {
+        Prediction::Classes(probabilities) => classes(index, probabilities),
+        Prediction::Labels(probabilities) => json!({
+            "index": index, "labels": applying(labels, probabilities), "probs": probabilities,
+            "num_classes": labels.len(),
+        }),
+        Prediction::Number(found) => json!({"index": index, "number": number(*found)}),
+        Prediction::Tags { words, tags } => {
+            let tags: Vec<_> = tags.iter().map(|tag| tag_name(labels, *tag)).collect();
+            json!({"index": index, "words": words, "tags": tags})
+        }
+        Prediction::Answer(text) => json!({"index": index, "text": text}),
+    };
     let data: Vec<Value> = found.iter().enumerate().map(entry).collect();
     json!({
-        "id": format!("classify-{number}"), "object": "list", "model": model, "labels": labels, "data": data,
+        "id": format!("classify-{id}"), "object": "list", "model": model, "labels": labels, "data": data,
     })
 }
 
@@ -96,9 +110,27 @@ mod tests {
     #[test]
     fn the_label_is_that_of_the_largest_probability() {
         let labels = ["no".to_string(), "yes".to_string()];
-        let reply = reply("m", &labels, &[vec![0.25, 0.75], vec![0.5, 0.5]], "1");
+        let found = [vec![0.25, 0.75], vec![0.5, 0.5]].map(Prediction::Classes);
+        let reply = reply("m", &labels, &found, "1");
         assert_eq!(reply["data"][0]["label"], "yes");
         assert_eq!(reply["data"][1]["label"], "no");
         assert_eq!(reply["data"][1]["probs"], json!([0.5, 0.5]));
+    }
+
+    #[test]
+    fn labels_numbers_and_tags_have_fields_of_their_own() {
+        let labels = ["O".to_string(), "B-X".to_string()];
+        let found = [
+            Prediction::Labels(vec![0.25, 0.75]),
+            Prediction::Number(2.5),
+            Prediction::Tags {
+                words: vec!["a".into(), "b".into()],
+                tags: vec![Some(1), None],
+            },
+        ];
+        let reply = reply("m", &labels, &found, "1");
+        assert_eq!(reply["data"][0]["labels"], json!(["B-X"]));
+        assert_eq!(reply["data"][1], json!({"index": 1, "number": 2.5}));
+        assert_eq!(reply["data"][2]["tags"], json!(["B-X", null]));
     }
 }

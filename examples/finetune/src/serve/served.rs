@@ -6,7 +6,7 @@ use super::text_jobs::{self, TextJob};
 use super::worker::{self, Job};
 use crate::embedding::{Embedded, TextEncoder};
 use crate::language::Language;
-use crate::predict::Classifier;
+use crate::predict::{Classifier, Prediction};
 
 /// A model for a server.
 #[non_exhaustive]
@@ -124,7 +124,7 @@ pub(super) enum Jobs {
         width: usize,
     },
     Classes {
-        queue: Queue<TextJob<Pair, Vec<Vec<f32>>>>,
+        queue: Queue<TextJob<Pair, Vec<Prediction>>>,
         labels: Vec<String>,
         takes_pairs: bool,
     },

@@ -217,7 +217,7 @@ impl<V: Visit> WithModel for Opened<'_, V> {
             check_full(folder, history)?;
             model.clone().load_full(folder)
         };
-        let metrics = experiment.config().task()?.metrics();
+        let metrics = experiment.config().task()?.metrics(experiment.labels());
         let device = experiment.device().clone().inner();
         let test = |model: &M| {
             let loaders =
@@ -231,7 +231,7 @@ impl<V: Visit> WithModel for Opened<'_, V> {
                 })?;
                 answers.add(&InferenceStep::step(&model, batch));
             }
-            Ok(answers.scores(&metrics))
+            Ok(answers.scores(&metrics, experiment.labels()))
         };
         self.visitor.visit(Stages {
             run: self.run,

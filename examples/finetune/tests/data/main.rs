@@ -3,6 +3,7 @@
 mod benchmarks;
 mod corpora;
 mod own_images;
+mod own_labels;
 mod own_tables;
 mod pictures;
 mod published;
@@ -51,7 +52,10 @@ fn all<E: Clone>(splits: &Splits<E>) -> Vec<E> {
 
 /// The text with its label's name, of each example.
 fn named(splits: &Splits<TextExample>) -> HashSet<(String, String)> {
-    let name = |e: TextExample| (e.first, splits.labels[e.label].clone());
+    let name = |e: TextExample| {
+        let class = e.label.class().unwrap();
+        (e.first, splits.labels[class].clone())
+    };
     all(splits).into_iter().map(name).collect()
 }
 

@@ -51,7 +51,7 @@ fn texts_and_pairs_are_padded_to_the_longest() {
         values(batch.types),
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]
     );
-    assert_eq!(values(batch.labels), [1, 0]);
+    assert_eq!(values(batch.labels.classes().unwrap()), [1, 0]);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_loader_gives_all_texts_and_repeats_itself_by_epoch() {
         let epoch = || {
             loader
                 .iter()
-                .flat_map(|batch| values(batch.unwrap().labels))
+                .flat_map(|batch| values(batch.unwrap().labels.classes().unwrap()))
         };
         (0..count)
             .map(|_| epoch().collect::<Vec<_>>())

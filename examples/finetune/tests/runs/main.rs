@@ -11,6 +11,7 @@ mod place;
 mod prune;
 mod resume;
 mod stages;
+mod tasks;
 mod used;
 
 use std::fs;

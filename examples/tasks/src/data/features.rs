@@ -26,7 +26,10 @@ pub fn features(folder: &Path, texts: &Split<TextRows>) -> Result<Split<Arrays>,
 }
 
 fn encode(encoder: &BertModel, rows: &TextRows, device: &Device) -> Result<Arrays, Error> {
-    let classes = rows.items.iter().map(|item| item.label as i64);
+    let classes = rows
+        .items
+        .iter()
+        .map(|item| item.label.class().unwrap_or_default() as i64);
     let mut vectors = Vec::new();
     let all: Vec<usize> = (0..rows.count()).collect();
     for places in all.chunks(CHUNK) {

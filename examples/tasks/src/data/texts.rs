@@ -31,8 +31,10 @@ impl Rows for TextRows {
     fn batch(&self, places: &[usize], device: &Device) -> (TextBatch, Targets) {
         let items = places.iter().map(|&place| self.items[place].clone());
         let batch = self.batcher.batch(items.collect(), device);
-        let targets = Targets::Classes(batch.labels.clone());
-        (batch, targets)
+        match batch.labels.classes() {
+            Some(classes) => (batch, Targets::Classes(classes)),
+            None => unreachable!("these data sets have classes"),
+        }
     }
 }
 

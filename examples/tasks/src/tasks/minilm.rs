@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use finetune::config::{AdapterKind, Config, Pooling};
 use finetune::data::TextBatch;
-use finetune::model::{Judged, TextClassifier};
+use finetune::model::{HeadPlan, Judged, TextModel};
 
 /// MiniLM with an adapter, and a new linear head on the mean of the tokens.
 ///
@@ -18,17 +18,22 @@ pub(super) fn classifier(
     length: usize,
     classes: usize,
     device: &Device,
-) -> Result<TextClassifier, finetune::Error> {
+) -> Result<TextModel, finetune::Error> {
     let mut config = Config::default();
     config.adapter.kind = kind;
     config.adapter.virtual_tokens = 10;
     config.data.max_length = Some(length);
     config.model.pooling = Some(Pooling::Mean);
-    TextClassifier::load(&config, &folder.join("minilm"), classes, device)
+    TextModel::load(
+        &config,
+        &folder.join("minilm"),
+        HeadPlan::classes(classes),
+        device,
+    )
 }
 
 /// Logits `[M, classes]`.
-pub(super) fn logits(model: &TextClassifier, batch: &TextBatch) -> Tensor<2> {
+pub(super) fn logits(model: &TextModel, batch: &TextBatch) -> Tensor<2> {
     let outputs = model.outputs(batch);
     let [rows, _, classes] = outputs.dims();
     outputs.reshape([rows, classes])

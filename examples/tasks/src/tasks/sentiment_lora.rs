@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use finetune::config::AdapterKind;
 use finetune::data::{Task as DataSet, TextBatch};
-use finetune::model::TextClassifier;
+use finetune::model::TextModel;
 
 use super::minilm::{classifier, logits};
 use crate::data::{Split, TextRows, TextSizes, texts};
@@ -22,7 +22,7 @@ pub struct SentimentLora;
 
 impl Task for SentimentLora {
     type Rows = TextRows;
-    type Model = TextClassifier;
+    type Model = TextModel;
 
     const DEFINITION: Definition = Definition {
         name: "sentiment-lora",
@@ -47,11 +47,11 @@ impl Task for SentimentLora {
         texts(DataSet::Sentiment, folder, "sentiment", sizes).map_err(Self::refuse)
     }
 
-    fn model(folder: &Path, device: &Device) -> Result<TextClassifier, Error> {
+    fn model(folder: &Path, device: &Device) -> Result<TextModel, Error> {
         classifier(AdapterKind::Lora, folder, LENGTH, 2, device).map_err(Self::refuse)
     }
 
-    fn outputs(model: &TextClassifier, batch: TextBatch) -> Tensor<2> {
+    fn outputs(model: &TextModel, batch: TextBatch) -> Tensor<2> {
         logits(model, &batch)
     }
 }

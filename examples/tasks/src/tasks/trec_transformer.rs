@@ -62,7 +62,11 @@ impl Task for TrecTransformer {
                 .iter()
                 .map(|item| renumber(item, &numbers))
                 .collect(),
-            classes: rows.items.iter().map(|item| item.label as i64).collect(),
+            classes: rows
+                .items
+                .iter()
+                .map(|item| item.label.class().unwrap_or_default() as i64)
+                .collect(),
         };
         Ok(Split {
             train: questions(&texts.train),
@@ -123,7 +127,7 @@ fn renumber(item: &TextItem, numbers: &HashMap<u32, i64>) -> [i64; LENGTH] {
 
 #[cfg(test)]
 mod tests {
-    use finetune::data::Tokens;
+    use finetune::data::{Label, Tokens};
 
     use super::*;
 
@@ -134,7 +138,7 @@ mod tests {
                 ids: ids.to_vec(),
                 types: vec![0; ids.len()],
             },
-            label: 0,
+            label: Label::Class(0),
         };
         let items = [item(&[9, 5, 5]), item(&[9, 4, 9]), item(&[3, 4])];
         let numbers = frequent(&items, 2);

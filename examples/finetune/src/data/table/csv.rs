@@ -4,7 +4,7 @@ use std::path::Path;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{Columns, Row, quotes};
+use super::{Cell, Columns, LabelColumns, Row, quotes};
 use crate::data::LeftOut;
 use crate::data::error::Error;
 use crate::data::lines::{Encoding, Header, read};
@@ -33,7 +33,14 @@ pub(super) fn rows(
         .clone();
     let header = Header::new(path, names.iter())?;
     let place = |name: &str| header.place(name);
-    let (first, label) = (place(columns.text)?, place(columns.label)?);
+    let first = place(columns.text)?;
+    let labels: Vec<(&str, usize)> = match columns.label {
+        LabelColumns::One(name) => vec![(name, place(name)?)],
+        LabelColumns::Each(names) => {
+            let places = names.iter().map(|name| Ok((name.as_str(), place(name)?)));
+            places.collect::<Result<_, Error>>()?
+        }
+    };
     let second = columns.second.map(place).transpose()?;
     let mut rows = Vec::new();
     for record in reader.records() {
@@ -43,7 +50,14 @@ pub(super) fn rows(
             record.get(first),
             second.and_then(|place| record.get(place)),
         ];
-        let label = record.get(label).unwrap_or_default();
+        let value = |place: usize| record.get(place).unwrap_or_default().to_string();
+        let label = match columns.label {
+            LabelColumns::One(_) => Ok(Cell::Text(value(labels[0].1))),
+            LabelColumns::Each(_) => {
+                Cell::of_flags(labels.iter().map(|&(name, place)| (name, value(place))))
+            }
+        };
+        let label = label.map_err(|problem| Error::line(path, line, problem))?;
         rows.extend(Row::new((path, line), texts, label, left_out));
     }
     Ok(rows)

@@ -7,7 +7,7 @@ use programs::printing::{message, quoted_list, short};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{Columns, Row};
+use super::{Cell, Columns, LabelColumns, Row};
 use crate::data::LeftOut;
 use crate::data::error::Error;
 use crate::data::lines::{Encoding, numbered, read};
@@ -43,14 +43,21 @@ pub(super) fn rows(
                 Err(refuse(format!("`{name}`: expected a text, found {found}")))
             }
         };
-        let label = match value(columns.label)? {
-            Value::String(label) => label.clone(),
-            label @ (Value::Number(_) | Value::Bool(_)) => label.to_string(),
-            other => {
-                let name = columns.label;
-                let expected = "expected a text, a number or true or false";
-                let found = short(&other.to_string());
-                return Err(refuse(format!("`{name}`: {expected}, found {found}")));
+        let label = match columns.label {
+            LabelColumns::One(name) => match value(name)? {
+                Value::Array(list) => {
+                    let names = list.iter().map(|item| single(name, item));
+                    Cell::List(names.collect::<Result<_, _>>().map_err(refuse)?)
+                }
+                other => Cell::Text(single(name, other).map_err(refuse)?),
+            },
+            LabelColumns::Each(names) => {
+                let mut values = Vec::new();
+                for name in names {
+                    let value = single(name, value(name)?).map_err(refuse)?;
+                    values.push((name.as_str(), value));
+                }
+                Cell::of_flags(values.into_iter()).map_err(refuse)?
             }
         };
         let first = string(columns.text)?;
@@ -58,11 +65,24 @@ pub(super) fn rows(
         rows.extend(Row::new(
             (path, line),
             [Some(first), second],
-            &label,
+            label,
             left_out,
         ));
     }
     Ok(rows)
+}
+
+/// One label as a text.
+fn single(name: &str, value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(label) => Ok(label.clone()),
+        label @ (Value::Number(_) | Value::Bool(_)) => Ok(label.to_string()),
+        other => {
+            let expected = "expected a text, a number or true or false";
+            let found = short(&other.to_string());
+            Err(format!("`{name}`: {expected}, found {found}"))
+        }
+    }
 }
 
 /// An object without doubled keys: which of two values counts is left open by JSON.

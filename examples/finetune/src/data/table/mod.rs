@@ -2,22 +2,22 @@
 
 mod csv;
 mod json;
+mod labels;
 mod quotes;
 
 pub(crate) use json::Object;
+pub(super) use labels::Labels;
+pub(crate) use labels::{label_set, number};
 pub(crate) use quotes::Marks;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use programs::printing::{quoted_list, short};
+use programs::printing::short;
 
 use super::error::Error;
 use super::split::{Parts, Repeats, arrange};
 use super::{DataSource, LeftOut, Splits, TextExample};
-
-/// More classes than this, with hardly two rows each, are no classes.
-const MANY: usize = 20;
+use crate::problem::Problem;
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +31,53 @@ pub(super) enum Format {
 pub(super) struct Columns<'n> {
     pub(super) text: &'n str,
     pub(super) second: Option<&'n str>,
-    pub(super) label: &'n str,
+    pub(super) label: LabelColumns<'n>,
     /// Whether quotation marks quote fields; `None`: in CSV, but not between tabs.
     pub(super) quotes: Option<bool>,
+}
+
+/// Where the labels are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LabelColumns<'n> {
+    /// In one column.
+    One(&'n str),
+    /// In a column for each label, with 1 where it applies and 0 where not.
+    Each(&'n [String]),
+}
+
+/// The label of a row as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cell {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Cell {
+    /// Of the columns of labels with their values, those that apply.
+    pub(crate) fn of_flags<'v>(
+        values: impl Iterator<Item = (&'v str, String)>,
+    ) -> Result<Self, String> {
+        let mut list = Vec::new();
+        for (name, value) in values {
+            match value.trim().to_ascii_lowercase().as_str() {
+                "1" | "1.0" | "true" => list.push(name.to_string()),
+                "0" | "0.0" | "false" => {}
+                _ => {
+                    let (name, value) = (short(name), short(&value));
+                    return Err(format!("column `{name}`: expected 0 or 1, found `{value}`"));
+                }
+            }
+        }
+        Ok(Self::List(list))
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let texts = match self {
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::List(list) => list.as_slice(),
+        };
+        texts.iter().map(String::as_str)
+    }
 }
 
 /// A row before its label has an index.
@@ -42,7 +86,7 @@ pub(super) struct Row {
     line: u64,
     first: String,
     second: Option<String>,
-    label: String,
+    label: Cell,
 }
 
 impl Row {
@@ -50,11 +94,14 @@ impl Row {
     fn new(
         (path, line): (&Path, u64),
         texts: [Option<&str>; 2],
-        label: &str,
+        label: Cell,
         left_out: &mut LeftOut,
     ) -> Option<Self> {
         let [first, second] = texts.map(|text| text.map(str::trim));
-        let label = label.trim().to_string();
+        let label = match label {
+            Cell::Text(text) => Cell::Text(text.trim().into()),
+            list => list,
+        };
         match (first, second) {
             (None | Some(""), _) | (_, Some("")) => {
                 left_out.note_empty(path, line);
@@ -67,6 +114,10 @@ impl Row {
                 label,
             }),
         }
+    }
+
+    fn refuse(&self, path: &Path, problem: impl Into<String>) -> Error {
+        Error::line(path, self.line, problem.into())
     }
 }
 
@@ -103,14 +154,11 @@ impl Format {
             Self::Csv => csv::rows(path, columns, left_out),
             Self::Jsonl => json::rows(path, columns, left_out),
         }?;
-        if let Some(row) = rows.iter().find(|row| row.label.is_empty()) {
-            return Err(Error::line(path, row.line, "the label is empty"));
-        }
         // JSON can spell it as an escape.
         let holds_nul = |row: &&Row| {
             let second = row.second.as_deref().unwrap_or_default();
-            let all = [row.first.as_str(), second, row.label.as_str()];
-            all.iter().any(|text| text.contains('\0'))
+            let all = [row.first.as_str(), second].into_iter();
+            all.chain(row.label.texts()).any(|text| text.contains('\0'))
         };
         if let Some(row) = rows.iter().find(holds_nul) {
             let problem = "a NUL character in a text or label, expected none";
@@ -152,94 +200,47 @@ impl Format {
     }
 }
 
-/// The classes and their indices.
-#[derive(Debug)]
-pub(super) struct Labels {
-    names: Vec<String>,
-}
-
-impl Labels {
-    pub(super) fn new(names: Vec<String>) -> Self {
-        Self { names }
-    }
-
-    /// All labels of the rows by alphabet. Numbers may be classes or scores: they must be named as classes.
-    fn of(path: &Path, rows: &[Row]) -> Result<Self, Error> {
-        let names: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-        let names: Vec<String> = names.into_iter().map(str::to_string).collect();
-        match names.len() {
-            1 => {
-                let problem = format!(
-                    "all rows have the label `{}`: expected two or more",
-                    short(&names[0])
-                );
-                Err(Error::file(path, problem))
-            }
-            count if count > MANY && 2 * count > rows.len() => {
-                let problem = format!(
-                    "{count} different labels in {} rows, such as `{}`: the column of the labels \
-                     does not hold classes",
-                    rows.len(),
-                    short(&names[0])
-                );
-                Err(Error::file(path, problem))
-            }
-            _ if names.iter().all(|name| number(name).is_some()) => Err(numbers(path, names)),
-            _ => Ok(Self { names }),
-        }
-    }
-
-    /// The rows as examples.
-    pub(super) fn apply(&self, path: &Path, rows: Vec<Row>) -> Result<Vec<TextExample>, Error> {
-        let example = |row: Row| {
-            let label = self.names.iter().position(|name| *name == row.label);
-            let Some(label) = label else {
-                let (label, known) = (short(&row.label), quoted_list(&self.names));
-                let problem = format!("unknown label `{label}`, expected one of {known}");
-                return Err(Error::line(path, row.line, problem));
-            };
-            Ok(TextExample {
-                first: row.first,
-                second: row.second,
-                label,
-            })
-        };
-        rows.into_iter().map(example).collect()
-    }
-}
-
-/// The number that a label is, also with a decimal comma.
-fn number(label: &str) -> Option<f64> {
-    label.replace(',', ".").parse().ok()
-}
-
-/// An error that says what can be done with numbers.
-fn numbers(path: &Path, mut names: Vec<String>) -> Error {
-    /// More classes than this are not spelled out.
-    const SPELLED: usize = 12;
-    names.sort_by(|a, b| {
-        let [a, b] = [a, b].map(|name| number(name).unwrap_or(f64::NAN));
-        a.total_cmp(&b)
-    });
-    let choice = if names.len() <= SPELLED {
-        names.join(",")
-    } else {
-        "FIRST,SECOND,…".into()
+/// The format of a table by the name of its file, or of the file for training in a folder.
+fn format_of(folder: &Path) -> Format {
+    let is_lines = |path: &Path| {
+        let extension = path.extension();
+        extension.is_some_and(|end| {
+            end.eq_ignore_ascii_case("jsonl") || end.eq_ignore_ascii_case("json")
+        })
     };
-    let problem = format!(
-        "the labels are numbers ({}), expected classes. Scores cannot be learned (there is no regression): sort them \
-         into classes with names first. If the numbers are classes, say so by naming all of them in their order: \
-         `--labels {choice}`",
-        quoted_list(&names)
-    );
-    Error::file(path, problem)
+    let has_lines = Format::Jsonl.part(folder, &["train"]).is_some();
+    let has_table = Format::Csv.part(folder, &["train"]).is_some();
+    if is_lines(folder) || (has_lines && !has_table) {
+        Format::Jsonl
+    } else {
+        Format::Csv
+    }
 }
 
-pub(super) fn load(format: Format, options: &DataSource) -> Result<Splits<TextExample>, Error> {
+/// What [`load_any`] reads.
+pub(super) const FILES: &str = "a file `.csv`, `.tsv` or `.jsonl`, or a folder with `train.csv` or `train.jsonl` and \
+                                perhaps `valid` and `test`";
+
+/// A table in the format that its name says, with labels of this kind.
+pub(super) fn load_any(
+    problem: Problem,
+    options: &DataSource,
+) -> Result<Splits<TextExample>, Error> {
+    load(format_of(&options.folder), problem, options)
+}
+
+pub(super) fn load(
+    format: Format,
+    problem: Problem,
+    options: &DataSource,
+) -> Result<Splits<TextExample>, Error> {
     let columns = Columns {
         text: &options.text_column,
         second: options.second_column.as_deref(),
-        label: &options.label_column,
+        label: match &options.label_columns[..] {
+            [] => LabelColumns::One(&options.label_column),
+            columns => LabelColumns::Each(columns),
+        },
         quotes: options.quotes,
     };
     let mut left_out = LeftOut::default();
@@ -251,17 +252,33 @@ pub(super) fn load(format: Format, options: &DataSource) -> Result<Splits<TextEx
     } else {
         folder.clone()
     };
-    let rows = format.rows(&train, &columns, &mut left_out)?;
-    let labels = match &options.labels {
-        Some(names) => Labels::new(names.clone()),
-        None => Labels::of(&train, &rows)?,
+    let mut rows_of = |path: &Path| {
+        let rows = format.rows(path, &columns, &mut left_out)?;
+        let is_empty = |row: &&Row| row.label == Cell::Text(String::new());
+        match rows.iter().find(is_empty) {
+            Some(row) if problem != Problem::MultiLabel => {
+                Err(row.refuse(path, "the label is empty"))
+            }
+            _ => Ok(rows),
+        }
+    };
+    let rows = rows_of(&train)?;
+    let separator = options.label_separator.as_str();
+    let labels = match (problem, &options.labels, columns.label) {
+        (Problem::Regression, ..) => Labels::numbers(&options.label_column),
+        (Problem::MultiLabel, _, LabelColumns::Each(names)) => {
+            Labels::sets(names.to_vec(), separator)
+        }
+        (Problem::MultiLabel, Some(names), _) => Labels::sets(names.clone(), separator),
+        (Problem::MultiLabel, None, _) => Labels::sets_of(&train, &rows, separator)?,
+        (_, Some(names), _) => Labels::classes(names.clone()),
+        _ => Labels::classes_of(&train, &rows)?,
     };
     let mut held = |names: &[&str]| {
         let Some(path) = part(names) else {
             return Ok(None);
         };
-        let rows = format.rows(&path, &columns, &mut left_out)?;
-        labels.apply(&path, rows).map(Some)
+        labels.apply(&path, rows_of(&path)?).map(Some)
     };
     let parts = Parts {
         valid: held(&["valid", "validation", "dev"])?,

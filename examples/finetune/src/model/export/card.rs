@@ -10,6 +10,7 @@ use super::{Destination, README};
 use crate::config::AdapterKind;
 use crate::error::Error;
 use crate::history::History;
+use crate::problem::Problem;
 use crate::target::{LABELS, label_file};
 
 /// Write README.md into the folder of a trained model, and the names of the classes into that of an adapter; a model has
@@ -18,7 +19,8 @@ pub(crate) fn write_card(folder: &Path, history: &History) -> Result<(), Error> 
     let to = Destination::new(folder, &history.config, &history.labels);
     let written = to.written();
     if history.config.adapter.kind != AdapterKind::Full && !history.labels.is_empty() {
-        files::write_json(&written.join(LABELS), &label_file(&history.labels))?;
+        let file = label_file(&history.labels, Some(to.problem()));
+        files::write_json(&written.join(LABELS), &file)?;
     }
     Ok(files::write(
         &written.join(README),
@@ -35,7 +37,7 @@ fn text(written: &Path, run: &Path, history: &History, to: &Destination<'_>) -> 
         AdapterKind::Prompt => "Prompt",
         AdapterKind::Full => "Model",
     };
-    let reader = Reader::of(history.model.architecture, config.pooling());
+    let reader = Reader::of(history.model.architecture, config.pooling(), to.problem());
     let mut parts = vec![
         front_matter(history, to),
         format!("# {title}\n"),
@@ -90,7 +92,13 @@ fn facts(history: &History, to: &Destination<'_>) -> String {
         ));
     }
     if !history.labels.is_empty() {
-        rows.push(("classes", quoted_list(&history.labels).replace('|', "\\|")));
+        let what = match to.problem() {
+            Problem::Regression => "number",
+            Problem::MultiLabel => "labels",
+            Problem::Tokens => "tags",
+            Problem::SingleLabel | Problem::Language => "classes",
+        };
+        rows.push((what, quoted_list(&history.labels).replace('|', "\\|")));
     }
     let adapter = &config.adapter;
     let what = match adapter.kind {
@@ -165,6 +173,7 @@ fn here(reader: Reader, run: &Path, kind: AdapterKind) -> String {
     let run = run.display();
     let data = match reader {
         Reader::Images(_) | Reader::Layers => "pictures/",
+        Reader::Tags => "rows.jsonl",
         _ => "rows.csv",
     };
     let mut lines = vec![format!("finetune predict {run} --data {data}")];

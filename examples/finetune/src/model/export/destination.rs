@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{AdapterKind, Config};
+use crate::problem::Problem;
 
 /// Where a trained model is written, and what its files say about it.
 ///
@@ -49,6 +50,12 @@ impl<'a> Destination<'a> {
             AdapterKind::Full => self.model(),
             _ => self.adapter(),
         }
+    }
+
+    /// What the model says about a row.
+    pub(crate) fn problem(&self) -> Problem {
+        let task = self.config.task;
+        task.map_or(Problem::SingleLabel, |task| task.problem())
     }
 
     /// The folder of the pretrained model.

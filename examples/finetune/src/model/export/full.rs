@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Destination;
 use crate::error::Error;
+use crate::problem::Problem;
 
 /// The weights of a model folder.
 pub(in crate::model) const WEIGHTS: &str = "model.safetensors";
@@ -65,7 +66,7 @@ pub(in crate::model) fn write_model_folder<M: Module>(
     let (Some(class), Some(base)) = (class, to.base()) else {
         return Ok(());
     };
-    let labels = class.has_head.then_some(to.labels);
+    let labels = class.has_head.then(|| (to.labels, to.problem()));
     let config = described(read_config(base)?, class.name, labels, "float32");
     files::write_json(&folder.join("config.json"), &config)?;
     for name in COPIED {
@@ -78,11 +79,11 @@ pub(in crate::model) fn write_model_folder<M: Module>(
     Ok(())
 }
 
-/// The configuration of a model of this class with its labels, in this float type.
+/// The configuration of a model of this class with its labels and what they are of, in this float type.
 pub(crate) fn described(
     mut config: Map<String, Value>,
     class: Option<&str>,
-    labels: Option<&[String]>,
+    labels: Option<(&[String], Problem)>,
     dtype: &str,
 ) -> Map<String, Value> {
     if let Some(class) = class {
@@ -93,7 +94,7 @@ pub(crate) fn described(
             config.insert(field.into(), json!(dtype));
         }
     }
-    if let Some(labels) = labels {
+    if let Some((labels, problem)) = labels {
         let numbered = labels.iter().enumerate();
         let names: Map<_, _> = numbered
             .clone()
@@ -104,7 +105,10 @@ pub(crate) fn described(
             .collect();
         config.insert("id2label".into(), Value::Object(names));
         config.insert("label2id".into(), Value::Object(ids));
-        config.insert("problem_type".into(), json!("single_label_classification"));
+        match problem.name() {
+            Some(name) => config.insert("problem_type".into(), json!(name)),
+            None => config.remove("problem_type"),
+        };
         // It would go before the labels.
         config.remove("num_labels");
     }
@@ -161,7 +165,7 @@ mod tests {
         let found = described(
             base.clone(),
             Some("BertForSequenceClassification"),
-            Some(&labels(&["no", "yes"])),
+            Some((&labels(&["no", "yes"]), Problem::SingleLabel)),
             "float32",
         );
         let expected = json!({
@@ -170,6 +174,21 @@ mod tests {
             "problem_type": "single_label_classification", "torch_dtype": "float32",
         });
         assert_eq!(Value::Object(found), expected);
+        let tags = labels(&["O", "B-X"]);
+        let tokens = described(
+            base.clone(),
+            None,
+            Some((&tags, Problem::Tokens)),
+            "float32",
+        );
+        assert!(!tokens.contains_key("problem_type"));
+        let several = described(
+            base.clone(),
+            None,
+            Some((&tags, Problem::MultiLabel)),
+            "float32",
+        );
+        assert_eq!(several["problem_type"], "multi_label_classification");
         let features = described(base, Some("BertModel"), None, "float32");
         assert_eq!(features["num_labels"], 5);
         assert_eq!(features["architectures"], json!(["BertModel"]));

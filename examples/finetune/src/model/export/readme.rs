@@ -6,13 +6,16 @@ use super::full::WEIGHTS;
 use super::{Destination, HEAD};
 use crate::config::{AdapterKind, Architecture, Pooling};
 use crate::data::{TextExample, question};
-use crate::model::normalization;
+use crate::model::{EncoderSizes, normalization};
+use crate::problem::Problem;
 
 /// What reads a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// A class of `transformers` that classifies texts.
+    /// A class of `transformers` with a head on the whole text.
     Classifier,
+    /// A class of `transformers` that gives a tag to each token.
+    Tags,
     /// An encoder, with a head on the mean of its tokens.
     Mean,
     /// A class of `transformers` that classifies images.
@@ -27,8 +30,9 @@ pub(super) enum Reader {
 
 impl Reader {
     /// What reads a model of this kind.
-    pub fn of(architecture: Architecture, pooling: Pooling) -> Self {
+    pub fn of(architecture: Architecture, pooling: Pooling, problem: Problem) -> Self {
         match (architecture, pooling) {
+            (Architecture::Bert, _) if problem == Problem::Tokens => Self::Tags,
             (Architecture::Bert, Pooling::Pooler) => Self::Classifier,
             (Architecture::Bert, Pooling::Mean) => Self::Mean,
             (Architecture::Vit | Architecture::Dinov2, _) => Self::Images(architecture),
@@ -70,6 +74,7 @@ pub(super) fn in_python(reader: Reader, folder: &Path, to: &Destination<'_>) -> 
     };
     let code = match reader {
         Reader::Classifier => classifier(folder, to),
+        Reader::Tags => tags(folder, to),
         Reader::Mean => mean(folder, to),
         Reader::Images(architecture) => images(architecture, folder, to),
         Reader::Words => words(folder, to),
@@ -112,14 +117,81 @@ inputs = {{
 }}
 "#,
         length = to.config.max_length(),
+    ) + without_segments(to)
+}
+
+/// A line for models that do not distinguish the texts of a pair.
+fn without_segments(to: &Destination<'_>) -> &'static str {
+    let sizes = to.base().and_then(|base| EncoderSizes::of(base).ok());
+    match sizes {
+        Some(sizes) if sizes.model_type != "bert" => "del inputs[\"token_type_ids\"]\n",
+        _ => "",
+    }
+}
+
+/// The lines that print what logits `[texts, outputs]` say; `names` is a list of Python.
+fn shown(problem: Problem, names: &str) -> String {
+    match problem {
+        Problem::Regression => "print(logits[:, 0].tolist())\n".into(),
+        Problem::MultiLabel => format!(
+            "print([[label for label, p in zip({names}, row) if p > 0.5] for row in logits.sigmoid().tolist()])\n"
+        ),
+        _ => format!("print([{names}[row] for row in logits.argmax(-1).tolist()])\n"),
+    }
+}
+
+/// Names of labels, and what they are of, for a class of `transformers`.
+fn of_labels(to: &Destination<'_>) -> String {
+    let problem = match to.problem() {
+        Problem::SingleLabel => String::new(),
+        problem => problem
+            .name()
+            .map(|name| format!(", problem_type=\"{name}\""))
+            .unwrap_or_default(),
+    };
+    format!("num_labels=len(labels), id2label=dict(enumerate(labels)){problem}")
+}
+
+/// A tag for each word, by its first token.
+fn tags(folder: &Path, to: &Destination<'_>) -> String {
+    let prefix = match to.base().and_then(|base| EncoderSizes::of(base).ok()) {
+        Some(sizes) if ["roberta", "modernbert"].contains(&sizes.model_type.as_str()) => {
+            ", add_prefix_space=True"
+        }
+        _ => "",
+    };
+    let more = format!(", {}, ignore_mismatched_sizes=True", of_labels(to));
+    let names = match to.config.adapter.kind {
+        AdapterKind::Full => String::new(),
+        _ => format!("labels = {}\n", labels(to)),
+    };
+    format!(
+        r#"import torch
+{peft}from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+{names}{load}tokenizer = AutoTokenizer.from_pretrained(base{prefix})
+texts = [["A", "text", "."]]  # words
+inputs = tokenizer(
+    texts, is_split_into_words=True, truncation=True, max_length={length}, padding=True, return_tensors="pt"
+)
+with torch.no_grad():
+    logits = model(**inputs).logits
+for number, tags in enumerate(logits.argmax(-1).tolist()):
+    words = inputs.word_ids(number)
+    first = [word is not None and word not in words[:place] for place, word in enumerate(words)]
+    print([model.config.id2label[tag] for tag, is_first in zip(tags, first) if is_first])
+"#,
+        peft = peft(to),
+        load = load("AutoModelForTokenClassification", &more, folder, to),
+        length = to.config.max_length(),
     )
 }
 
 fn classifier(folder: &Path, to: &Destination<'_>) -> String {
-    let end = r#"with torch.no_grad():
-    logits = model(**inputs).logits
-print([model.config.id2label[row] for row in logits.argmax(-1).tolist()])
-"#;
+    let end = format!(
+        "with torch.no_grad():\n    logits = model(**inputs).logits\n{}",
+        shown(to.problem(), "list(model.config.id2label.values())")
+    );
     let folder = path(folder);
     if to.config.adapter.kind == AdapterKind::Full {
         let tokens = tokens("folder", to);
@@ -143,10 +215,11 @@ from transformers import AutoModelForSequenceClassification
 base, folder = {base}, {folder}
 labels = {labels}
 model = AutoModelForSequenceClassification.from_pretrained(
-    base, num_labels=len(labels), id2label=dict(enumerate(labels))
+    base, {heads}, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(model, folder).eval()
-{tokens}{end}"#
+{tokens}{end}"#,
+        heads = of_labels(to),
     )
 }
 
@@ -201,8 +274,8 @@ labels = {labels}
 {tokens}{encode}mask = inputs["attention_mask"].unsqueeze(-1)
 vectors = (tokens * mask).sum(1) / mask.sum(1)
 logits = vectors @ head["classifier.weight"].T + head["classifier.bias"]
-print([labels[row] for row in logits.argmax(-1).tolist()])
-"#
+{end}"#,
+        end = shown(to.problem(), "labels"),
     )
 }
 
