@@ -168,8 +168,13 @@ impl OpenOptions {
     }
 
     fn load(&self, mut options: LoadOptions) -> LoadOptions {
+        let is_head = |part: &String| HEADS.contains(&part.as_str());
+        if self.new.iter().any(is_head) {
+            // The folder may hold the head of another class.
+            options = HEADS.into_iter().fold(options, LoadOptions::skip);
+        }
         for part in &self.new {
-            options = if HEADS.contains(&part.as_str()) {
+            options = if is_head(part) {
                 options.replace(part)
             } else {
                 options.keep_initial(part)
