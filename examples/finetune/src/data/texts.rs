@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use super::error::Error;
 use super::label::{Label, LabelBatch, NO_TAG};
-use super::tokens::{Encoded, Encoder, SHOWN, Tokens, padded};
+use super::tokens::{Encoded, Encoder, SHOWN, Tokens, WordTokens, padded};
 use super::{NumberScale, TextExample, TokenExample};
 
 /// A text as tokens, and its label.
@@ -141,7 +141,7 @@ impl TextBatcher {
         let encoded = self.encoder.encode_words(&words)?;
         let (truncated, unknown) = (encoded.truncated, encoded.unknown);
         let mut items = Vec::new();
-        for (index, ((tokens, words), example)) in
+        for (index, (WordTokens { tokens, words }, example)) in
             encoded.items.into_iter().zip(examples).enumerate()
         {
             let mut before = None;
@@ -172,21 +172,21 @@ impl TextBatcher {
         })
     }
 
-    /// Turn words into tokens without tags, and say which token is the first of each word; those that were cut off have
-    /// none.
-    pub(crate) fn split_words(
-        &self,
-        rows: &[&[String]],
-    ) -> Result<Vec<(TextItem, Vec<Option<usize>>)>, Error> {
+    /// Turn words into tokens without tags.
+    pub(crate) fn split_words(&self, rows: &[&[String]]) -> Result<Vec<SplitWords>, Error> {
         let encoded = self.encoder.encode_words(rows)?;
         let rows = encoded.items.into_iter().zip(rows);
-        let first = |(tokens, words): (Tokens, Vec<Option<usize>>), count: usize| {
-            let firsts = (0..count).map(|word| words.iter().position(|it| *it == Some(word)));
-            let firsts = firsts.collect();
-            let label = Label::Tags(vec![NO_TAG; tokens.ids.len()]);
-            (TextItem { tokens, label }, firsts)
+        let split = |(row, words): (WordTokens, &&[String])| {
+            let first = |word| row.words.iter().position(|it| *it == Some(word));
+            SplitWords {
+                firsts: (0..words.len()).map(first).collect(),
+                item: TextItem {
+                    label: Label::Tags(vec![NO_TAG; row.tokens.ids.len()]),
+                    tokens: row.tokens,
+                },
+            }
         };
-        Ok(rows.map(|(row, words)| first(row, words.len())).collect())
+        Ok(rows.map(split).collect())
     }
 
     /// Turn examples into tokens, on all cores; the answer says how many did not fit.
@@ -205,6 +205,13 @@ impl TextBatcher {
             label: labels.next().expect("one encoding for each example"),
         }))
     }
+}
+
+/// A text in words as tokens without tags.
+pub(crate) struct SplitWords {
+    pub item: TextItem,
+    /// The first token of each word; none of words that were cut off.
+    pub firsts: Vec<Option<usize>>,
 }
 
 impl Batcher<TextItem, TextBatch> for TextBatcher {

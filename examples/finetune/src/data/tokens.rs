@@ -278,10 +278,7 @@ impl Encoder {
     }
 
     /// Tokens of texts in words, and of which word each is.
-    pub(super) fn encode_words(
-        &self,
-        texts: &[&[String]],
-    ) -> Result<Encoded<(Tokens, Vec<Option<usize>>)>, Error> {
+    pub(super) fn encode_words(&self, texts: &[&[String]]) -> Result<Encoded<WordTokens>, Error> {
         let inputs = texts.iter().map(|words| EncodeInput::from(words.to_vec()));
         let shown = |index: usize| {
             texts
@@ -292,7 +289,10 @@ impl Encoder {
         Ok(encodings.map(|encoding| {
             let words = encoding.get_word_ids().iter();
             let words = words.map(|word| word.map(|word| word as usize));
-            (tokens(&encoding), words.collect())
+            WordTokens {
+                tokens: tokens(&encoding),
+                words: words.collect(),
+            }
         }))
     }
 
@@ -324,6 +324,13 @@ impl Encoder {
             items: encodings,
         })
     }
+}
+
+/// The tokens of a text in words.
+pub(super) struct WordTokens {
+    pub tokens: Tokens,
+    /// The word of each token; special tokens have none.
+    pub words: Vec<Option<usize>>,
 }
 
 fn tokens(encoding: &Encoding) -> Tokens {

@@ -37,10 +37,6 @@ pub struct Outcome {
 
 /// What a model predicted, and what would have been right.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each batch, and it does not live long"
-)]
 pub enum Answered {
     /// A class for each sample.
     Classes {

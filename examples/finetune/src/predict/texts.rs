@@ -135,7 +135,8 @@ impl Texts {
         let parts: Vec<&[String]> = words.iter().map(Vec::as_slice).collect();
         let split = self.batcher.split_words(&parts);
         let split = split.map_err(|error| failed_at(rows, &self.path, error))?;
-        let (items, firsts): (Vec<_>, Vec<_>) = split.into_iter().unzip();
+        let rows_of = split.into_iter().map(|row| (row.item, row.firsts));
+        let (items, firsts): (Vec<_>, Vec<_>) = rows_of.unzip();
         let logits = (self.logits)(self.batcher.batch(items, &self.device))?;
         let [_, length, classes] = logits.dims();
         let values = logits.into_data().convert::<f32>();

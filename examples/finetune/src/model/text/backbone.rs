@@ -30,10 +30,6 @@ use crate::problem::Problem;
 
 /// An encoder with a head: a class of `transformers`, or a head on the mean of BERT's tokens.
 #[derive(Module, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are few models, and their weights are not in here"
-)]
 pub enum TextBackbone {
     /// `BertForSequenceClassification`.
     Bert(BertForSequenceClassification),

@@ -277,7 +277,6 @@ fn rescaled(layer: Linear, factor: f64, offset: f64) -> Linear {
         bias: layer
             .bias
             .map(|bias| bias.map(|bias| bias * factor + offset)),
-        ..layer
     }
 }
 
