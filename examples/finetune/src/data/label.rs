@@ -25,7 +25,7 @@ pub enum Label {
     Set(Vec<bool>),
     /// A number.
     Number(f64),
-    /// The tag of each token, or [`NO_TAG`].
+    /// The tag of each token, −100 where it has none.
     Tags(Vec<i64>),
 }
 
