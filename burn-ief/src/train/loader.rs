@@ -12,6 +12,8 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::share::{Share, TooFewItems, even};
+
 /// Shuffled batches that are sorted by length together: more saves padding, fewer mix better.
 const BATCHES_PER_BUCKET: usize = 32;
 
@@ -64,25 +66,6 @@ pub struct EpochLoader<I, O> {
     share: Option<Share>,
     /// The number of the next epoch, or round.
     epoch: AtomicU64,
-}
-
-/// The items `start..end` of every `of`.
-#[derive(Debug, Clone, Copy)]
-struct Share {
-    start: usize,
-    end: usize,
-    of: usize,
-}
-
-impl Share {
-    /// Its part of a batch.
-    fn of_batch(self, batch: &[usize]) -> &[usize] {
-        let at = |place: usize| {
-            let place = batch.len() as u128 * place as u128 / self.of.max(1) as u128;
-            place as usize
-        };
-        &batch[at(self.start)..at(self.end)]
-    }
 }
 
 impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
@@ -360,22 +343,6 @@ impl<I: 'static, O: Send + 'static> DataLoader<O> for EpochLoader<I, O> {
         let start = (self.range.start + start).min(end);
         Arc::new(self.part(start..end, &self.device))
     }
-}
-
-/// A batch that cannot be shared out.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "a batch has fewer items than there are devices to share it: expected at least one item for each; \
-     use larger batches or fewer devices"
-)]
-struct TooFewItems;
-
-/// Batches of at most this size, whose sizes differ by one at most.
-fn even(order: &[usize], size: usize) -> Vec<Vec<usize>> {
-    let count = order.len().div_ceil(size);
-    let at = |batch: usize| order.len() * batch / count.max(1);
-    let batches = (0..count).map(|batch| order[at(batch)..at(batch + 1)].to_vec());
-    batches.collect()
 }
 
 struct EpochIterator<'a, I, O> {

@@ -11,6 +11,7 @@ mod mailbox;
 mod metric;
 mod natural_model;
 mod scope;
+mod share;
 mod sparse;
 mod stop;
 
