@@ -102,6 +102,10 @@ pub(super) fn add_product<E: Element + RealField>(
     }
 }
 
+/// Terms that are summed up before the sum is added to the output. faer sums up more where the caches are large, and
+/// then the rounding errors of f32 depend on the processor.
+const SUMMED: usize = 256;
+
 /// `out = a b` or `out += a b` on this thread, for a row-major output. An output that is much wider
 /// than high is cut: faer packs the narrow factor too then, which takes longer than it saves.
 pub(super) fn multiply<E: RealField>(
@@ -115,8 +119,16 @@ pub(super) fn multiply<E: RealField>(
     let width = columns.div_ceil(columns.div_ceil(widest).max(1)).max(1);
     for at in (0..columns).step_by(width) {
         let width = width.min(columns - at);
-        let out = out.rb_mut().subcols_mut(at, width);
-        matmul(out, accum, a, b.subcols(at, width), one::<E>(), Par::Seq);
+        let b = b.subcols(at, width);
+        let mut accum = accum;
+        let depth = a.ncols();
+        for from in (0..depth.max(1)).step_by(SUMMED) {
+            let deep = SUMMED.min(depth - from);
+            let out = out.rb_mut().subcols_mut(at, width);
+            let (a, b) = (a.subcols(from, deep), b.subrows(from, deep));
+            matmul(out, accum, a, b, one::<E>(), Par::Seq);
+            accum = Accum::Add;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::solve::{DampedMatrix, Damping, DampingAmount, SolveReport};
 /// use burn_ief::methods::Ggt;
 ///
 /// let mut rules = SweepRule::all();
-/// rules.push(SweepRule::new("ggt", Ggt));
+/// rules.push(SweepRule::new("ggt", Ggt::default()));
 /// let names: Vec<String> = rules.iter().map(|rule| rule.to_string()).collect();
 /// assert_eq!(names, ["ef", "ief_gram", "ief_fisher", "sf", "ggt"]);
 /// ```

@@ -249,15 +249,8 @@ pub(crate) fn values<M: Module>(module: &M) -> (Vec<ParamInfo>, Vec<Tensor<1>>) 
     (all.params, all.values)
 }
 
-/// Whether two paths are the same, but for the names of modules around the model in one of them.
-fn same_place(a: &str, b: &str) -> bool {
-    let (long, short) = if a.len() < b.len() { (b, a) } else { (a, b) };
-    let front = long.strip_suffix(short);
-    front.is_some_and(|front| front.is_empty() || front.ends_with('.'))
-}
-
 /// The first place where two lists of parameters differ in path or shape: what the first has, and
-/// what the second has. A list may be that of a module around the model of the other.
+/// what the second has. The paths of one list may all begin with the same names: those of a module around the model.
 pub(crate) fn find_mismatch(
     expected: &[ParamInfo],
     found: &[ParamInfo],
@@ -266,14 +259,34 @@ pub(crate) fn find_mismatch(
         Some(param) => param.describe(),
         None => "nothing more".into(),
     };
+    let (outer, inner) = match (expected.first(), found.first()) {
+        (Some(a), Some(b)) if expected.len() == found.len() => fronts(&a.path, &b.path),
+        _ => ("", ""),
+    };
     (0..expected.len().max(found.len())).find_map(|index| {
         let (expected, found) = (expected.get(index), found.get(index));
         let agree = match (expected, found) {
-            (Some(a), Some(b)) => same_place(&a.path, &b.path) && a.shape == b.shape,
+            (Some(a), Some(b)) => {
+                let paths = (a.path.strip_prefix(outer), b.path.strip_prefix(inner));
+                paths.0.is_some() && paths.0 == paths.1 && a.shape == b.shape
+            }
             _ => false,
         };
         (!agree).then(|| (describe(expected), describe(found)))
     })
+}
+
+/// What each of two paths has in front of the other, if one is the end of the other.
+fn fronts<'a>(a: &'a str, b: &'a str) -> (&'a str, &'a str) {
+    let front = |long: &'a str, short: &str| {
+        let front = long.strip_suffix(short);
+        front.filter(|front| front.ends_with('.'))
+    };
+    match (front(a, b), front(b, a)) {
+        (Some(front), _) => (front, ""),
+        (_, Some(front)) => ("", front),
+        _ => ("", ""),
+    }
 }
 
 /// Flattened tensors by parameter; what is missing is zero.
@@ -476,15 +489,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_around_the_model_puts_names_in_front() {
-        for (a, b, same) in [
-            ("head.weight", "head.weight", true),
-            ("model.head.weight", "head.weight", true),
-            ("weight", "model.weight", true),
-            ("ahead.weight", "head.weight", false),
-            ("head.weight", "head.bias", false),
+    fn a_module_around_the_model_puts_the_same_names_in_front() {
+        let list = |paths: &[&str]| -> Vec<ParamInfo> {
+            let value = || Param::from_tensor(Tensor::<1>::zeros([3], &Device::default()));
+            let params = paths
+                .iter()
+                .map(|path| ParamInfo::at((*path).into(), &value()));
+            params.collect()
+        };
+        let model = list(&["first.weight", "last.weight"]);
+        for (paths, same) in [
+            (&["first.weight", "last.weight"][..], true),
+            (&["net.first.weight", "net.last.weight"], true),
+            (&["a.net.first.weight", "a.net.last.weight"], true),
+            (&["net.first.weight", "last.weight"], false),
+            (&["afirst.weight", "alast.weight"], false),
+            (&["net.first.weight", "net.last.weight", "net.more"], false),
+            (&["weight", "last.weight"], false),
         ] {
-            assert_eq!(same_place(a, b), same, "{a} {b}");
+            let other = list(paths);
+            assert_eq!(find_mismatch(&model, &other).is_none(), same, "{paths:?}");
+            assert_eq!(find_mismatch(&other, &model).is_none(), same, "{paths:?}");
         }
     }
 }

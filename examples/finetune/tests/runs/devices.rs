@@ -1,6 +1,6 @@
 //! Several devices that share every batch.
 
-use super::place::Place;
+use super::place::{Place, wait_for};
 use super::{TEXTS, on_texts};
 
 /// Flags of a training by iEF and SF with dropout off, so that only the devices differ.
@@ -39,6 +39,36 @@ fn a_training_does_not_depend_on_the_number_of_devices() {
             assert!((one - three).abs() < 1e-3, "{method}: {one} {three}");
         }
         assert!(one.last() < one.first(), "{method}: {one:?}");
+    }
+}
+
+#[test]
+fn a_killed_training_goes_on_with_another_number_of_devices() {
+    let place = Place::new();
+    place.model("bert");
+    place.texts();
+    let own = ["--method=ief", "--epochs=12", "--schedule=constant"];
+    let flags = on_texts("bert", &own);
+    let with = |more: &[&'static str]| [&flags[..], more].concat();
+    place.succeed(&with(&["--devices=flex"]));
+    let unbroken = place.history("runs/ief-seed1");
+
+    let begun = with(&["--out=again", "--devices=flex,flex"]);
+    let mut child = place.command(&begun).spawn().unwrap();
+    let folder = place.path("again/ief-seed1");
+    wait_for(&folder.join("checkpoint/scheduler-3.bpk"), &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(place.history("again/ief-seed1").epochs.len() < 12);
+    place.succeed(&with(&[
+        "--out=again",
+        "--devices=flex,flex,flex",
+        "--resume",
+    ]));
+    let resumed = place.history("again/ief-seed1");
+    assert_eq!(resumed.losses.len(), unbroken.losses.len());
+    for (found, expected) in resumed.losses.iter().zip(&unbroken.losses) {
+        assert!((found - expected).abs() < 1e-2, "{found} {expected}");
     }
 }
 
