@@ -16,7 +16,7 @@ mod vectors;
 
 use std::time::Duration;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::Error;
 use crate::host::{ReadOf, Reads, Values, on_device, supports_f64};
@@ -444,8 +444,19 @@ struct PartImage {
 impl PendingImage {
     fn new(jacobian: &Jacobian, v: &Direction, reads: &mut Reads) -> Result<Self, Error> {
         let mut parts = Vec::new();
+        // Several parts on a device share the entries that are sent to it.
+        let mut sent: Vec<(Device, Direction)> = Vec::new();
         for part in &jacobian.parts {
-            let image = on_device(&part.device, || part.matvec(v))?;
+            let known = sent.iter().position(|(device, _)| *device == part.device);
+            let place = known.unwrap_or_else(|| {
+                sent.push((part.device.clone(), Direction::default()));
+                sent.len() - 1
+            });
+            let (_, there) = &mut sent[place];
+            let image = on_device(&part.device, || {
+                part.send(v, there);
+                part.matvec(there)
+            })?;
             parts.extend(image.map(|image| PartImage {
                 start: part.start,
                 scale: part.scale,

@@ -134,14 +134,22 @@ impl Part {
         Tensor::from_data(data, (&self.device, self.dtype))
     }
 
-    /// `Jv`, `[M]`, without the factor `scale`; `None` if it is zero.
+    /// `Jv`, `[M]`, without the factor `scale`, for a direction on the device of the rows; `None` if it is zero.
     pub(super) fn matvec(&self, direction: &Direction) -> Option<Tensor<1>> {
-        let own = |id| {
-            let entry = direction.get(id);
-            entry.map(|entry| moved(entry, &self.device))
-        };
-        let shares = self.blocks.iter().flat_map(|block| block.matvec(&own));
+        let shares = self.blocks.iter().flat_map(|block| block.matvec(direction));
         shares.reduce(|a, b| a + b)
+    }
+
+    /// Bring what [`matvec`](Self::matvec) needs of a direction to the device of the rows, unless it is
+    /// `there` already.
+    pub(super) fn send(&self, direction: &Direction, there: &mut Direction) {
+        let blocks = self.blocks.iter();
+        let used = blocks.flat_map(|block| std::iter::once(block.parameter).chain(block.bias));
+        for id in used {
+            if let (None, Some(entry)) = (there.get(id), direction.get(id)) {
+                there.add(id, moved(entry, &self.device));
+            }
+        }
     }
 
     pub(super) fn add_t_matvec(&self, c: &[f64], direction: &mut Direction) {
@@ -312,10 +320,10 @@ impl Block {
     }
 
     /// Shares of `Jv`.
-    pub fn matvec(&self, entry: &impl Fn(ParamId) -> Option<Tensor<1>>) -> Vec<Tensor<1>> {
+    pub fn matvec(&self, direction: &Direction) -> Vec<Tensor<1>> {
         let mut shares = Vec::new();
-        let weight = entry(self.parameter);
-        let bias = self.bias.and_then(entry);
+        let weight = direction.get(self.parameter);
+        let bias = self.bias.and_then(|bias| direction.get(bias));
         for rows in &self.uses {
             match (rows, weight.clone(), bias.clone()) {
                 (Rows::Outer(rows), Some(weight), Some(bias)) => {
