@@ -1,4 +1,4 @@
-//! Numbers, several labels, and tags of words in files of one's own.
+//! Numbers, several labels, and tags of words in the user's own files.
 
 use finetune::data::{
     DataSource, Dataset, Error, Label, Splits, TaggedPieces, Task, TextBatcher, TokenExample,
