@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData, Transaction};
 
 use super::failures::{device_name, is_remote, lost, on_device};
 use super::{HostRead, WATCHES, supports_f64};
@@ -151,22 +151,31 @@ impl DeviceReads {
                 }));
             }
             let lengths: Vec<usize> = tensors.iter().map(Registered::entries).collect();
-            // f64 holds all numbers of f32, and integers up to 2^53.
-            let wide = tensors.into_iter().map(|x| match x {
-                Registered::Float(x) => x.cast(DType::F64),
-                Registered::Int(x) => x.float().cast(DType::F64),
-            });
-            let all = read(Transaction::default().register(Tensor::cat(wide.collect(), 0)))?;
-            let all: Vec<f64> = all.iter().flat_map(|data| data.iter::<f64>()).collect();
-            let mut start = 0;
-            let pieces = lengths.into_iter().map(|length| {
-                let piece = all[start..start + length].to_vec();
-                start += length;
-                TensorData::new(piece, [length])
-            });
-            Ok(pieces.collect())
+            let all = read(Transaction::default().register(packed(tensors)))?;
+            Ok(unpacked(&all, &lengths))
         })?
     }
+}
+
+/// All tensors as one, in f64: that holds all numbers of f32, and integers up to 2^53.
+fn packed(tensors: Vec<Registered>) -> Tensor<1> {
+    let wide = tensors.into_iter().map(|x| match x {
+        Registered::Float(x) => x.cast(FloatDType::F64),
+        Registered::Int(x) => x.cast(FloatDType::F64),
+    });
+    Tensor::cat(wide.collect(), 0)
+}
+
+/// The tensors of these lengths that were [`packed`].
+fn unpacked(all: &[TensorData], lengths: &[usize]) -> Vec<TensorData> {
+    let all: Vec<f64> = all.iter().flat_map(|data| data.iter::<f64>()).collect();
+    let mut start = 0;
+    let pieces = lengths.iter().map(|&length| {
+        let piece = all[start..start + length].to_vec();
+        start += length;
+        TensorData::new(piece, [length])
+    });
+    pieces.collect()
 }
 
 /// What was read.
@@ -224,4 +233,27 @@ pub(crate) fn to_host_f32<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     let values = reads.execute().unwrap_or_else(|error| panic!("{error}"));
     let data = values.data(place).clone().convert::<f32>();
     data.try_into_vec().expect("converted to f32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_tensors_keep_all_their_digits() {
+        let device = Device::default();
+        // Not numbers of f32.
+        let ids = [(1i64 << 24) + 1, -100, 1 << 52];
+        let tensors = vec![
+            Registered::Float(Tensor::from_floats([0.1f32, -2.5], &device)),
+            Registered::Int(Tensor::from_data(ids, &device)),
+            Registered::Float(Tensor::from_floats([7.0f32], &device)),
+        ];
+        let lengths: Vec<usize> = tensors.iter().map(Registered::entries).collect();
+        let pieces = unpacked(&[packed(tensors).into_data()], &lengths);
+        let floats: Vec<f64> = pieces[0].iter::<f64>().collect();
+        assert_eq!(floats, [f64::from(0.1f32), -2.5]);
+        assert_eq!(pieces[1].iter::<i64>().collect::<Vec<_>>(), ids);
+        assert_eq!(pieces[2].iter::<f64>().collect::<Vec<_>>(), [7.0]);
+    }
 }

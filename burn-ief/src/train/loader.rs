@@ -163,7 +163,7 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
     /// of all devices together.
     ///
     /// All batches of an epoch have the same size, or one item less, so that each device has a part of
-    /// every batch. If a batch has fewer items than there are devices, the loader gives an error.
+    /// every batch. If a batch has no item for one of the devices, its loader gives an error.
     ///
     /// ```
     /// # use burn::data::dataloader::DataLoader;
@@ -180,8 +180,8 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
     /// // What `DataParallel` gives to two devices.
     /// let parts = [loader.slice(0, 5), loader.slice(5, 10)];
     /// let parts = parts.map(|part| part.iter().map(Result::unwrap).collect::<Vec<_>>());
-    /// assert_eq!(parts[0], [vec![0], vec![3], vec![6, 7]]);
-    /// assert_eq!(parts[1], [vec![1, 2], vec![4, 5], vec![8, 9]]);
+    /// assert_eq!(parts[0], [vec![0, 1], vec![3, 4], vec![6, 7]]);
+    /// assert_eq!(parts[1], [vec![2], vec![5], vec![8, 9]]);
     /// ```
     pub fn share_batches(self) -> Self {
         let of = self.range.len();
@@ -504,7 +504,8 @@ mod tests {
 
     #[test]
     fn shared_batches_are_cut_into_parts_that_make_them_whole() {
-        for (items, size, parts) in [(37, 8, 3), (10, 4, 2), (64, 16, 5), (3, 8, 3)] {
+        // Nine items make batches of four and five: one item for each of four devices.
+        for (items, size, parts) in [(37, 8, 3), (10, 4, 2), (64, 16, 5), (3, 8, 3), (9, 8, 4)] {
             let loader = || {
                 EpochLoader::new(Same, InMemDataset::new((0..items).collect()), size, 7)
                     .share_batches()
@@ -539,10 +540,7 @@ mod tests {
         let loader = EpochLoader::in_order(Same, InMemDataset::new(vec![1, 2]), 2).share_batches();
         let part = loader.slice(0, 0);
         let error = part.iter().next().unwrap().unwrap_err().to_string();
-        assert!(
-            error.contains("fewer items than there are devices"),
-            "{error}"
-        );
+        assert!(error.contains("no item for one of the devices"), "{error}");
     }
 
     #[test]

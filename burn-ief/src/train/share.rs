@@ -11,8 +11,10 @@ pub(super) struct Share {
 impl Share {
     /// Its part of a batch.
     pub fn of_batch(self, batch: &[usize]) -> &[usize] {
+        // To the nearest item, so that each of a few devices has one even in the smallest batch.
         let at = |place: usize| {
-            let place = batch.len() as u128 * place as u128 / self.of.max(1) as u128;
+            let of = self.of.max(1) as u128;
+            let place = (2 * batch.len() as u128 * place as u128 + of) / (2 * of);
             place as usize
         };
         &batch[at(self.start)..at(self.end)]
@@ -22,8 +24,7 @@ impl Share {
 /// A batch that cannot be shared out.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a batch has fewer items than there are devices to share it: expected at least one item for each; \
-     use larger batches or fewer devices"
+    "a batch has no item for one of the devices that share it: use larger batches or fewer devices"
 )]
 pub(super) struct TooFewItems;
 
