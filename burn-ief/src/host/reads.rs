@@ -243,7 +243,7 @@ mod tests {
     fn packed_tensors_keep_all_their_digits() {
         let device = Device::default();
         // Not numbers of f32.
-        let ids = [(1i64 << 24) + 1, -100, 1 << 52];
+        let ids = [(1i64 << 24) + 1, -100, i64::from(i32::MAX)];
         let tensors = vec![
             Registered::Float(Tensor::from_floats([0.1f32, -2.5], &device)),
             Registered::Int(Tensor::from_data(ids, &device)),
