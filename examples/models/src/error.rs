@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::gguf::GgufFile;
 use crate::message::{dims, list, lost_head, middle_cut, place, short};
+use crate::place::config_file;
 
 /// A model folder that cannot be used.
 ///
@@ -175,11 +175,7 @@ impl Error {
                 value,
                 expected,
             } => Self::Config {
-                path: Some(if GgufFile::is_named(folder) {
-                    folder.into()
-                } else {
-                    folder.join("config.json")
-                }),
+                path: Some(config_file(folder)),
                 field,
                 value,
                 expected,

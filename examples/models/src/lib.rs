@@ -22,6 +22,7 @@ mod message;
 pub mod modernbert;
 mod names;
 pub mod open;
+mod place;
 pub mod roberta;
 mod rope;
 pub mod t5;

@@ -1,20 +1,17 @@
 //! `config.json` of BERT and of its relatives.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use burn::nn::activation::Activation;
 use burn::tensor::Device;
 use serde::Deserialize;
 
-use super::DistilBertFields;
 use crate::encoder::{activation, check_activation, classes_config, labels};
 use crate::error::Error;
 use crate::fields::{
     check_classes, check_heads, check_layers, check_only, check_positive, check_probability,
     check_size, check_table, refuse, require,
 };
-use crate::weights::{Stack, check_stacks, read_config};
 
 /// The fields of a BERT `config.json`, with the names and defaults of `transformers`.
 ///
@@ -117,37 +114,7 @@ pub(crate) enum BertKind {
     DistilBert,
 }
 
-/// The field that says it.
-#[derive(Deserialize)]
-struct Stated {
-    model_type: Option<String>,
-}
-
 impl BertConfig {
-    /// Read `config.json` of a folder, of the `model_type` `bert`, `roberta` or `distilbert`.
-    ///
-    /// # Errors
-    ///
-    /// See [`read_config`]; [`Error::Config`] if a value is not supported, or for a number of layers
-    /// that the folder's weights do not have.
-    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        let stated: Stated = read_config(folder)?;
-        let (config, field) = if stated.model_type.as_deref() == Some("distilbert") {
-            let fields: DistilBertFields = read_config(folder)?;
-            (Self::from(fields), "n_layers")
-        } else {
-            (read_config(folder)?, "num_hidden_layers")
-        };
-        config.check().map_err(|error| error.in_config(folder))?;
-        let layers = Stack {
-            field,
-            count: config.num_hidden_layers,
-            names: &["encoder.layer", "transformer.layer"],
-        };
-        check_stacks(folder, &[layers])?;
-        Ok(config)
-    }
-
     /// Which relative this is.
     pub(crate) fn kind(&self) -> Result<BertKind, Error> {
         match self.model_type.as_deref() {

@@ -6,6 +6,7 @@ mod config;
 mod distilbert;
 mod embeddings;
 mod encoder;
+mod file;
 mod input;
 mod model;
 mod token_classifier;
@@ -19,5 +20,5 @@ pub use model::{BertModel, BertOutput, BertPooler};
 pub use token_classifier::{BertForTokenClassification, BertTokenClassification};
 
 pub(crate) use config::BertKind;
-pub(crate) use distilbert::{DistilBertFields, distilbert_names};
+pub(crate) use distilbert::distilbert_names;
 pub(crate) use model::bert_names;

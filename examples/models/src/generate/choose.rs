@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use rand::{Rng, RngExt};
 
-use super::Sampling;
+use super::sampling::Sampling;
 
 /// The id of the next token, or what is wrong with the logits.
 pub(super) fn next(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Sampling;
+use super::sampling::Sampling;
 
 /// The tokens of a row: how often each was newly chosen, 0 for those of the prompt alone.
 #[derive(Debug, Clone, Default)]

@@ -22,6 +22,7 @@ pub use value::GgufValue;
 pub use write::{GgufType, write_gguf, write_gguf_adapter};
 
 use crate::error::Error;
+use crate::place::is_gguf;
 use family::{Family, ROPE_TABLES, into_halves};
 use header::{Failure, Header, TensorInfo};
 
@@ -68,8 +69,7 @@ enum Change {
 impl GgufFile {
     /// Whether a path names a GGUF file and not a folder: a file whose name ends in `.gguf`.
     pub fn is_named(path: &Path) -> bool {
-        let extension = path.extension();
-        extension.is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && !path.is_dir()
+        is_gguf(path)
     }
 
     /// Read the header of a file.

@@ -30,6 +30,7 @@ mod layer_types;
 mod mask;
 mod norm;
 mod past;
+mod validate;
 
 use std::path::Path;
 

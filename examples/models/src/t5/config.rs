@@ -1,16 +1,12 @@
 //! `config.json` of a T5.
 
-use std::path::Path;
-
 use burn::tensor::{Int, Tensor};
 
-use super::file::Fields;
 use crate::error::Error;
 use crate::fields::{
     check_layers, check_positive, check_probability, check_size, check_table, refuse, require,
 };
 use crate::generate::Sampling;
-use crate::weights::{self, Stack, check_stacks, parse, read_config};
 
 /// Label that `transformers` gives positions without a loss.
 const NO_LABEL: i64 = -100;
@@ -105,67 +101,6 @@ pub struct T5Config {
 }
 
 impl T5Config {
-    /// Read `config.json` of a folder, as `transformers` 4 or 5 writes it.
-    ///
-    /// `transformers` 5 writes `tie_word_embeddings: true` for every T5 and ties the head unless the weights hold
-    /// another one; whether outputs are scaled is a field of its own there, `scale_decoder_outputs`. So where that
-    /// field is given, the folder's weights decide about the head.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Read`], [`Error::Content`] or [`Error::Json`] for a file that is absent or no configuration,
-    /// [`Error::Config`] naming a field with a value that is not supported, or a number of layers that the folder's
-    /// weights do not have; [`Error::Missing`] if a configuration of `transformers` 5 says that the head was left
-    /// out.
-    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        let fields: Fields = read_config(folder)?;
-        let (is_new, is_headless) = (fields.scale_decoder_outputs.is_some(), fields.is_headless());
-        let mut config = Self::try_from(fields).map_err(|error| error.in_config(folder))?;
-        check_stacks(
-            folder,
-            &[
-                Stack {
-                    field: "num_layers",
-                    count: config.num_layers,
-                    names: &["encoder.block"],
-                },
-                Stack {
-                    field: "num_decoder_layers",
-                    count: config.num_decoder_layers,
-                    names: &["decoder.block"],
-                },
-            ],
-        )?;
-        if !is_new {
-            return Ok(config);
-        }
-        match weights::holds(folder, "lm_head.weight")? {
-            None => {}
-            Some(true) => {
-                config.tie_word_embeddings =
-                    !weights::is_different(folder, "lm_head.weight", &super::TABLES)?;
-            }
-            // v1.1 has a head of its own, which a class without a head does not save.
-            Some(false) if is_headless && !config.scale_decoder_outputs => {
-                return Err(Error::Missing {
-                    path: folder.into(),
-                    names: vec!["lm_head.weight".into()],
-                });
-            }
-            Some(false) => config.tie_word_embeddings = true,
-        }
-        Ok(config)
-    }
-
-    /// Parse the text of a `config.json`.
-    ///
-    /// # Errors
-    ///
-    /// As [`from_folder`](Self::from_folder), which also looks at the weights.
-    pub fn from_json(text: &str) -> Result<Self, Error> {
-        parse::<Fields>(Path::new("config.json"), text)?.try_into()
-    }
-
     /// Check every field.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod init;
 mod input;
 mod norm;
 mod stack;
+mod validate;
 
 use std::path::Path;
 

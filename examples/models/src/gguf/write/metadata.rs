@@ -10,7 +10,7 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use super::super::GgufFile;
 use super::super::family::Family;
 use super::tensors::GgufType;
-use super::tokenizer::{self, tokens};
+use super::tokenizer::{self, text, tokens};
 use super::{Json, family_of};
 use crate::error::Error;
 use crate::llama::{LlamaConfig, LlamaForCausalLM, RopeScaling};
@@ -71,10 +71,6 @@ fn ordered(mut found: BTreeMap<String, Value>) -> Vec<(String, Value)> {
     let first = found.remove(FIRST);
     let first = first.map(|value| (FIRST.to_string(), value));
     first.into_iter().chain(found).collect()
-}
-
-pub(super) fn text(value: &str) -> Value {
-    Value::String(value.into())
 }
 
 /// The metadata of a file, each value in the type that it has there.

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::super::tokenizer::{LLAMA3, QWEN2, SPLITS, kind};
-use super::metadata::text;
 use crate::error::Error;
 use crate::llama::LlamaConfig;
 use crate::message::short;
@@ -55,6 +54,10 @@ struct Model {
 enum Merge {
     Pair(String, String),
     Text(String),
+}
+
+pub(super) fn text(value: &str) -> Value {
+    Value::String(value.into())
 }
 
 /// The metadata of a folder's tokens.
