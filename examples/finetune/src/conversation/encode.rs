@@ -7,11 +7,10 @@ use serde_json::Value;
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
 use super::answers::{Marked, TrainOn, mark};
-use super::encoded::EncodedConversations;
 use super::message::Message;
 use super::options::{ControlTokens, EncodeOptions, Layout};
 use super::sample::Sample;
-use super::summary::EncodeSummary;
+use super::summary::{EncodeSummary, EncodedConversations};
 use super::template::SpecialTokens;
 use super::tokenized::{Tokenized, overlap};
 use crate::data::Error;

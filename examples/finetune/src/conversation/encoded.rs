@@ -1,7 +1,5 @@
 //! Samples as tokens with labels.
 
-use super::summary::EncodeSummary;
-
 /// No loss is taken where a label is this.
 pub const NO_LABEL: i64 = burn_ief::tokens::IGNORED;
 
@@ -40,16 +38,4 @@ impl EncodedSample {
     pub fn trained(&self) -> usize {
         self.targets().count()
     }
-}
-
-/// Samples as tokens, and what happened to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EncodedConversations {
-    /// In the order of the samples, without those that lost their answer.
-    pub items: Vec<EncodedSample>,
-    /// For each item, which of the samples it is.
-    pub sources: Vec<usize>,
-    /// For a note to the user.
-    pub summary: EncodeSummary,
 }

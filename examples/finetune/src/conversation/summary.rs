@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::encoded::EncodedSample;
 use super::place::Place;
 use super::tokenized::Tokenized;
 
@@ -92,4 +93,16 @@ impl fmt::Display for EncodeSummary {
         }
         Ok(())
     }
+}
+
+/// Samples as tokens, and what happened to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodedConversations {
+    /// In the order of the samples, without those that lost their answer.
+    pub items: Vec<EncodedSample>,
+    /// For each item, which of the samples it is.
+    pub sources: Vec<usize>,
+    /// For a note to the user.
+    pub summary: EncodeSummary,
 }

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::NumberScale;
-use super::texts::classes;
+use super::error::Error;
+use super::scale::NumberScale;
 
 /// Where a token has no tag: no loss is taken there.
 pub(crate) const NO_TAG: i64 = burn_ief::tokens::IGNORED;
@@ -128,6 +128,23 @@ impl LabelBatch {
             _ => None,
         }
     }
+}
+
+/// The scale of the numbers among labels.
+pub(crate) fn number_scale<'l>(
+    labels: impl Iterator<Item = &'l Label> + Clone,
+) -> Result<NumberScale, Error> {
+    NumberScale::of(labels.filter_map(|label| match label {
+        Label::Number(number) => Some(*number),
+        _ => None,
+    }))
+}
+
+/// Classes as a tensor `[M]`.
+pub(super) fn classes(labels: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+    let labels: Vec<i64> = labels.map(|label| label as i64).collect();
+    let shape = [labels.len()];
+    Tensor::from_data(TensorData::new(labels, shape), device)
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use programs::printing::{quoted_list, short};
 use programs::reading;
 
-use super::LeftOut;
 use super::error::Error;
 use super::foreign::recognised;
+use super::splits::LeftOut;
 
 /// What the bytes of a file may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

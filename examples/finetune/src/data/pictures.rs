@@ -7,7 +7,7 @@ use image::imageops::{FilterType, resize};
 
 use super::ImageExample;
 use super::error::Error;
-use super::texts::classes;
+use super::label::classes;
 
 /// Mean and deviation of ImageNet's pixels, which DINOv2 is trained with.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);

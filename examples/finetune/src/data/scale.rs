@@ -1,7 +1,6 @@
 //! The scale of numbers that are learned.
 
-use super::Error;
-use super::label::Label;
+use super::error::Error;
 
 /// Mean and deviation of numbers: models learn `(number − mean) / deviation`.
 ///
@@ -48,16 +47,6 @@ impl NumberScale {
             return Err(Error::option("label_column", expected, found));
         }
         Ok(Self { mean, deviation })
-    }
-
-    /// That of the numbers among labels.
-    pub(crate) fn of_labels<'l>(
-        labels: impl Iterator<Item = &'l Label> + Clone,
-    ) -> Result<Self, Error> {
-        Self::of(labels.filter_map(|label| match label {
-            Label::Number(number) => Some(*number),
-            _ => None,
-        }))
     }
 
     /// From a number to what is learned.

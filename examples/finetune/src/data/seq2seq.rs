@@ -5,8 +5,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use tokenizers::Tokenizer;
 
 use super::error::Error;
+use super::label::classes;
 use super::template::Template;
-use super::texts::classes;
 use super::tokens::{Encoded, Encoder, padded};
 use super::{Task, TextExample};
 

@@ -9,7 +9,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::error::Error;
-use super::{DataSource, ImageExample, LeftOut, Splits, TextExample, TokenExample};
+use super::example::{ImageExample, TextExample, TokenExample};
+use super::source::DataSource;
+use super::splits::{LeftOut, Splits};
 
 /// An example that can be distinguished from others.
 pub(crate) trait Example {

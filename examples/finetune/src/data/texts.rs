@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
 use super::error::Error;
+use super::example::{TextExample, TokenExample};
 use super::label::{Label, LabelBatch, NO_TAG};
+use super::scale::NumberScale;
 use super::tokens::{Encoded, Encoder, SHOWN, Tokens, WordTokens, padded};
-use super::{NumberScale, TextExample, TokenExample};
 
 /// A text as tokens, and its label.
 ///
@@ -233,11 +234,4 @@ impl Batcher<TextItem, TextBatch> for TextBatcher {
             ),
         }
     }
-}
-
-/// Classes as a tensor `[M]`.
-pub(super) fn classes(labels: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
-    let labels: Vec<i64> = labels.map(|label| label as i64).collect();
-    let shape = [labels.len()];
-    Tensor::from_data(TensorData::new(labels, shape), device)
 }

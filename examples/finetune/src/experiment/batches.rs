@@ -14,8 +14,8 @@ use crate::bounds::NUMBER;
 use crate::config::{Architecture, Config, Pooling, TrainingOptions};
 use crate::conversation::{ConversationBatcher, EncodedSample};
 use crate::data::{
-    Encoded, ImageBatcher, ImageExample, NumberScale, Seq2SeqBatcher, Seq2SeqItem, Splits, Table,
-    TextBatcher, TextExample, TextItem, TokenExample, load_tokenizer,
+    Encoded, ImageBatcher, ImageExample, Seq2SeqBatcher, Seq2SeqItem, Splits, Table, TextBatcher,
+    TextExample, TextItem, TokenExample, load_tokenizer, number_scale,
 };
 use crate::error::Error;
 use crate::model::{Seq2Seq, TextModel};
@@ -194,7 +194,7 @@ pub(super) fn texts(
             let problem = config.task()?.problem();
             if problem == Problem::Regression && config.data.standardize {
                 let labels = splits.train.iter().map(|example| &example.label);
-                let scale = NumberScale::of_labels(labels)?;
+                let scale = number_scale(labels)?;
                 let (mean, deviation) = scale.parts();
                 notes.push(format!(
                     "numbers of the training rows: mean {mean}, standard deviation {deviation}"

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use burn_ief::nn::ForwardRecorded;
 use burn_peft::NameMap;
 
-use super::image::Backbone;
+use super::image_backbone::Backbone;
 
 /// Linear layers with ReLU between them.
 ///

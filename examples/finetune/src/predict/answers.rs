@@ -3,7 +3,8 @@
 use burn::tensor::Device;
 
 use super::columns::{Item, Row};
-use super::{Predict, PredictOptions, Prediction};
+use super::options::PredictOptions;
+use super::prediction::{Predict, Prediction};
 use crate::conversation::{Message, Role};
 use crate::error::Error;
 use crate::language::{AnswerRequest, GenerationOptions, Language, Place, PromptText};

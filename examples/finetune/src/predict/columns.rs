@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use programs::printing::{quoted_list, short};
 use serde_json::{Map, Value};
 
-use super::PredictOptions;
+use super::options::PredictOptions;
 use crate::config::{Architecture, DataOptions};
 use crate::conversation::{Message, Role};
 use crate::data::{Cell, Error};

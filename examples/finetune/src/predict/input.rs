@@ -7,7 +7,6 @@ use programs::reading;
 
 use super::columns::Columns;
 use super::rows::Rows;
-use super::shown;
 use crate::data::{Error, is_picture, recognised, sentences};
 
 /// The file, folder or stream whose rows are predicted.
@@ -148,4 +147,13 @@ fn pictures(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What is read, for messages: a path, or standard input.
+fn shown(path: &Path) -> PathBuf {
+    if path.as_os_str() == "-" {
+        "standard input".into()
+    } else {
+        path.into()
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use programs::printing::{quoted_list, short};
 
 use super::columns::Row;
-use super::{Prediction, largest};
+use super::prediction::{Prediction, largest};
 use crate::data::{Cell, Error, label_set, number};
 use crate::metric::{Metric, Pairs};
 use crate::problem::Problem;

@@ -7,18 +7,18 @@ mod classifier;
 mod columns;
 mod input;
 mod judge;
+mod options;
 mod output;
 mod pictures;
+mod prediction;
 mod rows;
 mod texts;
 mod words;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use burn_hf_models::class::Task;
 use burn_hf_models::weights::read_config;
 use burn_peft::AdapterFolder;
@@ -28,96 +28,21 @@ use serde_json::{Map, Value};
 pub use classifier::Classifier;
 pub use input::Input;
 pub use judge::Summary;
+pub use options::PredictOptions;
 pub use output::OutputFormat;
 pub(crate) use output::{applying, number, tag_name};
+pub use prediction::Prediction;
 
 use crate::class_labels::{Labels, class_of, stated_problem};
 use crate::config::{Architecture, DataOptions};
 use crate::error::Error;
-use crate::language::GenerationOptions;
 use crate::model::{HEAD, architecture};
 use crate::problem::Problem;
 use crate::target::{Target, numbered};
 use columns::{Columns, Row};
 use judge::Judge;
 use output::Output;
-
-/// What is read of a row, and how much at once.
-///
-/// ```
-/// use finetune::predict::PredictOptions;
-///
-/// let mut options = PredictOptions::default();
-/// options.batch = Some(64);
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PredictOptions {
-    /// Column of the text, or of a picture's path; otherwise the run's.
-    pub text_column: Option<String>,
-    /// Column of the second text of a pair; otherwise the run's.
-    pub second_column: Option<String>,
-    /// Column of the true label, which may be missing; otherwise the run's.
-    pub label_column: Option<String>,
-    /// Rows of a batch; otherwise those of the run's validation, or 32.
-    pub batch: Option<usize>,
-    /// Longest text in tokens; otherwise the run's, or 128.
-    pub max_length: Option<usize>,
-    /// How a language model answers; otherwise with up to 256 of its most probable tokens.
-    pub generation: GenerationOptions,
-    /// Seed of what a language model draws.
-    pub seed: u64,
-    /// What is read, for messages.
-    path: PathBuf,
-}
-
-impl Default for PredictOptions {
-    fn default() -> Self {
-        Self {
-            text_column: None,
-            second_column: None,
-            label_column: None,
-            batch: None,
-            max_length: None,
-            generation: GenerationOptions::greedy(256),
-            seed: 1,
-            path: PathBuf::new(),
-        }
-    }
-}
-
-/// What is predicted for a row.
-///
-/// ```
-/// use finetune::predict::Prediction;
-///
-/// assert_ne!(Prediction::Number(0.5), Prediction::Classes(vec![0.5]));
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Prediction {
-    /// The probability of each class.
-    Classes(Vec<f32>),
-    /// The probability of each label, which are independent of each other.
-    Labels(Vec<f32>),
-    /// A number.
-    Number(f32),
-    /// Words with the place of the tag of each; none for words that were cut off.
-    Tags {
-        /// The words.
-        words: Vec<String>,
-        /// Their tags.
-        tags: Vec<Option<usize>>,
-    },
-    /// A text.
-    Answer(String),
-}
-
-/// Something that predicts.
-trait Predict: Send {
-    /// The predictions of these rows, in their order.
-    fn predict(&self, rows: &[Row]) -> Result<Vec<Prediction>, Error>;
-}
+use prediction::{Predict, refuse_nan};
 
 /// Predict the rows of `input`, and write them to `to` as they are done.
 ///
@@ -236,43 +161,6 @@ fn of_texts(
     })
 }
 
-/// A model that diverged gives no classes.
-fn refuse_nan(prediction: &Prediction, row: &Row, model: &Path) -> Result<(), Error> {
-    let has_nan = match prediction {
-        Prediction::Classes(values) | Prediction::Labels(values) => {
-            values.iter().any(|value| value.is_nan())
-        }
-        Prediction::Number(number) => number.is_nan(),
-        Prediction::Tags { .. } | Prediction::Answer(_) => false,
-    };
-    if has_nan {
-        Err(diverged(row, model))
-    } else {
-        Ok(())
-    }
-}
-
-fn diverged(row: &Row, model: &Path) -> Error {
-    let problem = format!(
-        "the model computes NaN (for line {} of the rows): its training diverged",
-        row.line
-    );
-    Error::read(model, problem)
-}
-
-/// The place of the largest value.
-fn largest(values: &[f32]) -> usize {
-    let mut places = 0..values.len();
-    let first = places.next().unwrap_or(0);
-    places.fold(first, |best, place| {
-        if values[place] > values[best] {
-            place
-        } else {
-            best
-        }
-    })
-}
-
 /// The kind of model; relatives of BERT are one.
 fn architecture_of(target: &Target) -> Result<Architecture, Error> {
     if let Some(run) = &target.run
@@ -327,19 +215,6 @@ fn labels(target: &Target) -> Result<Vec<String>, Error> {
     }
 }
 
-/// The classes' probabilities in each row of logits `[M, C]`.
-fn probabilities(logits: Tensor<2>, classes: usize) -> Result<Vec<Prediction>, Error> {
-    let [_, found] = logits.dims();
-    if found != classes {
-        let expected = format!("{found}, the classes of the model's head");
-        return Err(Error::config("labels", classes, expected));
-    }
-    let values = softmax(logits, 1).into_data().convert::<f32>();
-    let values = values.try_into_vec::<f32>().unwrap_or_default();
-    let rows = values.chunks(classes.max(1));
-    Ok(rows.map(|row| Prediction::Classes(row.to_vec())).collect())
-}
-
 /// Says on standard error how many rows are done, now and then.
 struct Progress {
     started: Instant,
@@ -363,44 +238,5 @@ impl Progress {
         self.said = Instant::now();
         let rate = rows as f64 / self.started.elapsed().as_secs_f64();
         programs::err_line!("{rows} rows, {rate:.1} per second");
-    }
-}
-
-/// What is read, for messages: a path, or standard input.
-fn shown(path: &Path) -> PathBuf {
-    if path.as_os_str() == "-" {
-        "standard input".into()
-    } else {
-        path.into()
-    }
-}
-
-/// An error about tokens with the line of its text.
-fn failed_at(rows: &[Row], path: &Path, error: crate::data::Error) -> Error {
-    match error {
-        crate::data::Error::Tokens { index, problem, .. } => {
-            let line = rows.get(index).map_or(0, |row| row.line);
-            crate::data::Error::line(path, line, problem).into()
-        }
-        other => other.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_equal_classes_is_taken() {
-        assert_eq!(largest(&[0.2, 0.4, 0.4]), 1);
-        assert_eq!(largest(&[1.0]), 0);
-        let device = Device::flex();
-        let logits = Tensor::<2>::from_data([[0.0, 0.0], [3.0f32.ln(), 0.0]], &device);
-        let found = probabilities(logits.clone(), 2).unwrap();
-        let Prediction::Classes(second) = &found[1] else {
-            panic!("classes");
-        };
-        assert!((second[0] - 0.75).abs() < 1e-6);
-        assert!(probabilities(logits, 3).is_err());
     }
 }

@@ -7,7 +7,7 @@ use programs::printing::short;
 use serde_json::{Map, Value};
 
 use super::columns::Row;
-use super::{Prediction, largest};
+use super::prediction::{Prediction, largest};
 use crate::error::Error;
 use crate::problem::Problem;
 

@@ -11,7 +11,7 @@ use burn_hf_models::vit::dinov2::Dinov2Config;
 use burn_peft::{AdapterFolder, Peft};
 
 use super::columns::{Item, Row};
-use super::{Predict, Prediction, probabilities};
+use super::prediction::{Predict, Prediction, probabilities};
 use crate::class_labels::class_of;
 use crate::config::Architecture;
 use crate::data::{ImageBatch, ImageBatcher, picture};

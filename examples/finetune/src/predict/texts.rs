@@ -13,7 +13,8 @@ use burn_hf_models::open::{OpenOptions, Opened, WithOpened, open};
 use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 
 use super::columns::{Item, Row};
-use super::{Predict, PredictOptions, Prediction, diverged, failed_at, probabilities};
+use super::options::PredictOptions;
+use super::prediction::{Predict, Prediction, diverged, failed_at, largest, probabilities};
 use crate::class_labels::class_of;
 use crate::data::{TextBatch, TextBatcher, TextExample, load_tokenizer};
 use crate::error::Error;
@@ -155,7 +156,7 @@ impl Texts {
                     if own.iter().any(|value| value.is_nan()) {
                         return Err(diverged(row, &self.model));
                     }
-                    Ok(Some(super::largest(own)))
+                    Ok(Some(largest(own)))
                 }
             };
             let tags = firsts.into_iter().map(of_word);

@@ -9,8 +9,9 @@ use burn_hf_models::t5::{T5ForConditionalGeneration, T5Input, T5Source};
 use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 
 use super::columns::Row;
+use super::options::PredictOptions;
+use super::prediction::{Predict, Prediction, failed_at, probabilities};
 use super::texts::examples;
-use super::{Predict, PredictOptions, Prediction, failed_at, probabilities};
 use crate::data::{Seq2SeqBatcher, load_tokenizer};
 use crate::error::Error;
 use crate::model::prompt_of;

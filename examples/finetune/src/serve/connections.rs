@@ -14,7 +14,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
-use super::{LAST_WORDS, Shared, routes};
+use super::shared::Shared;
+use super::{LAST_WORDS, routes};
 
 /// The pause after a connection could not be accepted, for want of open files for example.
 const PAUSE: Duration = Duration::from_millis(100);

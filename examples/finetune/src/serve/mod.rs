@@ -21,6 +21,7 @@ mod classify;
 mod connections;
 mod embeddings;
 mod fields;
+mod jobs;
 mod metrics;
 mod queue;
 mod replies;
@@ -28,24 +29,21 @@ mod request;
 mod routes;
 mod served;
 mod settings;
+mod shared;
 mod text_jobs;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use programs::printing::{quoted_list, short};
 use tokio::runtime;
 use tokio::sync::watch;
 
 use crate::error::Error;
-use api_error::ApiError;
 use metrics::Metrics;
-use replies::Reply;
-use request::Interface;
-use served::Jobs;
+use shared::{Shared, now};
 
 pub use served::Served;
 pub use settings::ServeSettings;
@@ -77,63 +75,6 @@ pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-}
-
-/// What all requests see.
-struct Shared {
-    settings: ServeSettings,
-    /// Whether only this machine can reach the server.
-    is_local: bool,
-    /// Names and chat templates; there is at least one.
-    models: Vec<(String, Option<String>)>,
-    context: Option<usize>,
-    created: u64,
-    replies: AtomicU64,
-    jobs: Jobs,
-    metrics: Metrics,
-    /// Whether the model's thread works.
-    is_alive: AtomicBool,
-    /// Whether running answers are to end now.
-    cut: AtomicBool,
-}
-
-impl Shared {
-    /// The name of the model that is asked for, or of the first.
-    fn model(&self, name: Option<&str>) -> Result<String, ApiError> {
-        let mut names = self.models.iter().map(|(name, _)| name);
-        let found = match name {
-            None => names.next(),
-            Some(name) => names.find(|known| *known == name),
-        };
-        found
-            .cloned()
-            .ok_or_else(|| self.unknown_model(name.unwrap_or_default()))
-    }
-
-    fn reply(&self, interface: Interface, model: String, with_usage: bool) -> Reply {
-        let number = self.replies.fetch_add(1, Ordering::Relaxed);
-        Reply {
-            interface,
-            number: format!("{:x}-{number:x}", self.created),
-            created: now(),
-            model,
-            with_usage,
-        }
-    }
-
-    fn unknown_model(&self, name: &str) -> ApiError {
-        let known = quoted_list(self.models.iter().map(|(name, _)| name));
-        ApiError::model(format!(
-            "there is no model `{}`, expected one of {known}",
-            short(name)
-        ))
-    }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 /// Ends a server.

@@ -19,16 +19,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::access::{allow_origin, check_host, check_token, preflight};
 use super::api_error::ApiError;
 use super::classify;
 use super::embeddings;
+use super::jobs::Jobs;
 use super::queue::Queue;
 use super::replies::Reply;
 use super::request::Interface;
-use super::served::Jobs;
 use super::settings::ServeSettings;
+use super::shared::Shared;
 use super::text_jobs::TextJob;
 use super::worker::{Event, Job};
 

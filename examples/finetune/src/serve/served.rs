@@ -1,12 +1,12 @@
 //! What a server answers with.
 
-use super::Shared;
+use super::jobs::{Jobs, Pair};
 use super::queue::Queue;
-use super::text_jobs::{self, TextJob};
-use super::worker::{self, Job};
-use crate::embedding::{Embedded, TextEncoder};
+use super::shared::Shared;
+use super::{text_jobs, worker};
+use crate::embedding::TextEncoder;
 use crate::language::Language;
-use crate::predict::{Classifier, Prediction};
+use crate::predict::Classifier;
 
 /// A model for a server.
 #[non_exhaustive]
@@ -108,42 +108,6 @@ impl Served {
                 text_jobs::work(queue, |texts: &[Pair]| classifier.classify(texts));
             }
             _ => unreachable!("the queue is made for the model"),
-        }
-    }
-}
-
-/// A text, or a pair of texts.
-pub(super) type Pair = (String, Option<String>);
-
-/// What waits for the model.
-pub(super) enum Jobs {
-    Answers(Queue<Job>),
-    Embeddings {
-        queue: Queue<TextJob<String, Embedded>>,
-        /// Numbers of a vector.
-        width: usize,
-    },
-    Classes {
-        queue: Queue<TextJob<Pair, Vec<Prediction>>>,
-        labels: Vec<String>,
-        takes_pairs: bool,
-    },
-}
-
-impl Jobs {
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Answers(queue) => queue.len(),
-            Self::Embeddings { queue, .. } => queue.len(),
-            Self::Classes { queue, .. } => queue.len(),
-        }
-    }
-
-    pub fn close(&self) {
-        match self {
-            Self::Answers(queue) => queue.close(),
-            Self::Embeddings { queue, .. } => queue.close(),
-            Self::Classes { queue, .. } => queue.close(),
         }
     }
 }

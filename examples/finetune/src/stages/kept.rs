@@ -234,7 +234,9 @@ impl<V: Visit> WithModel for Opened<'_, V> {
             Ok(answers.scores(&metrics, experiment.labels()))
         };
         self.visitor.visit(Stages {
-            run: self.run,
+            history: self.run.history(),
+            experiment: self.run.experiment(),
+            epochs: self.run.epochs(),
             head: model.head(),
             model_at: &model_at,
             trained: &trained,

@@ -4,15 +4,15 @@ use burn::tensor::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::kept::KeptRun;
 use crate::bounds::{fits, left};
 use crate::error::Error;
+use crate::experiment::Experiment;
 use crate::history::{History, Scores};
 use crate::model::Judged;
 
 /// Something to do with the stages of a run, for every type of model.
 ///
-/// See [`KeptRun`] for an example.
+/// See [`KeptRun`](super::KeptRun) for an example.
 pub trait Visit {
     /// What comes of it.
     type Output;
@@ -29,9 +29,11 @@ pub trait Visit {
 
 /// The stages of a run: models with the parameters of its epochs, and batches of its training rows.
 ///
-/// See [`KeptRun`] for an example.
+/// See [`KeptRun`](super::KeptRun) for an example.
 pub struct Stages<'a, M: Judged> {
-    pub(super) run: &'a KeptRun,
+    pub(super) history: &'a History,
+    pub(super) experiment: &'a Experiment,
+    pub(super) epochs: Vec<usize>,
     pub(super) head: String,
     pub(super) model_at: &'a dyn Fn(usize) -> Result<M, Error>,
     pub(super) trained: &'a dyn Fn() -> Result<M, Error>,
@@ -42,12 +44,12 @@ pub struct Stages<'a, M: Judged> {
 impl<M: Judged> Stages<'_, M> {
     /// The run's record.
     pub fn history(&self) -> &History {
-        self.run.history()
+        self.history
     }
 
     /// Epochs whose parameters are there, from 0 for the model before training.
     pub fn epochs(&self) -> Vec<usize> {
-        self.run.epochs()
+        self.epochs.clone()
     }
 
     /// The model after an epoch (0: before training), on the device and with gradients. Dropout is
@@ -112,7 +114,7 @@ impl<M: Judged> Stages<'_, M> {
     /// [`Error::Config`] if a batch would hold no row or more than there are, or if the batches do not fit
     /// into memory.
     pub fn batches(&self, count: usize, size: usize, seed: u64) -> Result<Vec<M::Batch>, Error> {
-        let bytes = count as f64 * size as f64 * self.run.experiment().row_bytes();
+        let bytes = count as f64 * size as f64 * self.experiment.row_bytes();
         let left = left(self.history().config.device);
         let what = format!("{count} batches of {size} rows");
         fits(left, "batches", count, &what, bytes)?;
@@ -167,6 +169,6 @@ impl<M: Judged> Stages<'_, M> {
     }
 
     fn device(&self) -> &Device {
-        self.run.experiment().device()
+        self.experiment.device()
     }
 }

@@ -1,12 +1,13 @@
 //! Answers that a trained language model writes to questions of the test rows.
 
 mod exact_match;
+mod scores;
 
 use std::path::Path;
 
 use burn::tensor::Device;
 use programs::files;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::conversation::{Content, Message, Role, Sample};
 use crate::error::Error;
@@ -14,23 +15,10 @@ use crate::language::{AnswerRequest, GenerationOptions, Language, Place, PromptT
 use crate::stop::Stop;
 
 pub use exact_match::exact_match;
+pub use scores::AnswerScores;
 
 /// The file in a run's folder with the answers, one JSON object per line.
 pub const FILE: &str = "answers.jsonl";
-
-/// What became of all answers.
-///
-/// ```
-/// let scores = finetune::test_answers::AnswerScores { rows: 4, exact_match: 0.25 };
-/// assert_eq!(scores.rows, 4);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct AnswerScores {
-    /// Test rows that were answered.
-    pub rows: usize,
-    /// Share of answers that [`exact_match`] takes for right.
-    pub exact_match: f64,
-}
 
 /// One answer.
 #[derive(Debug, Serialize)]

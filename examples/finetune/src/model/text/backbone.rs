@@ -23,7 +23,7 @@ use super::super::adapter::{Family, Trained};
 use super::super::encoder_sizes::EncoderSizes;
 use super::super::head;
 use super::headed::Headed;
-use super::mean;
+use super::mean::mean;
 use crate::config::{Config, Pooling};
 use crate::error::Error;
 use crate::problem::Problem;

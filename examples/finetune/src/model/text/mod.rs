@@ -2,12 +2,14 @@
 
 mod backbone;
 mod headed;
+mod mean;
+mod units;
 
 use std::path::Path;
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use burn_hf_models::bert::BertInput;
 use burn_ief::eval::LossKind;
@@ -15,6 +17,7 @@ use burn_peft::folder::AdapterKey;
 use burn_peft::{Peft, SoftPrompt};
 
 pub use backbone::{MeanEncoder, TextBackbone};
+pub(crate) use mean::mean;
 
 use super::adapter::{Family, NAME, Size, Trained, save_layers};
 use super::encoder_sizes::EncoderSizes;
@@ -30,6 +33,7 @@ use crate::error::Error;
 use crate::problem::Problem;
 use backbone::{bert_names, on_backbone};
 use headed::Headed;
+use units::{data_units, learned_units};
 
 /// What the user of a model with such a head should know.
 const NO_POOLING: &str = "not set for this model: `transformers` has one vector for its head";
@@ -255,43 +259,6 @@ fn check_options(config: &Config, problem: Problem, sizes: &EncoderSizes) -> Res
     Ok(())
 }
 
-/// A head that gives numbers of the data, from one that gives them in the scale in which they are learned.
-fn data_units(head: Linear, scale: NumberScale) -> Linear {
-    let (mean, deviation) = scale.parts();
-    rescaled(head, deviation, mean)
-}
-
-/// The inverse of [`data_units`].
-fn learned_units(head: Linear, scale: NumberScale) -> Linear {
-    let (mean, deviation) = scale.parts();
-    rescaled(head, 1.0 / deviation, -mean / deviation)
-}
-
-/// A layer whose outputs are those of another times a factor, plus an offset.
-fn rescaled(layer: Linear, factor: f64, offset: f64) -> Linear {
-    if (factor, offset) == (1.0, 0.0) {
-        return layer;
-    }
-    Linear {
-        weight: layer.weight.map(|weight| weight * factor),
-        bias: layer
-            .bias
-            .map(|bias| bias.map(|bias| bias * factor + offset)),
-    }
-}
-
-/// The mean over the last `length` tokens that `mask` `[M, length]` does not leave out.
-pub(crate) fn mean(tokens: Tensor<3>, mask: Tensor<2, Int>, length: usize) -> Tensor<2> {
-    let [rows, all, width] = tokens.dims();
-    let own = tokens.narrow(1, all - length, length);
-    let mask = burn_ief::expand_input(mask).float().cast(own.dtype());
-    let counts = mask.clone().sum_dim(1);
-    let sum: Tensor<2> = (own * mask.unsqueeze_dim(2))
-        .sum_dim(1)
-        .reshape([rows, width]);
-    sum / counts
-}
-
 impl TrainStep for TextModel {
     type Input = TextBatch;
     type Output = Outcome;
@@ -462,37 +429,4 @@ impl FineTune for TextModel {
 fn load_class<M: Headed>(model: M, folder: &Path) -> Result<M, Error> {
     let names = M::namings().into_iter().next().unwrap_or_default();
     load_weights(model, &names, folder)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mean_leaves_padding_and_virtual_tokens_out() {
-        let device = Device::flex();
-        let tokens = Tensor::<3>::from_data(
-            [[[9.0], [1.0], [3.0], [9.0]], [[9.0], [2.0], [4.0], [6.0]]],
-            &device,
-        );
-        let mask = Tensor::<2, Int>::from_data([[1, 1, 0], [1, 1, 1]], &device);
-        let mean = mean(tokens, mask, 3)
-            .into_data()
-            .try_to_vec::<f32>()
-            .unwrap();
-        assert_eq!(mean, [2.0, 4.0]);
-    }
-
-    #[test]
-    fn heads_give_numbers_of_the_data_where_they_are_written() {
-        let device = Device::flex();
-        let scale = NumberScale::of([100.0, 300.0].into_iter()).unwrap();
-        let head = super::super::head::new(3, 1, &device);
-        let x = Tensor::<2>::from_data([[1.0, -2.0, 0.5]], &device);
-        let number = |head: &Linear| -> f32 { head.forward(x.clone()).into_scalar() };
-        let learned = number(&head);
-        let written = data_units(head, scale);
-        assert!((f64::from(number(&written)) - scale.undo(learned.into())).abs() < 1e-4);
-        assert!((number(&learned_units(written, scale)) - learned).abs() < 1e-5);
-    }
 }
