@@ -10,9 +10,11 @@ use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::solve::Symmetric;
 use burn_ief::{LossScale, Tape};
 
-use crate::case::{Case, Kind};
+use crate::array::to_host;
+use crate::case::Case;
 use crate::cross_entropy::cross_entropy;
 use crate::error::Error;
+use crate::kind::Kind;
 use crate::kronecker::kronecker;
 use crate::measured::{Measured, Pass};
 use crate::networks::{Network, build};
@@ -234,9 +236,4 @@ fn labels<'a>(case: &'a Case, tensor: &str, classes: usize) -> Result<&'a [i64],
         tensor: tensor.into(),
         problem,
     })
-}
-
-/// Read a tensor to the host as f64.
-pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f64> {
-    x.into_data().iter::<f64>().collect()
 }

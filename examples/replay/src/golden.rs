@@ -1,9 +1,10 @@
 //! From a case to its results.
 
-use crate::case::{Case, Kind};
+use crate::case::Case;
 use crate::classifier::classifier;
 use crate::error::Error;
 use crate::grid::grid;
+use crate::kind::Kind;
 use crate::networks::{Cnn, Mlp, Transformer};
 use crate::place::Place;
 use crate::results::Results;

@@ -13,9 +13,10 @@ use burn_ief::nn::expand_param;
 use burn_ief::solve::Damping;
 use burn_ief::{LabelDraw, Likelihood, LossScale, Tape};
 
-use crate::case::{Case, Kind};
-use crate::classifier::to_host;
+use crate::array::to_host;
+use crate::case::Case;
 use crate::error::Error;
+use crate::kind::Kind;
 use crate::measured::{Measured, Pass};
 use crate::place::Place;
 use crate::quality::Judge;

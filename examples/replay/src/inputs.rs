@@ -6,7 +6,8 @@ use std::path::Path;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::SafeTensors;
 
-use crate::case::{Array, Values, array, read_file};
+use crate::array::{Array, Values};
+use crate::case::{array, read_file};
 use crate::error::Error;
 use crate::place::Place;
 

@@ -8,8 +8,8 @@ use burn_ief::methods::kfac::{
     DampingSplit, FactorDamping, FactorLabels, LayerFactors, WeightSharing, layer_factors,
 };
 
+use crate::array::to_host;
 use crate::case::Case;
-use crate::classifier::to_host;
 use crate::error::Error;
 use crate::measured::Pass;
 use crate::results::Results;

@@ -13,6 +13,7 @@
 //! `grid` compute, `measured` joins shards, `updates` solves and `quality` judges updates, `selection` says what is asked for, `shards` how the samples are divided, and `results` writes.
 
 mod adapter;
+mod array;
 mod case;
 mod classifier;
 mod cross_entropy;
@@ -21,6 +22,7 @@ mod family;
 mod golden;
 mod grid;
 mod inputs;
+mod kind;
 mod kronecker;
 mod measured;
 mod metadata;
@@ -36,11 +38,13 @@ mod updates;
 mod weights;
 
 pub use adapter::{AdapterCase, adapter, roundtrip};
+pub use array::{Array, Values};
 pub use burn_hf_models::class::Task;
-pub use case::{Array, Case, Kind, Lambda, Values};
+pub use case::Case;
 pub use error::Error;
 pub use golden::golden;
 pub use inputs::Inputs;
+pub use kind::{Kind, Lambda};
 pub use place::{Place, Precision};
 pub use programs::DeviceKind;
 pub use results::{Output, Results, write};

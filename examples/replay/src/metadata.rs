@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::case::{Array, Kind, Lambda};
+use crate::array::Array;
 use crate::error::Error;
+use crate::kind::{Kind, Lambda};
 
 /// Keys that describe the file and change nothing.
 const DESCRIPTIVE: [&str; 14] = [

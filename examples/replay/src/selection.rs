@@ -1,7 +1,8 @@
 //! Which results are asked for, and which there are.
 
-use crate::case::{Case, Kind};
+use crate::case::Case;
 use crate::error::Error;
+use crate::kind::Kind;
 
 /// The results that `--only` asks for; all by default.
 ///

@@ -3,7 +3,7 @@
 use burn_ief::methods::{Ef, Ief, Sf, Solution, System, UpdateRule};
 use burn_ief::solve::{Coefficients, DampedMatrix, Damping, Symmetric};
 
-use crate::case::Lambda;
+use crate::kind::Lambda;
 
 /// λ as the reference has it: absolute, on the Gram matrix, with no floor.
 pub fn damping(lambda: &Lambda) -> Damping {

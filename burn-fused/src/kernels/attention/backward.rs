@@ -6,7 +6,7 @@ use pulp::{Simd, WithSimd};
 
 use super::plan::{Plan, Scores};
 use super::product::{self, Left, pack, product, step, turn, unpack};
-use super::{BLOCK, Heads, Sizes, weigh};
+use super::sizes::{BLOCK, Heads, Sizes, weigh};
 use crate::kernels::real::Real;
 use crate::kernels::reduce::sum_of_two;
 

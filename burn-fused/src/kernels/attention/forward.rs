@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use super::plan::{Plan, Scores};
 use super::product::{self, Left, pack, product, step, turn, unpack};
-use super::{Heads, Sizes, weigh};
+use super::sizes::{Heads, Sizes, weigh};
 use crate::kernels::real::Real;
 
 /// Memory of a thread, used again and again.

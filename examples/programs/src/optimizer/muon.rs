@@ -10,7 +10,7 @@ use burn::optim::{
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::config::AdamWOptions;
+use super::adamw::AdamWOptions;
 
 /// Parts of the paths of embeddings and heads, which Muon's papers leave to AdamW.
 const NOT_HIDDEN: [&str; 6] = ["embed", "head", "classifier", "score", "shared", "position"];

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
-use crate::case::{Array, Lambda, Values, array, read_file};
+use crate::array::{Array, Values};
+use crate::case::{array, read_file};
 use crate::error::Error;
 use crate::inputs::Inputs;
+use crate::kind::Lambda;
 use crate::metadata::Metadata;
 
 /// The label of positions that are not part of the loss.

@@ -18,7 +18,7 @@ use burn_peft::{AdapterFolder, PeftConfig};
 pub use case::SftCase;
 
 use crate::adapter::{self, AdapterCase};
-use crate::classifier::to_host;
+use crate::array::to_host;
 use crate::cross_entropy::cross_entropy;
 use crate::error::Error;
 use crate::measured::{Measured, Pass};
