@@ -1,5 +1,8 @@
-//! Models in bf16: every method trains, and counters count. A test binary of its own, because a device
-//! takes its precision once per process.
+//! Models in bf16 and f16: every method trains, and counters count. A test binary of its own, because a device
+//! takes its precision once per process; f16 has a process of its own.
+
+use std::env;
+use std::process::Command;
 
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -49,12 +52,31 @@ impl InferenceStep for Net {
     }
 }
 
+/// Where the process for f16 is told its precision.
+const PRECISION: &str = "BURN_IEF_TEST_PRECISION";
+
+#[test]
+fn every_method_trains_in_f16_and_counts_beyond_256() {
+    let output = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "every_method_trains_in_bf16_and_counts_beyond_256",
+        ])
+        .env(PRECISION, "f16")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "{said}");
+}
+
 #[test]
 fn every_method_trains_in_bf16_and_counts_beyond_256() {
+    let (float, dtype) = match env::var(PRECISION).as_deref() {
+        Ok("f16") => (FloatDType::F16, DType::F16),
+        _ => (FloatDType::BF16, DType::BF16),
+    };
     let mut device = Device::flex();
-    device
-        .configure(FloatDType::BF16)
-        .expect("before the first tensor");
+    device.configure(float).expect("before the first tensor");
     let device = device.autodiff();
     device.seed(3);
     let net = || Net {
@@ -62,7 +84,7 @@ fn every_method_trains_in_bf16_and_counts_beyond_256() {
         last: LinearConfig::new(8, 3).init(&device),
     };
     let x = Tensor::<2>::random([12, 6], Distribution::Normal(0.0, 1.0), &device);
-    assert_eq!(x.dtype(), DType::BF16);
+    assert_eq!(x.dtype(), dtype);
     let y: Vec<i64> = (0..12).map(|n| n % 3).collect();
     let y = Tensor::<1, Int>::from_data(TensorData::new(y, [12]), &device);
 
