@@ -1,6 +1,6 @@
 //! Random networks: what the recorded rows give against what one backward pass per sample gives.
 //!
-//! The modules are shared with `properties_f64`, which sets other tolerances.
+//! The modules are shared with `f64::properties`, which sets other tolerances.
 
 #[path = "../exact/mod.rs"]
 mod exact;

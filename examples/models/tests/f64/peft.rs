@@ -1,0 +1,121 @@
+//! DoRA and IA³ against PEFT, in f64: outputs, merged weights and gradients. A process for f64
+//! alone, because the precision of a device is set once.
+
+use crate::reference;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Tensor};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
+use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
+use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
+use burn_ief::jacobian::Jacobian;
+use burn_ief::{LossScale, Tape};
+use burn_peft::{AdapterFolder, NameMap, Peft};
+use reference::{Put, Tensors, device_f64, folder, relative};
+
+/// The bar of the reference vectors, relative to the largest entry of each.
+const TOLERANCE: f64 = 1e-9;
+
+/// A folder `model/case`, the logits `[M, …, C]` of the model, and which of them count.
+fn check<M: Module, const D: usize>(
+    (name, case): (&str, &str),
+    base: M,
+    names: &[NameMap],
+    weights: Tensor<D>,
+    logits: impl Fn(&M) -> Tensor<D>,
+) {
+    let mut peft = AdapterFolder::read(folder(&format!("{name}/{case}"))).unwrap();
+    // Gradients are compared in f64.
+    for data in peft.tensors.values_mut() {
+        *data = data.clone().convert_dtype(DType::F64);
+    }
+    let expected = Tensors::read(&format!("{name}/{case}.safetensors"));
+    let model = base.load_adapter("default", &peft, names).unwrap();
+
+    let found = logits(&model);
+    expected.compare(&found, &format!("{case}.logits.f64"), TOLERANCE);
+    let merged = logits(&model.clone().merge_and_unload().unwrap());
+    expected.compare(&merged, &format!("{case}.merged.logits.f64"), TOLERANCE);
+
+    let near = |direction: &GradientsParams| {
+        // It takes the place of the parameters and goes through the writer, so that keys and
+        // layouts are PEFT's.
+        let moved = model.clone().map(&mut Put(direction));
+        let written = moved.update_folder("default", &peft, names).unwrap();
+        let gradients = expected.under("gradient");
+        assert_eq!(gradients.len(), direction.len());
+        for (key, expected) in gradients {
+            let found = written.tensors[&key].clone().try_into_vec::<f64>();
+            let error = relative(&found.unwrap(), &expected);
+            assert!(error < TOLERANCE, "{name}/{case}, {key}: {error:e}");
+        }
+    };
+    let loss = |logits: Tensor<D>| (logits.square() * weights.clone()).sum();
+    let grads = loss(found).backward();
+    near(&GradientsParams::from_grads(grads, &model));
+
+    let tape = Tape::start().with_loss_scale(LossScale::Sum);
+    let grads = loss(logits(&model)).backward();
+    let jacobian = Jacobian::from_tape(tape, grads, &model).unwrap();
+    near(&jacobian.t_matvec(&vec![1.0; jacobian.samples()]).unwrap());
+}
+
+fn vit(case: &str) {
+    let device: Device = device_f64().autodiff();
+    let golden = Tensors::golden("vit");
+    let images = golden.floats::<4>("input.pixel_values", &device);
+    let options = ViTForImageClassification::load_options();
+    let model = ViTForImageClassification::load(&folder("vit"), &options, &device).unwrap();
+    let all = Tensor::ones([1, 1], &device);
+    let names = ViTForImageClassification::names();
+    check(("vit", case), model, &names, all, |model| {
+        model.forward(ViTInput::new(images.clone())).unwrap().logits
+    });
+}
+
+#[test]
+fn dora_on_patch_convolutions_is_that_of_peft() {
+    vit("dora_everywhere");
+}
+
+/// On the patch convolution and linear layers, inputs and outputs, with names of `transformers` 5.
+#[test]
+fn ia3_of_images_is_that_of_peft() {
+    vit("ia3");
+    vit("ia3_inputs");
+}
+
+#[test]
+fn ia3_of_text_is_that_of_peft() {
+    let device: Device = device_f64().autodiff();
+    let golden = Tensors::golden("bert");
+    let options = BertForSequenceClassification::load_options();
+    let model = BertForSequenceClassification::load(&folder("bert"), &options, &device).unwrap();
+    let names = BertForSequenceClassification::names();
+    let all = Tensor::ones([1, 1], &device);
+    check(("bert", "ia3"), model, &names, all, |model| {
+        let input = BertInput {
+            attention_mask: Some(golden.ids("input.attention_mask", &device)),
+            token_type_ids: Some(golden.ids("input.token_type_ids", &device)),
+            ..BertInput::new(golden.ids("input.input_ids", &device))
+        };
+        model.forward(input).unwrap().logits
+    });
+}
+
+#[test]
+fn dora_on_embeddings_is_that_of_peft() {
+    let device = device_f64().autodiff();
+    let golden = Tensors::golden("llama");
+    let ids = golden.ids("input.input_ids", &device);
+    let mask = golden.ids::<2>("input.attention_mask", &device);
+    // PyTorch gives the table's row for padding no gradient.
+    let real = mask.clone().float().unsqueeze_dim::<3>(2);
+    let model = LlamaForCausalLM::load(&folder("llama"), &device).unwrap();
+    let names = LlamaForCausalLM::names();
+    check(("llama", "dora_everywhere"), model, &names, real, |model| {
+        let input = LlamaInput::new(ids.clone()).with_attention_mask(mask.clone());
+        model.forward(input).unwrap().logits
+    });
+}

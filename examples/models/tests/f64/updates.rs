@@ -1,0 +1,188 @@
+//! EF, iEF and SF of adapted models against PyTorch, in f64. A process of its own: the precision
+//! of a device is set once.
+
+use crate::reference;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Device, Tensor};
+use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
+use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
+use burn_ief::jacobian::{Jacobian, RecordedBatch};
+use burn_ief::methods::{Ef, Ief, Sf, System, UpdateRule};
+use burn_ief::solve::{DampedMatrix, Damping};
+use burn_ief::{LossScale, Tape};
+use burn_peft::{AdapterFolder, Peft};
+use reference::{Put, Tensors, device_f64, folder};
+
+/// The bar of the reference vectors, relative to the length of each.
+const TOLERANCE: f64 = 1e-9;
+const LAMBDAS: [(&str, f64); 4] = [
+    ("1.0", 1.0),
+    ("1e-3", 1e-3),
+    ("1e-7", 1e-7),
+    ("1e-12", 1e-12),
+];
+
+/// An adapted model and its batch.
+struct Setup<M> {
+    name: &'static str,
+    model: M,
+    folder: AdapterFolder,
+    logits: Box<dyn Fn(&M) -> Tensor<2>>,
+    expected: Tensors,
+    names: Vec<burn_peft::NameMap>,
+    device: Device,
+}
+
+impl<M: Module> Setup<M> {
+    fn record(&self, labels: &str) -> RecordedBatch {
+        let labels = self
+            .expected
+            .ids::<1>(labels, &self.device)
+            .unsqueeze_dim(1);
+        let tape = Tape::start().with_loss_scale(LossScale::Sum);
+        let logits = burn_ief::mark_output((self.logits)(&self.model));
+        let losses = log_softmax(logits.clone(), 1).gather(1, labels).neg();
+        let grads = losses.sum().backward();
+        RecordedBatch::collect(tape, grads, &self.model, None).unwrap()
+    }
+
+    fn check(&self) {
+        let truth = self.record("labels");
+        let s = truth.output_norms().unwrap();
+        self.close("s", &s);
+        let jacobian = truth.jacobian();
+        let samples = jacobian.samples();
+        self.close("grad_norms", &jacobian.row_norms());
+        self.near("grad", &jacobian.t_matvec(&vec![1.0; samples]).unwrap());
+        let gram = jacobian.gram().unwrap();
+        self.close("gram", gram.values());
+        let drawn = self.record("labels_sampled");
+        let rows = Jacobian::stack([truth.jacobian(), drawn.jacobian()]).unwrap();
+        let both = rows.gram().unwrap();
+        let labels = |name| self.expected.values(name).to_vec();
+        let (own, other) = (labels("labels"), labels("labels_sampled"));
+        let matches: Vec<bool> = own.iter().zip(&other).map(|(a, b)| a == b).collect();
+        for (text, lambda) in LAMBDAS {
+            let damping = Damping::absolute(lambda).without_floor();
+            let epsilon = jacobian.gram_epsilon();
+            let system = || {
+                System::from_gram(gram.clone(), samples)
+                    .with_damping(damping.on(DampedMatrix::Gram))
+                    .with_epsilon(epsilon)
+            };
+            let solved = |rule: &dyn UpdateRule, system: System<'_>| {
+                rule.solve(&system).unwrap().into_coefficients().unwrap()
+            };
+            let ef = solved(&Ef::default(), system());
+            let ef = jacobian.t_matvec(&ef.values).unwrap();
+            self.near(&format!("ef.lam_{text}"), &ef);
+            let ief = solved(&Ief::default(), system().with_output_norms(s.clone()));
+            let ief = jacobian.t_matvec(&ief.values).unwrap();
+            self.near(&format!("ief.lam_{text}"), &ief);
+            let drawn = System::from_gram(both.clone(), samples)
+                .with_label_matches(matches.clone())
+                .with_damping(damping)
+                .with_epsilon(epsilon);
+            let sf = solved(&Sf::default(), drawn);
+            let sf = rows.t_matvec(&sf.values).unwrap();
+            self.near(&format!("sf.lam_{text}"), &sf);
+        }
+    }
+
+    fn close(&self, name: &str, found: &[f64]) {
+        let expected = self.expected.values(name);
+        let error = distance(expected, found);
+        assert!(error < TOLERANCE, "{} {name}: {error:e}", self.name);
+    }
+
+    /// Compare a direction under PEFT's keys: it takes the place of the parameters and goes
+    /// through the writer.
+    fn near(&self, name: &str, direction: &GradientsParams) {
+        let moved = self.model.clone().map(&mut Put(direction));
+        let written = moved.update_folder("default", &self.folder, &self.names);
+        let found = written.unwrap().tensors;
+        let expected = self.expected.under(name);
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            expected.keys().collect::<Vec<_>>()
+        );
+        let found: Vec<f64> = found
+            .into_values()
+            .flat_map(|data| data.try_into_vec::<f64>().unwrap())
+            .collect();
+        let expected: Vec<f64> = expected.into_values().flatten().collect();
+        let error = distance(&expected, &found);
+        println!("{} {name} {error:.1e}", self.name);
+        assert!(error < TOLERANCE, "{} {name}: {error:e}", self.name);
+    }
+}
+
+/// Relative to the length of the expected vector.
+fn distance(expected: &[f64], found: &[f64]) -> f64 {
+    assert_eq!(expected.len(), found.len());
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut expected.iter().zip(found).map(|(a, b)| a - b));
+    difference / norm(&mut expected.iter().copied())
+}
+
+fn adapter(path: &str) -> AdapterFolder {
+    let mut peft = AdapterFolder::read(folder(path)).unwrap();
+    // Directions are compared in f64.
+    for data in peft.tensors.values_mut() {
+        *data = data.clone().convert_dtype(DType::F64);
+    }
+    peft
+}
+
+#[test]
+fn adapters_match_pytorch() {
+    let device = device_f64().autodiff();
+    let golden = Tensors::read("bert/golden.safetensors");
+    for name in ["lora", "dora", "lora_seqcls"] {
+        let peft = adapter(&format!("bert/{name}"));
+        let options = BertForSequenceClassification::load_options();
+        let names = BertForSequenceClassification::names();
+        let model =
+            BertForSequenceClassification::load(&folder("bert"), &options, &device).unwrap();
+        let model = model.load_adapter("default", &peft, &names).unwrap();
+        let [ids, mask, types] = ["input_ids", "attention_mask", "token_type_ids"]
+            .map(|input| golden.ids(&format!("input.{input}"), &device));
+        let setup = Setup {
+            name,
+            model,
+            folder: peft,
+            logits: Box::new(move |model: &BertForSequenceClassification| {
+                let input = BertInput::new(ids.clone())
+                    .with_attention_mask(mask.clone())
+                    .with_token_type_ids(types.clone());
+                model.forward(input).unwrap().logits
+            }),
+            expected: Tensors::read(&format!("bert/{name}_updates.safetensors")),
+            names,
+            device: device.clone(),
+        };
+        setup.check();
+    }
+
+    let golden = Tensors::read("vit/golden.safetensors");
+    let images = golden.floats::<4>("input.pixel_values", &device);
+    let peft = adapter("vit/lora");
+    let options = ViTForImageClassification::load_options();
+    let names = ViTForImageClassification::names();
+    let model = ViTForImageClassification::load(&folder("vit"), &options, &device).unwrap();
+    let setup = Setup {
+        name: "vit lora",
+        model: model.load_adapter("default", &peft, &names).unwrap(),
+        folder: peft,
+        logits: Box::new(move |model: &ViTForImageClassification| {
+            model.forward(ViTInput::new(images.clone())).unwrap().logits
+        }),
+        expected: Tensors::read("vit/lora_updates.safetensors"),
+        names,
+        device,
+    };
+    setup.check();
+}
