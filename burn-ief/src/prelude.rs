@@ -29,5 +29,5 @@ pub use crate::record::{
     Likelihood, LossScale, Tape, declare_loss_scale, expand_input, mark_labels, mark_loss,
     mark_mean_loss, mark_output, mark_output_as,
 };
-pub use crate::solve::{DampedMatrix, Damping};
+pub use crate::solve::{DampedMatrix, Damping, TrustRegion};
 pub use crate::tokens::{VocabularyHead, token_cross_entropy};

@@ -148,7 +148,7 @@ fn with_every_option_of_a_step() {
         config.solve_mut().unwrap().momentum = Some(0.0)
     });
     add("trust region", &|config| {
-        config.solve_mut().unwrap().trust_region = Some(1e-3)
+        config.solve_mut().unwrap().trust_region = Some(TrustRegion::per_sample(1e-4))
     });
     add("momentum", &|config| {
         config.step_mut().momentum = Some(MomentumConfig::new())

@@ -19,8 +19,10 @@ use crate::solve::{RowSelection, solve_resolved};
 /// ```
 /// use burn::config::Config;
 /// use burn_ief::methods::{EfConfig, MethodConfig, SolveOptions};
+/// use burn_ief::solve::TrustRegion;
 ///
-/// let config = EfConfig::new().with_solve(SolveOptions::new().with_trust_region(Some(0.5)));
+/// let solve = SolveOptions::new().with_trust_region(Some(TrustRegion::per_sample(0.015)));
+/// let config = EfConfig::new().with_solve(solve);
 /// assert!(config.validate().is_ok());
 /// assert!(config.with_cosine_filter(Some(0.0)).validate().is_err());
 /// ```

@@ -148,10 +148,12 @@ impl<R: UpdateRule> Exact<R> {
             solution = self.rule.solve(&system)?;
         }
         let samples = rows.samples;
+        let bound = self.solve.trust_region;
+        let radius = bound.map(|bound| bound.radius(samples, rows.norms.as_deref()));
         match solution {
             Solution::Rows(mut update) => {
                 let unscaled = keeps.then(|| update.values.clone());
-                if let Some(radius) = self.solve.trust_region {
+                if let Some(radius) = radius {
                     update.clip(radius);
                 }
                 let values = unscaled.unwrap_or(update.values);
@@ -209,7 +211,7 @@ impl<R: UpdateRule> Exact<R> {
                 let dense = system.dense_rows()?.unwrap_or_default();
                 let image = dense.iter().zip(start);
                 let mut image: Vec<f64> = image.map(|(row, s)| s + dot(row, &update)).collect();
-                if let Some(radius) = self.solve.trust_region {
+                if let Some(radius) = radius {
                     let curvature = image[samples..].iter().map(|x| x * x).sum();
                     report.scale = trust_region_factor(curvature, radius);
                     image.iter_mut().for_each(|x| *x *= report.scale);

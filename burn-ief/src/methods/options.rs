@@ -8,7 +8,7 @@ use super::metric::UpdateMetric;
 use super::ranges::{above_zero, at_least_zero, fraction};
 use crate::error::Error;
 use crate::jacobian::GramPrecision;
-use crate::solve::Damping;
+use crate::solve::{Damping, TrustRegion};
 
 /// What happens to an update after it is computed: every method has these options.
 ///
@@ -83,8 +83,8 @@ pub struct SolveOptions {
     /// Precision of the Gram matrix.
     #[config(default = "GramPrecision::Auto")]
     pub precision: GramPrecision,
-    /// Bound on ½ ΔᵀF̃Δ, in sum form and for a step size of 1; no bound if `None`.
-    pub trust_region: Option<f64>,
+    /// Bound on ½ ΔᵀF̃Δ for a step size of 1; no bound if `None`.
+    pub trust_region: Option<TrustRegion>,
     /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. `None` takes what the method
     /// recommends: 0.9 for iEF, 0 for all others. See
     /// [momentum in the solve](crate::methods#momentum-in-the-solve).
@@ -103,7 +103,7 @@ impl SolveOptions {
     pub fn validate(&self) -> Result<(), Error> {
         self.damping.validate()?;
         if let Some(radius) = self.trust_region {
-            above_zero("trust_region", radius)?;
+            above_zero("trust_region", radius.value())?;
         }
         self.metric.validate()?;
         match self.momentum {

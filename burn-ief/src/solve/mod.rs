@@ -8,11 +8,13 @@ pub(crate) mod coefficients;
 mod damped;
 mod range;
 mod refine;
+mod trust_region;
 
 pub use crate::linalg::{Eigen, Symmetric};
-pub(crate) use coefficients::trust_region_factor;
 pub use coefficients::{Coefficients, RowSelection, SolveReport, SolveRoute};
 pub(crate) use damped::{Cancellation, rounding_level, solve_resolved};
 pub use damped::{DampedMatrix, Damping, DampingAmount, solve_damped};
 pub(crate) use range::Range;
 pub(crate) use refine::refine;
+pub use trust_region::TrustRegion;
+pub(crate) use trust_region::trust_region_factor;

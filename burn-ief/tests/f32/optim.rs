@@ -6,10 +6,11 @@ use crate::two_layers;
 
 use burn::config::Config;
 use burn::module::{Module, Param, ParamGroup};
+use burn::nn::LinearConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::activation::{log_softmax, softmax, tanh};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::Error;
 use burn_ief::jacobian::Jacobian;
 use burn_ief::methods::AnyConfig;
@@ -44,7 +45,7 @@ fn configurations_are_validated_by_field() {
     let nan = solve().with_damping(Damping::relative(f64::NAN));
     assert_eq!(ief(nan), "damping");
     assert_eq!(
-        ief(solve().with_trust_region(Some(-1.0))),
+        ief(solve().with_trust_region(Some(TrustRegion::per_sample(-1.0)))),
         "trust_region"
     );
     assert_eq!(ief(solve().with_momentum(Some(1.0))), "solve.momentum");
@@ -122,9 +123,9 @@ fn updates_are_normalised_over_all_parameters() {
 #[test]
 fn the_trust_region_bounds_the_quadratic_form() {
     let model = Net::new(3, &device());
-    let ef = |radius| {
+    let ef = |radius: Option<f64>| {
         let mut config = exact(EfConfig::new(), Damping::default(), 0.0);
-        config.solve_mut().unwrap().trust_region = radius;
+        config.solve_mut().unwrap().trust_region = radius.map(TrustRegion::total);
         config
     };
     let decrease = |config: &AnyConfig| {
@@ -145,6 +146,28 @@ fn the_trust_region_bounds_the_quadratic_form() {
     assert!((scale - 0.1f64.sqrt()).abs() < 1e-9);
     let ratio = norm(&update(&ef(Some(radius)), &model, 9)) / norm(&update(&ef(None), &model, 9));
     assert!((ratio - 0.1f64.sqrt()).abs() < 1e-5, "{ratio}");
+}
+
+#[test]
+fn the_trust_region_of_a_sample_does_not_depend_on_the_scale_of_the_targets() {
+    let device = device();
+    let model = LinearConfig::new(4, 1).init(&device);
+    let x = Tensor::<2>::random([9, 4], Distribution::Normal(0.0, 1.0), &device);
+    let y = Tensor::<2>::random([9, 1], Distribution::Normal(5.0, 1.0), &device);
+    let solve = SolveOptions::new().with_trust_region(Some(TrustRegion::per_sample(0.015)));
+    let factor = |scale: f64| {
+        let mut optim = IefConfig::new().with_solve(solve.clone()).init(&model);
+        let tape = optim.start();
+        let z = mark_output(model.forward_recorded(x.clone()) * scale);
+        let loss = mark_loss((z - y.clone() * scale).square().mean() * 0.5);
+        let stepped = optim.step_with_report(0.1, model.clone(), tape, loss.backward());
+        stepped.unwrap().1.scale
+    };
+    let (own, larger) = (factor(1.0), factor(300.0));
+    assert!(own < 0.9, "{own}");
+    assert!((larger / own - 1.0).abs() < 1e-4, "{own}, {larger}");
+    // Squared norms below 1 do not make the region smaller.
+    assert_eq!(factor(1e-3), 1.0);
 }
 
 #[test]

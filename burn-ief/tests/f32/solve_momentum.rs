@@ -171,7 +171,7 @@ fn the_trust_region_and_normalisation_are_not_kept() {
     let model = Net::new(3, &device());
     let free = ief(0.8);
     let (mut bounded, mut normal) = (ief(0.8), ief(0.8));
-    bounded.solve_mut().unwrap().trust_region = Some(0.05);
+    bounded.solve_mut().unwrap().trust_region = Some(TrustRegion::total(0.05));
     normal.step_mut().normalize = Some(0.5);
     let mut optims = [&free, &bounded, &normal].map(|config| config.init(&model));
     // Twins take the same steps and give their reports.

@@ -358,7 +358,7 @@ fn combine(rows: &[Vec<f64>], c: &[f64]) -> Vec<f64> {
 /// sample.
 fn check<M: Classifier>(start: &M, rule: Rule, metric: UpdateMetric, radius: Option<f64>) {
     let mut config = rule.config(metric);
-    config.solve_mut().unwrap().trust_region = radius;
+    config.solve_mut().unwrap().trust_region = radius.map(TrustRegion::total);
     let mut model = start.clone();
     let mut optim = config.init(&model);
     let mut dense: Option<Dense> = None;

@@ -117,7 +117,7 @@ fn configurations_survive_their_text() {
     for mut config in all() {
         config.step_mut().weight_decay = 0.25;
         if let Some(solve) = config.solve_mut() {
-            solve.trust_region = Some(0.5);
+            solve.trust_region = Some(TrustRegion::total(0.5));
             solve.damping = Damping::absolute(0.125).on(DampedMatrix::Gram);
         }
         if let Some(factors) = config.factors_mut() {

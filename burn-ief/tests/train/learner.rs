@@ -257,7 +257,7 @@ fn shards_start_from_the_previous_update_once() {
     let net = net(0.0, &device);
     let batches =
         [0..16, 16..32, 32..48].map(|range| Batches.batch(items(48)[range].to_vec(), &device));
-    for radius in [None, Some(0.02)] {
+    for radius in [None, Some(TrustRegion::total(0.02))] {
         let solve = SolveOptions::new()
             .with_momentum(Some(0.8))
             .with_trust_region(radius);

@@ -66,7 +66,8 @@ pub use state::MetricState;
 /// use burn_ief::prelude::*;
 ///
 /// let metric = UpdateMetric::Separable(RunningSquares::default());
-/// let solve = SolveOptions::new().with_metric(metric).with_trust_region(Some(0.5));
+/// let bound = TrustRegion::per_sample(0.015);
+/// let solve = SolveOptions::new().with_metric(metric).with_trust_region(Some(bound));
 /// assert!(IefConfig::new().with_solve(solve).validate().is_ok());
 ///
 /// let metric = UpdateMetric::Separable(RunningSquares::default().with_power(-1.0));

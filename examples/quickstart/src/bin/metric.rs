@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burn_ief::methods::{RunningSquares, SolveOptions, UpdateMetric};
-use burn_ief::solve::Damping;
+use burn_ief::solve::{Damping, TrustRegion};
 use clap::Parser;
 use programs::command::at_least;
 use programs::command_line::parse;
@@ -66,7 +66,9 @@ fn main() -> ExitCode {
 fn settings() -> [(&'static str, SolveOptions); 6] {
     let damped = SolveOptions::new().with_damping(Damping::relative(0.1));
     // ΔᵀF̃Δ of at most 0.03 for each sample.
-    let bounded = damped.clone().with_trust_region(Some(0.015 * BATCH as f64));
+    let bounded = damped
+        .clone()
+        .with_trust_region(Some(TrustRegion::per_sample(0.015)));
     let running = RunningSquares::default();
     [
         ("default", SolveOptions::new()),

@@ -213,7 +213,8 @@ fn damping(config: &mut AnyConfig, relative: f64) {
 
 /// Bound ΔᵀF̃Δ by `share` for each sample; the option bounds half of it over the batch.
 fn trust(config: &mut AnyConfig, share: f64, definition: &Definition) {
-    solve(config).trust_region = Some(0.5 * share * definition.batch as f64);
+    let radius = 0.5 * share * definition.batch as f64;
+    solve(config).trust_region = Some(TrustRegion::total(radius));
 }
 
 fn metric(config: &mut AnyConfig, power: f64) {
