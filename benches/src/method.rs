@@ -199,9 +199,9 @@ impl<N: Net> Training<N> {
         let (optimizer, direction) = match method {
             Method::Optimizer(name) => {
                 let mut config = OptimizerConfig::new(name).with_classes(N::CLASSES);
-                // The update alone: no momentum in the solve, and the length that it comes with.
+                // The update alone: no momentum, metric or trust region, and the length that it comes with.
                 if let Some(solve) = config.solve_mut() {
-                    solve.momentum = Some(0.0);
+                    *solve = SolveOptions::plain(Damping::default());
                 }
                 if let Some(step) = config.step_mut() {
                     step.normalize = Some(0.0);
@@ -209,13 +209,17 @@ impl<N: Net> Training<N> {
                 optimizer_of(config, &model, operations)
             }
             Method::IefMomentum => {
-                optimizer_of(OptimizerConfig::new(optimizer("ief")), &model, operations)
+                let mut config = OptimizerConfig::new(optimizer("ief"));
+                if let Some(solve) = config.solve_mut() {
+                    *solve = SolveOptions::plain(Damping::default()).with_momentum(Some(0.9));
+                }
+                optimizer_of(config, &model, operations)
             }
             Method::IefSeparable => {
                 let mut config = OptimizerConfig::new(optimizer("ief"));
                 if let Some(solve) = config.solve_mut() {
-                    solve.momentum = Some(0.0);
-                    solve.metric = UpdateMetric::Separable(RunningSquares::default());
+                    *solve = SolveOptions::plain(Damping::default());
+                    solve.metric = Some(UpdateMetric::Separable(RunningSquares::default()));
                 }
                 optimizer_of(config, &model, operations)
             }

@@ -257,8 +257,9 @@ fn reductions_are_what_they_say() {
         let mean: Vec<f64> = sum.iter().map(|x| x / 3.0).collect();
         // The K-FAC family averages its factors over the shards and has one update. A metric is one
         // for all shards, so that separate steps have others.
-        let solve = config.solve_mut();
-        let separate = solve.is_some_and(|solve| solve.metric == UpdateMetric::Identity);
+        let mut resolved = config.clone().resolved();
+        let solve = resolved.solve_mut();
+        let separate = solve.is_some_and(|solve| solve.metric == Some(UpdateMetric::Identity));
         for (reduction, expected) in [
             (Reduction::Joint, joint),
             (Reduction::Mean, mean),

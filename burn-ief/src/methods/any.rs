@@ -70,6 +70,27 @@ macro_rules! methods {
                 }
             }
 
+            /// With every option of the solve and the norm set, to what the method recommends where they were `None`:
+            /// for records that must not change with a later release.
+            ///
+            /// ```
+            /// use burn_ief::methods::AnyConfig;
+            ///
+            /// let mut config = "ief".parse::<AnyConfig>()?.resolved();
+            /// assert_eq!(config.solve_mut().unwrap().momentum, Some(0.9));
+            /// # Ok::<(), burn_ief::Error>(())
+            /// ```
+            pub fn resolved(mut self) -> Self {
+                if let Some(recommended) = self.recommended() {
+                    if let Some(solve) = self.solve_mut() {
+                        solve.fill(&recommended);
+                    }
+                    let step = self.step_mut();
+                    step.normalize = step.normalize.or(recommended.norm);
+                }
+                self
+            }
+
             /// What happens to the update.
             pub fn step_mut(&mut self) -> &mut StepOptions {
                 match self {
@@ -131,6 +152,12 @@ macro_rules! methods {
 
         impl MethodConfig for AnyConfig {
             type Method = AnyMethod;
+
+            fn recommended(&self) -> Option<Recommended> {
+                match self {
+                    $(Self::$variant(config) => config.recommended(),)+
+                }
+            }
 
             fn try_build(&self) -> Result<AnyMethod, crate::error::Error> {
                 Ok(match self {

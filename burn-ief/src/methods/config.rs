@@ -3,6 +3,7 @@
 use burn::config::Config;
 
 use super::method::Method;
+use super::recommended::Recommended;
 use crate::error::Error;
 
 /// The configuration of a natural-gradient method.
@@ -27,6 +28,11 @@ pub trait MethodConfig: Config {
     ///
     /// [`Error::Config`] naming the first field that is out of range.
     fn try_build(&self) -> Result<Self::Method, Error>;
+
+    /// What the method takes for options that are `None`; `None` for the K-FAC family, which has no such options.
+    fn recommended(&self) -> Option<Recommended> {
+        None
+    }
 
     /// Check every field.
     ///

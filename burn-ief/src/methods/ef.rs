@@ -6,6 +6,7 @@ use super::config::MethodConfig;
 use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions};
 use super::ranges::check_cosine_filter;
+use super::recommended::Recommended;
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::solve::{RowSelection, solve_resolved};
@@ -42,6 +43,13 @@ pub struct EfConfig {
 /// The recommended norm of an update.
 const NORM: f64 = 1.0;
 
+fn recommended() -> Recommended {
+    Recommended {
+        norm: Some(NORM),
+        ..Recommended::default()
+    }
+}
+
 impl MethodConfig for EfConfig {
     type Method = Exact<Ef>;
 
@@ -50,7 +58,11 @@ impl MethodConfig for EfConfig {
         let rule = Ef {
             cosine_filter: self.cosine_filter,
         };
-        Exact::new(rule, &self.solve, &self.step, 0.0, Some(NORM))
+        Exact::new(rule, &self.solve, &self.step, &recommended())
+    }
+
+    fn recommended(&self) -> Option<Recommended> {
+        Some(recommended())
     }
 }
 

@@ -3,8 +3,10 @@
 use super::method::{Joining, Method, MethodUpdate, Reduction, StepReport, rule_name};
 use super::metric::MetricState;
 use super::options::{SolveOptions, StepOptions};
+use super::recommended::Recommended;
 use super::rule::{Solution, System, UpdateRule};
 use super::shard_rows::{ShardRows, out_of_order, squares, stack};
+use super::solving::Solving;
 use super::state::{ExactState, PreviousUpdate};
 use crate::error::Error;
 use crate::jacobian::{GramPrecision, Jacobian, RecordedBatch, Rest, Scaling};
@@ -23,12 +25,17 @@ use crate::solve::{Cancellation, SolveReport, trust_region_factor};
 /// use burn::config::Config;
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Device, Tensor};
-/// use burn_ief::methods::{Ef, Exact, SolveOptions, StepOptions};
+/// use burn_ief::methods::{Ef, Exact, Recommended, SolveOptions, StepOptions};
 /// use burn_ief::prelude::*;
 ///
 /// // What `EfConfig::new().init(&model)` builds, but for its normalised updates. Put your own rule
 /// // in the place of `Ef`.
-/// let method = Exact::new(Ef::default(), &SolveOptions::new(), &StepOptions::new(), 0.0, None)?;
+/// let method = Exact::new(
+///     Ef::default(),
+///     &SolveOptions::new(),
+///     &StepOptions::new(),
+///     &Recommended::default(),
+/// )?;
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(3, 1).init(&device);
 /// let mut optim = NaturalOptimizer::new(method, &model);
@@ -41,19 +48,14 @@ use crate::solve::{Cancellation, SolveReport, trust_region_factor};
 #[derive(Debug, Clone)]
 pub struct Exact<R> {
     rule: R,
-    solve: SolveOptions,
+    solving: Solving,
     step: StepOptions,
-    /// Momentum in the solve.
-    momentum: f64,
     /// The squares of the rows that the metric needs; `None` for the identity.
     squares: Option<Squares>,
 }
 
 impl<R: UpdateRule> Exact<R> {
-    /// The method of a rule.
-    ///
-    /// `momentum` (in the solve) and `norm` are what the method recommends, for options that leave
-    /// them open.
+    /// The method of a rule, with what it recommends for options that are left open.
     ///
     /// # Errors
     ///
@@ -62,25 +64,23 @@ impl<R: UpdateRule> Exact<R> {
         rule: R,
         solve: &SolveOptions,
         step: &StepOptions,
-        momentum: f64,
-        norm: Option<f64>,
+        recommended: &Recommended,
     ) -> Result<Self, Error> {
         solve.validate()?;
         step.validate()?;
-        let momentum = solve.momentum.unwrap_or(momentum);
-        if momentum > 0.0 && !rule.supports_start() {
+        let solving = Solving::new(solve, recommended);
+        if solving.momentum > 0.0 && !rule.supports_start() {
             return Err(Error::config(
                 "solve.momentum",
-                momentum,
+                solving.momentum,
                 "0: this rule does not start from a previous update",
             ));
         }
         Ok(Self {
             rule,
-            momentum,
-            squares: solve.metric.wanted(),
-            solve: solve.clone(),
-            step: step.resolved(norm),
+            squares: solving.metric.wanted(),
+            solving,
+            step: step.resolved(recommended.norm),
         })
     }
 
@@ -97,7 +97,7 @@ impl<R: UpdateRule> Exact<R> {
         previous: &PreviousUpdate,
     ) -> Result<System<'a>, Error> {
         let mut system = System::recorded(scaled, rows.order.as_deref(), rows.samples);
-        system = system.with_damping(self.solve.damping);
+        system = system.with_damping(self.solving.damping);
         if let Some(norms) = &rows.norms {
             system = system.with_output_norms(norms.clone());
         }
@@ -107,7 +107,7 @@ impl<R: UpdateRule> Exact<R> {
         if let Some(fitted) = &rows.fitted {
             system = system.with_fitted(fitted.clone());
         }
-        if self.momentum > 0.0 {
+        if self.solving.momentum > 0.0 {
             let previous = previous.direction(&rows.jacobian)?;
             // The rules solve for the rows, unless there are fewer parameters.
             let image = if rows.jacobian.columns() > rows.jacobian.samples() {
@@ -117,7 +117,10 @@ impl<R: UpdateRule> Exact<R> {
             } else {
                 rows.jacobian.image(&previous)?
             };
-            let start = image.into_iter().map(|x| self.momentum * x).collect();
+            let start = image
+                .into_iter()
+                .map(|x| self.solving.momentum * x)
+                .collect();
             system = system.with_recorded_start(start);
         }
         Ok(system)
@@ -132,7 +135,7 @@ impl<R: UpdateRule> Exact<R> {
         previous: &PreviousUpdate,
         metric: Option<&Scaling>,
     ) -> Result<Solved, Error> {
-        let keeps = self.momentum > 0.0;
+        let keeps = self.solving.momentum > 0.0;
         let root = metric.map(Scaling::root);
         let mut scaled = root.as_ref().map(|root| rows.jacobian.clone().scaled(root));
         let seen = scaled.as_ref().unwrap_or(&rows.jacobian);
@@ -148,14 +151,12 @@ impl<R: UpdateRule> Exact<R> {
             solution = self.rule.solve(&system)?;
         }
         let samples = rows.samples;
-        let bound = self.solve.trust_region;
-        let radius = bound.map(|bound| bound.radius(samples, rows.norms.as_deref()));
+        let bound = self.solving.trust_region;
+        let radius = bound.radius(samples, rows.norms.as_deref());
         match solution {
             Solution::Rows(mut update) => {
                 let unscaled = keeps.then(|| update.values.clone());
-                if let Some(radius) = radius {
-                    update.clip(radius);
-                }
+                update.clip(radius);
                 let values = unscaled.unwrap_or(update.values);
                 if !values.iter().all(|value| value.is_finite()) {
                     return Err(Error::NonFiniteUpdate);
@@ -211,13 +212,11 @@ impl<R: UpdateRule> Exact<R> {
                 let dense = system.dense_rows()?.unwrap_or_default();
                 let image = dense.iter().zip(start);
                 let mut image: Vec<f64> = image.map(|(row, s)| s + dot(row, &update)).collect();
-                if let Some(radius) = radius {
-                    let curvature = image[samples..].iter().map(|x| x * x).sum();
-                    report.scale = trust_region_factor(curvature, radius);
-                    image.iter_mut().for_each(|x| *x *= report.scale);
-                    if !keeps {
-                        update.iter_mut().for_each(|x| *x *= report.scale);
-                    }
+                let curvature = image[samples..].iter().map(|x| x * x).sum();
+                report.scale = trust_region_factor(curvature, radius);
+                image.iter_mut().for_each(|x| *x *= report.scale);
+                if !keeps {
+                    update.iter_mut().for_each(|x| *x *= report.scale);
                 }
                 image.truncate(samples);
                 report.decrease = image;
@@ -269,7 +268,7 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
     }
 
     fn new_state(&self, params: &[ParamInfo]) -> ExactState {
-        ExactState::new(&self.solve, self.momentum, params)
+        ExactState::new(&self.solving.metric, self.solving.momentum, params)
     }
 
     fn start_shard(&self, step: u64, first_row: u64) -> Tape {
@@ -317,7 +316,7 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
             jacobian.narrow(0, samples)?
         };
         let rows = ShardRows {
-            jacobian: jacobian.with_precision(self.solve.precision),
+            jacobian: jacobian.with_precision(self.solving.precision),
             samples,
             norms,
             matches,
@@ -374,8 +373,9 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         let (metric, scaling) = match self.squares {
             Some(wanted) => {
                 let (sums, samples) = squares(&mut systems, wanted);
-                let metric = metric.unwrap_or_else(|| MetricState::zeros(&self.solve.metric, &[]));
-                let next = metric.advance(&self.solve.metric, &params, sums, samples)?;
+                let metric =
+                    metric.unwrap_or_else(|| MetricState::zeros(&self.solving.metric, &[]));
+                let next = metric.advance(&self.solving.metric, &params, sums, samples)?;
                 (Some(next.0), Some(next.1))
             }
             None => (metric, None),
@@ -396,8 +396,8 @@ impl<R: UpdateRule + Clone> Method for Exact<R> {
         sum.scale(factor);
         let scales = solves.iter().map(|solve| solve.scale).sum::<f64>();
         let scale = scales / solves.len().max(1) as f64;
-        let (previous, update) = if self.momentum > 0.0 {
-            let (previous, mut update) = previous.advance(&params, sum, self.momentum)?;
+        let (previous, update) = if self.solving.momentum > 0.0 {
+            let (previous, mut update) = previous.advance(&params, sum, self.solving.momentum)?;
             update.scale(scale);
             (previous, update)
         } else {

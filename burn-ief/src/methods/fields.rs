@@ -87,8 +87,8 @@ mod tests {
         config.step_mut().weight_decay = 0.0;
         let damping = crate::solve::Damping::absolute(0.5).on(crate::solve::DampedMatrix::Gram);
         let solve = config.solve_mut().unwrap();
-        assert_eq!(solve.damping, damping);
-        solve.damping = crate::solve::Damping::default();
+        assert_eq!(solve.damping, Some(damping));
+        solve.damping = None;
         assert_eq!(serde_json::to_string(&config).unwrap(), defaults);
     }
 

@@ -5,6 +5,7 @@ use burn::config::Config;
 use super::config::MethodConfig;
 use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions};
+use super::recommended::Recommended;
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::linalg::Eigen;
@@ -24,7 +25,7 @@ use crate::solve::{Coefficients, RowSelection, SolveReport, SolveRoute, rounding
 /// use burn_ief::methods::{GgtConfig, MethodConfig, SolveOptions};
 /// use burn_ief::solve::Damping;
 ///
-/// let solve = SolveOptions::new().with_damping(Damping::relative(0.01));
+/// let solve = SolveOptions::new().with_damping(Some(Damping::relative(0.01)));
 /// assert!(GgtConfig::new().with_solve(solve).validate().is_ok());
 /// ```
 #[derive(Config, Debug)]
@@ -38,11 +39,19 @@ pub struct GgtConfig {
     pub step: StepOptions,
 }
 
+fn recommended() -> Recommended {
+    Recommended::default()
+}
+
 impl MethodConfig for GgtConfig {
     type Method = Exact<Ggt>;
 
     fn try_build(&self) -> Result<Exact<Ggt>, Error> {
-        Exact::new(Ggt, &self.solve, &self.step, 0.0, None)
+        Exact::new(Ggt, &self.solve, &self.step, &recommended())
+    }
+
+    fn recommended(&self) -> Option<Recommended> {
+        Some(recommended())
     }
 }
 

@@ -6,6 +6,7 @@ use super::config::MethodConfig;
 use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions};
 use super::ranges::check_cosine_filter;
+use super::recommended::Recommended;
 use super::rule::{Solution, System, UpdateRule};
 use crate::error::Error;
 use crate::solve::{DampedMatrix, RowSelection, solve_resolved};
@@ -15,9 +16,9 @@ use crate::solve::{DampedMatrix, RowSelection, solve_resolved};
 /// The loss of sample n decreases by s_n = ‖∂l_n/∂z_n‖², so samples that are fitted already are
 /// left alone. The model marks its output ([`mark_output`](crate::mark_output)).
 ///
-/// The recommended settings are the defaults: momentum 0.9 in the solve and a damping of 1e-3
-/// relative to the mean diagonal. With them a step size between 0.25 and 1 is a good start; without
-/// momentum in the solve the best step sizes measured so far are between 0.25 and 4.
+/// The recommended settings are the defaults: momentum 0.9 in the solve and a damping of 1e-3 relative to the mean
+/// diagonal. With them a step size between 0.25 and 1 is a good start; without momentum in the solve the best step
+/// sizes measured so far are between 0.25 and 4. [`SolveOptions::plain`] gives the paper's rule.
 ///
 /// ```
 /// use burn::config::Config;
@@ -25,7 +26,7 @@ use crate::solve::{DampedMatrix, RowSelection, solve_resolved};
 /// use burn_ief::solve::{DampedMatrix, Damping};
 ///
 /// let damping = Damping::absolute(4e-4).on(DampedMatrix::Gram);
-/// let config = IefConfig::new().with_solve(SolveOptions::new().with_damping(damping));
+/// let config = IefConfig::new().with_solve(SolveOptions::plain(damping));
 /// assert!(config.validate().is_ok());
 /// assert!(config.with_cosine_filter(Some(2.0)).validate().is_err());
 /// ```
@@ -42,8 +43,12 @@ pub struct IefConfig {
     pub step: StepOptions,
 }
 
-/// The recommended momentum in the solve.
-const MOMENTUM: f64 = 0.9;
+fn recommended() -> Recommended {
+    Recommended {
+        momentum: 0.9,
+        ..Recommended::default()
+    }
+}
 
 impl MethodConfig for IefConfig {
     type Method = Exact<Ief>;
@@ -53,7 +58,11 @@ impl MethodConfig for IefConfig {
         let rule = Ief {
             cosine_filter: self.cosine_filter,
         };
-        Exact::new(rule, &self.solve, &self.step, MOMENTUM, None)
+        Exact::new(rule, &self.solve, &self.step, &recommended())
+    }
+
+    fn recommended(&self) -> Option<Recommended> {
+        Some(recommended())
     }
 }
 

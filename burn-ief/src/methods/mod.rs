@@ -63,10 +63,12 @@ pub mod metric;
 mod ngd;
 mod options;
 mod ranges;
+mod recommended;
 mod rule;
 mod sampled;
 mod sf;
 mod shard_rows;
+mod solving;
 mod state;
 
 pub use config::MethodConfig;
@@ -78,6 +80,7 @@ pub use method::{FactorReport, Joining, Method, MethodUpdate, Reduction, StepRep
 pub use metric::{RunningSquares, UpdateMetric};
 pub use ngd::{Ngd, NgdConfig};
 pub use options::{SolveOptions, StepOptions};
+pub use recommended::Recommended;
 pub use rule::{Solution, System, UpdateRule};
 pub use sf::{Sf, SfConfig};
 pub use state::{ExactState, PreviousUpdate};

@@ -5,6 +5,7 @@ use burn::config::Config;
 use super::config::MethodConfig;
 use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions};
+use super::recommended::Recommended;
 use super::rule::{Solution, System, UpdateRule};
 use super::sampled;
 use crate::error::Error;
@@ -37,6 +38,10 @@ pub struct NgdConfig {
     pub step: StepOptions,
 }
 
+fn recommended() -> Recommended {
+    Recommended::default()
+}
+
 impl MethodConfig for NgdConfig {
     type Method = Exact<Ngd>;
 
@@ -48,7 +53,16 @@ impl MethodConfig for NgdConfig {
                 expected: "the number of classes of the marked output, at least 1",
             });
         }
-        Exact::new(Ngd::new(self.classes), &self.solve, &self.step, 0.0, None)
+        Exact::new(
+            Ngd::new(self.classes),
+            &self.solve,
+            &self.step,
+            &recommended(),
+        )
+    }
+
+    fn recommended(&self) -> Option<Recommended> {
+        Some(recommended())
     }
 }
 

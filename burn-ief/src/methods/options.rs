@@ -6,6 +6,7 @@ use burn::optim::momentum::MomentumConfig;
 
 use super::metric::UpdateMetric;
 use super::ranges::{above_zero, at_least_zero, fraction};
+use super::recommended::Recommended;
 use crate::error::Error;
 use crate::jacobian::GramPrecision;
 use crate::solve::{Damping, TrustRegion};
@@ -63,14 +64,24 @@ impl StepOptions {
     }
 }
 
-/// How EF, iEF, SF and the other exact methods solve the system of a batch.
+/// How EF, iEF, SF and the other exact methods solve the system of a batch. Of what is `None`, a method takes what it
+/// recommends:
+///
+/// | option | iEF | all others |
+/// | --- | --- | --- |
+/// | `damping` | 1e-3, relative | the same |
+/// | `trust_region` | unbounded | the same |
+/// | `momentum` | 0.9 | 0 |
+/// | `metric` | identity | the same |
+///
+/// [`plain`](Self::plain) switches all of it off.
 ///
 /// ```
 /// use burn::config::Config;
 /// use burn_ief::methods::SolveOptions;
 /// use burn_ief::solve::Damping;
 ///
-/// let solve = SolveOptions::new().with_damping(Damping::relative(0.1));
+/// let solve = SolveOptions::new().with_damping(Some(Damping::relative(0.1)));
 /// assert!(solve.validate().is_ok());
 /// assert!(solve.with_momentum(Some(1.0)).validate().is_err());
 /// ```
@@ -78,34 +89,66 @@ impl StepOptions {
 #[non_exhaustive]
 pub struct SolveOptions {
     /// Damping, in sum form.
-    #[config(default = "Damping::default()")]
-    pub damping: Damping,
+    pub damping: Option<Damping>,
     /// Precision of the Gram matrix.
     #[config(default = "GramPrecision::Auto")]
     pub precision: GramPrecision,
-    /// Bound on ½ ΔᵀF̃Δ for a step size of 1; no bound if `None`.
+    /// Bound on ½ ΔᵀF̃Δ for a step size of 1.
     pub trust_region: Option<TrustRegion>,
-    /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. `None` takes what the method
-    /// recommends: 0.9 for iEF, 0 for all others. See
+    /// Momentum μ in the solve (SPRING), 0 ≤ μ < 1; 0 keeps no state. See
     /// [momentum in the solve](crate::methods#momentum-in-the-solve).
     pub momentum: Option<f64>,
     /// Which update is the smallest: see [metrics](crate::methods::metric).
-    #[config(default = "UpdateMetric::Identity")]
-    pub metric: UpdateMetric,
+    pub metric: Option<UpdateMetric>,
 }
 
 impl SolveOptions {
+    /// The bare rule with this damping: no momentum, no metric and no trust region.
+    ///
+    /// ```
+    /// use burn::config::Config;
+    /// use burn_ief::methods::{SolveOptions, UpdateMetric};
+    /// use burn_ief::solve::{Damping, TrustRegion};
+    ///
+    /// let plain = SolveOptions::plain(Damping::relative(1e-3));
+    /// assert_eq!(plain.momentum, Some(0.0));
+    /// assert_eq!(plain.metric, Some(UpdateMetric::Identity));
+    /// assert_eq!(plain.trust_region, Some(TrustRegion::Unbounded));
+    /// ```
+    pub fn plain(damping: Damping) -> Self {
+        Self::new()
+            .with_damping(Some(damping))
+            .with_momentum(Some(0.0))
+            .with_metric(Some(UpdateMetric::Identity))
+            .with_trust_region(Some(TrustRegion::Unbounded))
+    }
+
+    /// Take what is recommended for every option that is `None`.
+    pub(super) fn fill(&mut self, recommended: &Recommended) {
+        self.damping.get_or_insert(recommended.damping);
+        self.trust_region.get_or_insert(recommended.trust_region);
+        self.momentum.get_or_insert(recommended.momentum);
+        self.metric.get_or_insert(recommended.metric);
+    }
+
     /// Check every field.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] naming the first field that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        self.damping.validate()?;
-        if let Some(radius) = self.trust_region {
+        if let Some(damping) = &self.damping {
+            damping.validate()?;
+        }
+        if let Some(radius) = self
+            .trust_region
+            .filter(|radius| *radius != TrustRegion::Unbounded)
+        {
             above_zero("trust_region", radius.value())?;
         }
-        self.metric.validate()?;
+        if let Some(metric) = &self.metric {
+            metric.validate()?;
+        }
         match self.momentum {
             Some(momentum) => fraction("solve.momentum", momentum),
             None => Ok(()),

@@ -6,6 +6,7 @@ use super::config::MethodConfig;
 use super::exact::Exact;
 use super::options::{SolveOptions, StepOptions};
 use super::ranges::at_least_one;
+use super::recommended::Recommended;
 use super::rule::{Solution, System, UpdateRule};
 use super::sampled;
 use crate::error::Error;
@@ -46,6 +47,13 @@ pub struct SfConfig {
 /// The recommended norm of an update.
 const NORM: f64 = 1.0;
 
+fn recommended() -> Recommended {
+    Recommended {
+        norm: Some(NORM),
+        ..Recommended::default()
+    }
+}
+
 impl MethodConfig for SfConfig {
     type Method = Exact<Sf>;
 
@@ -55,7 +63,11 @@ impl MethodConfig for SfConfig {
             draws: self.draws,
             seed: self.seed,
         };
-        Exact::new(rule, &self.solve, &self.step, 0.0, Some(NORM))
+        Exact::new(rule, &self.solve, &self.step, &recommended())
+    }
+
+    fn recommended(&self) -> Option<Recommended> {
+        Some(recommended())
     }
 }
 

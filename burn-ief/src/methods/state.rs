@@ -5,7 +5,6 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::Tensor;
 
 use super::metric::{MetricState, UpdateMetric};
-use super::options::SolveOptions;
 use crate::error::Error;
 use crate::host::Reads;
 use crate::jacobian::Jacobian;
@@ -33,15 +32,14 @@ pub struct ExactState {
 
 impl ExactState {
     /// The state before the first step, with the momentum that the method takes.
-    pub(super) fn new(solve: &SolveOptions, momentum: f64, params: &[ParamInfo]) -> Self {
+    pub(super) fn new(metric: &UpdateMetric, momentum: f64, params: &[ParamInfo]) -> Self {
         Self {
             previous: if momentum > 0.0 {
                 PreviousUpdate::zeros(params)
             } else {
                 PreviousUpdate::empty()
             },
-            metric: (solve.metric != UpdateMetric::Identity)
-                .then(|| MetricState::zeros(&solve.metric, params)),
+            metric: (*metric != UpdateMetric::Identity).then(|| MetricState::zeros(metric, params)),
         }
     }
 }

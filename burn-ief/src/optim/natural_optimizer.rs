@@ -442,7 +442,7 @@ mod tests {
     fn a_step_waits_for_the_device_twice() {
         assert_eq!(reads(IefConfig::new(), &[6]), [2, 2]);
         let metric = UpdateMetric::Separable(RunningSquares::default());
-        let solve = SolveOptions::new().with_metric(metric);
+        let solve = SolveOptions::new().with_metric(Some(metric));
         assert_eq!(reads(IefConfig::new().with_solve(solve), &[6]), [2, 2]);
         // Their updates are normalised: the norm is a read of its own.
         assert_eq!(reads(EfConfig::new(), &[6]), [3, 3]);
@@ -463,7 +463,7 @@ mod tests {
             let labels = labels.remainder_scalar(classes as i64);
             let cross_entropy = CrossEntropyLossConfig::new().init(&device);
             let update = |damping| {
-                let solve = SolveOptions::new().with_damping(damping);
+                let solve = SolveOptions::plain(damping);
                 let config = IefConfig::new().with_solve(solve.with_momentum(Some(0.0)));
                 let mut optim = config.init(&model);
                 let tape = optim.start();

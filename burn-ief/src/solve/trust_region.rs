@@ -5,8 +5,6 @@ use serde::{Deserialize, Serialize};
 /// A bound on ½ ΔᵀF̃Δ, the quadratic form of an update Δ in the curvature matrix F̃ of its rule, for a step size of 1.
 /// An update outside is scaled down to the edge (the KL clip of K-FAC).
 ///
-/// In JSON a number bounds the whole batch, and `{"per_sample": number}` each sample.
-///
 /// ```
 /// use burn_ief::solve::TrustRegion;
 ///
@@ -15,19 +13,18 @@ use serde::{Deserialize, Serialize};
 /// // Losses whose gradients at the outputs are larger than those of a classifier's get more room.
 /// assert_eq!(bound.radius(2, Some(&[50.0, 150.0])), 3.0);
 /// assert_eq!(TrustRegion::total(0.5).radius(32, None), 0.5);
+/// assert_eq!(TrustRegion::Unbounded.radius(32, None), f64::INFINITY);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TrustRegion {
+    /// No bound.
+    Unbounded,
     /// For the whole batch, in sum form.
     Total(f64),
     /// For each sample, on average over the batch.
-    #[non_exhaustive]
-    PerSample {
-        /// The bound of a sample.
-        per_sample: f64,
-    },
+    PerSample(f64),
 }
 
 impl TrustRegion {
@@ -43,21 +40,23 @@ impl TrustRegion {
     /// given. Sums over many tokens and squared errors of large numbers have an s far above 1: with this factor, scaling
     /// the targets or the length of the texts does not change by which factor a step is shortened.
     pub fn per_sample(radius: f64) -> Self {
-        Self::PerSample { per_sample: radius }
+        Self::PerSample(radius)
     }
 
-    /// The number that was given.
+    /// The number that was given, infinity for no bound.
     pub fn value(&self) -> f64 {
         match *self {
-            Self::Total(radius) | Self::PerSample { per_sample: radius } => radius,
+            Self::Unbounded => f64::INFINITY,
+            Self::Total(radius) | Self::PerSample(radius) => radius,
         }
     }
 
     /// The bound on ½ ΔᵀF̃Δ, in sum form, for a batch of `samples` with these s where they were measured.
     pub fn radius(&self, samples: usize, norms: Option<&[f64]>) -> f64 {
         match *self {
+            Self::Unbounded => f64::INFINITY,
             Self::Total(radius) => radius,
-            Self::PerSample { per_sample } => {
+            Self::PerSample(per_sample) => {
                 let sum = norms.map_or(0.0, |norms| norms.iter().sum());
                 // M times the mean of s, or M.
                 per_sample * f64::max(samples as f64, sum)
@@ -96,9 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_read_back() {
+    fn every_form_reads_back() {
         for (bound, text) in [
-            (TrustRegion::total(0.5), "0.5"),
+            (TrustRegion::Unbounded, "\"unbounded\""),
+            (TrustRegion::total(0.5), r#"{"total":0.5}"#),
             (TrustRegion::per_sample(0.015), r#"{"per_sample":0.015}"#),
         ] {
             assert_eq!(serde_json::to_string(&bound).unwrap(), text);

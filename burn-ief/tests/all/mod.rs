@@ -20,7 +20,7 @@ pub fn all() -> Vec<AnyConfig> {
     let with_metric = metrics.map(|(name, metric)| {
         let named = plain.iter().find(|config| config.name() == name);
         let mut config = named.expect("registered").clone();
-        config.solve_mut().expect("exact").metric = metric;
+        config.solve_mut().expect("exact").metric = Some(metric);
         config
     });
     [plain, with_metric.to_vec()].concat()
@@ -32,10 +32,10 @@ fn registered() -> Vec<AnyConfig> {
     let named = AnyConfig::NAMES.iter().map(|name| {
         let mut config: AnyConfig = name.parse().unwrap();
         match &mut config {
-            AnyConfig::Sf(sf) => sf.solve.damping = Damping::relative(1.0),
+            AnyConfig::Sf(sf) => sf.solve.damping = Some(Damping::relative(1.0)),
             AnyConfig::Ngd(ngd) => {
                 ngd.classes = 3;
-                ngd.solve.damping = Damping::relative(1.0);
+                ngd.solve.damping = Some(Damping::relative(1.0));
             }
             _ => {}
         }

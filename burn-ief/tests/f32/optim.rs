@@ -13,9 +13,9 @@ use burn::tensor::activation::{log_softmax, softmax, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::Error;
 use burn_ief::jacobian::Jacobian;
-use burn_ief::methods::AnyConfig;
+use burn_ief::methods::{AnyConfig, UpdateMetric};
 use burn_ief::prelude::*;
-use burn_ief::solve::{DampingAmount, Symmetric};
+use burn_ief::solve::Symmetric;
 
 use exact::exact;
 use two_layers::{Net, batch, cross_entropy, distance, flat, norm};
@@ -40,9 +40,9 @@ fn configurations_are_validated_by_field() {
     };
     let solve = SolveOptions::new;
     let ief = |solve| field(IefConfig::new().with_solve(solve).validate());
-    let negative = solve().with_damping(Damping::absolute(-1.0));
+    let negative = solve().with_damping(Some(Damping::absolute(-1.0)));
     assert_eq!(ief(negative), "damping");
-    let nan = solve().with_damping(Damping::relative(f64::NAN));
+    let nan = solve().with_damping(Some(Damping::relative(f64::NAN)));
     assert_eq!(ief(nan), "damping");
     assert_eq!(
         ief(solve().with_trust_region(Some(TrustRegion::per_sample(-1.0)))),
@@ -79,14 +79,14 @@ fn configurations_survive_json() {
         .with_normalize(Some(1.0))
         .with_momentum(Some(MomentumConfig::new()));
     let config = IefConfig::new()
-        .with_solve(SolveOptions::new().with_damping(damping))
+        .with_solve(SolveOptions::new().with_damping(Some(damping)))
         .with_step(step);
     let path = std::env::temp_dir().join(format!("burn-ief-config-{}.json", std::process::id()));
     config.save(&path).unwrap();
     let loaded = IefConfig::load(&path).unwrap();
     std::fs::remove_file(path).unwrap();
-    assert_eq!(loaded.solve.damping, damping);
-    assert_eq!(loaded.solve.damping.amount, DampingAmount::Absolute(4e-4));
+    assert_eq!(loaded.solve.damping, Some(damping));
+    assert_eq!(loaded.solve.trust_region, None);
     assert_eq!(loaded.step.normalize, Some(1.0));
     assert!(loaded.step.momentum.is_some());
 }
@@ -101,8 +101,19 @@ fn defaults_are_those_that_the_methods_recommend() {
     assert!((length(IefConfig::new().into()) - 1.0).abs() > 1e-2);
     let plain = exact(EfConfig::new(), Damping::default(), 0.0);
     assert!((length(plain) - 1.0).abs() > 1e-2);
+    let solve = |config: AnyConfig| config.resolved().solve_mut().cloned().unwrap();
+    let ief = solve(IefConfig::new().into());
+    assert_eq!(ief.damping, Some(Damping::relative(1e-3)));
+    assert_eq!(ief.trust_region, Some(TrustRegion::Unbounded));
+    assert_eq!(ief.momentum, Some(0.9));
+    assert_eq!(ief.metric, Some(UpdateMetric::Identity));
+    assert_eq!(solve(EfConfig::new().into()).momentum, Some(0.0));
+    let of_ief = update(&IefConfig::new().into(), &model, 9);
+    let resolved = AnyConfig::from(IefConfig::new()).resolved();
+    assert_eq!(of_ief, update(&resolved, &model, 9));
     // Momentum in the solve keeps a state.
-    assert_eq!(IefConfig::new().init(&model).state().num_params(), 39);
+    let moving = exact(IefConfig::new(), Damping::default(), 0.9);
+    assert_eq!(moving.init(&model).state().num_params(), 39);
     assert_eq!(EfConfig::new().init(&model).state().num_params(), 0);
 }
 
@@ -125,7 +136,8 @@ fn the_trust_region_bounds_the_quadratic_form() {
     let model = Net::new(3, &device());
     let ef = |radius: Option<f64>| {
         let mut config = exact(EfConfig::new(), Damping::default(), 0.0);
-        config.solve_mut().unwrap().trust_region = radius.map(TrustRegion::total);
+        config.solve_mut().unwrap().trust_region =
+            Some(radius.map_or(TrustRegion::Unbounded, TrustRegion::total));
         config
     };
     let decrease = |config: &AnyConfig| {
@@ -239,7 +251,7 @@ fn weight_decay_is_decoupled() {
 fn ief_lowers_the_loss_at_a_step_size_of_one() {
     let device = device();
     let mut model = Net::new(3, &device);
-    let plain = SolveOptions::new().with_momentum(Some(0.0));
+    let plain = SolveOptions::plain(Damping::default());
     let mut optim = IefConfig::new().with_solve(plain).init(&model);
     let mut losses = Vec::new();
     for _ in 0..20 {

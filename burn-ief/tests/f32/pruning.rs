@@ -196,7 +196,7 @@ fn pruned_weights_stay_zero_under_a_natural_gradient() {
         .unwrap();
     let (mut net, mask) = (pruned.model, pruned.mask);
     let before = weights(&net);
-    let plain = SolveOptions::new().with_momentum(Some(0.0));
+    let plain = SolveOptions::plain(Damping::default());
     let mut optim = IefConfig::new().with_solve(plain).init(&net);
     for seed in 0..20 {
         let stepped = optim.step_closure(0.1, net, |net| net.loss(batch(seed, 32)));

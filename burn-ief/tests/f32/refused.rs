@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use burn_ief::Error;
-use burn_ief::methods::{Exact, Ggt, Ief, Solution, System, UpdateRule};
+use burn_ief::methods::{Exact, Ggt, Ief, Recommended, Solution, System, UpdateRule};
 use burn_ief::prelude::*;
 use burn_ief::solve::{Coefficients, SolveReport, SolveRoute, Symmetric};
 
@@ -136,7 +136,7 @@ fn updates_that_are_not_finite_are_refused() {
     let device = device();
     let model = layer(&device);
     let (solve, step) = (SolveOptions::new(), StepOptions::new());
-    let method = Exact::new(NotANumber, &solve, &step, 0.0, None).unwrap();
+    let method = Exact::new(NotANumber, &solve, &step, &Recommended::default()).unwrap();
     let mut optim = NaturalOptimizer::new(method, &model);
     let error = optim.step_closure(0.1, model, |model| loss(model, input(4, &device)));
     assert_eq!(error.err(), Some(Error::NonFiniteUpdate));
@@ -146,7 +146,13 @@ fn updates_that_are_not_finite_are_refused() {
 #[test]
 fn rules_without_a_start_refuse_momentum_in_the_solve() {
     let solve = SolveOptions::new().with_momentum(Some(0.9));
-    let error = Exact::new(Ggt::default(), &solve, &StepOptions::new(), 0.0, None).err();
+    let error = Exact::new(
+        Ggt::default(),
+        &solve,
+        &StepOptions::new(),
+        &Recommended::default(),
+    )
+    .err();
     let text = error.unwrap().to_string();
     assert!(text.contains("solve.momentum"), "{text}");
 }

@@ -181,7 +181,7 @@ fn drawn_labels_of_shards_and_of_samples_make_one_estimate() {
     let with = |config: AnyConfig| {
         let mut config = config;
         config.step_mut().normalize = Some(0.0);
-        config.solve_mut().unwrap().damping = damping;
+        config.solve_mut().unwrap().damping = Some(damping);
         config
     };
     let ngd = with(NgdConfig::new().with_classes(3).into());

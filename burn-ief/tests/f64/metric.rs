@@ -273,7 +273,7 @@ impl Rule {
             Self::Sf => exact(SfConfig::new().with_draws(2), damping, MOMENTUM),
             Self::Ngd => exact(NgdConfig::new().with_classes(CLASSES), damping, MOMENTUM),
         };
-        config.solve_mut().unwrap().metric = metric;
+        config.solve_mut().unwrap().metric = Some(metric);
         config
     }
 }
@@ -358,7 +358,8 @@ fn combine(rows: &[Vec<f64>], c: &[f64]) -> Vec<f64> {
 /// sample.
 fn check<M: Classifier>(start: &M, rule: Rule, metric: UpdateMetric, radius: Option<f64>) {
     let mut config = rule.config(metric);
-    config.solve_mut().unwrap().trust_region = radius.map(TrustRegion::total);
+    config.solve_mut().unwrap().trust_region =
+        Some(radius.map_or(TrustRegion::Unbounded, TrustRegion::total));
     let mut model = start.clone();
     let mut optim = config.init(&model);
     let mut dense: Option<Dense> = None;

@@ -118,7 +118,7 @@ fn configurations_survive_their_text() {
         config.step_mut().weight_decay = 0.25;
         if let Some(solve) = config.solve_mut() {
             solve.trust_region = Some(TrustRegion::total(0.5));
-            solve.damping = Damping::absolute(0.125).on(DampedMatrix::Gram);
+            solve.damping = Some(Damping::absolute(0.125).on(DampedMatrix::Gram));
         }
         if let Some(factors) = config.factors_mut() {
             factors.kl_clip = Some(0.0);

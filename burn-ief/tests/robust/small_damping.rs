@@ -144,10 +144,7 @@ fn check_all(device: &Device, precision: GramPrecision, cases: &[Case]) {
                     10f64.powi(exponent)
                 };
                 let damping = Damping::relative(share).on(on);
-                let solve = SolveOptions::new()
-                    .with_damping(damping)
-                    .with_precision(precision)
-                    .with_momentum(Some(0.0));
+                let solve = SolveOptions::plain(damping).with_precision(precision);
                 let step = StepOptions::new().with_normalize(Some(0.0));
                 let config: AnyConfig = if name == "ef" {
                     EfConfig::new().with_solve(solve).with_step(step).into()
@@ -290,7 +287,7 @@ fn sf_agrees_with_the_system_of_the_parameters() {
         for exponent in [0, -3, -6, -9, -12] {
             let damping = Damping::relative(10f64.powi(exponent));
             let config: AnyConfig = SfConfig::new()
-                .with_solve(SolveOptions::new().with_damping(damping))
+                .with_solve(SolveOptions::plain(damping))
                 .with_step(StepOptions::new().with_normalize(Some(0.0)))
                 .into();
             let mut optim = config.init(&model);

@@ -62,10 +62,10 @@ fn a_model_that_cannot_be_edited_makes_the_recorded_step() {
         for name in AnyConfig::NAMES {
             let mut config: AnyConfig = name.parse().unwrap();
             match &mut config {
-                AnyConfig::Sf(sf) => sf.solve.damping = Damping::relative(0.1),
+                AnyConfig::Sf(sf) => sf.solve.damping = Some(Damping::relative(0.1)),
                 AnyConfig::Ngd(ngd) => {
                     ngd.classes = CLASSES;
-                    ngd.solve.damping = Damping::relative(0.1);
+                    ngd.solve.damping = Some(Damping::relative(0.1));
                 }
                 _ => {}
             }

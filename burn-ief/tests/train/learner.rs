@@ -130,7 +130,7 @@ fn accuracy(natural: &NaturalModel<Net>) -> f64 {
 
 /// iEF with this momentum in the solve.
 fn ief(momentum: f64) -> AnyMethod {
-    let solve = SolveOptions::new().with_momentum(Some(momentum));
+    let solve = SolveOptions::plain(Damping::default()).with_momentum(Some(momentum));
     IefConfig::new().with_solve(solve).build().into()
 }
 
@@ -149,12 +149,12 @@ fn methods() -> Vec<(String, AnyMethod, f64)> {
             AnyConfig::Ef(_) => lr = 0.1,
             AnyConfig::Sf(sf) => {
                 // One drawn label per sample spans few directions: damp at the scale of the matrix.
-                sf.solve.damping = Damping::relative(1.0);
+                sf.solve.damping = Some(Damping::relative(1.0));
                 lr = 0.1;
             }
             AnyConfig::Ngd(ngd) => {
                 ngd.classes = 3;
-                ngd.solve.damping = Damping::relative(1.0);
+                ngd.solve.damping = Some(Damping::relative(1.0));
             }
             AnyConfig::Ggt(ggt) => {
                 ggt.step.normalize = Some(1.0);
@@ -257,10 +257,10 @@ fn shards_start_from_the_previous_update_once() {
     let net = net(0.0, &device);
     let batches =
         [0..16, 16..32, 32..48].map(|range| Batches.batch(items(48)[range].to_vec(), &device));
-    for radius in [None, Some(TrustRegion::total(0.02))] {
-        let solve = SolveOptions::new()
+    for radius in [TrustRegion::Unbounded, TrustRegion::total(0.02)] {
+        let solve = SolveOptions::plain(Damping::default())
             .with_momentum(Some(0.8))
-            .with_trust_region(radius);
+            .with_trust_region(Some(radius));
         let method = IefConfig::new().with_solve(solve).build();
         let run = |batch: &Batch, optim: &NaturalOptimizer<_>| {
             let tape = optim.start();
@@ -286,7 +286,7 @@ fn shards_start_from_the_previous_update_once() {
         let (first, _) = whole(&[&batches[0]]);
         let [a, b] = [1, 2].map(|k| whole(&[&batches[0], &batches[k]]));
         let scale = (a.1 + b.1) / 2.0;
-        assert_eq!(scale < 1.0, radius.is_some());
+        assert_eq!(scale < 1.0, radius != TrustRegion::Unbounded);
         let mean = (a.0.clone() + b.0.clone()) * 0.5;
         // (Δ_a − μΔ) + (Δ_b − μΔ) + μΔ.
         let sum = a.0 + b.0 - first * 0.8;

@@ -93,7 +93,7 @@ fn a_learner_prunes_by_its_schedule_and_resumes_in_the_middle_of_it() {
 fn either_wrapper_may_be_the_outer_one() {
     let _turn = alone();
     let device = Device::flex().autodiff();
-    let plain = SolveOptions::new().with_momentum(Some(0.0));
+    let plain = SolveOptions::plain(Damping::default());
     let ief = IefConfig::new().with_solve(plain).build();
     let net = net(&device);
     let pruned = |net: Net| {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burn_ief::methods::SolveOptions;
 use burn_ief::solve::{DampedMatrix, Damping, DampingAmount};
 use programs::optimizer::{OptimizerName, optimizer};
 use serde::{Deserialize, Serialize};
@@ -184,10 +185,9 @@ fn paper(config: &mut Config, lambda: f64, terms: f64) {
             };
             options.schedule = decay.into();
             options.optimizer.set_weight_decay(0.0);
-            without_solve_momentum(options);
             if let Some(solve) = options.optimizer.solve_mut() {
                 let damping = Damping::absolute(lambda * terms * terms);
-                solve.damping = damping.on(DampedMatrix::Gram);
+                *solve = SolveOptions::plain(damping.on(DampedMatrix::Gram));
             }
         });
     }

@@ -67,11 +67,11 @@ pub use state::MetricState;
 ///
 /// let metric = UpdateMetric::Separable(RunningSquares::default());
 /// let bound = TrustRegion::per_sample(0.015);
-/// let solve = SolveOptions::new().with_metric(metric).with_trust_region(Some(bound));
+/// let solve = SolveOptions::new().with_metric(Some(metric)).with_trust_region(Some(bound));
 /// assert!(IefConfig::new().with_solve(solve).validate().is_ok());
 ///
 /// let metric = UpdateMetric::Separable(RunningSquares::default().with_power(-1.0));
-/// assert!(SolveOptions::new().with_metric(metric).validate().is_err());
+/// assert!(SolveOptions::new().with_metric(Some(metric)).validate().is_err());
 ///
 /// let json = serde_json::to_string(&UpdateMetric::default()).unwrap();
 /// assert_eq!(json, "\"identity\"");
@@ -215,7 +215,7 @@ mod tests {
             serde_json::from_str(&json).map_err(|error| error.to_string())
         };
         let metric = |json: &str| read(json).unwrap().solve_mut().unwrap().metric;
-        assert_eq!(metric(r#""identity""#), UpdateMetric::Identity);
+        assert_eq!(metric(r#""identity""#), Some(UpdateMetric::Identity));
         let running = RunningSquares::default();
         for (json, expected) in [
             (
@@ -228,7 +228,7 @@ mod tests {
             ),
             (r#"{"diagonal": {}}"#, UpdateMetric::Diagonal(running)),
         ] {
-            assert_eq!(metric(json), expected);
+            assert_eq!(metric(json), Some(expected));
         }
         assert!(read(r#"{"separable": {"p": 0.5}}"#).is_err());
         assert!(read(r#""round""#).is_err());

@@ -26,7 +26,7 @@ const FLOOR: f64 = 1e-6;
 ///
 /// let model = LinearConfig::new(5, 3).init(&Device::flex().autodiff());
 /// let metric = UpdateMetric::Separable(RunningSquares::default());
-/// let optim = EfConfig::new().with_solve(SolveOptions::new().with_metric(metric)).init(&model);
+/// let optim = EfConfig::new().with_solve(SolveOptions::new().with_metric(Some(metric))).init(&model);
 /// // Rows and columns of the weight, and the bias as one row of three columns.
 /// assert_eq!(optim.state().num_params(), (5 + 3) + (1 + 3));
 /// ```

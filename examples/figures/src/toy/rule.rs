@@ -66,8 +66,7 @@ impl Rule {
         // The plain update, as long as it comes.
         config.step_mut().normalize = Some(0.0);
         if let Some(solve) = config.solve_mut() {
-            solve.damping = Damping::absolute(DAMPING);
-            solve.momentum = Some(0.0);
+            *solve = SolveOptions::plain(Damping::absolute(DAMPING));
         }
         Some(config)
     }

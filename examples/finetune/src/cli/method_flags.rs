@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use burn_ief::methods::kfac::{DampingSplit, FallbackCurvature, WeightSharing};
-use burn_ief::solve::{DampedMatrix, DampingAmount};
+use burn_ief::solve::{DampedMatrix, Damping, DampingAmount};
 use clap::{Args, ValueEnum};
 use programs::optimizer::{OptimizerConfig, OptimizerName};
 
@@ -165,7 +165,7 @@ impl MethodFlags {
             };
         }
         if let (Some(on), Some(solve)) = (self.damping_on, optimizer.solve_mut()) {
-            solve.damping.on = on;
+            solve.damping.get_or_insert_with(Damping::default).on = on;
         }
         if let Some(draws) = self.draws {
             optimizer.set_factor_draws(draws);
@@ -296,7 +296,7 @@ mod tests {
             "--damping-on=gram",
         ];
         let mut options = set("ief", &flags).unwrap();
-        let damping = options.optimizer.solve_mut().unwrap().damping;
+        let damping = options.optimizer.solve_mut().unwrap().damping.unwrap();
         assert_eq!(damping.amount, DampingAmount::Absolute(2.0));
         assert_eq!(damping.on, DampedMatrix::Gram);
         let mut options = set("kfac", &flags).unwrap();

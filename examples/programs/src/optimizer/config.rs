@@ -6,7 +6,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdafactorConfig, ModuleOptimizer, SgdConfig};
 use burn_ief::methods::{AnyConfig, AnyMethod};
 use burn_ief::prelude::*;
-use burn_ief::solve::DampingAmount;
+use burn_ief::solve::{Damping, DampingAmount};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -69,7 +69,7 @@ impl OptimizerConfig {
             OptimizerName::ADAMW => Self::AdamW(AdamWOptions::default()),
             OptimizerName::ADAFACTOR => Self::Adafactor(DecayOptions::default()),
             OptimizerName::MUON => Self::Muon(MuonOptions::default()),
-            natural => Self::Natural(natural.natural()),
+            natural => Self::Natural(natural.natural().resolved()),
         }
     }
 
@@ -160,7 +160,8 @@ impl OptimizerConfig {
     pub fn damping_mut(&mut self) -> Option<&mut DampingAmount> {
         let config = self.natural_mut()?;
         if config.solve_mut().is_some() {
-            config.solve_mut().map(|solve| &mut solve.damping.amount)
+            let solve = config.solve_mut();
+            solve.map(|solve| &mut solve.damping.get_or_insert_with(Damping::default).amount)
         } else {
             let factors = config.factors_mut();
             factors.map(|factors| &mut factors.damping.amount)

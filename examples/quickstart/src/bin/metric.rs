@@ -64,31 +64,34 @@ fn main() -> ExitCode {
 
 /// The settings of iEF, by name.
 fn settings() -> [(&'static str, SolveOptions); 6] {
-    let damped = SolveOptions::new().with_damping(Damping::relative(0.1));
+    let damped = SolveOptions::plain(Damping::relative(0.1)).with_momentum(Some(0.9));
     // ΔᵀF̃Δ of at most 0.03 for each sample.
     let bounded = damped
         .clone()
         .with_trust_region(Some(TrustRegion::per_sample(0.015)));
     let running = RunningSquares::default();
     [
-        ("default", SolveOptions::new()),
+        (
+            "damping 0.001",
+            SolveOptions::plain(Damping::relative(1e-3)).with_momentum(Some(0.9)),
+        ),
         ("damping 0.1", damped),
         ("trust region", bounded.clone()),
         (
             "separable",
             bounded
                 .clone()
-                .with_metric(UpdateMetric::Separable(running)),
+                .with_metric(Some(UpdateMetric::Separable(running))),
         ),
         (
             "per tensor",
             bounded
                 .clone()
-                .with_metric(UpdateMetric::PerTensor(running)),
+                .with_metric(Some(UpdateMetric::PerTensor(running))),
         ),
         (
             "diagonal",
-            bounded.with_metric(UpdateMetric::Diagonal(running)),
+            bounded.with_metric(Some(UpdateMetric::Diagonal(running))),
         ),
     ]
 }

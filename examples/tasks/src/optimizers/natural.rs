@@ -29,7 +29,8 @@ impl Setting {
     /// Panics for a method that burn-ief does not have.
     pub(super) fn options(&self, definition: &Definition) -> Value {
         let config = self.method.parse::<AnyConfig>();
-        let mut config = config.unwrap_or_else(|error| panic!("{error}"));
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        let mut config = config.resolved();
         (self.change)(&mut config, definition);
         write(&config)
     }
@@ -208,7 +209,7 @@ fn solve(config: &mut AnyConfig) -> &mut SolveOptions {
 }
 
 fn damping(config: &mut AnyConfig, relative: f64) {
-    solve(config).damping = Damping::relative(relative);
+    solve(config).damping = Some(Damping::relative(relative));
 }
 
 /// Bound ΔᵀF̃Δ by `share` for each sample; the option bounds half of it over the batch.
@@ -219,7 +220,7 @@ fn trust(config: &mut AnyConfig, share: f64, definition: &Definition) {
 
 fn metric(config: &mut AnyConfig, power: f64) {
     let squares = RunningSquares::default().with_power(power);
-    solve(config).metric = UpdateMetric::Separable(squares);
+    solve(config).metric = Some(UpdateMetric::Separable(squares));
 }
 
 fn momentum(config: &mut AnyConfig, momentum: f64) {
@@ -248,7 +249,8 @@ mod tests {
         let definition = crate::tasks::named("trec-lora").unwrap().definition;
         let options = |name: &str| named(name).unwrap().options(definition);
         let solve = options("ief-separable")["solve"].clone();
-        assert_eq!(solve["trust_region"], 0.5 * 0.03 * definition.batch as f64);
+        let radius = 0.5 * 0.03 * definition.batch as f64;
+        assert_eq!(solve["trust_region"]["total"], radius);
         assert_eq!(solve["metric"]["separable"]["power"], 0.25);
         assert_eq!(solve["damping"]["amount"]["relative"], 0.1);
         assert_eq!(options("ief-momentum-0.8")["solve"]["momentum"], 0.8);
