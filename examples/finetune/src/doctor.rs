@@ -39,6 +39,7 @@ pub fn report(folders: &[PathBuf]) -> String {
             Ok(_) => "works".into(),
             Err(DeviceError::NotBuilt(_)) => format!("not built in (feature {kind})"),
             Err(DeviceError::NotFound(_)) => "not found on this machine".into(),
+            Err(error) => error.to_string(),
         };
         line(format!("device {kind}: {state}"));
     }

@@ -5,6 +5,8 @@ use std::panic::catch_unwind;
 
 use burn::tensor::{Device, Tensor};
 
+use crate::floats::Floats;
+
 /// A device of Burn, as the command line and settings name it.
 ///
 /// ```
@@ -56,6 +58,17 @@ pub enum DeviceError {
     /// The program knows the device, but this machine does not have it.
     #[error("device `{0}` could not be opened on this machine")]
     NotFound(&'static str),
+
+    /// The device has no such floats, or computes with others already.
+    #[error("device `{device}` cannot compute in {floats}: {problem}")]
+    Floats {
+        /// The device.
+        device: &'static str,
+        /// The floats.
+        floats: &'static str,
+        /// Why not.
+        problem: String,
+    },
 }
 
 impl DeviceKind {
@@ -98,6 +111,17 @@ impl DeviceKind {
     /// [`DeviceError::NotBuilt`] and [`DeviceError::NotFound`].
     pub fn open(self) -> Result<Device, DeviceError> {
         opened(self.device()?, self)
+    }
+
+    /// Open the device, with autodiff, and let it make tensors of these floats, before its first tensor.
+    ///
+    /// A device takes its floats once per process; a second time must ask for the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and [`DeviceError::Floats`].
+    pub fn open_in(self, floats: Floats) -> Result<Device, DeviceError> {
+        opened_in(self.device()?, self, floats)
     }
 }
 
@@ -160,7 +184,20 @@ impl DeviceName {
     ///
     /// As [`DeviceKind::open`].
     pub fn open(self) -> Result<Device, DeviceError> {
-        let device = match self.kind {
+        opened(self.device()?, self.kind)
+    }
+
+    /// Open the device as [`DeviceKind::open_in`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`DeviceKind::open_in`].
+    pub fn open_in(self, floats: Floats) -> Result<Device, DeviceError> {
+        opened_in(self.device()?, self.kind, floats)
+    }
+
+    fn device(self) -> Result<Device, DeviceError> {
+        Ok(match self.kind {
             #[cfg(feature = "wgpu")]
             DeviceKind::Wgpu if self.index > 0 => {
                 Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(self.index))
@@ -168,9 +205,32 @@ impl DeviceName {
             #[cfg(feature = "cuda")]
             DeviceKind::Cuda => Device::cuda(self.index),
             kind => kind.device()?,
-        };
-        opened(device, self.kind)
+        })
     }
+}
+
+/// Let a device make tensors of these floats, and use it for the first time.
+fn opened_in(mut device: Device, kind: DeviceKind, floats: Floats) -> Result<Device, DeviceError> {
+    let refuse = |problem: String| DeviceError::Floats {
+        device: kind.name(),
+        floats: floats.name(),
+        problem,
+    };
+    let (device, configured, supported) = catch_unwind(move || {
+        let configured = device.configure(floats.float());
+        let supported = device.supports_dtype(floats.dtype());
+        (device, configured, supported)
+    })
+    .map_err(|_| DeviceError::NotFound(kind.name()))?;
+    if !supported {
+        return Err(refuse("it does not have them".into()));
+    }
+    let own = device.settings().float_dtype;
+    match configured {
+        Err(_) if own == floats.float() => {}
+        other => other.map_err(|error| refuse(error.to_string()))?,
+    }
+    opened(device, kind)
 }
 
 /// Use a device for the first time, which opens it.

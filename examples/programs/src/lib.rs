@@ -1,6 +1,6 @@
 //! What the programs of this workspace have in common.
 //!
-//! - [`device`]: the devices, by the names of the command line
+//! - [`device`] and [`floats`]: the devices and their floats, by the names of the command line
 //! - [`optimizer`]: the optimizers, by name
 //! - [`command`] and [`command_line`]: parsers of arguments, the command line, and the end of a program
 //! - [`guard`]: panics as errors
@@ -20,6 +20,7 @@ pub mod command;
 pub mod command_line;
 pub mod device;
 pub mod files;
+pub mod floats;
 pub mod guard;
 #[cfg(feature = "learner")]
 pub mod learner;
@@ -38,4 +39,5 @@ pub mod worker;
 
 pub use device::{DeviceError, DeviceKind, DeviceName};
 pub use files::WriteError;
+pub use floats::Floats;
 pub use worker::{WORKER_TOKEN, WorkerError, open_worker};

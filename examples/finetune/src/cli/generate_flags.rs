@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use programs::DeviceKind;
+use programs::{DeviceKind, Floats};
 use programs::{err_line, out_line};
 
 use super::sampling_flags::SamplingFlags;
@@ -37,6 +37,9 @@ pub struct GenerateArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
+    /// Floats of the model; adapters stay f32.
+    #[arg(long, value_enum, value_name = "FLOATS", default_value_t)]
+    dtype: Floats,
     /// Hugging Face folder or GGUF file of the base model, if it has moved.
     #[arg(long, value_name = "DIR|FILE.gguf")]
     model: Option<PathBuf>,
@@ -59,7 +62,7 @@ impl GenerateArgs {
         // Before the model is loaded.
         options.validate()?;
         let prompts = self.prompts()?;
-        let device = self.device.open()?.inner();
+        let device = self.device.open_in(self.dtype)?.inner();
         let language = Language::open(&place, &device)?;
         for prompt in prompts {
             let mut request = AnswerRequest::new(if place.plain {

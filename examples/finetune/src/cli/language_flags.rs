@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn_hf_models::llama::is_family;
 use burn_hf_models::weights::read_config;
 use clap::Args;
-use programs::DeviceKind;
+use programs::{DeviceKind, Floats};
 use serde::Deserialize;
 
 use crate::error::Error;
@@ -35,6 +35,9 @@ pub struct LanguageFlags {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     pub device: DeviceKind,
+    /// Floats of the model; adapters stay f32.
+    #[arg(long, value_enum, value_name = "FLOATS", default_value_t)]
+    dtype: Floats,
 }
 
 impl LanguageFlags {
@@ -92,7 +95,7 @@ impl LanguageFlags {
             Some(base) => Place::with_base(&self.target, base)?,
             None => Place::of(&self.target)?,
         };
-        let device = self.device.open()?.inner();
+        let device = self.device.open_in(self.dtype)?.inner();
         let name = self.name.clone().unwrap_or_else(|| name_of(&self.target));
         let mut language = Language::open_named(&name, &place, &device)?;
         if let Some(tokens) = self.context {

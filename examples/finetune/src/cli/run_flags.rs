@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use programs::optimizer::OptimizerName;
-use programs::{DeviceKind, DeviceName};
+use programs::{DeviceKind, DeviceName, Floats};
 
 use super::adapter_flags::AdapterFlags;
 use super::method_flags::MethodFlags;
@@ -106,6 +106,9 @@ pub struct RunArgs {
     /// Vector of a text that BERT's head takes [default: pooler; mean for a prompt].
     #[arg(long, help_heading = "Model", value_enum)]
     pooling: Option<Pooling>,
+    /// Floats of a language model's frozen weights; adapters stay f32 [default: f32].
+    #[arg(long, value_enum, value_name = "FLOATS")]
+    dtype: Option<Floats>,
     /// The model's own dropout in training.
     #[arg(long, help_heading = "Model", value_enum)]
     dropout: Option<Switch>,
@@ -295,6 +298,7 @@ impl RunArgs {
         choose(&self.model, &mut model.folder);
         choose(&self.architecture, &mut model.architecture);
         choose(&self.pooling, &mut model.pooling);
+        set(&self.dtype, &mut model.dtype);
         set(
             &self.dropout.map(|switch| switch == Switch::On),
             &mut model.dropout,

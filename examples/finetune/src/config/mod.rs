@@ -7,8 +7,8 @@ mod sections;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use programs::DeviceKind;
 use programs::optimizer::{OptimizerName, optimizer};
+use programs::{DeviceKind, Floats};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataSource, Task};
@@ -287,6 +287,18 @@ impl Config {
         at_least_one("seeds", self.seeds.len())?;
         if let Some(0) = self.model.hidden.iter().min() {
             return Err(Error::config("model.hidden", 0, "widths of at least 1"));
+        }
+        if self.model.dtype != Floats::F32 {
+            let found = self.model.dtype.name();
+            if !self.task()?.is_language() {
+                let expected = "f32 for this task: only language models are trained on a base in half precision";
+                return Err(Error::config("model.dtype", found, expected));
+            }
+            if self.adapter.kind == AdapterKind::Full {
+                let expected =
+                    "f32 with --adapter full: weights in half precision lose most of a small step";
+                return Err(Error::config("model.dtype", found, expected));
+            }
         }
         if self.max_length() < 4 {
             let expected = "at least 4 tokens";

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use programs::Floats;
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::{ControlTokens, TrainOn};
@@ -72,6 +73,8 @@ pub struct ModelOptions {
     pub dropout: bool,
     /// Widths of the hidden layers of the MLP.
     pub hidden: Vec<usize>,
+    /// Floats of a language model's frozen weights, and of what they compute; adapters stay in 32 bits.
+    pub dtype: Floats,
 }
 
 impl Default for ModelOptions {
@@ -82,6 +85,7 @@ impl Default for ModelOptions {
             pooling: None,
             dropout: false,
             hidden: vec![2048, 2048],
+            dtype: Floats::F32,
         }
     }
 }

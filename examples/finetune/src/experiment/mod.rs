@@ -117,7 +117,7 @@ impl Experiment {
             let expected = "another method: NGD takes a pass for each entry of the output, which is a vocabulary here";
             return Err(Error::config("methods", "ngd", expected));
         }
-        let mut device = config.device.open()?;
+        let mut device = config.device.open_in(config.model.dtype)?;
         if config.training.gradient_checkpointing {
             device = device.gradient_checkpointing();
         }
@@ -233,7 +233,7 @@ impl Experiment {
         }
         let mut shares = Vec::new();
         for device in devices {
-            shares.push(device.open()?);
+            shares.push(device.open_in(self.config.model.dtype)?);
         }
         if shares.is_empty() {
             shares.push(self.device.clone());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use burn::tensor::DType;
 use burn_peft::settings::TaskType;
 use burn_peft::{AdapterFolder, PeftConfig};
 use finetune::history::Status;
@@ -102,6 +103,65 @@ fn every_method_trains_on_conversations_and_answers() {
     assert_eq!(of_adapter, said);
     let untrained = place.succeed(&[&["generate", "model.gguf"][..], &ask].concat());
     assert_ne!(untrained, said);
+}
+
+#[test]
+fn a_base_in_half_precision_trains_adapters_in_f32() {
+    let place = place();
+    let run = |floats: &str| {
+        let (dtype, out) = (format!("--dtype={floats}"), format!("--out={floats}"));
+        let more = [
+            &dtype,
+            &out,
+            "--method=ief,adamw",
+            "--step-size=0.3,adamw=0.01",
+            "--epochs=2",
+            "--rank=4",
+        ];
+        place.succeed(&[&SUMS[..7], &more].concat());
+        ["ief", "adamw"].map(|method| {
+            let folder = format!("{floats}/{method}-seed1");
+            let adapter = AdapterFolder::read(place.path(&folder).join("adapter")).unwrap();
+            let dtypes = adapter.tensors.values().map(|data| data.dtype());
+            assert!(dtypes.clone().all(|dtype| dtype == DType::F32), "{floats}");
+            assert!(dtypes.count() > 0);
+            let history = place.history(&folder);
+            let best = &history.epochs[history.best_epoch.unwrap() - 1];
+            (history.losses[0], best.valid.loss)
+        })
+    };
+    let exact = run("f32");
+    for floats in ["bf16", "f16"] {
+        for ((first, last), (exact_first, exact_last)) in run(floats).into_iter().zip(exact) {
+            assert!(
+                (first / exact_first - 1.0).abs() < 0.02,
+                "{floats}: {first}, {exact_first}"
+            );
+            assert!(
+                (last / exact_last - 1.0).abs() < 0.1,
+                "{floats}: {last}, {exact_last}"
+            );
+        }
+    }
+    let ask = [
+        "--prompt=is it 1 and 3",
+        "--max-new-tokens=12",
+        "--dtype=bf16",
+    ];
+    let said = place.succeed(&[&["generate", "bf16/ief-seed1"][..], &ask].concat());
+    assert!(!said.trim().is_empty());
+
+    let refused = [
+        (
+            vec!["--dtype=bf16", "--adapter=full"],
+            "lose most of a small step",
+        ),
+        (vec!["--dtype=f64"], "f32, bf16, f16"),
+    ];
+    for (more, expected) in refused {
+        let said = place.fail(2, &[&SUMS[..], &more].concat());
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]
