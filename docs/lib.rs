@@ -49,6 +49,7 @@ pages! {
     momentum: "src/momentum.md",
     optimizers_compared: "src/optimizers-compared.md",
     own_model: "src/peft/own-model.md",
+    peft_methods: "src/peft/methods.md",
     prompt_tuning: "src/peft/prompt-tuning.md",
     pruning: "src/pruning.md",
     quality: "src/quality.md",

@@ -1,6 +1,6 @@
 //! Adapters for [Burn](https://burn.dev) models, recorded per sample for `burn-ief`.
 //!
-//! This crate brings LoRA (with rsLoRA and DoRA), IA³ and prompt tuning to any Burn module, with
+//! This crate brings LoRA (with rsLoRA and DoRA), VeRA, LoHa, LoKr, IA³ and prompt tuning to any Burn module, with
 //! the rules, names and files of Hugging Face PEFT. Adapters are attached to the weights of a model
 //! through Burn's reparameterization hook: structs, configs and records stay as they are. You only
 //! change the calls in the model's `forward` to `forward_adapted`. It computes along the activations
@@ -56,6 +56,9 @@
 //! | method | configuration | adapts | merging |
 //! | --- | --- | --- | --- |
 //! | LoRA, rsLoRA, DoRA | [`LoraConfig`] | linear, embedding, convolution | into the weight |
+//! | VeRA | [`VeraConfig`] | linear | into the weight |
+//! | LoHa | [`LohaConfig`] | linear | into the weight |
+//! | LoKr | [`LokrConfig`] | linear | into the weight |
 //! | IA³ | [`Ia3Config`] | linear, convolution | into the weight and the bias |
 //! | prompt tuning | [`PromptConfig`] | the input of the model | – |
 //!
@@ -84,6 +87,8 @@ mod adapters;
 mod error;
 pub mod folder;
 pub mod ia3;
+pub mod loha;
+pub mod lokr;
 pub mod lora;
 mod methods;
 mod model;
@@ -93,18 +98,21 @@ pub mod prompt;
 pub mod settings;
 pub mod targets;
 mod tuner;
+pub mod vera;
 
-pub use adapters::{Adapters, ForwardAdapted, LayerAdapter};
+pub use adapters::{AdapterPart, Adapters, DeltaDropout, ForwardAdapted, LayerAdapter};
 pub use error::{Cause, Error};
 pub use folder::AdapterFolder;
 pub use ia3::{Ia3Adapters, Ia3Config, Ia3Vector};
+pub use loha::{LohaAdapters, LohaConfig, LohaFactors};
+pub use lokr::{InitLokrWeights, LokrAdapters, LokrConfig, LokrFactors};
 pub use lora::{InitLoraWeights, LoraAdapters, LoraConfig, LoraFactors, LoraLinear};
 pub use methods::{PeftConfig, tied_vocabulary_head, unembed_adapted, vocabulary_head};
 pub use model::{Peft, Trainable};
 pub use name_map::NameMap;
 pub use prompt::{PromptConfig, SoftPrompt};
 pub use targets::{ModuleKind, Target};
-pub use tuner::AdapterPart;
+pub use vera::{VeraAdapters, VeraConfig, VeraScales};
 
 /// Compiles and runs the code of README.md.
 #[cfg(doctest)]

@@ -14,31 +14,10 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::VocabularyHead;
 
-use crate::adapters::{Adapters, Carrier, Fresh, Layer, LayerAdapter, bare};
+use crate::adapters::{AdapterPart, Adapters, Carrier, Fresh, Layer, LayerAdapter, Shared, bare};
 use crate::error::Error;
 use crate::settings::{Bias, Fields};
 use crate::targets::{Selection, Target};
-
-/// The kind of a tensor that a method stores for an adapted layer, known by the end of its key.
-///
-/// ```
-/// use burn_peft::AdapterPart;
-///
-/// assert_eq!(AdapterPart::LORA_EMBEDDING_B.suffix(), "lora_embedding_B");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AdapterPart(&'static str);
-
-impl AdapterPart {
-    pub(crate) const fn new(suffix: &'static str) -> Self {
-        Self(suffix)
-    }
-
-    /// The end of its key, after the name of the module.
-    pub fn suffix(self) -> &'static str {
-        self.0
-    }
-}
 
 /// The configuration of a method.
 pub(crate) trait Tuner {
@@ -78,13 +57,13 @@ pub(crate) trait Tuner {
         None
     }
 
-    /// The name of the tensor that belongs to the whole model, if there is one.
-    fn model_tensor(&self) -> Option<&'static str> {
-        None
+    /// The tensors that belong to the whole model.
+    fn model_parts(&self) -> &'static [AdapterPart] {
+        &[]
     }
 
-    /// Check that tensor; `None` where a folder does not have it.
-    fn check_model_tensor(&self, _data: Option<&TensorData>) -> Result<(), Error> {
+    /// Check those that a folder has.
+    fn check_model_tensors(&self, _tensors: &ModelTensors<'_>) -> Result<(), Error> {
         Ok(())
     }
 
@@ -108,8 +87,13 @@ pub(crate) trait LayerTuner {
     /// Puts a stack for this method's adapters on the weight of a layer.
     fn carrier(&self, layer: &Layer) -> Box<dyn Carrier>;
 
+    /// What the adapters of these layers share: the tensors of a folder, or new ones where it has none.
+    fn shared(&self, _layers: &[&Layer], _stored: &ModelTensors<'_>) -> Result<Shared, Error> {
+        Ok(Shared::default())
+    }
+
     /// A new adapter.
-    fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error>;
+    fn fresh(&self, target: &Target, layer: &Layer, shared: &Shared) -> Result<Fresh, Error>;
 
     /// The adapter with these tensors.
     fn loaded(
@@ -117,13 +101,22 @@ pub(crate) trait LayerTuner {
         target: &Target,
         layer: &Layer,
         tensors: &LayerTensors<'_>,
+        shared: &Shared,
     ) -> Result<Fresh, Error>;
+
+    /// Whether a folder holds what the adapters share.
+    fn stores_shared(&self) -> bool {
+        true
+    }
 
     /// How the parameter of an adapter on this layer is stored; `None` for a parameter that the
     /// method's adapters do not have.
     fn stored(&self, target: &str, layer: &Layer, parameter: &str)
     -> Result<Option<Stored>, Error>;
 }
+
+/// The tensors of a folder that belong to the whole model.
+pub(crate) type ModelTensors<'a> = BTreeMap<AdapterPart, &'a TensorData>;
 
 /// How a parameter of an adapter is stored.
 pub(crate) struct Stored {

@@ -13,6 +13,7 @@ use burn::tensor::Tensor;
 
 use super::copies::CopyKind;
 use super::merged::NotFinite;
+use super::shared::Shared;
 
 /// What one parameter carries: adapters and copies, of any method and rank.
 pub(crate) trait AnyAdapters: Any {
@@ -42,6 +43,8 @@ pub(crate) trait AnyAdapters: Any {
     /// bias, or take merged ones out; `None` where there is nothing to do, an error where the
     /// result would not be finite.
     fn fold(&mut self, layer: Folded, merge: bool) -> Result<Option<Folded>, NotFinite>;
+    /// The tensors that the adapter of this name shares with those of other layers.
+    fn shared(&self, name: &str) -> Shared;
     /// The adapters as their own type.
     fn as_any(&self) -> &dyn Any;
 }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::parameter::at;
+use super::part::AdapterPart;
 
 /// One adapter of a weight of rank `D`: what it makes of the weight, and of the layer's bias.
 ///
@@ -33,6 +34,12 @@ pub trait LayerAdapter<const D: usize>: Module + Sync + 'static {
                 at(sum, change.dtype()) + change
             }),
         }
+    }
+
+    /// The tensors that all adapters of a model share, with as many rows and columns as this one uses.
+    /// They do not train.
+    fn shared(&self) -> Vec<(AdapterPart, Tensor<2>)> {
+        Vec::new()
     }
 
     /// Whether the adapter changes the layer's bias, which the weight alone cannot show. Burn's own

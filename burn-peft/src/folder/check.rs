@@ -6,7 +6,7 @@ use burn::tensor::TensorData;
 
 use super::{AdapterFolder, AdapterKey, weights};
 use crate::error::Error;
-use crate::tuner::LayerTensors;
+use crate::tuner::{LayerTensors, ModelTensors};
 
 pub(super) fn folder(folder: &AdapterFolder) -> Result<(), Error> {
     folder.config.validate()?;
@@ -15,8 +15,7 @@ pub(super) fn folder(folder: &AdapterFolder) -> Result<(), Error> {
     }
     let entries = folder.entries()?;
     let tuner = folder.config.tuner();
-    let of_model = entries.iter().find(|(key, _)| *key == AdapterKey::Model);
-    tuner.check_model_tensor(of_model.map(|(_, data)| *data))?;
+    tuner.check_model_tensors(&of_model(&entries))?;
     let Some(layers) = tuner.layers()? else {
         return Ok(());
     };
@@ -29,6 +28,16 @@ pub(super) fn folder(folder: &AdapterFolder) -> Result<(), Error> {
     modules
         .values()
         .try_for_each(|tensors| layers.check(tensors))
+}
+
+/// The tensors of the whole model.
+pub(crate) fn of_model<'a>(entries: &[(AdapterKey, &'a TensorData)]) -> ModelTensors<'a> {
+    let entries = entries.iter();
+    let of_model = entries.filter_map(|(key, data)| match key {
+        AdapterKey::Model { part } => Some((*part, *data)),
+        _ => None,
+    });
+    of_model.collect()
 }
 
 /// The tensors of every adapted module.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::adapters::AdapterPart;
 use crate::error::Error;
 use crate::methods::PeftConfig;
 use crate::settings::Bias;
 use crate::targets::is_under_saved;
-use crate::tuner::{AdapterPart, Tuner};
+use crate::tuner::Tuner;
 
 /// What a tensor of an adapter folder is.
 ///
@@ -67,9 +68,11 @@ pub enum AdapterKey {
         /// Its name there.
         parameter: String,
     },
-    /// The tensor that belongs to the whole model: prompt tuning's table of virtual tokens
-    /// `[rows, token_dim]`.
-    Model,
+    /// A tensor that belongs to the whole model, such as a table of virtual tokens.
+    Model {
+        /// Which tensor.
+        part: AdapterPart,
+    },
 }
 
 /// Where the layer itself is in a module that is adapted.
@@ -96,8 +99,9 @@ impl AdapterKey {
             Err(Error::Key { key, reason })
         };
         let tuner = config.tuner();
-        if tuner.model_tensor() == Some(name) {
-            return Ok(Self::Model);
+        let mut of_model = tuner.model_parts().iter();
+        if let Some(part) = of_model.find(|part| part.suffix() == name) {
+            return Ok(Self::Model { part: *part });
         }
         let Some(path) = name.strip_prefix(tuner.prefix()) else {
             return unknown("keys begin with `base_model.model.`, in prompt tuning `base_model.`");
@@ -182,7 +186,7 @@ impl AdapterKey {
             Self::Original { module, parameter } => {
                 format!("{prefix}{module}.original_module.{parameter}")
             }
-            Self::Model => tuner.model_tensor().unwrap_or_default().into(),
+            Self::Model { part } => part.suffix().into(),
         }
     }
 
@@ -335,7 +339,8 @@ mod tests {
         let settings = PromptConfig::new(4).with_modules_to_save(["classifier"]);
         let config = PeftConfig::from(settings);
         let parse = |name| AdapterKey::parse(name, &config);
-        assert_eq!(parse("prompt_embeddings"), Ok(AdapterKey::Model));
+        let part = AdapterPart::PROMPT_EMBEDDINGS;
+        assert_eq!(parse("prompt_embeddings"), Ok(AdapterKey::Model { part }));
         let head = "base_model.classifier.weight";
         assert_eq!(parse(head), Ok(saved(("classifier", "weight"))));
         assert_eq!(parse(head).unwrap().name(&config), head);

@@ -7,7 +7,7 @@ mod soft_prompt;
 mod weights;
 mod write;
 
-pub(crate) use check::by_module;
+pub(crate) use check::{by_module, of_model};
 pub use key::AdapterKey;
 pub use placeholder::Placeholder;
 

@@ -3,7 +3,8 @@
 use crate::error::Error;
 use crate::settings::ranges::{not_too_many, refuse};
 use crate::settings::{
-    Fields, Json, Modules, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
+    Fields, Json, Modules, TaskType, WRITTEN_AS, layer_setters, shared_setters, sorted,
+    typed_fields, unsupported,
 };
 
 /// The configuration of IA³, with the field names and defaults of PEFT.
@@ -159,22 +160,6 @@ impl Ia3Config {
         unsupported::unknown(&self.fields, |name| Self::TYPED.contains(&name))
     }
 
-    /// Set what is adapted.
-    pub fn with_target_modules(self, modules: impl Into<Modules>) -> Self {
-        Self {
-            target_modules: Some(modules.into()),
-            ..self
-        }
-    }
-
-    /// Set what is not adapted.
-    pub fn with_exclude_modules(self, modules: impl Into<Modules>) -> Self {
-        Self {
-            exclude_modules: Some(modules.into()),
-            ..self
-        }
-    }
-
     /// Set the targets whose inputs are scaled.
     pub fn with_feedforward_modules(self, modules: impl Into<Modules>) -> Self {
         Self {
@@ -233,7 +218,8 @@ pub fn default_feedforward_modules(model_type: &str) -> Option<&'static [&'stati
     }
 }
 
-shared_setters!(Ia3Config);
+layer_setters!(Ia3Config: target_modules, exclude_modules);
+shared_setters!(Ia3Config, target_modules);
 
 #[cfg(test)]
 mod tests {

@@ -4,11 +4,12 @@ use burn::tensor::{Distribution, Tensor};
 
 use super::config::Ia3Config;
 use super::vector::{Ia3Side, Ia3Vector};
-use crate::adapters::{Carrier, Fresh, Layer, Weight, carrier, like, place, tensor};
+use crate::adapters::AdapterPart;
+use crate::adapters::{Carrier, Fresh, Layer, Shared, Weight, carrier, like, place, tensor};
 use crate::error::Error;
 use crate::settings::{Fields, Modules, Pattern};
 use crate::targets::{ModuleKind, Selection, Target};
-use crate::tuner::{AdapterPart, LayerTensors, LayerTuner, Stored, Tuner};
+use crate::tuner::{LayerTensors, LayerTuner, Stored, Tuner};
 
 impl AdapterPart {
     /// IA³'s vector: of a linear layer `[1, in]` for its inputs and `[out, 1]` for its outputs, of a
@@ -175,7 +176,7 @@ impl LayerTuner for Ia3Layers<'_> {
         }
     }
 
-    fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error> {
+    fn fresh(&self, target: &Target, layer: &Layer, _shared: &Shared) -> Result<Fresh, Error> {
         let side = self.side(&target.module)?;
         let width = width(layer, side);
         let ones = self.config.init_ia3_weights;
@@ -194,6 +195,7 @@ impl LayerTuner for Ia3Layers<'_> {
         target: &Target,
         layer: &Layer,
         tensors: &LayerTensors<'_>,
+        _shared: &Shared,
     ) -> Result<Fresh, Error> {
         let side = self.side(&target.module)?;
         let shape = stored_shape(layer, side);

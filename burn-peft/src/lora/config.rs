@@ -1,13 +1,12 @@
 //! LoRA's configuration.
 
 use super::init_weights::InitLoraWeights;
-use super::rank_pattern::Scales;
 use crate::error::Error;
-use crate::settings::ranges::{above_zero, at_least_one, below_one, not_too_many, refuse};
+use crate::settings::ranges::{above_zero, at_least_one, below_one, not_too_many};
 use crate::settings::unsupported::{self, Used};
 use crate::settings::{
-    Bias, FieldValue, Fields, Json, Modules, OneOrMany, TaskType, WRITTEN_AS, shared_setters,
-    sorted, typed_fields,
+    Bias, FieldValue, Fields, Json, Modules, OneOrMany, Scales, TaskType, WRITTEN_AS, check_layers,
+    layer_setters, shared_setters, sorted, typed_fields,
 };
 
 /// The configuration of LoRA, with the field names and defaults of PEFT: for the adapters of a
@@ -132,7 +131,7 @@ fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
         ("loftq_config", Json::Object(Fields::default())),
         ("megatron_core", Json::String("megatron.core".into())),
         ("peft_type", Json::String(LoraConfig::PEFT_TYPE.into())),
-        ("qalora_group_size", 16.write()),
+        ("qalora_group_size", 16_usize.write()),
     ];
     let null = NULL.into_iter().map(|name| (name, Json::Null));
     let off = FALSE.into_iter().map(|name| (name, Json::Bool(false)));
@@ -266,27 +265,11 @@ impl LoraConfig {
             above_zero("alpha_pattern", *alpha)?;
         }
         below_one("lora_dropout", self.lora_dropout)?;
-        self.validate_layers()
-    }
-
-    /// `layers_to_transform` and `layers_pattern` belong to a list of target modules.
-    fn validate_layers(&self) -> Result<(), Error> {
-        let limited = self.layers_to_transform.is_some();
-        if matches!(self.target_modules, Some(Modules::Pattern(_))) {
-            let expected = "expected null where target_modules is a text";
-            if limited {
-                return refuse("layers_to_transform", "set", expected);
-            }
-            if self.layers_pattern.is_some() {
-                return refuse("layers_pattern", "set", expected);
-            }
-        }
-        let counted = self.layers_pattern.as_ref();
-        if !limited && counted.is_some_and(|OneOrMany(patterns)| !patterns.is_empty()) {
-            let expected = "expected null where layers_to_transform is null";
-            return refuse("layers_pattern", "set", expected);
-        }
-        Ok(())
+        check_layers(
+            self.target_modules.as_ref(),
+            self.layers_to_transform.as_ref(),
+            self.layers_pattern.as_ref(),
+        )
     }
 
     /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
@@ -357,62 +340,6 @@ impl LoraConfig {
         Self { bias, ..self }
     }
 
-    /// Set what is adapted.
-    pub fn with_target_modules(self, modules: impl Into<Modules>) -> Self {
-        Self {
-            target_modules: Some(modules.into()),
-            ..self
-        }
-    }
-
-    /// Set what is not adapted.
-    pub fn with_exclude_modules(self, modules: impl Into<Modules>) -> Self {
-        Self {
-            exclude_modules: Some(modules.into()),
-            ..self
-        }
-    }
-
-    /// Adapt these layers only.
-    pub fn with_layers_to_transform(self, layers: impl Into<OneOrMany<usize>>) -> Self {
-        Self {
-            layers_to_transform: Some(layers.into()),
-            ..self
-        }
-    }
-
-    /// Set the name of the list of layers.
-    pub fn with_layers_pattern(self, name: impl Into<String>) -> Self {
-        Self {
-            layers_pattern: Some(OneOrMany(vec![name.into()])),
-            ..self
-        }
-    }
-
-    /// Set ranks by pattern.
-    pub fn with_rank_pattern<K: Into<String>>(
-        self,
-        ranks: impl IntoIterator<Item = (K, usize)>,
-    ) -> Self {
-        let ranks = ranks.into_iter();
-        Self {
-            rank_pattern: ranks.map(|(key, rank)| (key.into(), rank)).collect(),
-            ..self
-        }
-    }
-
-    /// Set alphas by pattern.
-    pub fn with_alpha_pattern<K: Into<String>>(
-        self,
-        alphas: impl IntoIterator<Item = (K, f64)>,
-    ) -> Self {
-        let alphas = alphas.into_iter();
-        Self {
-            alpha_pattern: alphas.map(|(key, alpha)| (key.into(), alpha)).collect(),
-            ..self
-        }
-    }
-
     /// Set the first values of new factors.
     pub fn with_init_lora_weights(self, init_lora_weights: InitLoraWeights) -> Self {
         Self {
@@ -422,4 +349,10 @@ impl LoraConfig {
     }
 }
 
-shared_setters!(LoraConfig);
+layer_setters!(
+    LoraConfig: target_modules,
+    exclude_modules,
+    layers,
+    patterns,
+);
+shared_setters!(LoraConfig, target_modules);

@@ -5,8 +5,7 @@ use burn::tensor::{Int, Tensor};
 use burn_ief::nn::ForwardRecorded;
 
 use super::factors::LoraFactors;
-use super::linear::without_bias;
-use crate::adapters::{at, at_least_f32};
+use crate::adapters::{at, at_least_f32, without_bias};
 
 /// A table with these adapters, `W[ids] + s A[ids] B`; with DoRA,
 /// `(m / ‖W + s A B‖) (W[ids] + s A[ids] B)`. Dropout is not applied, as in PEFT.

@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 use faer::{Mat, MatRef};
 
 use super::init_weights::InitLoraWeights;
+use crate::adapters::kaiming;
 use crate::error::Error;
 use crate::settings::ranges::refuse;
 
@@ -23,10 +24,7 @@ pub(super) fn factors(
     dtype: DType,
 ) -> Result<[Tensor<2>; 2], Error> {
     let Sizes { d_in, rank, d_out } = sizes;
-    let uniform = |shape: [usize; 2], fan_in: usize| {
-        let bound = 1.0 / (fan_in as f64).sqrt();
-        Tensor::<2>::random(shape, Distribution::Uniform(-bound, bound), device).cast(dtype)
-    };
+    let uniform = |shape, fan_in| kaiming(shape, fan_in, device, dtype);
     let normal = |shape: [usize; 2], deviation| {
         Tensor::<2>::random(shape, Distribution::Normal(0.0, deviation), device).cast(dtype)
     };

@@ -1,6 +1,6 @@
 //! The tensors that LoRA stores for a layer.
 
-use crate::tuner::AdapterPart;
+use crate::adapters::AdapterPart;
 
 impl AdapterPart {
     /// LoRA's A of a linear layer `[r, in]` or a convolution `[r, in, k, k]`.

@@ -2,13 +2,13 @@
 
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::{DType, Tensor, assert_shape};
+use burn::tensor::{Tensor, assert_shape};
 use burn_ief::nn::{ForwardRecorded, expand_param, record_low_rank};
 use burn_ief::{Recorder, recorder};
 
 use super::factors::LoraFactors;
 use super::product::{self, Update};
-use crate::adapters::{at, at_least_f32};
+use crate::adapters::{at, at_least_f32, dense, without_bias};
 
 /// The adapters that take part, with the factors on their updates.
 type Parts<'a> = [(&'a LoraFactors<2>, f64)];
@@ -71,15 +71,6 @@ fn plain(base: &Linear, parts: &Parts<'_>, x: Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// The weight, unpacked to the dtype of its input where it is quantised.
-fn dense(weight: Tensor<2>, dtype: DType) -> Tensor<2> {
-    if weight.dtype().is_float() {
-        weight
-    } else {
-        at(weight, dtype)
-    }
-}
-
 /// With DoRA, on `[M, T, d_input]`, recorded or not: `(m / ‖W + s A B‖) (x (W + s A B)) + b`.
 fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
     let [batch, _, _] = x.dims();
@@ -116,25 +107,6 @@ fn decomposed(base: &Linear, parts: &Parts<'_>, x: Tensor<3>) -> Tensor<3> {
         None => y,
     };
     at(y, dtype)
-}
-
-/// `x W` without a bias, folded to 2-D.
-pub(super) fn without_bias(weight: &Param<Tensor<2>>, x: Tensor<3>) -> Tensor<3> {
-    let packed = !weight.base().dtype().is_float();
-    if recorder().is_some() && !packed {
-        let layer = Linear {
-            weight: weight.clone(),
-            bias: None,
-        };
-        return layer.forward_recorded(x);
-    }
-    let [batch, positions, d_input] = x.dims();
-    let dtype = x.dtype();
-    let y = x
-        .reshape([batch * positions, d_input])
-        .matmul(dense(weight.val(), dtype));
-    let [_, width] = y.dims();
-    y.reshape([batch, positions, width])
 }
 
 /// One recorded use.

@@ -15,12 +15,11 @@ mod layer_config;
 mod linear;
 mod lora_linear;
 mod product;
-mod rank_pattern;
 mod tensors;
 mod tuner;
 
+pub use crate::settings::Scales;
 pub use config::LoraConfig;
 pub use factors::{LoraAdapters, LoraFactors};
 pub use init_weights::InitLoraWeights;
 pub use lora_linear::LoraLinear;
-pub use rank_pattern::Scales;

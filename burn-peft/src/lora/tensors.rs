@@ -2,8 +2,9 @@
 
 use burn::tensor::TensorData;
 
+use crate::adapters::AdapterPart;
 use crate::error::Error;
-use crate::tuner::{AdapterPart, LayerTensors};
+use crate::tuner::LayerTensors;
 
 const EMBEDDING: [AdapterPart; 2] = [AdapterPart::LORA_EMBEDDING_A, AdapterPart::LORA_EMBEDDING_B];
 const LAYER: [AdapterPart; 2] = [AdapterPart::LORA_A, AdapterPart::LORA_B];

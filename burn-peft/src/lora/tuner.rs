@@ -5,14 +5,14 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::config::LoraConfig;
 use super::layer_config::LayerConfig;
-use super::rank_pattern::Scales;
 use super::{keys, tensors};
-use crate::adapters::{Carrier, Fresh, Layer, Weight, carrier, place, tensor};
+use crate::adapters::AdapterPart;
+use crate::adapters::{Carrier, Fresh, Layer, Shared, Weight, carrier, place, tensor};
 use crate::error::Error;
 use crate::lora::LoraFactors;
-use crate::settings::{Bias, Fields};
+use crate::settings::{Bias, Fields, Scales};
 use crate::targets::{ModuleKind, Selection, Target};
-use crate::tuner::{AdapterPart, LayerTensors, LayerTuner, Stored, Tuner};
+use crate::tuner::{LayerTensors, LayerTuner, Stored, Tuner};
 
 impl Tuner for LoraConfig {
     fn peft_type(&self) -> &'static str {
@@ -103,7 +103,7 @@ impl LayerTuner for LoraLayers<'_> {
         }
     }
 
-    fn fresh(&self, target: &Target, layer: &Layer) -> Result<Fresh, Error> {
+    fn fresh(&self, target: &Target, layer: &Layer, _shared: &Shared) -> Result<Fresh, Error> {
         let config = self.at(&target.module)?;
         match (&layer.weight, layer.kind) {
             (Weight::Two(table), ModuleKind::Embedding) => {
@@ -123,6 +123,7 @@ impl LayerTuner for LoraLayers<'_> {
         target: &Target,
         layer: &Layer,
         tensors: &LayerTensors<'_>,
+        shared: &Shared,
     ) -> Result<Fresh, Error> {
         let config = self.at(&target.module)?;
         let mut loaded = match &layer.weight {
@@ -131,7 +132,7 @@ impl LayerTuner for LoraLayers<'_> {
         };
         // The factors belong to a weight that lost its principal part: it loses it here as well.
         if config.splits_weight() {
-            loaded.rest = self.fresh(target, layer)?.rest;
+            loaded.rest = self.fresh(target, layer, shared)?.rest;
         }
         Ok(loaded)
     }

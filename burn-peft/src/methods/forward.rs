@@ -110,7 +110,7 @@ pub fn unembed_adapted<const D: usize>(table: &Embedding, hidden: Tensor<D>) -> 
 /// A linear layer with its adapters as the output head of
 /// [`token_cross_entropy`](burn_ief::token_cross_entropy).
 ///
-/// LoRA acts along the hidden states, and is recorded per sample. A weight with DoRA or IA³ is composed: its
+/// LoRA acts along the hidden states, and is recorded per sample. A weight with DoRA or of another method is composed: its
 /// adapters train outside a recording, and a recording refuses them.
 ///
 /// ```

@@ -10,10 +10,13 @@ pub use forward::{tied_vocabulary_head, unembed_adapted, vocabulary_head};
 
 use crate::error::Error;
 use crate::ia3::Ia3Config;
+use crate::loha::LohaConfig;
+use crate::lokr::LokrConfig;
 use crate::lora::LoraConfig;
 use crate::prompt::PromptConfig;
-use crate::settings::Fields;
+use crate::settings::{Fields, SharedFields};
 use crate::tuner::Tuner;
+use crate::vera::VeraConfig;
 
 /// The enumeration of configurations and what is dispatched over it.
 macro_rules! methods {
@@ -47,6 +50,13 @@ macro_rules! methods {
 
             /// The method of this configuration.
             pub(crate) fn tuner(&self) -> &dyn Tuner {
+                match self {
+                    $(Self::$variant(config) => config,)+
+                }
+            }
+
+            /// The fields that all methods share.
+            fn shared_fields(&mut self) -> &mut dyn SharedFields {
                 match self {
                     $(Self::$variant(config) => config,)+
                 }
@@ -98,6 +108,12 @@ methods! {
     PromptTuning(PromptConfig),
     /// IA³.
     Ia3(Ia3Config),
+    /// VeRA.
+    Vera(VeraConfig),
+    /// LoHa.
+    Loha(LohaConfig),
+    /// LoKr.
+    Lokr(LokrConfig),
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::PeftConfig;
 use crate::error::Error;
 use crate::folder::check_contents;
-use crate::settings::{Fields, Json, json};
+use crate::settings::{Fields, Json, Modules, TaskType, json};
 use crate::targets::{ModuleKind, Selection, Target};
 use crate::tuner::LayerTuner;
 
@@ -74,6 +74,41 @@ impl PeftConfig {
     /// A field as it would be written, as JSON on one line, typed or not.
     pub fn field(&self, name: &str) -> Option<String> {
         self.fields().get(name).map(Json::to_string)
+    }
+
+    /// With the name of the base model.
+    pub fn with_base_model(mut self, name_or_path: impl Into<String>) -> Self {
+        *self.shared_fields().base_model() = Some(name_or_path.into());
+        self
+    }
+
+    /// With this task and exactly these modules that are trained in full.
+    ///
+    /// ```
+    /// use burn_peft::settings::TaskType;
+    /// use burn_peft::{LoraConfig, PeftConfig};
+    ///
+    /// let config = LoraConfig::new().with_task_type(TaskType::SequenceClassification);
+    /// let config = PeftConfig::from(config).with_task(Some(TaskType::FeatureExtraction), None);
+    /// assert!(config.modules_to_save().is_empty());
+    /// ```
+    pub fn with_task(
+        mut self,
+        task: Option<TaskType>,
+        modules_to_save: Option<Vec<String>>,
+    ) -> Self {
+        let fields = self.shared_fields();
+        *fields.task_type() = task;
+        *fields.modules_to_save() = modules_to_save;
+        self
+    }
+
+    /// With these target modules; a method that adapts no layers stays as it is.
+    pub fn with_target_modules(mut self, modules: impl Into<Modules>) -> Self {
+        if let Some(targets) = self.shared_fields().target_modules() {
+            *targets = Some(modules.into());
+        }
+        self
     }
 
     /// The ends of the names of modules that are trained in full.

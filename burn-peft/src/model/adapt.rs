@@ -8,13 +8,13 @@ use super::census::{Census, Own, TiedTo};
 use super::install::{self, Plan};
 use super::switch;
 use super::tied::{self, Need};
-use crate::adapters::{Carrier, CopyKind, Unadapted};
+use crate::adapters::{Carrier, CopyKind, Layer, Unadapted};
 use crate::error::Error;
 use crate::methods::PeftConfig;
 use crate::name_map::{NameMap, first_that_fits};
 use crate::settings::Bias;
 use crate::targets::{Target, is_under_saved};
-use crate::tuner::LayerTuner;
+use crate::tuner::{LayerTuner, ModelTensors};
 
 /// Adapters for every target of the configuration, freshly initialised; only they, the biases that
 /// it names and its `modules_to_save` train.
@@ -44,11 +44,10 @@ pub(super) fn adapt<M: Module>(
     for (_, layer) in &census.layers {
         plan.carry(layer, layers.carrier(layer));
     }
-    for target in &targets {
-        let Some(layer) = census.layer(&target.module) else {
-            return Err(layers.selection().wrong_kind(&target.module));
-        };
-        plan.add(&layer.path, layers.fresh(target, layer)?);
+    let chosen = chosen(layers, &census, &targets)?;
+    let shared = layers.shared(&chosen, &ModelTensors::new())?;
+    for (target, layer) in targets.iter().zip(chosen) {
+        plan.add(&layer.path, layers.fresh(target, layer, &shared)?);
     }
     plan.check(&model)?;
     Ok(install::install(prepared.unwrap_or(model), name, plan))
@@ -113,6 +112,19 @@ pub(super) fn targets(layers: &dyn LayerTuner, census: &Census) -> Result<Vec<Ta
         census.check_kind(module)?;
     }
     targets
+}
+
+/// The layers of these modules.
+pub(super) fn chosen<'a>(
+    layers: &dyn LayerTuner,
+    census: &'a Census,
+    targets: &[Target],
+) -> Result<Vec<&'a Layer>, Error> {
+    let layer = |target: &Target| {
+        let layer = census.layer(&target.module);
+        layer.ok_or_else(|| layers.selection().wrong_kind(&target.module))
+    };
+    targets.iter().map(layer).collect()
 }
 
 /// The model's own parameters that train.

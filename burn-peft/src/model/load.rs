@@ -16,7 +16,7 @@ use super::values::Values;
 use super::walk::joined;
 use crate::adapters::{CopyKind, Unadapted, Weight, at, carrier, plain};
 use crate::error::Error;
-use crate::folder::{AdapterFolder, AdapterKey, by_module};
+use crate::folder::{AdapterFolder, AdapterKey, by_module, of_model};
 use crate::name_map::{NameMap, first_that_fits};
 use crate::settings::Modules;
 use crate::targets::{Selection, Target, is_language_head, is_under_saved};
@@ -338,10 +338,9 @@ fn adapters(
     for (_, layer) in &census.layers {
         plan.carry(layer, layers.carrier(layer));
     }
-    for target in &targets {
-        let Some(layer) = census.layer(&target.module) else {
-            return Err(layers.selection().wrong_kind(&target.module));
-        };
+    let chosen = adapt::chosen(layers, census, &targets)?;
+    let shared = layers.shared(&chosen, &of_model(&entries.keys))?;
+    for (target, layer) in targets.iter().zip(chosen) {
         let Some(tensors) = tensors.get(target.module.as_str()) else {
             let module = target.module.clone();
             let part = layers.first_part();
@@ -349,7 +348,7 @@ fn adapters(
                 key: entries.name(&AdapterKey::Adapter { module, part }),
             });
         };
-        plan.add(&layer.path, layers.loaded(target, layer, tensors)?);
+        plan.add(&layer.path, layers.loaded(target, layer, tensors, &shared)?);
     }
     Ok(targets)
 }

@@ -1,6 +1,8 @@
 //! From a model into an adapter folder.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -8,13 +10,13 @@ use burn::tensor::{Tensor, TensorData};
 use super::census::{Census, Own};
 use super::walk::{self, Look, Place, joined};
 use super::{adapt, carried, switch};
-use crate::adapters::Layer;
+use crate::adapters::{AdapterPart, Layer, Shared};
 use crate::error::Error;
 use crate::folder::{AdapterFolder, AdapterKey, written};
 use crate::methods::PeftConfig;
 use crate::name_map::{NameMap, first_that_fits};
 use crate::targets::is_under_saved;
-use crate::tuner::{AdapterPart, LayerTuner};
+use crate::tuner::LayerTuner;
 
 /// The adapter `name` of the model, for a folder of PEFT.
 pub(super) fn save<M: Module>(
@@ -34,6 +36,11 @@ pub(super) fn save<M: Module>(
         name,
         layers: layers.as_ref(),
         values: &values,
+    };
+    let shared = if layers.stores_shared() {
+        shared(model, name)
+    } else {
+        Shared::default()
     };
     let census = first_that_fits(names, |names| {
         let census = Census::of(model, names);
@@ -57,7 +64,7 @@ pub(super) fn save<M: Module>(
         }
         Err(error) => return Err(error),
     };
-    let tensors = adapter.tensors(config, &census)?;
+    let tensors = adapter.tensors(config, &census, shared)?;
     if tensors.is_empty() {
         return Err(Error::PeftType {
             peft_type: config.peft_type().into(),
@@ -82,7 +89,9 @@ pub(super) fn update<M: Module>(
     let layers = folder.config.tuner().layers()?;
     let known = carried::names(model);
     let keys = folder.entries()?;
-    let of_model = keys.iter().any(|(key, _)| *key != AdapterKey::Model);
+    let of_model = keys
+        .iter()
+        .any(|(key, _)| !matches!(key, AdapterKey::Model { .. }));
     // The head of a prompt that was trained in the model itself belongs to no adapter.
     if of_model && !known.contains(name) && (layers.is_some() || !known.is_empty()) {
         return Err(switch::unknown(name, &known));
@@ -95,7 +104,7 @@ pub(super) fn update<M: Module>(
         for (text, (key, old)) in folder.tensors.keys().zip(&keys) {
             let new = match key {
                 // These are not of the model.
-                AdapterKey::Model | AdapterKey::Original { .. } => Some((*old).clone()),
+                AdapterKey::Model { .. } | AdapterKey::Original { .. } => Some((*old).clone()),
                 AdapterKey::Adapter { module, part } => match (&layers, census.layer(module)) {
                     (Some(layers), Some(layer)) => {
                         let layers = layers.as_ref();
@@ -130,6 +139,17 @@ pub(super) fn update<M: Module>(
     Ok(folder)
 }
 
+/// What the adapters of this name share.
+fn shared<M: Module>(model: &M, name: &str) -> Shared {
+    let found: Rc<RefCell<Shared>> = Rc::default();
+    let (all, name) = (found.clone(), name.to_string());
+    // A visitor does not reach what a parameter carries, so a clone is mapped.
+    walk::edit_adapters(model.clone(), move |_, adapters| {
+        all.borrow_mut().merge(adapters.shared(&name));
+    });
+    found.take()
+}
+
 /// One adapter of a model.
 struct Adapter<'a> {
     name: &'a str,
@@ -158,6 +178,7 @@ impl Adapter<'_> {
         &self,
         config: &PeftConfig,
         census: &Census,
+        shared: Shared,
     ) -> Result<BTreeMap<String, TensorData>, Error> {
         let mut tensors = BTreeMap::new();
         let mut adapted = BTreeSet::new();
@@ -170,6 +191,10 @@ impl Adapter<'_> {
         }
         if adapted.is_empty() {
             return Ok(tensors);
+        }
+        for (part, tensor) in shared {
+            let key = AdapterKey::Model { part }.name(config);
+            tensors.insert(key, tensor.into_data());
         }
         for own in &census.parameters {
             if !adapt::trains_with(config, own, |module| adapted.contains(module)) {

@@ -1,16 +1,20 @@
 //! Prompt tuning as a method of the table.
 
 use burn::nn::Embedding;
-use burn::tensor::TensorData;
 
 use super::config::PromptConfig;
-use crate::adapters::Unadapted;
+use crate::adapters::{AdapterPart, Unadapted};
 use crate::error::Error;
 use crate::settings::Fields;
-use crate::tuner::{ForwardLayers, TableAsHead, Tuner};
+use crate::tuner::{ForwardLayers, ModelTensors, TableAsHead, Tuner};
 
 /// Key of the table of virtual tokens.
 pub(crate) const EMBEDDINGS: &str = "prompt_embeddings";
+
+impl AdapterPart {
+    /// The table of virtual tokens `[rows, token_dim]`.
+    pub const PROMPT_EMBEDDINGS: Self = Self::new(EMBEDDINGS);
+}
 
 impl Tuner for PromptConfig {
     fn peft_type(&self) -> &'static str {
@@ -37,13 +41,13 @@ impl Tuner for PromptConfig {
         "base_model."
     }
 
-    fn model_tensor(&self) -> Option<&'static str> {
-        Some(EMBEDDINGS)
+    fn model_parts(&self) -> &'static [AdapterPart] {
+        &[AdapterPart::PROMPT_EMBEDDINGS]
     }
 
-    fn check_model_tensor(&self, data: Option<&TensorData>) -> Result<(), Error> {
+    fn check_model_tensors(&self, tensors: &ModelTensors<'_>) -> Result<(), Error> {
         let key = EMBEDDINGS.to_string();
-        let Some(table) = data else {
+        let Some(table) = tensors.get(&AdapterPart::PROMPT_EMBEDDINGS) else {
             return Err(Error::MissingKey { key });
         };
         let rows = self.rows()?;

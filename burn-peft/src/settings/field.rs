@@ -49,6 +49,21 @@ impl FieldValue for usize {
     }
 }
 
+impl FieldValue for i64 {
+    const EXPECTED: &'static str = "expected a whole number";
+
+    fn read(json: &Json) -> Option<Self> {
+        match json {
+            Json::Number(number) => number.as_i64(),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Json {
+        Json::Number((*self).into())
+    }
+}
+
 impl FieldValue for f64 {
     const EXPECTED: &'static str = "expected a number";
 

@@ -5,11 +5,14 @@ mod bias;
 mod field;
 pub(crate) mod json;
 mod layer_rule;
+mod layer_setters;
+mod limited_layers;
 mod module_names;
 mod one_or_many;
 mod pattern;
 mod plain_names;
 pub(crate) mod ranges;
+mod scales;
 mod shared_setters;
 mod task_type;
 pub(crate) mod unsupported;
@@ -17,14 +20,17 @@ pub(crate) mod unsupported;
 pub use bias::Bias;
 pub use module_names::Modules;
 pub use one_or_many::OneOrMany;
+pub use scales::Scales;
 pub use task_type::TaskType;
 
 pub(crate) use field::{FieldValue, named_values, read_field, sorted, typed_fields};
 pub(crate) use json::{Fields, Json};
 pub(crate) use layer_rule::LayerRule;
+pub(crate) use layer_setters::{layer_setter, layer_setters};
+pub(crate) use limited_layers::check_layers;
 pub(crate) use pattern::Pattern;
 pub(crate) use plain_names::PlainNames;
-pub(crate) use shared_setters::shared_setters;
+pub(crate) use shared_setters::{SharedFields, shared_setters};
 
 /// The version of PEFT whose fields a new configuration has.
 pub(crate) const WRITTEN_AS: &str = "0.18.1";

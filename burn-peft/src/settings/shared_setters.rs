@@ -1,9 +1,42 @@
-//! Setters of the fields that the configurations of all methods share.
+//! The fields that the configurations of all methods share.
+
+use super::{Modules, TaskType};
+
+/// The fields themselves.
+pub(crate) trait SharedFields {
+    fn task_type(&mut self) -> &mut Option<TaskType>;
+    fn modules_to_save(&mut self) -> &mut Option<Vec<String>>;
+    fn base_model(&mut self) -> &mut Option<String>;
+
+    /// Of a method that adapts layers.
+    fn target_modules(&mut self) -> Option<&mut Option<Modules>> {
+        None
+    }
+}
 
 /// Define the setters for a configuration with PEFT's fields `modules_to_save`, `task_type` and
-/// `base_model_name_or_path`.
+/// `base_model_name_or_path`, and access to them and to `target_modules` (if it is named) whatever
+/// the method.
 macro_rules! shared_setters {
-    ($config:ident) => {
+    ($config:ident $(, $targets:ident)?) => {
+        impl $crate::settings::SharedFields for $config {
+            fn task_type(&mut self) -> &mut Option<$crate::settings::TaskType> {
+                &mut self.task_type
+            }
+
+            fn modules_to_save(&mut self) -> &mut Option<Vec<String>> {
+                &mut self.modules_to_save
+            }
+
+            fn base_model(&mut self) -> &mut Option<String> {
+                &mut self.base_model_name_or_path
+            }
+
+            $(fn $targets(&mut self) -> Option<&mut Option<$crate::settings::Modules>> {
+                Some(&mut self.$targets)
+            })?
+        }
+
         impl $config {
             /// Set the modules that are trained in full.
             pub fn with_modules_to_save<N: Into<String>>(

@@ -31,7 +31,7 @@ fn folders() -> Vec<PathBuf> {
     let models = children(&fixtures()).into_iter();
     let mut folders: Vec<_> = models.flat_map(|model| children(&model)).collect();
     folders.sort();
-    assert_eq!(folders.len(), 24);
+    assert_eq!(folders.len(), 29);
     folders
 }
 
@@ -109,7 +109,7 @@ fn census(name: &str) -> BTreeMap<&'static str, usize> {
             AdapterKey::Bias { .. } => "bias",
             AdapterKey::Base { .. } => "base",
             AdapterKey::Original { .. } => "original",
-            AdapterKey::Model => "prompt",
+            AdapterKey::Model { .. } => "prompt",
             _ => "other",
         };
         *census.entry(kind).or_default() += 1;

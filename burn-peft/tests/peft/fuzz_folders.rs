@@ -19,12 +19,15 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value};
 
 /// Folders of each kind of adapter.
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 15] = [
     "bert/dora",
     "bert/ia3",
+    "bert/loha",
+    "bert/lokr",
     "bert/lora_bias_all",
     "bert/lora_seqcls",
     "bert/prompt_tuning",
+    "bert/vera",
     "llama/lora_embedding",
     "llama/prompt_tuning",
     "qwen2/lora",
@@ -35,7 +38,7 @@ const FOLDERS: [&str; 12] = [
 ];
 
 /// Texts that mean something to a reader of these files.
-const WORDS: [&str; 39] = [
+const WORDS: [&str; 46] = [
     "",
     "LORA",
     "PROMPT_TUNING",
@@ -43,6 +46,13 @@ const WORDS: [&str; 39] = [
     "feedforward_modules",
     "init_ia3_weights",
     "LOHA",
+    "LOKR",
+    "VERA",
+    "OFT",
+    "alpha",
+    "decompose_factor",
+    "projection_prng_key",
+    "lycoris",
     "r",
     "lora_alpha",
     "rank_pattern",

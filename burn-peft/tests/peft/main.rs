@@ -5,7 +5,7 @@ mod exchange;
 mod folders;
 mod fuzz_folders;
 mod half_precision;
-mod ia3;
+mod layer_methods;
 mod lora;
 mod own_layers;
 mod passes;

@@ -3,9 +3,9 @@ it predicts itself.
 
     pip install torch transformers peft
     cargo build --workspace --bin finetune
-    python examples/finetune/scripts/check_tasks.py target/debug/finetune
+    python examples/finetune/scripts/check_tasks.py target/debug/finetune [KIND …]
 
-Trains every encoder with every kind of head as LoRA and whole on small models and data in a temporary folder, loads each
+Trains every encoder with every kind of head as LoRA, VeRA, LoHa and LoKr and whole, on small models and data in a temporary folder, loads each
 result with the program in its README.md, and compares with what `finetune predict` writes and `run.json` has measured.
 """
 
@@ -31,6 +31,7 @@ ENCODERS = {
     "modernbert": "families/modernbert_base",
 }
 TASKS = {"regression": "number", "multi-label": "labels", "token-classification": "tags"}
+KINDS = ["lora", "vera", "loha", "lokr", "full"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 TOLERANCE = 1e-4
 transformers.logging.set_verbosity_error()
@@ -161,7 +162,7 @@ def check(checks, encoder, task, kind):
     near = abs(loss - test["loss"]) < TOLERANCE * max(1.0, loss)
     checks.check(f"{name}: loss", near, f"{loss:.6f} for {test['loss']:.6f}")
     merged = checks.place / f"{name}-merged"
-    if kind == "lora":
+    if kind != "full":
         run(checks, "merge", place, "--out", merged)
         flags = ["--data", "data/test.jsonl", "--format", "jsonl", "--max-length", 9]
         again = run(checks, "predict", merged, *flags).splitlines()
@@ -178,7 +179,7 @@ def check(checks, encoder, task, kind):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         raise SystemExit(__doc__)
     program = str(Path(sys.argv[1]).resolve())
     with tempfile.TemporaryDirectory() as place:
@@ -188,7 +189,7 @@ def main():
         os.chdir(place)  # READMEs name folders as the runs did.
         for encoder in ENCODERS:
             for task in TASKS:
-                for kind in ["lora", "full"]:
+                for kind in sys.argv[2:] or KINDS:
                     check(checks, encoder, task, kind)
         checks.finish()
 

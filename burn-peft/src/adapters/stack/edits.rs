@@ -11,6 +11,7 @@ use crate::adapters::copies::CopyKind;
 use crate::adapters::edit::{AnyAdapters, Folded};
 use crate::adapters::layer_adapter::LayerAdapter;
 use crate::adapters::merged::NotFinite;
+use crate::adapters::shared::Shared;
 use crate::adapters::tied::TiedHead;
 
 impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
@@ -122,6 +123,10 @@ impl<A: LayerAdapter<D>, const D: usize> AnyAdapters for Adapters<A, D> {
             weight: Box::new(weight),
             bias,
         }))
+    }
+
+    fn shared(&self, name: &str) -> Shared {
+        Shared::new(self.get(name).into_iter().flat_map(A::shared))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -4,14 +4,14 @@ use clap::Args;
 
 use crate::config::{AdapterOptions, BiasKind, InitKind};
 
-/// Flags of LoRA and IA³.
+/// Flags of adapters of layers.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Adapter")]
 pub(super) struct AdapterFlags {
-    /// Rank of LoRA.
+    /// Rank of LoRA, VeRA, LoHa and LoKr [default: 256 for VeRA, 8 for the others].
     #[arg(long)]
     rank: Option<usize>,
-    /// LoRA's update is scaled by alpha / rank.
+    /// LoRA's, LoHa's and LoKr's update is scaled by alpha / rank.
     #[arg(long)]
     alpha: Option<f64>,
     /// Scale LoRA's update by alpha / √rank (rsLoRA).
@@ -29,7 +29,7 @@ pub(super) struct AdapterFlags {
     /// Alphas of single layers.
     #[arg(long, value_name = "PATTERN=ALPHA", value_delimiter = ',')]
     alpha_pattern: Vec<String>,
-    /// Layers that are adapted, by the ends of their names, or all-linear [default: LoRA: query and value (q and v in
+    /// Layers that are adapted, by the ends of their names, or all-linear [default: query and value (q and v in
     /// T5, q_proj and v_proj in pictures and language models); IA³: as in PEFT].
     #[arg(long, value_delimiter = ',')]
     targets: Vec<String>,
@@ -45,10 +45,10 @@ pub(super) struct AdapterFlags {
     /// Layers that are trained in full and saved with the adapter.
     #[arg(long, value_delimiter = ',')]
     modules_to_save: Vec<String>,
-    /// Biases that LoRA trains.
+    /// Biases that LoRA and VeRA train.
     #[arg(long, value_enum)]
     bias: Option<BiasKind>,
-    /// Dropout before LoRA's factors.
+    /// Dropout before LoRA's factors and VeRA's matrices.
     #[arg(long)]
     lora_dropout: Option<f64>,
 }
@@ -61,7 +61,7 @@ impl AdapterFlags {
                 *field = flag.to_vec();
             }
         }
-        options.rank = self.rank.unwrap_or(options.rank);
+        options.rank = self.rank.or(options.rank);
         options.alpha = self.alpha.unwrap_or(options.alpha);
         options.rslora |= self.rslora;
         options.dora |= self.dora;

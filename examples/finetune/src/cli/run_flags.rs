@@ -255,6 +255,8 @@ impl RunArgs {
         let file = self.config.as_deref().map(read).transpose()?;
         let mut config = layered(self.preset, file, self.task)?;
         self.over(&mut config)?;
+        // The default depends on the kind of adapter.
+        config.adapter.rank = Some(config.adapter.rank());
         Ok(config)
     }
 

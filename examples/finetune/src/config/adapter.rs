@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use burn_peft::InitLoraWeights;
 use burn_peft::settings::Bias;
+use burn_peft::vera::VeraBias;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -23,13 +24,42 @@ pub enum AdapterKind {
     Lora,
     /// Scales of activations (IA³).
     Ia3,
+    /// Scales of two random matrices that all layers share (VeRA).
+    Vera,
+    /// Elementwise products of two low-rank products (LoHa).
+    Loha,
+    /// Kronecker products of small factors (LoKr).
+    Lokr,
     /// Virtual tokens before the text.
     Prompt,
     /// The whole model.
     Full,
 }
 
-/// Which biases LoRA trains.
+impl AdapterKind {
+    /// Whether it is on layers of the model, so that it can be merged into them.
+    pub fn adapts_layers(self) -> bool {
+        match self {
+            Self::Lora | Self::Ia3 | Self::Vera | Self::Loha | Self::Lokr => true,
+            Self::Prompt | Self::Full => false,
+        }
+    }
+
+    /// As its authors write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Lora => "LoRA",
+            Self::Ia3 => "IA³",
+            Self::Vera => "VeRA",
+            Self::Loha => "LoHa",
+            Self::Lokr => "LoKr",
+            Self::Prompt => "Prompt",
+            Self::Full => "Model",
+        }
+    }
+}
+
+/// Which biases LoRA and VeRA train.
 ///
 /// ```
 /// use burn_peft::settings::Bias;
@@ -55,6 +85,16 @@ impl From<BiasKind> for Bias {
             BiasKind::None => Self::None,
             BiasKind::All => Self::All,
             BiasKind::LoraOnly => Self::LoraOnly,
+        }
+    }
+}
+
+impl From<BiasKind> for VeraBias {
+    fn from(kind: BiasKind) -> Self {
+        match kind {
+            BiasKind::None => Self::None,
+            BiasKind::All => Self::All,
+            BiasKind::LoraOnly => Self::VeraOnly,
         }
     }
 }
@@ -99,7 +139,7 @@ impl From<InitKind> for InitLoraWeights {
 ///
 /// ```
 /// let adapter = finetune::config::AdapterOptions::default();
-/// assert_eq!((adapter.rank, adapter.alpha), (8, 8.0));
+/// assert_eq!((adapter.rank(), adapter.alpha), (8, 8.0));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -109,9 +149,10 @@ pub struct AdapterOptions {
     /// A PEFT folder to go on from. Its kind, settings and values count, and none of the fields below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
-    /// Rank r of LoRA.
-    pub rank: usize,
-    /// LoRA's update is scaled by alpha / rank.
+    /// Rank r of LoRA, VeRA, LoHa and LoKr; otherwise 256 for VeRA and 8 for the others, as in PEFT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// LoRA's, LoHa's and LoKr's update is scaled by alpha / rank.
     pub alpha: f64,
     /// Scale LoRA's update by alpha / √rank (rsLoRA).
     pub rslora: bool,
@@ -125,7 +166,7 @@ pub struct AdapterOptions {
     /// Alphas of single layers, `PATTERN=ALPHA`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alpha_pattern: Vec<String>,
-    /// Layers that are adapted, by the ends of their names; otherwise LoRA's query and value projections, and what
+    /// Layers that are adapted, by the ends of their names; otherwise the query and value projections, and what
     /// PEFT takes for IA³.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
@@ -141,9 +182,9 @@ pub struct AdapterOptions {
     /// Layers that are trained in full and saved with the adapter, in addition to a new head.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules_to_save: Vec<String>,
-    /// Biases that LoRA trains.
+    /// Biases that LoRA and VeRA train.
     pub bias: BiasKind,
-    /// Dropout before LoRA's factors.
+    /// Dropout before LoRA's factors and VeRA's matrices.
     pub lora_dropout: f64,
     /// Virtual tokens of a prompt; they begin as words of the vocabulary.
     pub virtual_tokens: usize,
@@ -154,7 +195,7 @@ impl Default for AdapterOptions {
         Self {
             kind: AdapterKind::Lora,
             from: None,
-            rank: 8,
+            rank: None,
             alpha: 8.0,
             rslora: false,
             dora: false,
@@ -174,10 +215,18 @@ impl Default for AdapterOptions {
 }
 
 impl AdapterOptions {
+    /// The rank, as configured or the default of the kind.
+    pub fn rank(&self) -> usize {
+        self.rank.unwrap_or(match self.kind {
+            AdapterKind::Vera => 256,
+            _ => 8,
+        })
+    }
+
     /// Check what can be checked without the model.
     pub(super) fn validate(&self) -> Result<(), Error> {
         for (field, value) in [
-            ("adapter.rank", self.rank),
+            ("adapter.rank", self.rank()),
             ("adapter.virtual_tokens", self.virtual_tokens),
         ] {
             if value == 0 {
@@ -208,21 +257,29 @@ impl AdapterOptions {
 
     /// Refuse options that the kind of adapter does not have: they would change nothing.
     fn check_kind(&self) -> Result<(), Error> {
-        use AdapterKind::{Ia3, Lora};
+        use AdapterKind::{Ia3, Loha, Lokr, Lora, Vera};
         let is_set = |list: &[String]| !list.is_empty();
         let options: [(&str, bool, &[AdapterKind]); 9] = [
             ("rslora", self.rslora, &[Lora]),
             ("dora", self.dora, &[Lora]),
             ("init", self.init != InitKind::Kaiming, &[Lora]),
-            ("rank_pattern", is_set(&self.rank_pattern), &[Lora]),
-            ("alpha_pattern", is_set(&self.alpha_pattern), &[Lora]),
-            ("layers", !self.layers.is_empty(), &[Lora]),
+            (
+                "rank_pattern",
+                is_set(&self.rank_pattern),
+                &[Lora, Loha, Lokr],
+            ),
+            (
+                "alpha_pattern",
+                is_set(&self.alpha_pattern),
+                &[Lora, Loha, Lokr],
+            ),
+            ("layers", !self.layers.is_empty(), &[Lora, Vera, Loha, Lokr]),
             ("feedforward", is_set(&self.feedforward), &[Ia3]),
-            ("exclude", is_set(&self.exclude), &[Lora, Ia3]),
+            ("exclude", is_set(&self.exclude), &[Lora, Ia3, Loha, Lokr]),
             (
                 "modules_to_save",
                 is_set(&self.modules_to_save),
-                &[Lora, Ia3],
+                &[Lora, Ia3, Vera, Loha, Lokr],
             ),
         ];
         let name = |kind: &AdapterKind| format!("{kind:?}").to_lowercase();
@@ -307,7 +364,7 @@ mod tests {
         let text = refused(AdapterKind::Full, |options| {
             options.modules_to_save = vec!["head".into()];
         });
-        assert!(text.contains("lora or ia3"), "{text}");
+        assert!(text.contains("lora or ia3 or vera"), "{text}");
         let text = refused(AdapterKind::Lora, |options| {
             options.from = Some("folder".into());
             options.init = InitKind::Pissa;

@@ -84,7 +84,7 @@ impl Config {
     pub fn pooling(&self) -> Pooling {
         self.model.pooling.unwrap_or(match self.adapter.kind {
             AdapterKind::Prompt => Pooling::Mean,
-            AdapterKind::Lora | AdapterKind::Ia3 | AdapterKind::Full => Pooling::Pooler,
+            _ => Pooling::Pooler,
         })
     }
 

@@ -83,8 +83,12 @@ pub(super) fn check(
 ) -> Result<(), Error> {
     let left = left(config.device);
     let adapter = &config.adapter;
-    if adapter.kind == AdapterKind::Lora && adapter.from.is_none() {
-        let scale = adapter.alpha / adapter.rank as f64;
+    let is_scaled = matches!(
+        adapter.kind,
+        AdapterKind::Lora | AdapterKind::Loha | AdapterKind::Lokr
+    );
+    if is_scaled && adapter.from.is_none() {
+        let scale = adapter.alpha / adapter.rank() as f64;
         if !(scale as f32).is_finite() {
             let expected = "a number whose quotient by the rank is a finite 32-bit float";
             return Err(Error::config("adapter.alpha", adapter.alpha, expected));
@@ -176,20 +180,36 @@ fn transformer(config: &Config, sizes: &Sizes, rows: [usize; 3], left: f64) -> R
         // A folder's adapter is as large as its file.
         _ if adapter.from.is_some() => {}
         AdapterKind::Full | AdapterKind::Ia3 => {}
+        // Two matrices that layers of one width share.
+        AdapterKind::Vera => {
+            let matrices = 2.0 * width * adapter.rank() as f64 * NUMBER;
+            fits(
+                left,
+                "adapter.rank",
+                adapter.rank(),
+                "the matrices",
+                matrices,
+            )?;
+        }
+        AdapterKind::Loha | AdapterKind::Lokr => {
+            // Two layers are adapted in each of the model's, with four factors each at most.
+            let factors = 8.0 * layers * width * adapter.rank() as f64 * NUMBER;
+            fits(left, "adapter.rank", adapter.rank(), "the factors", factors)?;
+        }
         AdapterKind::Lora => {
             // Two layers are adapted in each of the model's, with two factors each.
-            let factors = 4.0 * layers * width * adapter.rank as f64 * NUMBER;
+            let factors = 4.0 * layers * width * adapter.rank() as f64 * NUMBER;
             let most = sizes.width.max(SMALL_RANK);
-            if adapter.rank > most {
+            if adapter.rank() > most {
                 let expected = format!(
                     "at most {most}: a rank above the model's width of {} adds nothing (the factors would take \
                      about {})",
                     sizes.width,
                     size(factors)
                 );
-                return Err(Error::config("adapter.rank", adapter.rank, expected));
+                return Err(Error::config("adapter.rank", adapter.rank(), expected));
             }
-            fits(left, "adapter.rank", adapter.rank, "the factors", factors)?;
+            fits(left, "adapter.rank", adapter.rank(), "the factors", factors)?;
         }
         AdapterKind::Prompt => {
             let tokens = adapter.virtual_tokens as f64;
@@ -263,8 +283,8 @@ mod tests {
             logits: 0.0,
         };
         assert_eq!(refused(|_| (), &sizes), "");
-        assert_eq!(refused(|c| c.adapter.rank = 384, &sizes), "");
-        let rank = refused(|c| c.adapter.rank = 1 << 31, &sizes);
+        assert_eq!(refused(|c| c.adapter.rank = Some(384), &sizes), "");
+        let rank = refused(|c| c.adapter.rank = Some(1 << 31), &sizes);
         assert!(
             rank.contains("`adapter.rank` is 2147483648, expected at most 384"),
             "{rank}"

@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor};
 use burn_peft::ia3::{default_feedforward_modules, default_ia3_targets};
 use burn_peft::settings::{Modules, OneOrMany, TaskType};
 use burn_peft::{
-    AdapterFolder, Ia3Config, LoraConfig, NameMap, Peft, PeftConfig, PromptConfig, SoftPrompt,
+    AdapterFolder, Ia3Config, LohaConfig, LokrConfig, LoraConfig, NameMap, Peft, PeftConfig,
+    PromptConfig, SoftPrompt, VeraConfig,
 };
 
 use crate::config::{AdapterKind, AdapterOptions, Config};
@@ -22,7 +23,7 @@ const ALL_LINEAR: &str = "all-linear";
 /// Which part of a model is trained in addition to its head.
 #[derive(Debug, Clone)]
 pub enum Trained {
-    /// Adapters of layers: LoRA or IA³.
+    /// Adapters of layers.
     Layers(Box<PeftConfig>),
     /// Virtual tokens.
     Prompt(Box<PromptConfig>),
@@ -34,7 +35,7 @@ pub enum Trained {
 pub(super) struct Family<'a> {
     /// `model_type` of its `config.json`.
     pub model_type: &'a str,
-    /// Layers that LoRA adapts if nothing else is asked for.
+    /// Layers that are adapted if nothing else is asked for.
     pub targets: &'a [&'a str],
     /// What is trained in full: the new head, and what makes its vector.
     pub saved: &'a [&'a str],
@@ -68,15 +69,28 @@ impl Family<'_> {
 
     /// Settings of the configured adapter of layers.
     fn settings(&self, config: &Config) -> Result<PeftConfig, Error> {
-        match config.adapter.kind {
-            AdapterKind::Ia3 => self.ia3(&config.adapter).map(PeftConfig::Ia3),
-            _ => self.lora(&config.adapter).map(PeftConfig::Lora),
+        let options = &config.adapter;
+        let settings: PeftConfig = match options.kind {
+            AdapterKind::Ia3 => self.ia3(options)?.into(),
+            AdapterKind::Vera => self.vera(options).into(),
+            AdapterKind::Loha => self.loha(options)?.into(),
+            AdapterKind::Lokr => self.lokr(options)?.into(),
+            _ => self.lora(options)?.into(),
+        };
+        let mut saved = self.saved(options);
+        let heads = self.task.map_or(&[][..], |task| task.heads());
+        for head in heads {
+            if !saved.iter().any(|name| name == head) {
+                saved.push(head.to_string());
+            }
         }
+        let saved = Some(saved).filter(|saved| !saved.is_empty());
+        Ok(settings.with_task(self.task, saved))
     }
 
     fn lora(&self, options: &AdapterOptions) -> Result<LoraConfig, Error> {
         let mut settings = LoraConfig::new()
-            .with_r(options.rank)
+            .with_r(options.rank())
             .with_lora_alpha(options.alpha)
             .with_use_rslora(options.rslora)
             .with_use_dora(options.dora)
@@ -92,14 +106,51 @@ impl Family<'_> {
         if !options.layers.is_empty() {
             settings = settings.with_layers_to_transform(OneOrMany(options.layers.clone()));
         }
-        let saved = self.saved(options);
-        if !saved.is_empty() {
-            settings = settings.with_modules_to_save(saved);
+        Ok(settings)
+    }
+
+    fn vera(&self, options: &AdapterOptions) -> VeraConfig {
+        let settings = VeraConfig::new()
+            .with_r(options.rank())
+            .with_vera_dropout(options.lora_dropout)
+            .with_bias(options.bias.into())
+            .with_target_modules(modules(&options.targets, self.targets));
+        match &options.layers[..] {
+            [] => settings,
+            layers => settings.with_layers_to_transform(OneOrMany(layers.to_vec())),
         }
-        Ok(match self.task {
-            Some(task) => settings.with_task_type(task),
-            None => settings,
-        })
+    }
+
+    fn loha(&self, options: &AdapterOptions) -> Result<LohaConfig, Error> {
+        let mut settings = LohaConfig::new()
+            .with_r(options.rank())
+            .with_alpha(options.alpha)
+            .with_rank_pattern(options.ranks()?)
+            .with_alpha_pattern(options.alphas()?)
+            .with_target_modules(modules(&options.targets, self.targets));
+        if !options.exclude.is_empty() {
+            settings = settings.with_exclude_modules(options.exclude.clone());
+        }
+        if !options.layers.is_empty() {
+            settings = settings.with_layers_to_transform(OneOrMany(options.layers.clone()));
+        }
+        Ok(settings)
+    }
+
+    fn lokr(&self, options: &AdapterOptions) -> Result<LokrConfig, Error> {
+        let mut settings = LokrConfig::new()
+            .with_r(options.rank())
+            .with_alpha(options.alpha)
+            .with_rank_pattern(options.ranks()?)
+            .with_alpha_pattern(options.alphas()?)
+            .with_target_modules(modules(&options.targets, self.targets));
+        if !options.exclude.is_empty() {
+            settings = settings.with_exclude_modules(options.exclude.clone());
+        }
+        if !options.layers.is_empty() {
+            settings = settings.with_layers_to_transform(OneOrMany(options.layers.clone()));
+        }
+        Ok(settings)
     }
 
     fn ia3(&self, options: &AdapterOptions) -> Result<Ia3Config, Error> {
@@ -131,14 +182,7 @@ impl Family<'_> {
         if !options.exclude.is_empty() {
             settings.exclude_modules = Some(options.exclude.clone().into());
         }
-        let saved = self.saved(options);
-        if !saved.is_empty() {
-            settings = settings.with_modules_to_save(saved);
-        }
-        Ok(match self.task {
-            Some(task) => settings.with_task_type(task),
-            None => settings,
-        })
+        Ok(settings)
     }
 
     /// What is trained in full.
@@ -176,8 +220,7 @@ impl Family<'_> {
         };
         let folder = AdapterFolder::read(from)?;
         if !self.saved.is_empty() {
-            let expected =
-                "no prompt of a classifier: go on from a LoRA or IA³ folder, or begin anew";
+            let expected = "no prompt of a classifier: go on from a folder of adapters of layers, or begin anew";
             return Err(Error::config("adapter.from", from.display(), expected));
         }
         let PeftConfig::PromptTuning(mut settings) = folder.config.clone() else {
@@ -234,11 +277,7 @@ fn on_base(settings: PeftConfig, config: &Config) -> PeftConfig {
         return settings;
     };
     let base = folder.display().to_string();
-    match settings {
-        PeftConfig::Lora(lora) => PeftConfig::Lora(lora.with_base_model(base)),
-        PeftConfig::Ia3(ia3) => PeftConfig::Ia3(ia3.with_base_model(base)),
-        other => other,
-    }
+    settings.with_base_model(base)
 }
 
 /// The virtual tokens of an adapter, if it is a prompt.
@@ -259,9 +298,12 @@ pub(crate) fn kind_of_folder(folder: &Path) -> Result<AdapterKind, Error> {
     match &config {
         PeftConfig::Lora(_) => Ok(AdapterKind::Lora),
         PeftConfig::Ia3(_) => Ok(AdapterKind::Ia3),
+        PeftConfig::Vera(_) => Ok(AdapterKind::Vera),
+        PeftConfig::Loha(_) => Ok(AdapterKind::Loha),
+        PeftConfig::Lokr(_) => Ok(AdapterKind::Lokr),
         PeftConfig::PromptTuning(_) => Ok(AdapterKind::Prompt),
         other => {
-            let expected = "LORA, IA3 or PROMPT_TUNING";
+            let expected = "LORA, IA3, VERA, LOHA, LOKR or PROMPT_TUNING";
             Err(Error::config("adapter.from", other.peft_type(), expected))
         }
     }

@@ -71,10 +71,6 @@ impl CausalLm {
                 }
                 Ok(new(llm, None, Trained::Full))
             }
-            AdapterKind::Lora | AdapterKind::Ia3 => {
-                let (llm, trained) = family.adapted(llm, config, &[names()])?;
-                Ok(new(llm, None, trained))
-            }
             AdapterKind::Prompt => {
                 let size = Size {
                     width: sizes.hidden_size,
@@ -86,6 +82,11 @@ impl CausalLm {
                 let table = llm.model.embed_tokens.weight.val();
                 let (prompt, settings) = family.prompt(config, size, table, device)?;
                 Ok(new(llm, Some(prompt), Trained::Prompt(settings)))
+            }
+            // Adapters of layers.
+            _ => {
+                let (llm, trained) = family.adapted(llm, config, &[names()])?;
+                Ok(new(llm, None, trained))
             }
         }
     }

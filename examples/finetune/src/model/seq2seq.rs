@@ -84,10 +84,6 @@ impl Seq2Seq {
         };
         match config.adapter.kind {
             AdapterKind::Full => Ok(new(t5, None, Trained::Full)),
-            AdapterKind::Lora | AdapterKind::Ia3 => {
-                let (t5, trained) = FAMILY.adapted(t5, config, &[names()])?;
-                Ok(new(t5, None, trained))
-            }
             AdapterKind::Prompt => {
                 let size = Size {
                     width: sizes.d_model,
@@ -99,6 +95,11 @@ impl Seq2Seq {
                 let t5 = t5.freeze();
                 let (prompt, settings) = FAMILY.prompt(config, size, embeddings(&t5), device)?;
                 Ok(new(t5, Some(prompt), Trained::Prompt(settings)))
+            }
+            // Adapters of layers.
+            _ => {
+                let (t5, trained) = FAMILY.adapted(t5, config, &[names()])?;
+                Ok(new(t5, None, trained))
             }
         }
     }

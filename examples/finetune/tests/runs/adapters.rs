@@ -4,6 +4,7 @@ use burn_peft::{AdapterFolder, InitLoraWeights, PeftConfig};
 
 use super::language::{SUMS, place as sums};
 use super::place::Place;
+use super::used::{new_rows, predict, same};
 use super::{learned, on_texts};
 
 fn config(place: &Place, out: &str) -> PeftConfig {
@@ -107,6 +108,50 @@ fn ia3_trains_on_classifiers_and_language_models() {
 }
 
 #[test]
+fn vera_loha_and_lokr_train_predict_and_merge() {
+    let place = Place::new();
+    place.model("bert");
+    place.texts();
+    new_rows(&place);
+    for (kind, more) in [
+        ("vera", &["--rank=16", "--bias=all"][..]),
+        ("loha", &["--rank=3", "--rank-pattern=query=2"]),
+        (
+            "lokr",
+            &[
+                "--alpha=4",
+                "--exclude=query",
+                "--targets=query,value,output.dense",
+            ],
+        ),
+    ] {
+        let adapter = format!("--adapter={kind}");
+        let out = format!("--out={kind}");
+        let flags = [&[&adapter[..], &out, "--epochs=4", "--step-size=1"], more].concat();
+        place.succeed(&on_texts("bert", &flags));
+        let run = format!("{kind}/ief-seed1");
+        assert!(learned(&place.history(&run)), "{kind}");
+        match (kind, config(&place, kind)) {
+            ("vera", PeftConfig::Vera(vera)) => assert_eq!(vera.r, 16),
+            ("loha", PeftConfig::Loha(loha)) => {
+                assert_eq!(loha.rank_pattern, [("query".into(), 2)]);
+            }
+            ("lokr", PeftConfig::Lokr(lokr)) => assert_eq!((lokr.r, lokr.alpha), (8, 4.0)),
+            (_, other) => panic!("{other:?}"),
+        }
+        // On the encoder alone, by a pattern.
+        let mean = format!("--out={kind}-mean");
+        let flags = [&adapter[..], &mean, "--pooling=mean", "--epochs=1"];
+        place.succeed(&on_texts("bert", &flags));
+        predict(&place, &format!("{run}/adapter"), "adapter.jsonl", &[]);
+        let merged = format!("{kind}-merged");
+        place.succeed(&["merge", &run, &format!("--out={merged}")]);
+        predict(&place, &merged, "merged.jsonl", &[]);
+        same(&place, "adapter.jsonl", "merged.jsonl");
+    }
+}
+
+#[test]
 fn a_run_goes_on_from_a_folder() {
     let place = Place::new();
     place.model("bert");
@@ -114,6 +159,7 @@ fn a_run_goes_on_from_a_folder() {
     for (kind, first) in [
         ("lora", &["--rank=3", "--dora"][..]),
         ("ia3", &["--adapter=ia3"]),
+        ("vera", &["--adapter=vera", "--rank=8"]),
     ] {
         let flags = |out: &str, more: &[&str]| {
             let flags = [&["--epochs=2", "--out", out][..], more].concat();

@@ -408,7 +408,7 @@ fn another_run_in_the_folder_is_not_overwritten() {
     let said = place.fail(2, &other);
     assert!(said.contains("adapter.rank was 8 and is 2"), "{said}");
     place.succeed(&[&other[..], &["--force"]].concat());
-    assert_eq!(place.history("runs/ief-seed1").config.adapter.rank, 2);
+    assert_eq!(place.history("runs/ief-seed1").config.adapter.rank, Some(2));
 }
 
 #[test]

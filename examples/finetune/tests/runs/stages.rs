@@ -214,7 +214,7 @@ fn what_is_not_there_is_named() {
     };
     let said = opened(|config| config.data.train_rows = Some(20));
     assert!(said.contains("trained on other data"), "{said}");
-    let said = opened(|config| config.adapter.rank = 2);
+    let said = opened(|config| config.adapter.rank = Some(2));
     assert!(said.contains("parameters, the model has"), "{said}");
     assert!(KeptRun::open(&place.path("runs")).is_err());
 }

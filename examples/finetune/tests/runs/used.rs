@@ -28,7 +28,7 @@ fn probabilities(row: &Value) -> Vec<f64> {
 }
 
 /// Compare the predictions of two files.
-fn same(place: &Place, one: &str, other: &str) {
+pub fn same(place: &Place, one: &str, other: &str) {
     let (one, other) = (rows(place, one), rows(place, other));
     assert_eq!(one.len(), other.len());
     for (one, other) in one.iter().zip(&other) {
@@ -41,7 +41,7 @@ fn same(place: &Place, one: &str, other: &str) {
 }
 
 /// Unlabelled rows for a model of texts.
-fn new_rows(place: &Place) -> usize {
+pub fn new_rows(place: &Place) -> usize {
     let rows = (0..11).map(|n| {
         let more = " w12".repeat(n % 5);
         json!({"id": n, "text": format!("w{} w{}{more} n{n}", 13 + n, n % 3)}).to_string() + "\n"
@@ -50,7 +50,7 @@ fn new_rows(place: &Place) -> usize {
     11
 }
 
-fn predict(place: &Place, target: &str, out: &str, more: &[&str]) -> String {
+pub fn predict(place: &Place, target: &str, out: &str, more: &[&str]) -> String {
     let flags = ["predict", target, "--data=new.jsonl", "--out", out];
     let output = place.run(&[&flags[..], more].concat());
     let said = text(&output.stderr);

@@ -1,4 +1,4 @@
-//! DoRA and IA³ against PEFT, in f64: outputs, merged weights and gradients. A process for f64
+//! DoRA, VeRA, LoHa, LoKr and IA³ against PEFT, in f64: outputs, merged weights and gradients. A process for f64
 //! alone, because the precision of a device is set once.
 
 use crate::reference;
@@ -88,13 +88,42 @@ fn ia3_of_images_is_that_of_peft() {
 
 #[test]
 fn ia3_of_text_is_that_of_peft() {
+    bert("ia3");
+}
+
+/// `vera_key` has no shared matrices: they are drawn from its seed.
+#[test]
+fn vera_is_that_of_peft() {
+    bert("vera");
+    llama("vera_key");
+}
+
+/// Ranks with fewer and with more products of rows and columns than the weight has entries.
+#[test]
+fn loha_is_that_of_peft() {
+    bert("loha");
+}
+
+/// Factors that are matrices and products, and a given size of the first.
+#[test]
+fn lokr_is_that_of_peft() {
+    bert("lokr");
+    llama("lokr_factor");
+}
+
+#[test]
+fn dora_on_embeddings_is_that_of_peft() {
+    llama("dora_everywhere");
+}
+
+fn bert(case: &str) {
     let device: Device = device_f64().autodiff();
     let golden = Tensors::golden("bert");
     let options = BertForSequenceClassification::load_options();
     let model = BertForSequenceClassification::load(&folder("bert"), &options, &device).unwrap();
     let names = BertForSequenceClassification::names();
     let all = Tensor::ones([1, 1], &device);
-    check(("bert", "ia3"), model, &names, all, |model| {
+    check(("bert", case), model, &names, all, |model| {
         let input = BertInput {
             attention_mask: Some(golden.ids("input.attention_mask", &device)),
             token_type_ids: Some(golden.ids("input.token_type_ids", &device)),
@@ -104,9 +133,8 @@ fn ia3_of_text_is_that_of_peft() {
     });
 }
 
-#[test]
-fn dora_on_embeddings_is_that_of_peft() {
-    let device = device_f64().autodiff();
+fn llama(case: &str) {
+    let device: Device = device_f64().autodiff();
     let golden = Tensors::golden("llama");
     let ids = golden.ids("input.input_ids", &device);
     let mask = golden.ids::<2>("input.attention_mask", &device);
@@ -114,7 +142,7 @@ fn dora_on_embeddings_is_that_of_peft() {
     let real = mask.clone().float().unsqueeze_dim::<3>(2);
     let model = LlamaForCausalLM::load(&folder("llama"), &device).unwrap();
     let names = LlamaForCausalLM::names();
-    check(("llama", "dora_everywhere"), model, &names, real, |model| {
+    check(("llama", case), model, &names, real, |model| {
         let input = LlamaInput::new(ids.clone()).with_attention_mask(mask.clone());
         model.forward(input).unwrap().logits
     });

@@ -31,11 +31,10 @@ pub(crate) fn write_card(folder: &Path, history: &History) -> Result<(), Error> 
 fn text(written: &Path, run: &Path, history: &History, to: &Destination<'_>) -> String {
     let config = &history.config;
     let kind = config.adapter.kind;
-    let title = match kind {
-        AdapterKind::Lora => "LoRA adapter",
-        AdapterKind::Ia3 => "IA³ adapter",
-        AdapterKind::Prompt => "Prompt",
-        AdapterKind::Full => "Model",
+    let title = if kind.adapts_layers() {
+        format!("{} adapter", kind.title())
+    } else {
+        kind.title().into()
     };
     let reader = Reader::of(history.model.architecture, config.pooling(), to.problem());
     let mut parts = vec![
@@ -113,9 +112,17 @@ fn facts(history: &History, to: &Destination<'_>) -> String {
             let also: String = also.collect();
             format!(
                 "LoRA of rank {}, alpha {}{also}: ",
-                adapter.rank, adapter.alpha
+                adapter.rank(),
+                adapter.alpha
             )
         }
+        AdapterKind::Vera => format!("VeRA of rank {}: ", adapter.rank()),
+        AdapterKind::Loha | AdapterKind::Lokr => format!(
+            "{} of rank {}, alpha {}: ",
+            adapter.kind.title(),
+            adapter.rank(),
+            adapter.alpha
+        ),
         AdapterKind::Ia3 => "IA³: ".into(),
         AdapterKind::Prompt => format!("{} virtual tokens: ", adapter.virtual_tokens),
         AdapterKind::Full => String::new(),
@@ -180,7 +187,7 @@ fn here(reader: Reader, run: &Path, kind: AdapterKind) -> String {
     if reader == Reader::Language {
         lines.push(format!("finetune generate {run} --prompt \"A question?\""));
     }
-    if matches!(kind, AdapterKind::Lora | AdapterKind::Ia3) {
+    if kind.adapts_layers() {
         lines.push(format!("finetune merge {run} --out merged"));
     }
     format!("```sh\n{}\n```\n", lines.join("\n"))

@@ -33,20 +33,10 @@ pub(in crate::model) fn save_features_layers<M: Module>(
     names: &NameMap,
     folder: &Path,
 ) -> Result<(), Error> {
-    let mut settings = settings.clone();
-    let task = Some(TaskType::FeatureExtraction);
-    let targets = Some(Modules::pattern(pattern(adapted)));
-    match &mut settings {
-        PeftConfig::Lora(lora) => {
-            (lora.task_type, lora.modules_to_save) = (task, None);
-            lora.target_modules = targets;
-        }
-        PeftConfig::Ia3(ia3) => {
-            (ia3.task_type, ia3.modules_to_save) = (task, None);
-            ia3.target_modules = targets;
-        }
-        _ => {}
-    }
+    let settings = settings
+        .clone()
+        .with_task(Some(TaskType::FeatureExtraction), None)
+        .with_target_modules(Modules::pattern(pattern(adapted)));
     let adapter = encoder.save_adapter(NAME, settings, std::slice::from_ref(names))?;
     Ok(adapter.write(folder)?)
 }

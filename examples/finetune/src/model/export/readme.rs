@@ -58,10 +58,11 @@ pub(super) fn in_python(reader: Reader, folder: &Path, to: &Destination<'_>) -> 
              `AutoModelForSequenceClassification` it would compute something else. So load it like this:"
         ),
         (Reader::Layers, _) => "Linear layers with ReLU between them:".into(),
-        (Reader::Language, AdapterKind::Lora | AdapterKind::Ia3 | AdapterKind::Prompt)
-            if to
-                .base()
-                .is_some_and(burn_hf_models::gguf::GgufFile::is_named) =>
+        (Reader::Language, kind)
+            if kind != AdapterKind::Full
+                && to
+                    .base()
+                    .is_some_and(burn_hf_models::gguf::GgufFile::is_named) =>
         {
             format!(
                 "The base is a GGUF file. PEFT needs its values as a Hugging Face folder, which \

@@ -139,15 +139,6 @@ impl TextModel {
         let family = family(&sizes.model_type, plan.problem, backbone.saved());
         match kind {
             AdapterKind::Full => Ok(new(backbone, None, Trained::Full)),
-            AdapterKind::Lora | AdapterKind::Ia3 => {
-                let (backbone, trained) = backbone.adapted(&family, config)?;
-                // The head of a folder gives numbers of the data.
-                let backbone = match config.adapter.from {
-                    Some(_) => backbone.map_head(|head| learned_units(head, plan.scale)),
-                    None => backbone,
-                };
-                Ok(new(backbone, None, trained))
-            }
             AdapterKind::Prompt => {
                 let size = Size {
                     width: sizes.width,
@@ -158,6 +149,16 @@ impl TextModel {
                 let (backbone, table) = without_encoder(backbone)?;
                 let (prompt, settings) = family.prompt(config, size, table, device)?;
                 Ok(new(backbone, Some(prompt), Trained::Prompt(settings)))
+            }
+            // Adapters of layers.
+            _ => {
+                let (backbone, trained) = backbone.adapted(&family, config)?;
+                // The head of a folder gives numbers of the data.
+                let backbone = match config.adapter.from {
+                    Some(_) => backbone.map_head(|head| learned_units(head, plan.scale)),
+                    None => backbone,
+                };
+                Ok(new(backbone, None, trained))
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::{Pattern, PlainNames};
 use crate::error::Error;
-use crate::settings::{Pattern, PlainNames};
 
-/// `r`, `lora_alpha` and the scale of each module by `rank_pattern` and `alpha_pattern`, with the
+/// Rank, alpha and scale of each module by `rank_pattern` and `alpha_pattern`, with the
 /// patterns compiled once.
 ///
 /// A pattern applies to a module if it matches the module's name or its end after a dot; the first
@@ -34,7 +34,7 @@ pub struct Scales {
 
 impl Scales {
     /// From the default and the patterns of ranks and of alphas.
-    pub(super) fn new(
+    pub(crate) fn new(
         (rank, rank_pattern): (usize, &[(String, usize)]),
         (alpha, alpha_pattern): (f64, &[(String, f64)]),
         rank_stabilized: bool,

@@ -1,0 +1,5 @@
+//! Methods on the layers of a small model.
+
+mod added;
+mod ia3;
+mod net;
