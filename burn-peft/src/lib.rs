@@ -1,6 +1,6 @@
 //! Adapters for [Burn](https://burn.dev) models, recorded per sample for `burn-ief`.
 //!
-//! This crate brings LoRA (with rsLoRA and DoRA), VeRA, LoHa, LoKr, IA³ and prompt tuning to any Burn module, with
+//! This crate brings LoRA (with rsLoRA and DoRA), VeRA, LoHa, LoKr, IA³, prompt tuning and P-tuning to any Burn module, with
 //! the rules, names and files of Hugging Face PEFT. Adapters are attached to the weights of a model
 //! through Burn's reparameterization hook: structs, configs and records stay as they are. You only
 //! change the calls in the model's `forward` to `forward_adapted`. It computes along the activations
@@ -61,6 +61,7 @@
 //! | LoKr | [`LokrConfig`] | linear | into the weight |
 //! | IA³ | [`Ia3Config`] | linear, convolution | into the weight and the bias |
 //! | prompt tuning | [`PromptConfig`] | the input of the model | – |
+//! | P-tuning | [`PTuningConfig`] | the input of the model | – |
 //!
 //! # Where to look
 //!
@@ -93,6 +94,7 @@ pub mod lora;
 mod methods;
 mod model;
 mod name_map;
+pub mod p_tuning;
 pub mod prelude;
 pub mod prompt;
 pub mod settings;
@@ -110,6 +112,7 @@ pub use lora::{InitLoraWeights, LoraAdapters, LoraConfig, LoraFactors, LoraLinea
 pub use methods::{PeftConfig, tied_vocabulary_head, unembed_adapted, vocabulary_head};
 pub use model::{Peft, Trainable};
 pub use name_map::NameMap;
+pub use p_tuning::PTuningConfig;
 pub use prompt::{PromptConfig, SoftPrompt};
 pub use targets::{ModuleKind, Target};
 pub use vera::{VeraAdapters, VeraConfig, VeraScales};

@@ -67,6 +67,11 @@ pub(crate) trait Tuner {
         Ok(())
     }
 
+    /// The number of virtual tokens of a method that puts some before the input.
+    fn virtual_tokens(&self) -> Option<usize> {
+        None
+    }
+
     /// The layers that the method adapts; `None` for a method that leaves them alone.
     fn layers(&self) -> Result<Option<Box<dyn LayerTuner + '_>>, Error> {
         Ok(None)

@@ -5,20 +5,21 @@ use burn::tensor::{Device, Tensor};
 use super::{AdapterFolder, written};
 use crate::error::Error;
 use crate::methods::PeftConfig;
-use crate::prompt::{EMBEDDINGS, PromptConfig, SoftPrompt, default_dtype};
+use crate::prompt::{EMBEDDINGS, SoftPrompt, default_dtype};
 
 impl SoftPrompt {
-    /// The prompt of a PEFT folder.
+    /// The prompt of a PEFT folder. That of P-tuning goes on without the network that made it, which a
+    /// folder does not have.
     ///
     /// # Errors
     ///
     /// [`Error::PeftType`] for another method, and what [`AdapterFolder::check`] finds.
     pub fn from_folder(folder: &AdapterFolder, device: &Device) -> Result<Self, Error> {
         folder.check()?;
-        let PeftConfig::PromptTuning(config) = &folder.config else {
+        let Some(used) = folder.config.virtual_tokens() else {
             return Err(Error::PeftType {
                 peft_type: folder.config.peft_type().into(),
-                expected: "PROMPT_TUNING: other methods have no prompt".into(),
+                expected: "PROMPT_TUNING or P_TUNING: other methods have no prompt".into(),
             });
         };
         let Some(data) = folder.tensors.get(EMBEDDINGS) else {
@@ -28,7 +29,7 @@ impl SoftPrompt {
         let plain = device.clone().inner();
         let dtype = default_dtype(&plain);
         let table = Tensor::from_data(data.clone().convert_dtype(dtype), (&plain, dtype));
-        Self::new(config, table, device)
+        Self::new(used, table, device)
     }
 
     /// A folder with these virtual tokens in place of its own; everything else stays. For a new
@@ -55,9 +56,9 @@ impl SoftPrompt {
     /// # Errors
     ///
     /// [`Error::Shape`] if the settings are not of this prompt.
-    pub fn to_folder(&self, config: &PromptConfig) -> Result<AdapterFolder, Error> {
+    pub fn to_folder(&self, config: impl Into<PeftConfig>) -> Result<AdapterFolder, Error> {
         let folder = AdapterFolder {
-            config: config.clone().into(),
+            config: config.into(),
             tensors: Default::default(),
         };
         self.update_folder(&folder)

@@ -13,6 +13,7 @@ use crate::ia3::Ia3Config;
 use crate::loha::LohaConfig;
 use crate::lokr::LokrConfig;
 use crate::lora::LoraConfig;
+use crate::p_tuning::PTuningConfig;
 use crate::prompt::PromptConfig;
 use crate::settings::{Fields, SharedFields};
 use crate::tuner::Tuner;
@@ -106,6 +107,8 @@ methods! {
     Lora(LoraConfig),
     /// Prompt tuning.
     PromptTuning(PromptConfig),
+    /// P-tuning.
+    PTuning(PTuningConfig),
     /// IA³.
     Ia3(Ia3Config),
     /// VeRA.

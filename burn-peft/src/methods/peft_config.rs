@@ -55,6 +55,18 @@ impl PeftConfig {
         self.tuner().peft_type()
     }
 
+    /// The number of virtual tokens of a method that puts some before the input.
+    ///
+    /// ```
+    /// use burn_peft::{LoraConfig, PeftConfig, PromptConfig};
+    ///
+    /// assert_eq!(PeftConfig::from(PromptConfig::new(5)).virtual_tokens(), Some(5));
+    /// assert_eq!(PeftConfig::from(LoraConfig::new()).virtual_tokens(), None);
+    /// ```
+    pub fn virtual_tokens(&self) -> Option<usize> {
+        self.tuner().virtual_tokens()
+    }
+
     /// Check every field.
     ///
     /// # Errors

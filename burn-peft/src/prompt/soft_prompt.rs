@@ -3,8 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Distribution, Int, Tensor, TensorData};
 use burn_ief::nn::expand_param;
+use burn_ief::recorder;
 
 use super::config::PromptConfig;
+use super::encoder::PromptEncoder;
 use crate::error::Error;
 use crate::settings::ranges::{at_least_one, refuse};
 
@@ -32,6 +34,8 @@ pub struct SoftPrompt {
     /// Further rows of the stored table that are not used and do not train: PEFT keeps a table
     /// for each part of an encoder-decoder, and reads the first.
     pub rest: Option<Param<Tensor<2>>>,
+    /// What makes the tokens out of these rows (P-tuning); without it the rows are the tokens.
+    pub encoder: Option<PromptEncoder>,
 }
 
 impl SoftPrompt {
@@ -46,7 +50,7 @@ impl SoftPrompt {
         let width = width(config)?;
         let unit = Distribution::Normal(0.0, 1.0);
         let table = Tensor::random([rows, width], unit, &device.clone().inner());
-        Self::new(config, table, device)
+        Self::new(config.num_virtual_tokens, table, device)
     }
 
     /// Tokens that begin as rows of the model's embedding table, drawn without replacement
@@ -109,15 +113,30 @@ impl SoftPrompt {
     /// One copy of the tokens for each of `batch` samples, `[batch, V, d]`; in a recording with
     /// drawn labels axis 0 also holds the copies.
     pub fn forward(&self, batch: usize) -> Tensor<3> {
-        expand_param(&self.embeddings, batch)
+        match &self.encoder {
+            None => expand_param(&self.embeddings, batch),
+            Some(encoder) if recorder().is_some() => {
+                encoder.forward(expand_param(&self.embeddings, batch))
+            }
+            // All samples have the same tokens.
+            Some(encoder) => {
+                let tokens = encoder.forward(self.embeddings.val().unsqueeze());
+                let [_, count, width] = tokens.dims();
+                tokens.expand([batch, count, width])
+            }
+        }
     }
 
     /// The table as PEFT stores it.
     pub(crate) fn table(&self) -> Tensor<2> {
         let embeddings = self.embeddings.val();
-        match &self.rest {
+        let rows = match &self.rest {
             Some(rest) => Tensor::cat(vec![embeddings, rest.val()], 0),
             None => embeddings,
+        };
+        match &self.encoder {
+            Some(encoder) => encoder.forward(rows.unsqueeze()).squeeze_dim(0),
+            None => rows,
         }
     }
 
@@ -142,22 +161,17 @@ impl SoftPrompt {
         };
         // The tokens train at full precision, also where the model has half of it.
         let rows = table.select(0, ids).cast(default_dtype(device));
-        Self::new(config, rows, device)
+        Self::new(config.num_virtual_tokens, rows, device)
     }
 
-    /// Split a stored table.
-    pub(crate) fn new(
-        config: &PromptConfig,
-        table: Tensor<2>,
-        device: &Device,
-    ) -> Result<Self, Error> {
-        let used = config.num_virtual_tokens;
+    /// The first `used` rows of a stored table, and the others.
+    pub(crate) fn new(used: usize, table: Tensor<2>, device: &Device) -> Result<Self, Error> {
         let [rows, _] = table.dims();
         if used > rows {
             return Err(Error::Shape {
                 key: "prompt_embeddings".into(),
                 shape: table.dims().to_vec(),
-                expected: format!("[{}, d]", config.rows()?),
+                expected: format!("at least {used} rows"),
             });
         }
         let parameter = |part: Tensor<2>| {
@@ -172,6 +186,7 @@ impl SoftPrompt {
         Ok(Self {
             embeddings: parameter(table.narrow(0, 0, used)).set_require_grad(true),
             rest: rest.map(|rest| parameter(rest).set_require_grad(false)),
+            encoder: None,
         })
     }
 }

@@ -46,28 +46,37 @@ impl Tuner for PromptConfig {
     }
 
     fn check_model_tensors(&self, tensors: &ModelTensors<'_>) -> Result<(), Error> {
-        let key = EMBEDDINGS.to_string();
-        let Some(table) = tensors.get(&AdapterPart::PROMPT_EMBEDDINGS) else {
-            return Err(Error::MissingKey { key });
-        };
-        let rows = self.rows()?;
-        let fits = match table.shape().as_slice() {
-            [found, width] => {
-                *found == rows && self.token_dim.is_none_or(|token_dim| token_dim == *width)
-            }
-            _ => false,
-        };
-        if fits {
-            return Ok(());
-        }
-        let width = self.token_dim;
-        let width = width.map_or("token_dim".into(), |width| width.to_string());
-        Err(Error::Shape {
-            key,
-            shape: table.shape().to_vec(),
-            expected: format!("[{rows}, {width}]"),
-        })
+        check_table(self.rows()?, self.token_dim, tensors)
     }
+
+    fn virtual_tokens(&self) -> Option<usize> {
+        Some(self.num_virtual_tokens)
+    }
+}
+
+/// Check the table of virtual tokens.
+pub(crate) fn check_table(
+    rows: usize,
+    token_dim: Option<usize>,
+    tensors: &ModelTensors<'_>,
+) -> Result<(), Error> {
+    let key = EMBEDDINGS.to_string();
+    let Some(table) = tensors.get(&AdapterPart::PROMPT_EMBEDDINGS) else {
+        return Err(Error::MissingKey { key });
+    };
+    let fits = match table.shape().as_slice() {
+        [found, width] => *found == rows && token_dim.is_none_or(|token_dim| token_dim == *width),
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let width = token_dim.map_or("token_dim".into(), |width| width.to_string());
+    Err(Error::Shape {
+        key,
+        shape: table.shape().to_vec(),
+        expected: format!("[{rows}, {width}]"),
+    })
 }
 
 impl ForwardLayers for PromptConfig {

@@ -6,8 +6,11 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use burn_ief::Tape;
 use burn_ief::jacobian::Jacobian;
 use burn_ief::nn::ForwardRecorded;
+use burn_peft::p_tuning::EncoderType;
 use burn_peft::settings::TaskType;
-use burn_peft::{AdapterFolder, Error, LoraConfig, PromptConfig, SoftPrompt};
+use burn_peft::{
+    AdapterFolder, Error, LoraConfig, PTuningConfig, PeftConfig, PromptConfig, SoftPrompt,
+};
 
 fn settings() -> PromptConfig {
     PromptConfig::new(4).with_token_dim(3)
@@ -174,4 +177,90 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(prompt.to_folder(&many), Err(Error::Shape { .. })));
     let lora = AdapterFolder::new(LoraConfig::new(), []);
     assert!(SoftPrompt::from_folder(&lora, &device).is_err());
+}
+
+fn encoded() -> PTuningConfig {
+    PTuningConfig::new(2)
+        .with_token_dim(3)
+        .with_encoder_hidden_size(5)
+        .with_task_type(TaskType::Seq2SeqLm)
+}
+
+#[test]
+fn a_network_makes_the_tokens_and_trains_with_the_table() {
+    let device = Device::flex().autodiff();
+    device.seed(5);
+    let prompt = SoftPrompt::encoded(&encoded(), &device).unwrap();
+    let net = Net {
+        prompt,
+        head: LinearConfig::new(3, 2).init(&device).no_grad(),
+    };
+    let x = Tensor::<3>::random([4, 2, 3], Distribution::Normal(0.0, 1.0), &device);
+    let tape = Tape::start();
+    let loss = net.forward(x.clone()).square().sum_dim(1).mean();
+    let jacobian = Jacobian::from_tape(tape, loss.backward(), &net).unwrap();
+    assert_eq!(
+        jacobian.columns(),
+        2 * 3 + (3 + 1) * 5 + (5 + 1) * 5 + (5 + 1) * 3
+    );
+    let oracle = Jacobian::by_sample(&net, 4, |net, n| {
+        net.forward(x.clone().narrow(0, n, 1)).square().sum()
+    })
+    .unwrap();
+    for (row, expected) in jacobian.to_dense().iter().zip(oracle.to_dense()) {
+        for (a, b) in row.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+    }
+    // The folder has the tokens of both parts of an encoder-decoder, and gives a prompt without the network.
+    let folder = net.prompt.to_folder(encoded()).unwrap();
+    assert_eq!(folder.tensors["prompt_embeddings"].shape().to_vec(), [4, 3]);
+    let (config, weights) = folder.to_bytes().unwrap();
+    let read = AdapterFolder::parse(config.as_bytes(), &weights).unwrap();
+    assert_eq!(read, folder);
+    let plain = SoftPrompt::from_folder(&read, &device).unwrap();
+    assert!(plain.encoder.is_none());
+    let difference = (plain.forward(3) - net.prompt.forward(3)).abs().max();
+    assert!(difference.into_scalar::<f32>() < 1e-6);
+    assert_eq!(plain.update_folder(&folder).unwrap(), folder);
+}
+
+#[test]
+fn what_p_tuning_cannot_do_is_named() {
+    let device = Device::flex().autodiff();
+    let lstm = encoded().with_encoder(EncoderType::Lstm);
+    let Err(Error::Unsupported { field, value }) = SoftPrompt::encoded(&lstm, &device) else {
+        panic!("it was made");
+    };
+    assert_eq!(
+        (field, value.as_str()),
+        ("encoder_reparameterization_type", "\"LSTM\"")
+    );
+    let error = SoftPrompt::encoded(&PTuningConfig::new(2), &device).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Config {
+                field: "token_dim",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    for (name, value) in [
+        ("num_virtual_tokens", "0"),
+        ("encoder_hidden_size", "0"),
+        ("encoder_num_layers", "0"),
+        ("encoder_dropout", "1"),
+        ("encoder_reparameterization_type", "\"GRU\""),
+        ("token_dim", "-1"),
+    ] {
+        let text =
+            format!(r#"{{"peft_type": "P_TUNING", "num_virtual_tokens": 1, "{name}": {value}}}"#);
+        let text = text.replace(r#""num_virtual_tokens": 1, "num_"#, r#""num_"#);
+        let Err(Error::Config { field, .. }) = PeftConfig::parse(text.as_bytes()) else {
+            panic!("{text} was accepted");
+        };
+        assert_eq!(field, name);
+    }
 }

@@ -16,7 +16,7 @@ use burn_hf_models::modernbert::{
 use burn_hf_models::roberta::{RobertaForSequenceClassification, RobertaForTokenClassification};
 use burn_hf_models::t5::T5ForConditionalGeneration;
 use burn_hf_models::vit::{ViTForImageClassification, ViTModel};
-use burn_peft::{AdapterFolder, Peft, PeftConfig, SoftPrompt};
+use burn_peft::{AdapterFolder, Peft, SoftPrompt};
 
 use crate::error::Error;
 use crate::family::{Call, Family};
@@ -188,16 +188,14 @@ impl Job for Run<'_> {
 
     fn run<F: Family>(self, folder: AdapterFolder) -> Result<Self::Output, Error> {
         self.inputs.only(F::ARGUMENTS)?;
-        let prompt = match &folder.config {
-            PeftConfig::PromptTuning(_) if self.merged => {
+        let prompt = match folder.config.virtual_tokens() {
+            Some(_) if self.merged => {
                 return Err(Error::Arguments {
                     problem: "--merged: a soft prompt cannot be merged into weights".into(),
                 });
             }
-            PeftConfig::PromptTuning(_) => {
-                Some(SoftPrompt::from_folder(&folder, &self.place.device)?)
-            }
-            _ => None,
+            Some(_) => Some(SoftPrompt::from_folder(&folder, &self.place.device)?),
+            None => None,
         };
         let model: F = load(self.case, &folder, self.place)?;
         room::check(&self.case.model, self.inputs)?;
@@ -231,7 +229,7 @@ impl Job for Again<'_> {
 
     fn run<F: Family>(self, mut folder: AdapterFolder) -> Result<AdapterFolder, Error> {
         let model: F = load(self.case, &folder, self.place)?;
-        if let PeftConfig::PromptTuning(_) = &folder.config {
+        if folder.config.virtual_tokens().is_some() {
             let prompt = SoftPrompt::from_folder(&folder, &self.place.device)?;
             folder = prompt.update_folder(&folder)?;
         }

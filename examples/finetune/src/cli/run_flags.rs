@@ -103,6 +103,9 @@ pub struct RunArgs {
     /// Virtual tokens of a prompt.
     #[arg(long, help_heading = "Model")]
     virtual_tokens: Option<usize>,
+    /// Width inside of the network of P-tuning [default: that of a token].
+    #[arg(long, help_heading = "Model")]
+    encoder_width: Option<usize>,
     /// Vector of a text that BERT's head takes [default: pooler; mean for a prompt].
     #[arg(long, help_heading = "Model", value_enum)]
     pooling: Option<Pooling>,
@@ -312,6 +315,7 @@ impl RunArgs {
         choose(&self.adapter_from, &mut adapter.from);
         self.layers.over(adapter);
         set(&self.virtual_tokens, &mut adapter.virtual_tokens);
+        choose(&self.encoder_width, &mut adapter.encoder_width);
 
         let training = &mut config.training;
         set(&self.batch, &mut training.batch);

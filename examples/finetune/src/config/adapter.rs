@@ -32,6 +32,8 @@ pub enum AdapterKind {
     Lokr,
     /// Virtual tokens before the text.
     Prompt,
+    /// Virtual tokens that a small network makes (P-tuning).
+    PTuning,
     /// The whole model.
     Full,
 }
@@ -41,8 +43,13 @@ impl AdapterKind {
     pub fn adapts_layers(self) -> bool {
         match self {
             Self::Lora | Self::Ia3 | Self::Vera | Self::Loha | Self::Lokr => true,
-            Self::Prompt | Self::Full => false,
+            Self::Prompt | Self::PTuning | Self::Full => false,
         }
+    }
+
+    /// Whether it puts virtual tokens before the text.
+    pub fn has_virtual_tokens(self) -> bool {
+        matches!(self, Self::Prompt | Self::PTuning)
     }
 
     /// As its authors write it.
@@ -54,6 +61,7 @@ impl AdapterKind {
             Self::Loha => "LoHa",
             Self::Lokr => "LoKr",
             Self::Prompt => "Prompt",
+            Self::PTuning => "P-tuning prompt",
             Self::Full => "Model",
         }
     }
@@ -186,8 +194,11 @@ pub struct AdapterOptions {
     pub bias: BiasKind,
     /// Dropout before LoRA's factors and VeRA's matrices.
     pub lora_dropout: f64,
-    /// Virtual tokens of a prompt; they begin as words of the vocabulary.
+    /// Virtual tokens of a prompt. They begin as words of the vocabulary, or as P-tuning's network makes them.
     pub virtual_tokens: usize,
+    /// Width inside of P-tuning's network; otherwise that of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder_width: Option<usize>,
 }
 
 impl Default for AdapterOptions {
@@ -210,6 +221,7 @@ impl Default for AdapterOptions {
             bias: BiasKind::None,
             lora_dropout: 0.0,
             virtual_tokens: 20,
+            encoder_width: None,
         }
     }
 }
@@ -228,6 +240,7 @@ impl AdapterOptions {
         for (field, value) in [
             ("adapter.rank", self.rank()),
             ("adapter.virtual_tokens", self.virtual_tokens),
+            ("adapter.encoder_width", self.encoder_width.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(Error::config(field, 0, "at least 1"));
@@ -257,9 +270,9 @@ impl AdapterOptions {
 
     /// Refuse options that the kind of adapter does not have: they would change nothing.
     fn check_kind(&self) -> Result<(), Error> {
-        use AdapterKind::{Ia3, Loha, Lokr, Lora, Vera};
+        use AdapterKind::{Ia3, Loha, Lokr, Lora, PTuning, Vera};
         let is_set = |list: &[String]| !list.is_empty();
-        let options: [(&str, bool, &[AdapterKind]); 9] = [
+        let options: [(&str, bool, &[AdapterKind]); 10] = [
             ("rslora", self.rslora, &[Lora]),
             ("dora", self.dora, &[Lora]),
             ("init", self.init != InitKind::Kaiming, &[Lora]),
@@ -276,13 +289,17 @@ impl AdapterOptions {
             ("layers", !self.layers.is_empty(), &[Lora, Vera, Loha, Lokr]),
             ("feedforward", is_set(&self.feedforward), &[Ia3]),
             ("exclude", is_set(&self.exclude), &[Lora, Ia3, Loha, Lokr]),
+            ("encoder_width", self.encoder_width.is_some(), &[PTuning]),
             (
                 "modules_to_save",
                 is_set(&self.modules_to_save),
                 &[Lora, Ia3, Vera, Loha, Lokr],
             ),
         ];
-        let name = |kind: &AdapterKind| format!("{kind:?}").to_lowercase();
+        let name = |kind: &AdapterKind| match kind {
+            PTuning => "p-tuning".into(),
+            kind => format!("{kind:?}").to_lowercase(),
+        };
         for (option, is_set, kinds) in options {
             let field = format!("adapter.{option}");
             if is_set && self.from.is_some() {

@@ -83,7 +83,7 @@ impl Config {
     /// mean for a prompt, behind which the pooler would look at a virtual token.
     pub fn pooling(&self) -> Pooling {
         self.model.pooling.unwrap_or(match self.adapter.kind {
-            AdapterKind::Prompt => Pooling::Mean,
+            kind if kind.has_virtual_tokens() => Pooling::Mean,
             _ => Pooling::Pooler,
         })
     }

@@ -211,7 +211,7 @@ fn transformer(config: &Config, sizes: &Sizes, rows: [usize; 3], left: f64) -> R
             }
             fits(left, "adapter.rank", adapter.rank(), "the factors", factors)?;
         }
-        AdapterKind::Prompt => {
+        AdapterKind::Prompt | AdapterKind::PTuning => {
             let tokens = adapter.virtual_tokens as f64;
             length += tokens;
             let scores = layers * heads * length * length * NUMBER;

@@ -12,7 +12,7 @@ use burn_hf_models::class::{ModelClass, Task};
 use burn_hf_models::gguf::GgufFile;
 use burn_hf_models::open::{OpenOptions, Opened, WithOpened, open};
 use burn_hf_models::weights::{SaveOptions, read_config, save_folder};
-use burn_peft::{AdapterFolder, Peft, PeftConfig};
+use burn_peft::{AdapterFolder, Peft};
 use clap::ValueEnum;
 use programs::new_folder::NewFolder;
 use programs::{DeviceKind, files};
@@ -206,7 +206,7 @@ impl Source {
         let adapter = target.adapter.as_deref().map(AdapterFolder::read);
         let adapter = adapter.transpose()?;
         if let Some(folder) = &adapter
-            && matches!(folder.config, PeftConfig::PromptTuning(_))
+            && folder.config.virtual_tokens().is_some()
         {
             let field = format!(
                 "{}: peft_type",
@@ -214,7 +214,7 @@ impl Source {
             );
             let expected = "an adapter of weights: a prompt is a part of the input and cannot be merged. Use it with \
                             PEFT, or with `finetune predict` and `finetune generate`";
-            return Err(Error::config(field, "PROMPT_TUNING", expected));
+            return Err(Error::config(field, folder.config.peft_type(), expected));
         }
         if !base.join("config.json").is_file() && !GgufFile::is_named(base) {
             let problem = "no config.json: the model of a run without a pretrained model has no class in transformers";

@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor};
 use burn_peft::ia3::{default_feedforward_modules, default_ia3_targets};
 use burn_peft::settings::{Modules, OneOrMany, TaskType};
 use burn_peft::{
-    AdapterFolder, Ia3Config, LohaConfig, LokrConfig, LoraConfig, NameMap, Peft, PeftConfig,
-    PromptConfig, SoftPrompt, VeraConfig,
+    AdapterFolder, Ia3Config, LohaConfig, LokrConfig, LoraConfig, NameMap, PTuningConfig, Peft,
+    PeftConfig, PromptConfig, SoftPrompt, VeraConfig,
 };
 
 use crate::config::{AdapterKind, AdapterOptions, Config};
@@ -26,7 +26,7 @@ pub enum Trained {
     /// Adapters of layers.
     Layers(Box<PeftConfig>),
     /// Virtual tokens.
-    Prompt(Box<PromptConfig>),
+    Prompt(Box<PeftConfig>),
     /// Everything.
     Full,
 }
@@ -77,14 +77,7 @@ impl Family<'_> {
             AdapterKind::Lokr => self.lokr(options)?.into(),
             _ => self.lora(options)?.into(),
         };
-        let mut saved = self.saved(options);
-        let heads = self.task.map_or(&[][..], |task| task.heads());
-        for head in heads {
-            if !saved.iter().any(|name| name == head) {
-                saved.push(head.to_string());
-            }
-        }
-        let saved = Some(saved).filter(|saved| !saved.is_empty());
+        let saved = self.saved_with_heads(options.modules_to_save.clone());
         Ok(settings.with_task(self.task, saved))
     }
 
@@ -185,10 +178,16 @@ impl Family<'_> {
         Ok(settings)
     }
 
-    /// What is trained in full.
-    fn saved(&self, options: &AdapterOptions) -> Vec<String> {
+    /// What is trained in full: what the family needs, these modules, and the heads that PEFT saves for the task.
+    fn saved_with_heads(&self, more: Vec<String>) -> Option<Vec<String>> {
         let own = self.saved.iter().map(ToString::to_string);
-        own.chain(options.modules_to_save.iter().cloned()).collect()
+        let mut saved: Vec<String> = own.chain(more).collect();
+        for head in self.task.map_or(&[][..], |task| task.heads()) {
+            if !saved.iter().any(|name| name == head) {
+                saved.push(head.to_string());
+            }
+        }
+        Some(saved).filter(|saved| !saved.is_empty())
     }
 
     /// A head that an adapter does not bring along would stay random.
@@ -205,29 +204,27 @@ impl Family<'_> {
         }
     }
 
-    /// The configured prompt of a model with this table of its vocabulary, new or from a folder.
+    /// The configured virtual tokens of a model with this table of its vocabulary, new or from a folder.
     pub fn prompt(
         &self,
         config: &Config,
         size: Size,
         table: Tensor<2>,
         device: &Device,
-    ) -> Result<(SoftPrompt, Box<PromptConfig>), Error> {
+    ) -> Result<(SoftPrompt, Box<PeftConfig>), Error> {
         let Some(from) = &config.adapter.from else {
-            let settings = self.prompt_settings(config, size);
-            let prompt = SoftPrompt::from_vocabulary(&settings, table, device)?;
-            return Ok((prompt, Box::new(settings)));
+            return self.new_prompt(config, size, table, device);
         };
         let folder = AdapterFolder::read(from)?;
         if !self.saved.is_empty() {
             let expected = "no prompt of a classifier: go on from a folder of adapters of layers, or begin anew";
             return Err(Error::config("adapter.from", from.display(), expected));
         }
-        let PeftConfig::PromptTuning(mut settings) = folder.config.clone() else {
+        if folder.config.virtual_tokens().is_none() {
             let expected = "the folder of a prompt";
             let found = folder.config.peft_type();
             return Err(Error::config("adapter.from", found, expected));
-        };
+        }
         let prompt = SoftPrompt::from_folder(&folder, device)?;
         let [_, width] = table.dims();
         let [_, _, found] = prompt.forward(1).dims();
@@ -236,29 +233,39 @@ impl Family<'_> {
             let expected = format!("width {width}, that of the model");
             return Err(Error::config("adapter.from", found, expected));
         }
-        if let Some(folder) = &config.model.folder {
-            settings = settings.with_base_model(folder.display().to_string());
-        }
-        Ok((prompt, Box::new(settings)))
+        Ok((prompt, Box::new(on_base(folder.config, config))))
     }
 
-    /// Settings of the configured prompt, for a model of this size.
-    fn prompt_settings(&self, config: &Config, size: Size) -> PromptConfig {
-        let mut settings = PromptConfig::new(config.adapter.virtual_tokens)
-            .with_token_dim(size.width)
-            .with_model_size(size.layers, size.heads)
-            .with_num_transformer_submodules(size.parts)
-            .with_sampled_vocabulary();
-        if let Some(folder) = &config.model.folder {
-            settings = settings.with_base_model(folder.display().to_string());
-        }
-        if !self.saved.is_empty() {
-            settings = settings.with_modules_to_save(self.saved.iter().copied());
-        }
-        match self.task {
-            Some(task) => settings.with_task_type(task),
-            None => settings,
-        }
+    /// New virtual tokens, for a model of this size.
+    fn new_prompt(
+        &self,
+        config: &Config,
+        size: Size,
+        table: Tensor<2>,
+        device: &Device,
+    ) -> Result<(SoftPrompt, Box<PeftConfig>), Error> {
+        let options = &config.adapter;
+        let (prompt, settings): (_, PeftConfig) = match options.kind {
+            AdapterKind::PTuning => {
+                let mut settings = PTuningConfig::new(options.virtual_tokens)
+                    .with_token_dim(size.width)
+                    .with_model_size(size.layers, size.heads)
+                    .with_num_transformer_submodules(size.parts);
+                settings.encoder_hidden_size = options.encoder_width;
+                (SoftPrompt::encoded(&settings, device)?, settings.into())
+            }
+            _ => {
+                let settings = PromptConfig::new(options.virtual_tokens)
+                    .with_token_dim(size.width)
+                    .with_model_size(size.layers, size.heads)
+                    .with_num_transformer_submodules(size.parts)
+                    .with_sampled_vocabulary();
+                let prompt = SoftPrompt::from_vocabulary(&settings, table, device)?;
+                (prompt, settings.into())
+            }
+        };
+        let settings = settings.with_task(self.task, self.saved_with_heads(Vec::new()));
+        Ok((prompt, Box::new(on_base(settings, config))))
     }
 }
 
@@ -285,7 +292,7 @@ pub(crate) fn prompt_of(
     adapter: Option<&AdapterFolder>,
     device: &Device,
 ) -> Result<Option<SoftPrompt>, Error> {
-    let is_prompt = |folder: &&AdapterFolder| matches!(folder.config, PeftConfig::PromptTuning(_));
+    let is_prompt = |folder: &&AdapterFolder| folder.config.virtual_tokens().is_some();
     let prompt = adapter
         .filter(is_prompt)
         .map(|folder| SoftPrompt::from_folder(folder, device));
@@ -302,8 +309,9 @@ pub(crate) fn kind_of_folder(folder: &Path) -> Result<AdapterKind, Error> {
         PeftConfig::Loha(_) => Ok(AdapterKind::Loha),
         PeftConfig::Lokr(_) => Ok(AdapterKind::Lokr),
         PeftConfig::PromptTuning(_) => Ok(AdapterKind::Prompt),
+        PeftConfig::PTuning(_) => Ok(AdapterKind::PTuning),
         other => {
-            let expected = "LORA, IA3, VERA, LOHA, LOKR or PROMPT_TUNING";
+            let expected = "LORA, IA3, VERA, LOHA, LOKR, PROMPT_TUNING or P_TUNING";
             Err(Error::config("adapter.from", other.peft_type(), expected))
         }
     }
@@ -321,9 +329,9 @@ pub(super) struct Size {
 /// Prompts are for texts.
 pub(super) fn no_prompt(config: &Config) -> Result<(), Error> {
     match config.adapter.kind {
-        AdapterKind::Prompt => {
-            let expected = "lora or full for pictures";
-            Err(Error::config("adapter.kind", "prompt", expected))
+        kind if kind.has_virtual_tokens() => {
+            let expected = "an adapter of layers, or full, for pictures";
+            Err(Error::config("adapter.kind", kind.title(), expected))
         }
         _ => Ok(()),
     }

@@ -71,7 +71,7 @@ impl CausalLm {
                 }
                 Ok(new(llm, None, Trained::Full))
             }
-            AdapterKind::Prompt => {
+            kind if kind.has_virtual_tokens() => {
                 let size = Size {
                     width: sizes.hidden_size,
                     layers: sizes.num_hidden_layers,
@@ -113,7 +113,7 @@ impl CausalLm {
     /// Virtual tokens in front of every sample.
     fn virtual_tokens(&self) -> usize {
         match &self.trained {
-            Trained::Prompt(settings) => settings.num_virtual_tokens,
+            Trained::Prompt(settings) => settings.virtual_tokens().unwrap_or_default(),
             _ => 0,
         }
     }
@@ -246,7 +246,7 @@ impl FineTune for CausalLm {
                 save_layers(&self.llm, settings, &[names()], &to.adapter())
             }
             (Trained::Prompt(settings), Some(prompt)) => {
-                Ok(prompt.to_folder(settings)?.write(to.adapter())?)
+                Ok(prompt.to_folder(&**settings)?.write(to.adapter())?)
             }
             _ => {
                 let class = Class {

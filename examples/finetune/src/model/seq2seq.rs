@@ -84,7 +84,7 @@ impl Seq2Seq {
         };
         match config.adapter.kind {
             AdapterKind::Full => Ok(new(t5, None, Trained::Full)),
-            AdapterKind::Prompt => {
+            kind if kind.has_virtual_tokens() => {
                 let size = Size {
                     width: sizes.d_model,
                     layers: sizes.num_layers,
@@ -281,7 +281,7 @@ impl FineTune for Seq2Seq {
                 save_layers(&self.t5, settings, &[names()], &to.adapter())
             }
             (Trained::Prompt(settings), Some(prompt)) => {
-                let adapter = prompt.to_folder(settings)?;
+                let adapter = prompt.to_folder(&**settings)?;
                 Ok(adapter.write(to.adapter())?)
             }
             _ => {

@@ -152,6 +152,56 @@ fn vera_loha_and_lokr_train_predict_and_merge() {
 }
 
 #[test]
+fn p_tuning_trains_texts_and_language_models() {
+    let place = Place::new();
+    place.model("bert");
+    place.texts();
+    new_rows(&place);
+    place.succeed(&on_texts(
+        "bert",
+        &[
+            "--adapter=p-tuning",
+            "--virtual-tokens=3",
+            "--encoder-width=16",
+            "--epochs=4",
+            "--step-size=1",
+        ],
+    ));
+    assert!(learned(&place.history("runs/ief-seed1")));
+    predict(&place, "runs/ief-seed1/adapter", "out.jsonl", &[]);
+    let said = place.fail(2, &["merge", "runs/ief-seed1", "--out=merged"]);
+    assert!(
+        said.contains("P_TUNING") && said.contains("cannot be merged"),
+        "{said}"
+    );
+
+    let place = sums();
+    let flags = [
+        "--adapter=p-tuning",
+        "--virtual-tokens=3",
+        "--epochs=1",
+        "--method=ief,adamw",
+    ];
+    place.succeed(&[&SUMS[..], &flags].concat());
+    // The table, and the network as wide as a token.
+    let trained = place.history("runs/adamw-seed1").model.trainable;
+    assert_eq!(trained, 3 * 32 + 3 * (32 + 1) * 32);
+    let PeftConfig::PTuning(config) = self::config(&place, "runs") else {
+        panic!("another method");
+    };
+    assert_eq!((config.num_virtual_tokens, config.token_dim), (3, Some(32)));
+    // A folder has the tokens alone: they train on as a table.
+    let again = [
+        "--adapter-from=runs/adamw-seed1/adapter",
+        "--epochs=1",
+        "--method=adamw",
+        "--out=b",
+    ];
+    place.succeed(&[&SUMS[..], &again].concat());
+    assert_eq!(place.history("b/adamw-seed1").model.trainable, 3 * 32);
+}
+
+#[test]
 fn a_run_goes_on_from_a_folder() {
     let place = Place::new();
     place.model("bert");

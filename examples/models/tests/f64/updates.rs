@@ -3,7 +3,9 @@
 
 use crate::reference;
 
-use burn::module::Module;
+use std::collections::BTreeMap;
+
+use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor};
@@ -13,7 +15,7 @@ use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::methods::{Ef, Ief, Sf, System, UpdateRule};
 use burn_ief::solve::{DampedMatrix, Damping};
 use burn_ief::{LossScale, Tape};
-use burn_peft::{AdapterFolder, Peft};
+use burn_peft::{AdapterFolder, NameMap, Peft, PeftConfig, SoftPrompt};
 use reference::{Put, Tensors, device_f64, folder};
 
 /// The bar of the reference vectors, relative to the length of each.
@@ -29,10 +31,10 @@ const LAMBDAS: [(&str, f64); 4] = [
 struct Setup<M> {
     name: &'static str,
     model: M,
-    folder: AdapterFolder,
+    /// A direction under the keys of the expected one, in PEFT's layout.
+    keyed: Box<dyn Fn(&M, &GradientsParams) -> BTreeMap<String, Vec<f64>>>,
     logits: Box<dyn Fn(&M) -> Tensor<2>>,
     expected: Tensors,
-    names: Vec<burn_peft::NameMap>,
     device: Device,
 }
 
@@ -98,28 +100,36 @@ impl<M: Module> Setup<M> {
         assert!(error < TOLERANCE, "{} {name}: {error:e}", self.name);
     }
 
-    /// Compare a direction under PEFT's keys: it takes the place of the parameters and goes
-    /// through the writer.
     fn near(&self, name: &str, direction: &GradientsParams) {
-        let moved = self.model.clone().map(&mut Put(direction));
-        let written = moved.update_folder("default", &self.folder, &self.names);
-        let mut found = written.unwrap().tensors;
-        // Shared matrices do not train.
-        found.retain(|key, _| !key.starts_with("base_model.vera_"));
+        let found = (self.keyed)(&self.model, direction);
         let expected = self.expected.under(name);
         assert_eq!(
             found.keys().collect::<Vec<_>>(),
             expected.keys().collect::<Vec<_>>()
         );
-        let found: Vec<f64> = found
-            .into_values()
-            .flat_map(|data| data.try_into_vec::<f64>().unwrap())
-            .collect();
+        let found: Vec<f64> = found.into_values().flatten().collect();
         let expected: Vec<f64> = expected.into_values().flatten().collect();
         let error = distance(&expected, &found);
         println!("{} {name} {error:.1e}", self.name);
         assert!(error < TOLERANCE, "{} {name}: {error:e}", self.name);
     }
+}
+
+/// The keys of a folder: a direction takes the place of the parameters and goes through the writer.
+fn in_folder<M: Module>(
+    folder: AdapterFolder,
+    names: Vec<NameMap>,
+) -> Box<dyn Fn(&M, &GradientsParams) -> BTreeMap<String, Vec<f64>>> {
+    Box::new(move |model, direction| {
+        let moved = model.clone().map(&mut Put(direction));
+        let written = moved.update_folder("default", &folder, &names).unwrap();
+        let tensors = written.tensors.into_iter();
+        // Shared matrices do not train.
+        let trained = tensors.filter(|(key, _)| !key.starts_with("base_model.vera_"));
+        trained
+            .map(|(key, data)| (key, data.try_into_vec::<f64>().unwrap()))
+            .collect()
+    })
 }
 
 /// Relative to the length of the expected vector.
@@ -155,7 +165,7 @@ fn adapters_match_pytorch() {
         let setup = Setup {
             name,
             model,
-            folder: peft,
+            keyed: in_folder(peft, names),
             logits: Box::new(move |model: &BertForSequenceClassification| {
                 let input = BertInput::new(ids.clone())
                     .with_attention_mask(mask.clone())
@@ -163,7 +173,6 @@ fn adapters_match_pytorch() {
                 model.forward(input).unwrap().logits
             }),
             expected: Tensors::read(&format!("bert/{name}_updates.safetensors")),
-            names,
             device: device.clone(),
         };
         setup.check();
@@ -178,12 +187,114 @@ fn adapters_match_pytorch() {
     let setup = Setup {
         name: "vit lora",
         model: model.load_adapter("default", &peft, &names).unwrap(),
-        folder: peft,
+        keyed: in_folder(peft, names),
         logits: Box::new(move |model: &ViTForImageClassification| {
             model.forward(ViTInput::new(images.clone())).unwrap().logits
         }),
         expected: Tensors::read("vit/lora_updates.safetensors"),
-        names,
+        device,
+    };
+    setup.check();
+}
+
+/// BERT with virtual tokens that a network makes, and a head that trains.
+#[derive(Module, Debug)]
+struct Tuned {
+    prompt: SoftPrompt,
+    model: BertForSequenceClassification,
+}
+
+impl Tuned {
+    /// The prompt of this network, on the model of the folder `bert`.
+    fn new(encoder: &Tensors, device: &Device) -> Self {
+        let folder = adapter("bert/p_tuning");
+        let PeftConfig::PTuning(config) = &folder.config else {
+            panic!("another method");
+        };
+        let mut prompt = SoftPrompt::encoded(config, device).unwrap();
+        let floats = |name: &str| encoder.floats::<2>(&format!("encoder.{name}"), device);
+        let trained = |value: Tensor<2>| Param::from_tensor(value).set_require_grad(true);
+        prompt.embeddings = trained(floats("embedding.weight"));
+        let layers = prompt.encoder.as_mut().unwrap();
+        let layers = [&mut layers.first, &mut layers.second, &mut layers.third];
+        for (number, layer) in [0, 2, 4].into_iter().zip(layers) {
+            layer.weight = trained(floats(&format!("mlp_head.{number}.weight")).transpose());
+            let bias = encoder.floats::<1>(&format!("encoder.mlp_head.{number}.bias"), device);
+            layer.bias = Some(Param::from_tensor(bias).set_require_grad(true));
+        }
+        let options = BertForSequenceClassification::load_options();
+        let names = BertForSequenceClassification::names();
+        let model = BertForSequenceClassification::load(&self::folder("bert"), &options, device);
+        let model = model
+            .unwrap()
+            .load_adapter("default", &folder, &names)
+            .unwrap();
+        Self { prompt, model }
+    }
+
+    fn keyed(&self, direction: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
+        let two = |param: &Param<Tensor<2>>| direction.get::<2>(param.id).unwrap();
+        let values = |tensor: Tensor<2>| tensor.into_data().try_into_vec::<f64>().unwrap();
+        let mut keyed = BTreeMap::from([(
+            "prompt_encoder.embedding.weight".into(),
+            values(two(&self.prompt.embeddings)),
+        )]);
+        let encoder = self.prompt.encoder.as_ref().unwrap();
+        for (name, layer) in [
+            ("prompt_encoder.mlp_head.0", &encoder.first),
+            ("prompt_encoder.mlp_head.2", &encoder.second),
+            ("prompt_encoder.mlp_head.4", &encoder.third),
+            ("base_model.classifier", &self.model.classifier),
+        ] {
+            let bias = direction.get::<1>(layer.bias.as_ref().unwrap().id).unwrap();
+            keyed.insert(
+                format!("{name}.weight"),
+                values(two(&layer.weight).transpose()),
+            );
+            keyed.insert(format!("{name}.bias"), values(bias.unsqueeze()));
+        }
+        keyed
+    }
+}
+
+/// The updates of table, network and head, and the tokens that a folder gets.
+#[test]
+fn p_tuning_matches_pytorch() {
+    let device = device_f64().autodiff();
+    let golden = Tensors::golden("bert");
+    let case = Tensors::read("bert/p_tuning.safetensors");
+    let model = Tuned::new(&case, &device);
+    let [ids, mask, types] = ["input_ids", "attention_mask", "token_type_ids"]
+        .map(|input| golden.ids::<2>(&format!("input.{input}"), &device));
+    let logits = move |model: &Tuned| {
+        let [samples, _] = ids.dims();
+        let input = BertInput::new(ids.clone())
+            .with_attention_mask(mask.clone())
+            .with_token_type_ids(types.clone())
+            .with_prompt(model.prompt.forward(samples));
+        model.model.forward(input).unwrap().logits
+    };
+    case.compare(&logits(&model), "p_tuning.logits.f64", TOLERANCE);
+    let grads = logits(&model).square().sum().backward();
+    let gradient = model.keyed(&GradientsParams::from_grads(grads, &model));
+    for (key, expected) in case.under("gradient") {
+        let error = distance(&expected, &gradient[&key]);
+        assert!(error < TOLERANCE, "{key}: {error:e}");
+    }
+    // A folder has the tokens; they are rounded to f32 in the one that PEFT wrote.
+    let theirs = adapter("bert/p_tuning");
+    let ours = model.prompt.to_folder(&theirs.config).unwrap();
+    let [theirs, ours] = [theirs, ours].map(|folder| {
+        let data = folder.tensors["prompt_embeddings"].clone();
+        data.try_into_vec::<f64>().unwrap()
+    });
+    assert!(distance(&theirs, &ours) < 1e-6);
+    let setup = Setup {
+        name: "p_tuning",
+        model,
+        keyed: Box::new(Tuned::keyed),
+        logits: Box::new(logits),
+        expected: Tensors::read("bert/p_tuning_updates.safetensors"),
         device,
     };
     setup.check();

@@ -13,7 +13,7 @@ use burn_hf_models::class::{ModelClass, Task};
 use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::{LossScale, Tape, mark_output, token_cross_entropy};
-use burn_peft::{AdapterFolder, PeftConfig};
+use burn_peft::AdapterFolder;
 
 pub use case::SftCase;
 
@@ -78,9 +78,9 @@ pub fn sft(
             ),
         });
     }
-    if let PeftConfig::PromptTuning(_) = &folder.config {
+    if folder.config.virtual_tokens().is_some() {
         return Err(Error::Arguments {
-            problem: "sft: expected an adapter of layers (LoRA, IA³), found a soft prompt".into(),
+            problem: "sft: expected an adapter of layers, such as LoRA, found a soft prompt".into(),
         });
     }
     let ranges = shards.ranges(batch.samples())?;

@@ -125,6 +125,10 @@ fn facts(history: &History, to: &Destination<'_>) -> String {
         ),
         AdapterKind::Ia3 => "IA³: ".into(),
         AdapterKind::Prompt => format!("{} virtual tokens: ", adapter.virtual_tokens),
+        AdapterKind::PTuning => format!(
+            "{} virtual tokens and the network that makes them (P-tuning): ",
+            adapter.virtual_tokens
+        ),
         AdapterKind::Full => String::new(),
     };
     let model = &history.model;

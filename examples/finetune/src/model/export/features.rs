@@ -13,7 +13,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::store::{ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
 use burn_peft::settings::{Modules, TaskType};
-use burn_peft::{NameMap, Peft, PeftConfig, PromptConfig, SoftPrompt};
+use burn_peft::{NameMap, Peft, PeftConfig, SoftPrompt};
 
 use super::super::adapter::NAME;
 use super::{Destination, HEAD, save_weights};
@@ -53,13 +53,13 @@ fn pattern(modules: &BTreeSet<String>) -> String {
 /// Write a prompt's folder.
 pub(in crate::model) fn save_features_prompt(
     prompt: &SoftPrompt,
-    settings: &PromptConfig,
+    settings: &PeftConfig,
     folder: &Path,
 ) -> Result<(), Error> {
-    let mut settings = settings.clone();
-    settings.task_type = Some(TaskType::FeatureExtraction);
-    settings.modules_to_save = None;
-    Ok(prompt.to_folder(&settings)?.write(folder)?)
+    let settings = settings
+        .clone()
+        .with_task(Some(TaskType::FeatureExtraction), None);
+    Ok(prompt.to_folder(settings)?.write(folder)?)
 }
 
 /// Write the head into a folder.

@@ -246,7 +246,7 @@ fn mean(folder: &Path, to: &Destination<'_>) -> String {
     };
     let encode = match to.config.adapter.kind {
         // PEFT leaves the segments of pairs out here.
-        AdapterKind::Prompt => format!(
+        kind if kind.has_virtual_tokens() => format!(
             r#"virtual = {virtual_tokens}
 def behind_prompt(values, first):
     return torch.cat([torch.full((len(texts), virtual), first), values], 1)
@@ -439,7 +439,12 @@ mod tests {
 
     #[test]
     fn only_the_mean_has_a_head_of_its_own() {
-        for kind in [AdapterKind::Lora, AdapterKind::Prompt, AdapterKind::Full] {
+        for kind in [
+            AdapterKind::Lora,
+            AdapterKind::Prompt,
+            AdapterKind::PTuning,
+            AdapterKind::Full,
+        ] {
             let text = of(kind, Reader::Mean, &["a", "b"]);
             assert!(
                 text.contains(HEAD) && text.contains("AutoModel.from"),

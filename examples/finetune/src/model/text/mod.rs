@@ -139,7 +139,7 @@ impl TextModel {
         let family = family(&sizes.model_type, plan.problem, backbone.saved());
         match kind {
             AdapterKind::Full => Ok(new(backbone, None, Trained::Full)),
-            AdapterKind::Prompt => {
+            kind if kind.has_virtual_tokens() => {
                 let size = Size {
                     width: sizes.width,
                     layers: sizes.layers,
@@ -225,7 +225,7 @@ fn no_prompt() -> Error {
 /// Refuse what the model has no room or no place for.
 fn check_options(config: &Config, problem: Problem, sizes: &EncoderSizes) -> Result<(), Error> {
     let is_bert = sizes.model_type == "bert";
-    let is_prompt = config.adapter.kind == AdapterKind::Prompt;
+    let is_prompt = config.adapter.kind.has_virtual_tokens();
     if is_prompt && (!is_bert || problem == Problem::Tokens) {
         return Err(no_prompt());
     }
@@ -320,7 +320,7 @@ impl TextModel {
                 save_layers(model, settings, &M::namings(), &to.adapter())?;
             }
             (Trained::Prompt(settings), Some(prompt)) => {
-                let mut adapter = prompt.to_folder(settings)?;
+                let mut adapter = prompt.to_folder(&**settings)?;
                 for (module, layer) in self.saved_layers() {
                     let weight = layer.weight.val().transpose().into_data();
                     let bias = layer.bias.as_ref().map(|bias| bias.val().into_data());

@@ -65,7 +65,7 @@ const MERGE: &str = "merge the adapter and write the model instead (`finetune me
 /// The settings, if a GGUF file can hold the adapter.
 fn lora(adapter: &AdapterFolder) -> Result<&LoraConfig, String> {
     let refuse = |found: &str| Err(format!("{found} cannot be in a GGUF file of LoRA: {MERGE}"));
-    if let PeftConfig::PromptTuning(_) = &adapter.config {
+    if adapter.config.virtual_tokens().is_some() {
         return Err("a soft prompt cannot be in a GGUF file: expected LoRA".into());
     }
     let PeftConfig::Lora(config) = &adapter.config else {
