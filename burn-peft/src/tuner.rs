@@ -17,7 +17,7 @@ use burn_ief::VocabularyHead;
 use crate::adapters::{AdapterPart, Adapters, Carrier, Fresh, Layer, LayerAdapter, Shared, bare};
 use crate::error::Error;
 use crate::settings::{Bias, Fields};
-use crate::targets::{Selection, Target};
+use crate::targets::{ModuleKind, Selection, Target};
 
 /// The configuration of a method.
 pub(crate) trait Tuner {
@@ -57,6 +57,11 @@ pub(crate) trait Tuner {
         None
     }
 
+    /// Parts of an adapted layer that do not begin with the marker.
+    fn further_parts(&self) -> &'static [AdapterPart] {
+        &[]
+    }
+
     /// The tensors that belong to the whole model.
     fn model_parts(&self) -> &'static [AdapterPart] {
         &[]
@@ -82,6 +87,16 @@ pub(crate) trait Tuner {
 pub(crate) trait LayerTuner {
     /// The fields that choose the layers.
     fn selection(&self) -> Selection<'_>;
+
+    /// The modules that the method adapts.
+    fn resolve(&self, modules: &[(String, ModuleKind)]) -> Result<Vec<Target>, Error> {
+        self.selection().resolve(modules)
+    }
+
+    /// Fail if the method cannot adapt a table alone that is the output head of this name too.
+    fn check_tied(&self, _table: &str, _head: &str) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// A part that every adapted layer has, for messages about a missing one.
     fn first_part(&self) -> AdapterPart;
@@ -130,6 +145,8 @@ pub(crate) struct Stored {
     pub transposed: bool,
     /// The shape in the file, where it is not the parameter's.
     pub shape: Option<Vec<usize>>,
+    /// What the file has in addition to the parameter, of its shape.
+    pub plus: Option<Tensor<2>>,
 }
 
 /// The tensors of a folder that belong to one adapted layer.

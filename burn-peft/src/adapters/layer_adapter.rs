@@ -14,6 +14,11 @@ pub trait LayerAdapter<const D: usize>: Module + Sync + 'static {
     /// The method, as `peft_type` names it.
     const PEFT_TYPE: &'static str;
 
+    /// With its parameters trainable, or frozen. Constants that are parameters stay frozen.
+    fn set_trains(self, trains: bool) -> Self {
+        self.set_require_grad(trains)
+    }
+
     /// The weight that this adapter alone makes of `weight`, with `factor` times its update.
     fn compose(&self, weight: Tensor<D>, factor: f64) -> Tensor<D>;
 

@@ -109,6 +109,13 @@ impl AdapterKey {
         if path.split('.').any(str::is_empty) {
             return unknown("a part of its name is empty");
         }
+        for part in tuner.further_parts() {
+            let module = path.strip_suffix(part.suffix());
+            if let Some(module) = module.and_then(|module| module.strip_suffix('.')) {
+                let (module, part) = (module.to_string(), *part);
+                return Ok(Self::Adapter { module, part });
+            }
+        }
         for marker in PeftConfig::markers() {
             let Some(start) = start_of(path, marker) else {
                 continue;

@@ -18,6 +18,7 @@ use std::path::Path;
 
 use burn::tensor::TensorData;
 
+use crate::adapters::AdapterPart;
 use crate::error::{Cause, Error};
 use crate::methods::PeftConfig;
 
@@ -187,7 +188,7 @@ impl AdapterFolder {
     }
 
     /// Names of the modules that have tensors of an adapter: what was adapted, whatever
-    /// `target_modules` would choose in another model.
+    /// `target_modules` would choose in another model. Tables whose rows train are not among them.
     ///
     /// # Errors
     ///
@@ -195,7 +196,9 @@ impl AdapterFolder {
     pub fn adapted_modules(&self) -> Result<BTreeSet<String>, Error> {
         let entries = self.entries()?.into_iter();
         let modules = entries.filter_map(|(key, _)| match key {
-            AdapterKey::Adapter { module, .. } => Some(module),
+            AdapterKey::Adapter { module, part } if part != AdapterPart::TRAINABLE_TOKENS => {
+                Some(module)
+            }
             _ => None,
         });
         Ok(modules.collect())

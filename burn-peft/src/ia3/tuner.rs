@@ -223,6 +223,7 @@ impl LayerTuner for Ia3Layers<'_> {
             part: AdapterPart::IA3_L,
             transposed: false,
             shape: Some(stored_shape(layer, self.side(target)?)),
+            plus: None,
         }))
     }
 }

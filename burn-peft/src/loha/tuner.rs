@@ -201,6 +201,7 @@ impl LayerTuner for LohaLayers<'_> {
             part,
             transposed: true,
             shape: None,
+            plus: None,
         }))
     }
 }

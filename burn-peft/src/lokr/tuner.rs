@@ -225,6 +225,7 @@ impl LayerTuner for LokrLayers<'_> {
             part: *part,
             transposed: false,
             shape: None,
+            plus: None,
         }))
     }
 }

@@ -1,6 +1,7 @@
 //! LoRA's configuration.
 
 use super::init_weights::InitLoraWeights;
+use super::token_indices::TokenIndices;
 use crate::error::Error;
 use crate::settings::ranges::{above_zero, at_least_one, below_one, not_too_many};
 use crate::settings::unsupported::{self, Used};
@@ -75,6 +76,8 @@ pub struct LoraConfig {
     pub modules_to_save: Option<Vec<String>>,
     /// First values of new factors.
     pub init_lora_weights: InitLoraWeights,
+    /// Tokens whose rows of an embedding table train too.
+    pub trainable_token_indices: Option<TokenIndices>,
     /// The task.
     pub task_type: Option<TaskType>,
     /// PEFT loads the adapter frozen; it writes `true`.
@@ -106,6 +109,7 @@ typed_fields!(
     alpha_pattern,
     modules_to_save,
     init_lora_weights,
+    trainable_token_indices,
     task_type,
     inference_mode,
     base_model_name_or_path,
@@ -115,7 +119,7 @@ typed_fields!(
 
 /// Fields that PEFT writes and that are not typed, with their defaults.
 fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
-    const NULL: [&str; 9] = [
+    const NULL: [&str; 8] = [
         "alora_invocation_tokens",
         "arrow_config",
         "auto_mapping",
@@ -124,7 +128,6 @@ fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
         "layer_replication",
         "megatron_config",
         "target_parameters",
-        "trainable_token_indices",
     ];
     const FALSE: [&str; 3] = ["ensure_weight_tying", "lora_bias", "use_qalora"];
     let others = [
@@ -139,7 +142,7 @@ fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
 }
 
 /// Fields that change what an adapter computes and are not supported.
-const UNSUPPORTED: [(&str, Used); 13] = [
+const UNSUPPORTED: [(&str, Used); 12] = [
     ("alora_invocation_tokens", Used::NotNull),
     ("arrow_config", Used::NotNull),
     ("ensure_weight_tying", Used::NotEmpty),
@@ -149,7 +152,6 @@ const UNSUPPORTED: [(&str, Used); 13] = [
     ("megatron_config", Used::NotEmpty),
     ("monteclora_config", Used::NotNull),
     ("target_parameters", Used::NotEmpty),
-    ("trainable_token_indices", Used::NotNull),
     ("use_bdlora", Used::NotNull),
     ("use_qalora", Used::NotEmpty),
     ("velora_config", Used::NotNull),
@@ -202,6 +204,7 @@ impl LoraConfig {
             alpha_pattern: Vec::new(),
             modules_to_save: None,
             init_lora_weights: InitLoraWeights::Kaiming,
+            trainable_token_indices: None,
             task_type: None,
             inference_mode: false,
             base_model_name_or_path: None,
@@ -265,6 +268,9 @@ impl LoraConfig {
             above_zero("alpha_pattern", *alpha)?;
         }
         below_one("lora_dropout", self.lora_dropout)?;
+        if let Some(tokens) = &self.trainable_token_indices {
+            tokens.validate()?;
+        }
         check_layers(
             self.target_modules.as_ref(),
             self.layers_to_transform.as_ref(),
@@ -338,6 +344,14 @@ impl LoraConfig {
     /// Set which biases are trained.
     pub fn with_bias(self, bias: Bias) -> Self {
         Self { bias, ..self }
+    }
+
+    /// Train these rows of an embedding table too.
+    pub fn with_trainable_token_indices(self, tokens: impl Into<TokenIndices>) -> Self {
+        Self {
+            trainable_token_indices: Some(tokens.into()),
+            ..self
+        }
     }
 
     /// Set the first values of new factors.

@@ -45,6 +45,8 @@ pub struct LoraFactors<const D: usize> {
     pub scale: f64,
     /// Dropout on the adapter's input (not on the base layer's).
     pub dropout: Dropout,
+    /// Whether A picks rows of an embedding table and does not train (`trainable_token_indices`).
+    pub picks_rows: bool,
 }
 
 /// The LoRA adapters on a weight of rank `D`.
@@ -85,6 +87,15 @@ impl<const D: usize> LoraFactors<D> {
 
 impl<const D: usize> LayerAdapter<D> for LoraFactors<D> {
     const PEFT_TYPE: &'static str = LoraConfig::PEFT_TYPE;
+
+    fn set_trains(self, trains: bool) -> Self {
+        let picks = self.picks_rows;
+        let mut factors = self.set_require_grad(trains);
+        if picks {
+            factors.a = factors.a.set_require_grad(false);
+        }
+        factors
+    }
 
     fn compose(&self, weight: Tensor<D>, factor: f64) -> Tensor<D> {
         let delta = self.delta() * factor;

@@ -11,6 +11,8 @@ impl AdapterPart {
     pub const LORA_EMBEDDING_A: Self = Self::new("lora_embedding_A");
     /// LoRA's B of an embedding `[dim, r]`.
     pub const LORA_EMBEDDING_B: Self = Self::new("lora_embedding_B");
+    /// The rows of the tokens in LoRA's `trainable_token_indices`, `[n, d]`.
+    pub const TRAINABLE_TOKENS: Self = Self::new("token_adapter.trainable_tokens_delta");
     /// DoRA's norms: `[out]` of a linear layer, `[dim]` of an embedding, `[1, out, 1, 1]` of a
     /// convolution.
     pub const LORA_MAGNITUDE: Self = Self::new("lora_magnitude_vector");

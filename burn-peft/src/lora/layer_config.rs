@@ -168,6 +168,17 @@ impl LoraConfig {
 }
 
 impl LayerConfig {
+    /// For the rows of that many tokens.
+    pub fn of_rows(count: usize) -> Self {
+        Self {
+            rank: count,
+            scale: 1.0,
+            dropout: 0.0,
+            dora: false,
+            init: InitLoraWeights::Kaiming,
+        }
+    }
+
     /// Whether part of the weight moves into the adapter.
     pub fn splits_weight(&self) -> bool {
         self.init.changes_base()
@@ -288,6 +299,7 @@ impl LayerConfig {
             magnitude,
             scale: self.scale,
             dropout: DropoutConfig::new(self.dropout).init(),
+            picks_rows: false,
         }
     }
 }

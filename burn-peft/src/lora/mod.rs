@@ -16,6 +16,8 @@ mod linear;
 mod lora_linear;
 mod product;
 mod tensors;
+mod token_indices;
+mod tokens;
 mod tuner;
 
 pub use crate::settings::Scales;
@@ -23,3 +25,4 @@ pub use config::LoraConfig;
 pub use factors::{LoraAdapters, LoraFactors};
 pub use init_weights::InitLoraWeights;
 pub use lora_linear::LoraLinear;
+pub use token_indices::TokenIndices;

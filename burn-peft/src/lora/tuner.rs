@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::config::LoraConfig;
 use super::layer_config::LayerConfig;
-use super::{keys, tensors};
+use super::{keys, tensors, tokens};
 use crate::adapters::AdapterPart;
 use crate::adapters::{Carrier, Fresh, Layer, Shared, Weight, carrier, place, tensor};
 use crate::error::Error;
@@ -47,6 +47,10 @@ impl Tuner for LoraConfig {
         keys::part(suffix)
     }
 
+    fn further_parts(&self) -> &'static [AdapterPart] {
+        &[AdapterPart::TRAINABLE_TOKENS]
+    }
+
     fn layers(&self) -> Result<Option<Box<dyn LayerTuner + '_>>, Error> {
         let scales = self.scales()?;
         Ok(Some(Box::new(LoraLayers {
@@ -66,6 +70,24 @@ impl LoraLayers<'_> {
     fn at(&self, module: &str) -> Result<LayerConfig, Error> {
         let (rank, scale) = (self.scales.rank_of(module)?, self.scales.scale_of(module)?);
         Ok(self.config.at(rank, scale))
+    }
+
+    /// The rows of a table that train.
+    fn tokens(&self, module: &str) -> Option<&[usize]> {
+        self.config.trainable_token_indices.as_ref()?.of(module)
+    }
+
+    /// The adapter of single rows.
+    fn rows(
+        &self,
+        layer: &Layer,
+        tokens: &[usize],
+        rows: Option<TensorData>,
+    ) -> Result<Fresh, Error> {
+        let Weight::Two(table) = &layer.weight else {
+            return Err(self.selection().wrong_kind(&layer.path));
+        };
+        Ok(Fresh::new::<_, 2>(tokens::adapter(table, tokens, rows)?))
     }
 }
 
@@ -87,11 +109,45 @@ impl LayerTuner for LoraLayers<'_> {
         }
     }
 
+    fn resolve(&self, modules: &[(String, ModuleKind)]) -> Result<Vec<Target>, Error> {
+        let mut targets = self.selection().resolve(modules)?;
+        if let Some(tokens) = &self.config.trainable_token_indices {
+            targets.extend(tokens.targets(modules, &targets)?);
+        }
+        Ok(targets)
+    }
+
+    fn check_tied(&self, table: &str, head: &str) -> Result<(), Error> {
+        if self.tokens(table).is_none() {
+            return Ok(());
+        }
+        Err(Error::Config {
+            field: "trainable_token_indices",
+            value: format!("for `{table}`, which the output head `{head}` shares"),
+            expected: "expected a table of its own: PEFT changes these rows of the head too, which is \
+                       not supported",
+        })
+    }
+
     fn first_part(&self) -> AdapterPart {
         AdapterPart::LORA_A
     }
 
     fn check(&self, layer: &LayerTensors<'_>) -> Result<(), Error> {
+        if let Some(data) = layer.get(AdapterPart::TRAINABLE_TOKENS) {
+            let tokens = self.tokens(layer.module);
+            let Some(tokens) = tokens else {
+                return Err(Error::Key {
+                    key: layer.key(AdapterPart::TRAINABLE_TOKENS),
+                    reason: "trainable_token_indices does not name this table",
+                });
+            };
+            if data.rank() != 2 || data.shape()[0] != tokens.len() {
+                let expected = format!("[{}, d]", tokens.len());
+                return Err(layer.wrong_shape(AdapterPart::TRAINABLE_TOKENS, data, expected));
+            }
+            return Ok(());
+        }
         let rank = self.scales.rank_of(layer.module)?;
         tensors::check(layer, rank, self.config.use_dora)
     }
@@ -104,6 +160,9 @@ impl LayerTuner for LoraLayers<'_> {
     }
 
     fn fresh(&self, target: &Target, layer: &Layer, _shared: &Shared) -> Result<Fresh, Error> {
+        if let Some(tokens) = self.tokens(&target.module) {
+            return self.rows(layer, tokens, None);
+        }
         let config = self.at(&target.module)?;
         match (&layer.weight, layer.kind) {
             (Weight::Two(table), ModuleKind::Embedding) => {
@@ -125,6 +184,14 @@ impl LayerTuner for LoraLayers<'_> {
         tensors: &LayerTensors<'_>,
         shared: &Shared,
     ) -> Result<Fresh, Error> {
+        if let Some(tokens) = self.tokens(&target.module)
+            && let Weight::Two(table) = &layer.weight
+        {
+            let [_, width] = table.lazy_shape().dims();
+            let shape = [tokens.len(), width];
+            let rows = tensors.of_shape(AdapterPart::TRAINABLE_TOKENS, &shape)?;
+            return self.rows(layer, tokens, Some(rows));
+        }
         let config = self.at(&target.module)?;
         let mut loaded = match &layer.weight {
             Weight::Two(weight) => Fresh::new::<_, 2>(two(&config, layer.kind, weight, tensors)?),
@@ -139,10 +206,20 @@ impl LayerTuner for LoraLayers<'_> {
 
     fn stored(
         &self,
-        _target: &str,
+        target: &str,
         layer: &Layer,
         parameter: &str,
     ) -> Result<Option<Stored>, Error> {
+        if let Some(tokens) = self.tokens(target)
+            && let Weight::Two(table) = &layer.weight
+        {
+            return Ok((parameter == "b").then(|| Stored {
+                part: AdapterPart::TRAINABLE_TOKENS,
+                transposed: false,
+                shape: None,
+                plus: Some(tokens::picked(table, tokens)),
+            }));
+        }
         let embedding = layer.kind == ModuleKind::Embedding;
         let part = match (parameter, embedding) {
             ("a", false) => AdapterPart::LORA_A,
@@ -163,6 +240,7 @@ impl LayerTuner for LoraLayers<'_> {
             part,
             transposed: matches!(layer.weight, Weight::Two(_)),
             shape,
+            plus: None,
         }))
     }
 }

@@ -162,7 +162,6 @@ fn fields_in_use_that_are_not_supported_are_named() {
         ("layer_replication", "[[0,1]]"),
         ("lora_bias", "true"),
         ("target_parameters", r#"["a"]"#),
-        ("trainable_token_indices", "[0]"),
         ("alora_invocation_tokens", "[1,2]"),
         ("arrow_config", r#"{"top_k":3}"#),
         ("ensure_weight_tying", "true"),

@@ -75,9 +75,12 @@ pub(super) fn need(
         return Ok(Need::Layer);
     }
     // What is wrong with the targets is found when they are chosen.
-    let targets = layers.selection().resolve(&census.with_tied());
+    let targets = layers.resolve(&census.with_tied());
     let targets = targets.unwrap_or_default();
     let chosen = |module: &str| targets.iter().any(|target| target.module == module);
+    if chosen(&tied.table) {
+        layers.check_tied(&tied.table, &tied.head)?;
+    }
     Ok(if chosen(&tied.head) {
         Need::Layer
     } else if chosen(&tied.table) || saved(&tied.table) {
@@ -96,7 +99,7 @@ pub(super) fn check_shared(
     if census.shared.is_empty() {
         return Ok(());
     }
-    let targets = layers.map(|layers| layers.selection().resolve(&census.with_tied()));
+    let targets = layers.map(|layers| layers.resolve(&census.with_tied()));
     // What is wrong with the targets is found when they are chosen.
     let targets = targets.and_then(Result::ok).unwrap_or_default();
     census.check_shared(|module| {
@@ -107,7 +110,7 @@ pub(super) fn check_shared(
 
 /// The modules that the configuration chooses.
 pub(super) fn targets(layers: &dyn LayerTuner, census: &Census) -> Result<Vec<Target>, Error> {
-    let targets = layers.selection().resolve(&census.modules);
+    let targets = layers.resolve(&census.modules);
     if let Err(Error::TargetKind { module, .. }) = &targets {
         census.check_kind(module)?;
     }

@@ -10,7 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::census::{Census, Own};
 use super::walk::{self, Look, Place, joined};
 use super::{adapt, carried, switch};
-use crate::adapters::{AdapterPart, Layer, Shared};
+use crate::adapters::{AdapterPart, Layer, Shared, at};
 use crate::error::Error;
 use crate::folder::{AdapterFolder, AdapterKey, written};
 use crate::methods::PeftConfig;
@@ -231,6 +231,11 @@ impl Adapter<'_> {
                 continue;
             };
             let mut data = read(stored.transposed);
+            if let Some(plus) = stored.plus {
+                let dtype = data.dtype();
+                let value = Tensor::<2>::from_data(data, (&plus.device(), dtype));
+                data = (value + at(plus, dtype)).into_data();
+            }
             if let Some(shape) = stored.shape {
                 let (bytes, _, dtype) = data.into_parts();
                 data = TensorData::from_bytes(bytes, shape, dtype);

@@ -260,6 +260,7 @@ impl LayerTuner for VeraLayers<'_> {
             part,
             transposed: false,
             shape: None,
+            plus: None,
         }))
     }
 

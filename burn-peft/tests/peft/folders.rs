@@ -31,7 +31,7 @@ fn folders() -> Vec<PathBuf> {
     let models = children(&fixtures()).into_iter();
     let mut folders: Vec<_> = models.flat_map(|model| children(&model)).collect();
     folders.sort();
-    assert_eq!(folders.len(), 30);
+    assert_eq!(folders.len(), 31);
     folders
 }
 

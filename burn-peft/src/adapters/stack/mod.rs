@@ -107,7 +107,7 @@ impl<A: LayerAdapter<D>, const D: usize> Adapters<A, D> {
             let factor = factor(&entry.name);
             Entry {
                 factor,
-                adapter: entry.adapter.set_require_grad(factor.is_some()),
+                adapter: entry.adapter.set_trains(factor.is_some()),
                 name: entry.name,
             }
         });

@@ -3,3 +3,4 @@
 mod added;
 mod ia3;
 mod net;
+mod tokens;

@@ -45,6 +45,9 @@ pub(super) struct AdapterFlags {
     /// Layers that are trained in full and saved with the adapter.
     #[arg(long, value_delimiter = ',')]
     modules_to_save: Vec<String>,
+    /// Tokens, by their numbers, whose rows of the table of the input LoRA trains too.
+    #[arg(long, value_delimiter = ',')]
+    trainable_tokens: Vec<usize>,
     /// Biases that LoRA and VeRA train.
     #[arg(long, value_enum)]
     bias: Option<BiasKind>,
@@ -73,6 +76,7 @@ impl AdapterFlags {
         list(&self.layers, &mut options.layers);
         list(&self.feedforward, &mut options.feedforward);
         list(&self.modules_to_save, &mut options.modules_to_save);
+        list(&self.trainable_tokens, &mut options.trainable_tokens);
         options.bias = self.bias.unwrap_or(options.bias);
         options.lora_dropout = self.lora_dropout.unwrap_or(options.lora_dropout);
     }

@@ -190,6 +190,9 @@ pub struct AdapterOptions {
     /// Layers that are trained in full and saved with the adapter, in addition to a new head.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules_to_save: Vec<String>,
+    /// Tokens whose rows of the table of the input LoRA trains too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trainable_tokens: Vec<usize>,
     /// Biases that LoRA and VeRA train.
     pub bias: BiasKind,
     /// Dropout before LoRA's factors and VeRA's matrices.
@@ -218,6 +221,7 @@ impl Default for AdapterOptions {
             layers: Vec::new(),
             feedforward: Vec::new(),
             modules_to_save: Vec::new(),
+            trainable_tokens: Vec::new(),
             bias: BiasKind::None,
             lora_dropout: 0.0,
             virtual_tokens: 20,
@@ -272,7 +276,7 @@ impl AdapterOptions {
     fn check_kind(&self) -> Result<(), Error> {
         use AdapterKind::{Ia3, Loha, Lokr, Lora, PTuning, Vera};
         let is_set = |list: &[String]| !list.is_empty();
-        let options: [(&str, bool, &[AdapterKind]); 10] = [
+        let options: [(&str, bool, &[AdapterKind]); 11] = [
             ("rslora", self.rslora, &[Lora]),
             ("dora", self.dora, &[Lora]),
             ("init", self.init != InitKind::Kaiming, &[Lora]),
@@ -289,6 +293,11 @@ impl AdapterOptions {
             ("layers", !self.layers.is_empty(), &[Lora, Vera, Loha, Lokr]),
             ("feedforward", is_set(&self.feedforward), &[Ia3]),
             ("exclude", is_set(&self.exclude), &[Lora, Ia3, Loha, Lokr]),
+            (
+                "trainable_tokens",
+                !self.trainable_tokens.is_empty(),
+                &[Lora],
+            ),
             ("encoder_width", self.encoder_width.is_some(), &[PTuning]),
             (
                 "modules_to_save",

@@ -99,6 +99,10 @@ impl Family<'_> {
         if !options.layers.is_empty() {
             settings = settings.with_layers_to_transform(OneOrMany(options.layers.clone()));
         }
+        if !options.trainable_tokens.is_empty() {
+            let tokens = options.trainable_tokens.clone();
+            settings = settings.with_trainable_token_indices(tokens);
+        }
         Ok(settings)
     }
 

@@ -66,6 +66,14 @@ fn every_option_of_lora_trains_and_is_in_the_folder() {
     assert_eq!(rank("query.lora_A.weight"), 2);
     assert_eq!(rank("key.lora_A.weight"), 3);
     assert!(folder.tensors.keys().any(|key| key.contains("LayerNorm")));
+    let lora = train("tokens", &["--trainable-tokens=11,12,13"]);
+    assert_eq!(lora.trainable_token_indices, Some([11, 12, 13].into()));
+    let folder = AdapterFolder::read(place.path("tokens/ief-seed1/adapter")).unwrap();
+    let mut tensors = folder.tensors.iter();
+    let (_, rows) = tensors
+        .find(|(key, _)| key.ends_with("trainable_tokens_delta"))
+        .unwrap();
+    assert_eq!(rows.shape()[0], 3);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, NameMap, Peft};
-use reference::{Put, Tensors, device_f64, folder, relative};
+use reference::{Tensors, device_f64, folder, in_folder, relative};
 
 /// The bar of the reference vectors, relative to the largest entry of each.
 const TOLERANCE: f64 = 1e-9;
@@ -39,15 +39,11 @@ fn check<M: Module, const D: usize>(
     expected.compare(&merged, &format!("{case}.merged.logits.f64"), TOLERANCE);
 
     let near = |direction: &GradientsParams| {
-        // It takes the place of the parameters and goes through the writer, so that keys and
-        // layouts are PEFT's.
-        let moved = model.clone().map(&mut Put(direction));
-        let written = moved.update_folder("default", &peft, names).unwrap();
+        let written = in_folder(&model, direction, &peft, names);
         let gradients = expected.under("gradient");
         assert_eq!(gradients.len(), direction.len());
         for (key, expected) in gradients {
-            let found = written.tensors[&key].clone().try_into_vec::<f64>();
-            let error = relative(&found.unwrap(), &expected);
+            let error = relative(&written[&key], &expected);
             assert!(error < TOLERANCE, "{name}/{case}, {key}: {error:e}");
         }
     };
@@ -102,6 +98,13 @@ fn vera_is_that_of_peft() {
 #[test]
 fn loha_is_that_of_peft() {
     bert("loha");
+}
+
+/// LoRA with rows of the table of the input.
+#[test]
+fn rows_of_tokens_are_those_of_peft() {
+    bert("tokens_named");
+    llama("tokens");
 }
 
 /// Factors that are matrices and products, and a given size of the first.

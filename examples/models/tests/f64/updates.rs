@@ -16,7 +16,7 @@ use burn_ief::methods::{Ef, Ief, Sf, System, UpdateRule};
 use burn_ief::solve::{DampedMatrix, Damping};
 use burn_ief::{LossScale, Tape};
 use burn_peft::{AdapterFolder, NameMap, Peft, PeftConfig, SoftPrompt};
-use reference::{Put, Tensors, device_f64, folder};
+use reference::{Tensors, device_f64, folder};
 
 /// The bar of the reference vectors, relative to the length of each.
 const TOLERANCE: f64 = 1e-9;
@@ -27,12 +27,15 @@ const LAMBDAS: [(&str, f64); 4] = [
     ("1e-12", 1e-12),
 ];
 
+/// The values of a direction by key.
+type Keyed<M> = Box<dyn Fn(&M, &GradientsParams) -> BTreeMap<String, Vec<f64>>>;
+
 /// An adapted model and its batch.
 struct Setup<M> {
     name: &'static str,
     model: M,
     /// A direction under the keys of the expected one, in PEFT's layout.
-    keyed: Box<dyn Fn(&M, &GradientsParams) -> BTreeMap<String, Vec<f64>>>,
+    keyed: Keyed<M>,
     logits: Box<dyn Fn(&M) -> Tensor<2>>,
     expected: Tensors,
     device: Device,
@@ -115,20 +118,13 @@ impl<M: Module> Setup<M> {
     }
 }
 
-/// The keys of a folder: a direction takes the place of the parameters and goes through the writer.
-fn in_folder<M: Module>(
-    folder: AdapterFolder,
-    names: Vec<NameMap>,
-) -> Box<dyn Fn(&M, &GradientsParams) -> BTreeMap<String, Vec<f64>>> {
+/// The keys of a folder.
+fn in_folder<M: Module>(folder: AdapterFolder, names: Vec<NameMap>) -> Keyed<M> {
     Box::new(move |model, direction| {
-        let moved = model.clone().map(&mut Put(direction));
-        let written = moved.update_folder("default", &folder, &names).unwrap();
-        let tensors = written.tensors.into_iter();
+        let mut written = reference::in_folder(model, direction, &folder, &names);
         // Shared matrices do not train.
-        let trained = tensors.filter(|(key, _)| !key.starts_with("base_model.vera_"));
-        trained
-            .map(|(key, data)| (key, data.try_into_vec::<f64>().unwrap()))
-            .collect()
+        written.retain(|key, _| !key.starts_with("base_model.vera_"));
+        written
     })
 }
 
@@ -153,7 +149,15 @@ fn adapter(path: &str) -> AdapterFolder {
 fn adapters_match_pytorch() {
     let device = device_f64().autodiff();
     let golden = Tensors::read("bert/golden.safetensors");
-    for name in ["lora", "dora", "lora_seqcls", "vera", "loha", "lokr"] {
+    for name in [
+        "lora",
+        "dora",
+        "lora_seqcls",
+        "vera",
+        "loha",
+        "lokr",
+        "tokens_named",
+    ] {
         let peft = adapter(&format!("bert/{name}"));
         let options = BertForSequenceClassification::load_options();
         let names = BertForSequenceClassification::names();

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use burn::module::{ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn_peft::{AdapterFolder, NameMap, Peft};
 use safetensors::{Dtype, SafeTensors};
 
 /// The folder of a model or adapter.
@@ -144,4 +145,39 @@ impl ModuleMapper for Put<'_> {
             None => param,
         }
     }
+}
+
+/// Gives trainable parameters the value zero.
+struct Zero;
+
+impl ModuleMapper for Zero {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !param.is_require_grad() {
+            return param;
+        }
+        param.map(|value| value.zeros_like().detach().require_grad())
+    }
+}
+
+/// A direction under PEFT's keys and in its layouts: it takes the place of the parameters and goes through
+/// the writer. What the writer adds to parameters is taken away again.
+pub fn in_folder<M: Module>(
+    model: &M,
+    direction: &GradientsParams,
+    folder: &AdapterFolder,
+    names: &[NameMap],
+) -> BTreeMap<String, Vec<f64>> {
+    let written = |model: M| {
+        let folder = model.update_folder("default", folder, names).unwrap();
+        let tensors = folder.tensors.into_iter();
+        tensors.map(|(key, data)| (key, data.try_into_vec::<f64>().unwrap()))
+    };
+    let moved = written(model.clone().map(&mut Put(direction)));
+    let nothing = written(model.clone().map(&mut Zero));
+    let both = moved.zip(nothing);
+    let differences = both.map(|((key, moved), (_, nothing))| {
+        let difference = moved.iter().zip(nothing).map(|(a, b)| a - b);
+        (key, difference.collect())
+    });
+    differences.collect()
 }
