@@ -1,7 +1,7 @@
 """Check with `transformers` and `peft` that the folders which `finetune` writes compute there what they did here.
 
     pip install torch transformers peft
-    python examples/finetune/scripts/check_outputs.py target/debug/finetune
+    python examples/finetune/scripts/check_outputs.py target/debug/finetune [KIND …]
 
 Trains every family with every kind of adapter on small models and data in a temporary folder, loads each result in
 Python (texts: with the program in its README.md, word for word), and compares loss and accuracy on the test rows
@@ -34,6 +34,8 @@ from transformers import (
 
 FIXTURES = Path(__file__).resolve().parents[2] / "models/tests/fixtures"
 CLASSES = ["alpha", "be\"ta", "gam ma"]
+PROMPTS = ["prompt", "p-tuning"]
+KINDS = ["lora", "vera", "loha", "lokr", *PROMPTS, "full"]
 TOLERANCE = 1e-4
 SPECIAL = ["[PAD]", "</s>", "[UNK]", "[CLS]", "[SEP]"]
 
@@ -153,6 +155,11 @@ class Checks:
         self.check(name, near, f"loss {loss:.6f} for {expected[0]:.6f}, accuracy {accuracy:.3f} for {expected[1]:.3f}")
 
 
+def kinds(without=()):
+    """The kinds of adapters that are checked: those of the command line, or all."""
+    return [kind for kind in sys.argv[2:] or KINDS if kind not in without]
+
+
 def judged(logits, labels):
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
     return loss, (logits.argmax(-1) == labels).float().mean().item()
@@ -191,11 +198,11 @@ def texts(checks):
         given, labels = test_rows(place, pairs)
         data = ["--task", "csv", "--data", "pairs", "--second-column", "second"] if pairs else ["--task", "csv", "--data", "texts"]
         for base in ["bert"] if pairs else ["bert", "bare"]:
-            for kind in ["lora", "prompt", "full"]:
-                for pooling in ["pooler", "mean"] if kind == "prompt" else [None, "mean"]:
+            for kind in kinds():
+                for pooling in ["pooler", "mean"] if kind in PROMPTS else [None, "mean"]:
                     name = "-".join(filter(None, [base, kind, pooling, "pairs" if pairs else None]))
                     flags = [*data, "--model", base, "--adapter", kind, "--max-length", "12"]
-                    flags += ["--virtual-tokens", "4"] if kind == "prompt" else []
+                    flags += ["--virtual-tokens", "4"] if kind in PROMPTS else []
                     flags += ["--bias", "all", "--targets", "query,value,dense"] if kind == "lora" and base == "bare" else []
                     flags += ["--pooling", pooling] if pooling else []
                     run = checks.train(name, *flags)
@@ -242,7 +249,7 @@ def pictures(checks, sides):
         mean, deviation = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if base == "dinov2" else ([0.5] * 3, [0.5] * 3)
         pixels, labels = test_pictures(side, mean, deviation)
         more = {"interpolate_pos_encoding": True} if base == "vit" else {}
-        for kind in ["lora", "full"]:
+        for kind in kinds(without=PROMPTS):
             name = f"{base}-{kind}"
             run = checks.train(name, "--task", "images", "--data", f"pictures-{base}", "--model", base, "--adapter", kind,
                                "--image-size", str(side))
@@ -268,10 +275,10 @@ def words(checks):
     tokens = Tokenizer.from_file(str(place / "t5/tokenizer.json"))
     names = sorted(CLASSES)
     question = f"Classify the following text, answer {', '.join(names[:-1])} or {names[-1]}: "
-    for kind in ["lora", "prompt", "full"]:
+    for kind in kinds():
         name = f"t5-{kind}"
         flags = ["--task", "csv", "--data", "texts", "--model", "t5", "--adapter", kind, "--max-length", "30"]
-        flags += ["--virtual-tokens", "4"] if kind == "prompt" else []
+        flags += ["--virtual-tokens", "4"] if kind in PROMPTS else []
         run = checks.train(name, *flags)
         if kind == "full":
             model, info = AutoModelForSeq2SeqLM.from_pretrained(run / "model", output_loading_info=True)
@@ -304,7 +311,7 @@ def layers(checks, sides):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         raise SystemExit(__doc__)
     program = str(Path(sys.argv[1]).resolve())
     with tempfile.TemporaryDirectory() as place:
