@@ -108,7 +108,7 @@ pub use folder::AdapterFolder;
 pub use ia3::{Ia3Adapters, Ia3Config, Ia3Vector};
 pub use loha::{LohaAdapters, LohaConfig, LohaFactors};
 pub use lokr::{InitLokrWeights, LokrAdapters, LokrConfig, LokrFactors};
-pub use lora::{InitLoraWeights, LoraAdapters, LoraConfig, LoraFactors, LoraLinear};
+pub use lora::{EvaConfig, InitLoraWeights, LoraAdapters, LoraConfig, LoraFactors, LoraLinear};
 pub use methods::{PeftConfig, tied_vocabulary_head, unembed_adapted, vocabulary_head};
 pub use model::{Peft, Trainable};
 pub use name_map::NameMap;

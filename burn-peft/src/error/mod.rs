@@ -133,6 +133,14 @@ pub enum Error {
         /// The kinds of modules that the method can adapt.
         expected: &'static str,
     },
+    /// The inputs of a layer do not say how its adapter begins.
+    #[error("inputs of `{}`: {}", short(module), short(problem))]
+    Inputs {
+        /// Name of the module.
+        module: String,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The operating system could not read or write a file.
     #[error("{}: {}", short(path.display()), short(source))]
     File {

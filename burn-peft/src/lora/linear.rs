@@ -7,6 +7,7 @@ use burn_ief::nn::{ForwardRecorded, expand_param, record_low_rank};
 use burn_ief::{Recorder, recorder};
 
 use super::factors::LoraFactors;
+use super::inputs;
 use super::product::{self, Update};
 use crate::adapters::{at, at_least_f32, dense, without_bias};
 
@@ -34,6 +35,7 @@ pub(super) fn forward<const D: usize>(
     let positions = shape[1..D - 1].iter().product();
     shape[D - 1] = d_output;
     let x = input.reshape([batch, positions, d_input]);
+    inputs::note(parts, &x);
     if parts.iter().any(|(adapter, _)| adapter.magnitude.is_some()) {
         return decomposed(base, parts, x).reshape(shape);
     }

@@ -6,10 +6,12 @@
 mod config;
 mod conv;
 mod embedding;
+mod eva;
 mod factors;
 mod forward;
 mod init_weights;
 mod initial_values;
+mod inputs;
 mod keys;
 mod layer_config;
 mod linear;
@@ -22,7 +24,10 @@ mod tuner;
 
 pub use crate::settings::Scales;
 pub use config::LoraConfig;
+pub use eva::EvaConfig;
+pub(crate) use eva::{Components, ranks};
 pub use factors::{LoraAdapters, LoraFactors};
 pub use init_weights::InitLoraWeights;
+pub(crate) use inputs::collected;
 pub use lora_linear::LoraLinear;
 pub use token_indices::TokenIndices;

@@ -4,6 +4,7 @@ mod adapt;
 mod burn_lora;
 mod carried;
 mod census;
+mod eva;
 mod install;
 mod load;
 mod merge;
@@ -19,7 +20,7 @@ use burn::module::Module;
 
 use crate::error::Error;
 use crate::folder::AdapterFolder;
-use crate::lora::LoraConfig;
+use crate::lora::{EvaConfig, LoraConfig};
 use crate::methods::PeftConfig;
 use crate::name_map::NameMap;
 
@@ -103,6 +104,58 @@ pub trait Peft: Module {
         names: &[NameMap],
     ) -> Result<Self, Error> {
         adapt::adapt(self, name, &config.into(), names)
+    }
+
+    /// As [`adapt`](Self::adapt) with LoRA, whose A begin as the principal components of what enters the
+    /// layers (EVA, Paischer et al. 2024, arXiv 2410.07170). The ranks of the configuration are shared
+    /// out anew: layers whose components explain more of their inputs' variance get more, up to `rho`
+    /// times their own, and the sum stays. The second result is the configuration with these ranks, to
+    /// save the adapter with.
+    ///
+    /// `pass` gets the model in evaluation mode ([`valid`](Module::valid)) and calls its forward pass on
+    /// data, in as many batches as it likes. All inputs of a layer count alike, so the data should
+    /// be without padding. For every layer the sum of outer products of its inputs is kept, `[in, in]`.
+    ///
+    /// PEFT finds components batch by batch and with a randomised decomposition, until they no longer
+    /// change; here they are exact.
+    ///
+    /// ```
+    /// use burn::module::Module;
+    /// use burn::nn::{Linear, LinearConfig};
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use burn_peft::{EvaConfig, ForwardAdapted, LoraConfig, Peft};
+    ///
+    /// #[derive(Module, Debug)]
+    /// struct Model {
+    ///     query: Linear,
+    /// }
+    ///
+    /// let plain = Device::flex();
+    /// let query = LinearConfig::new(8, 8).init(&plain.clone().autodiff());
+    /// let data = Tensor::<2>::random([32, 8], Distribution::Default, &plain);
+    /// let config = LoraConfig::new().with_r(2).with_target_modules(["query"]);
+    /// let eva = EvaConfig::new();
+    /// let (model, config) = Model { query }.adapt_to_inputs("default", &config, &eva, &[], |model| {
+    ///     model.query.forward_adapted(data.clone());
+    /// })?;
+    /// assert_eq!(config.scales()?.rank_of("query")?, 2);
+    /// assert_eq!(model.trainable().trainable, 2 * 2 * 8);
+    /// # Ok::<(), burn_peft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`adapt`](Self::adapt) finds, [`Error::Config`] for settings out of range, and
+    /// [`Error::Inputs`] for a layer that saw too few inputs, none, or inputs that do not differ.
+    fn adapt_to_inputs(
+        self,
+        name: &str,
+        config: &LoraConfig,
+        eva: &EvaConfig,
+        names: &[NameMap],
+        pass: impl FnOnce(&Self),
+    ) -> Result<(Self, LoraConfig), Error> {
+        eva::adapt_to_inputs(self, name, config, eva, names, pass)
     }
 
     /// Put the adapter of a PEFT folder on the model, active and trainable under `name`, with the

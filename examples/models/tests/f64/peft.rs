@@ -11,7 +11,7 @@ use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
 use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::{LossScale, Tape};
-use burn_peft::{AdapterFolder, NameMap, Peft};
+use burn_peft::{AdapterFolder, EvaConfig, LoraConfig, NameMap, Peft};
 use reference::{Tensors, device_f64, folder, in_folder, relative};
 
 /// The bar of the reference vectors, relative to the largest entry of each.
@@ -117,6 +117,41 @@ fn lokr_is_that_of_peft() {
 #[test]
 fn dora_on_embeddings_is_that_of_peft() {
     llama("dora_everywhere");
+}
+
+/// Ranks and first values are those of the exact components of the layers' inputs, which PEFT approximates.
+#[test]
+fn eva_begins_with_the_components_of_the_inputs() {
+    let device: Device = device_f64().autodiff();
+    let golden = Tensors::golden("bert");
+    let expected = Tensors::read("bert/eva.safetensors").under("a");
+    let options = BertForSequenceClassification::load_options();
+    let model = BertForSequenceClassification::load(&folder("bert"), &options, &device).unwrap();
+    let names = BertForSequenceClassification::names();
+    let config = LoraConfig::new()
+        .with_r(3)
+        .with_lora_alpha(4.0)
+        .with_target_modules(["query", "intermediate.dense", "output.dense"]);
+    let eva = EvaConfig::new();
+    let plain = device.inner();
+    let adapted = model.adapt_to_inputs("default", &config, &eva, &names, |model| {
+        let input = BertInput {
+            attention_mask: Some(golden.ids("input.attention_mask", &plain)),
+            token_type_ids: Some(golden.ids("input.token_type_ids", &plain)),
+            ..BertInput::new(golden.ids("input.input_ids", &plain))
+        };
+        model.forward(input).unwrap();
+    });
+    let (model, config) = adapted.unwrap();
+    let written = model.save_adapter("default", &config, &names).unwrap();
+    assert_eq!(written.tensors.len(), 2 * expected.len());
+    for (module, expected) in expected {
+        let key = format!("base_model.model.{module}.lora_A.weight");
+        let found = written.tensors[&key].clone().try_into_vec::<f64>().unwrap();
+        let error = relative(&found, &expected);
+        assert!(error < TOLERANCE, "{module}: {error:e}");
+        assert!((config.scale_of(&module).unwrap() - 4.0 / 3.0).abs() < 1e-12);
+    }
 }
 
 fn bert(case: &str) {
