@@ -126,7 +126,7 @@ pub(crate) trait LayerTuner {
 
     /// Whether a folder holds what the adapters share.
     fn stores_shared(&self) -> bool {
-        true
+        false
     }
 
     /// How the parameter of an adapter on this layer is stored; `None` for a parameter that the

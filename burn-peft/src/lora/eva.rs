@@ -127,7 +127,9 @@ impl Components {
             .map_err(|_| wrong("they hold NaN or infinity"))?;
         let values = eigen.S().column_vector();
         let total: f64 = (0..width).map(|i| covariance[(i, i)]).sum();
-        if !(total.is_finite() && total > 0.0) {
+        let squares: f64 = (0..width).map(|i| products[i * width + i]).sum();
+        // What is left of the squares after the mean is taken out has to be more than their rounding in f32.
+        if !(total.is_finite() && total > 1e-6 * squares) {
             return Err(wrong("they are all the same, or not finite"));
         }
         // Eigenvalues are in ascending order.
