@@ -62,6 +62,7 @@
 //! | IA³ | [`Ia3Config`] | linear, convolution | into the weight and the bias |
 //! | prompt tuning | [`PromptConfig`] | the input of the model | – |
 //! | P-tuning | [`PTuningConfig`] | the input of the model | – |
+//! | prefix tuning | [`PrefixConfig`] | keys and values of every layer | – |
 //!
 //! # Where to look
 //!
@@ -95,6 +96,7 @@ mod methods;
 mod model;
 mod name_map;
 pub mod p_tuning;
+pub mod prefix;
 pub mod prelude;
 pub mod prompt;
 pub mod settings;
@@ -113,6 +115,7 @@ pub use methods::{PeftConfig, tied_vocabulary_head, unembed_adapted, vocabulary_
 pub use model::{Peft, Trainable};
 pub use name_map::NameMap;
 pub use p_tuning::PTuningConfig;
+pub use prefix::{KeyValuePrefix, PrefixConfig};
 pub use prompt::{PromptConfig, SoftPrompt};
 pub use targets::{ModuleKind, Target};
 pub use vera::{VeraAdapters, VeraConfig, VeraScales};

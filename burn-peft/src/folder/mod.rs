@@ -3,6 +3,7 @@
 mod check;
 mod key;
 mod placeholder;
+mod prefix;
 mod soft_prompt;
 mod weights;
 mod write;

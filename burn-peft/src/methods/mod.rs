@@ -14,6 +14,7 @@ use crate::loha::LohaConfig;
 use crate::lokr::LokrConfig;
 use crate::lora::LoraConfig;
 use crate::p_tuning::PTuningConfig;
+use crate::prefix::PrefixConfig;
 use crate::prompt::PromptConfig;
 use crate::settings::{Fields, SharedFields};
 use crate::tuner::Tuner;
@@ -109,6 +110,8 @@ methods! {
     PromptTuning(PromptConfig),
     /// P-tuning.
     PTuning(PTuningConfig),
+    /// Prefix tuning.
+    Prefix(PrefixConfig),
     /// IA³.
     Ia3(Ia3Config),
     /// VeRA.

@@ -9,6 +9,7 @@ mod layer_methods;
 mod lora;
 mod own_layers;
 mod passes;
+mod prefix;
 mod prompt;
 mod refused;
 mod tied;

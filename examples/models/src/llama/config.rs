@@ -135,6 +135,11 @@ impl LlamaConfig {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
 
+    /// Width of a layer's keys, all heads together.
+    pub fn key_width(&self) -> usize {
+        self.key_value_heads() * self.head_width()
+    }
+
     /// Entries of a head that are rotated, rounded down.
     pub fn rotary_width(&self) -> usize {
         (self.head_width() as f64 * self.partial_rotary_factor) as usize

@@ -89,18 +89,21 @@ impl LlamaModel {
     pub fn forward(&self, input: LlamaInput) -> Result<Tensor<3>, Error> {
         let [_, width] = self.embed_tokens.weight.shape().dims();
         input.check_shapes(width)?;
+        input.check_prefix(self.layers.len(), self.config.key_width())?;
         let [_, tokens] = input.input_ids.dims();
         let hidden = self.embed(input.input_ids, input.prompt);
         let [_, length, _] = hidden.dims();
+        let before = input.prefix.as_ref().map_or(0, |prefix| prefix.dims()[1]);
         let positions = match input.position_ids {
             Some(ids) => host_rows(ids),
-            None => vec![(0..length as i64).collect()],
+            None => vec![(before as i64..(before + length) as i64).collect()],
         };
         let padding = input
             .attention_mask
-            .map(|mask| padding(mask, length - tokens));
+            .map(|mask| padding(mask, before + length - tokens));
         let around = self.surroundings(&positions, rope::length(&positions), padding, &hidden);
-        Ok(self.run(hidden, &around, None))
+        let mut past = input.prefix.map(|prefix| self.past_of(prefix, &hidden));
+        Ok(self.run(hidden, &around, past.as_deref_mut()))
     }
 
     /// What all layers need to know about these positions (a row for each sample, or one for all) of
@@ -119,6 +122,17 @@ impl LlamaModel {
             padding,
             out_of_window: None,
         }
+    }
+
+    /// The keys and values of a prefix `[M, V, 2 · layers · width]` in each layer, as the hidden states are.
+    fn past_of(&self, prefix: Tensor<3>, hidden: &Tensor<3>) -> Vec<Past> {
+        let prefix = burn_ief::expand_input(prefix).cast(hidden.dtype());
+        let width = self.config.key_width();
+        let part = |number: usize| prefix.clone().narrow(2, number * width, width);
+        let layers = 0..self.layers.len();
+        layers
+            .map(|layer| Past::of_prefix(part(2 * layer), part(2 * layer + 1)))
+            .collect()
     }
 
     /// Vectors of `ids` `[M, T]` behind those of the prompt.

@@ -202,6 +202,13 @@ type Frequencies = (Vec<f64>, Option<Vec<f64>>);
 impl Texts {
     /// Read `input`; also returns the logits `[M, V]` after the last token of each row.
     fn read(model: LlamaForCausalLM, input: LlamaInput) -> Result<(Self, Tensor<2>), Error> {
+        if input.prefix.is_some() {
+            return Err(Error::Input {
+                name: "prefix",
+                reason: "is given: texts behind a prefix cannot be generated yet; expected none"
+                    .into(),
+            });
+        }
         let tokens = tokens(&input)?;
         let positions: Vec<Vec<i64>> = match input.position_ids {
             Some(ids) => rows(ids, tokens.len()),

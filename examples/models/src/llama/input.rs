@@ -23,11 +23,15 @@ pub struct LlamaInput {
     pub input_ids: Tensor<2, Int>,
     /// Vectors of V virtual tokens before the others, `[M, V, d]`.
     pub prompt: Option<Tensor<3>>,
+    /// Keys and values of V positions before the tokens in every layer, `[M, V, 2 · layers · width]` with the
+    /// width of a layer's keys, in the place of a prompt ([`KeyValuePrefix`](burn_peft::KeyValuePrefix)).
+    pub prefix: Option<Tensor<3>>,
     /// 1 for tokens, 0 for padding on either side, `[M, T]`; without it all are tokens. Virtual
     /// tokens of the prompt are not part of it and always seen.
     pub attention_mask: Option<Tensor<2, Int>>,
     /// Positions, `[M, V + T]`, or `[1, V + T]` for all samples; without them 0, 1, … from the
-    /// first virtual token on, padding counted, as in `transformers`.
+    /// first virtual token on, padding counted, as in `transformers`. With a prefix those of the
+    /// tokens alone, `[M, T]` or `[1, T]`, and without them V, V + 1, ….
     pub position_ids: Option<Tensor<2, Int>>,
 }
 
@@ -37,6 +41,7 @@ impl LlamaInput {
         Self {
             input_ids,
             prompt: None,
+            prefix: None,
             attention_mask: None,
             position_ids: None,
         }
@@ -64,6 +69,40 @@ impl LlamaInput {
             prompt: Some(prompt),
             ..self
         }
+    }
+
+    /// Register keys and values of virtual positions, `[M, V, 2 · layers · width]`.
+    pub fn with_prefix(self, prefix: Tensor<3>) -> Self {
+        Self {
+            prefix: Some(prefix),
+            ..self
+        }
+    }
+
+    /// Check the shape of the prefix for a model with this many layers and keys of this width.
+    pub(super) fn check_prefix(&self, layers: usize, keys: usize) -> Result<(), Error> {
+        let Some(prefix) = &self.prefix else {
+            return Ok(());
+        };
+        if self.prompt.is_some() {
+            return refuse(
+                "prefix",
+                "is there next to a prompt: expected one of them".into(),
+            );
+        }
+        let [batch, _] = self.input_ids.dims();
+        // With drawn labels the prefix may be expanded to the copies already.
+        let copied = recorder().map_or(batch, |recorder| recorder.batch_size(batch));
+        let [rows, positions, found] = prefix.dims();
+        let width = 2 * layers * keys;
+        if found == width && (rows == batch || rows == copied) {
+            return Ok(());
+        }
+        let (found, expected) = (prefix.dims(), [batch, positions, width]);
+        refuse(
+            "prefix",
+            format!("has the shape {found:?}, expected {expected:?}"),
+        )
     }
 
     /// Check all shapes for a model of `width`.

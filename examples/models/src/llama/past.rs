@@ -10,15 +10,32 @@ const ROOM: usize = 64;
 pub(super) struct Past {
     keys: Buffer,
     values: Buffer,
+    /// Keys and values of a prefix, before it is extended for the first time.
+    prefix: Option<[Tensor<3>; 2]>,
 }
 
 impl Past {
+    /// Nothing but these keys and values, `[M, V, key_value_heads * width]`.
+    pub(super) fn of_prefix(keys: Tensor<3>, values: Tensor<3>) -> Self {
+        Self {
+            prefix: Some([keys, values]),
+            ..Self::default()
+        }
+    }
+
     /// Append positions and return all of them.
     pub(super) fn extended(
         &mut self,
         keys: Tensor<3>,
         values: Tensor<3>,
     ) -> (Tensor<3>, Tensor<3>) {
+        let (keys, values) = match self.prefix.take() {
+            Some([first, second]) => (
+                Tensor::cat(vec![first, keys], 1),
+                Tensor::cat(vec![second, values], 1),
+            ),
+            None => (keys, values),
+        };
         (self.keys.append(keys), self.values.append(values))
     }
 }

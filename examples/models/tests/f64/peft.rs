@@ -3,7 +3,7 @@
 
 use crate::reference;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 use burn_hf_models::bert::{BertForSequenceClassification, BertInput};
@@ -11,7 +11,9 @@ use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
 use burn_hf_models::vit::{ViTForImageClassification, ViTInput};
 use burn_ief::jacobian::Jacobian;
 use burn_ief::{LossScale, Tape};
-use burn_peft::{AdapterFolder, EvaConfig, LoraConfig, NameMap, Peft};
+use burn_peft::{
+    AdapterFolder, EvaConfig, KeyValuePrefix, LoraConfig, NameMap, Peft, PeftConfig, PrefixConfig,
+};
 use reference::{Tensors, device_f64, folder, in_folder, relative};
 
 /// The bar of the reference vectors, relative to the largest entry of each.
@@ -184,4 +186,105 @@ fn llama(case: &str) {
         let input = LlamaInput::new(ids.clone()).with_attention_mask(mask.clone());
         model.forward(input).unwrap().logits
     });
+}
+
+/// Llama behind keys and values that train.
+#[derive(Module, Debug)]
+struct Prefixed {
+    prefix: KeyValuePrefix,
+    model: LlamaForCausalLM,
+}
+
+impl Prefixed {
+    /// With the table and the layers of this file.
+    fn new(config: &PrefixConfig, values: &Tensors, device: &Device) -> Self {
+        let mut prefix = KeyValuePrefix::new(config, device).unwrap();
+        let two = |name: &str| values.floats::<2>(&format!("encoder.{name}"), device);
+        let trained = |value: Tensor<2>| Param::from_tensor(value).set_require_grad(true);
+        prefix.embeddings = trained(two("embedding.weight"));
+        if let Some(projection) = &mut prefix.projection {
+            let layers = [(0, &mut projection.first), (2, &mut projection.second)];
+            for (number, layer) in layers {
+                layer.weight = trained(two(&format!("transform.{number}.weight")).transpose());
+                let bias = format!("encoder.transform.{number}.bias");
+                let bias = values.floats::<1>(&bias, device);
+                layer.bias = Some(Param::from_tensor(bias).set_require_grad(true));
+            }
+        }
+        let model = LlamaForCausalLM::load(&folder("llama"), device).unwrap();
+        let model = model.no_grad();
+        Self { prefix, model }
+    }
+
+    /// A direction under PEFT's names and in its layouts.
+    fn keyed(&self, direction: &GradientsParams) -> Vec<(String, Vec<f64>)> {
+        let values = |tensor: Tensor<2>| tensor.into_data().try_into_vec::<f64>().unwrap();
+        let two = |param: &Param<Tensor<2>>| direction.get::<2>(param.id).unwrap();
+        let table = values(two(&self.prefix.embeddings));
+        let mut keyed = vec![("embedding.weight".to_string(), table)];
+        if let Some(projection) = &self.prefix.projection {
+            for (number, layer) in [(0, &projection.first), (2, &projection.second)] {
+                let bias = direction.get::<1>(layer.bias.as_ref().unwrap().id);
+                let weight = values(two(&layer.weight).transpose());
+                keyed.push((format!("transform.{number}.weight"), weight));
+                keyed.push((
+                    format!("transform.{number}.bias"),
+                    values(bias.unwrap().unsqueeze()),
+                ));
+            }
+        }
+        keyed
+    }
+}
+
+/// Logits, gradients and recorded rows behind a prefix, with and without the layers that make it.
+#[test]
+fn prefixes_are_those_of_peft() {
+    let device: Device = device_f64().autodiff();
+    let golden = Tensors::golden("llama");
+    let ids = golden.ids::<2>("input.input_ids", &device);
+    let mask = golden.ids::<2>("input.attention_mask", &device);
+    let real = mask.clone().float().unsqueeze_dim::<3>(2);
+    for case in ["prefix", "prefix_projected"] {
+        let expected = Tensors::read(&format!("llama/{case}.safetensors"));
+        let theirs = AdapterFolder::read(folder(&format!("llama/{case}"))).unwrap();
+        let PeftConfig::Prefix(config) = &theirs.config else {
+            panic!("another method");
+        };
+        let model = Prefixed::new(config, &expected, &device);
+        let logits = |model: &Prefixed| {
+            let [samples, _] = ids.dims();
+            let input = LlamaInput::new(ids.clone()).with_attention_mask(mask.clone());
+            let input = input.with_prefix(model.prefix.forward(samples));
+            model.model.forward(input).unwrap().logits
+        };
+        let found = logits(&model);
+        expected.compare(&found, &format!("{case}.logits.f64"), TOLERANCE);
+        let near = |direction: &GradientsParams| {
+            let gradients = expected.under("gradient.prompt_encoder");
+            let keyed = model.keyed(direction);
+            assert_eq!(keyed.len(), gradients.len());
+            for (name, found) in keyed {
+                let error = relative(&found, &gradients[&name]);
+                assert!(error < TOLERANCE, "{case}, {name}: {error:e}");
+            }
+        };
+        let loss = |logits: Tensor<3>| (logits.square() * real.clone()).sum();
+        near(&GradientsParams::from_grads(loss(found).backward(), &model));
+        let tape = Tape::start().with_loss_scale(LossScale::Sum);
+        let grads = loss(logits(&model)).backward();
+        let jacobian = Jacobian::from_tape(tape, grads, &model).unwrap();
+        near(&jacobian.t_matvec(&vec![1.0; jacobian.samples()]).unwrap());
+
+        // The folder has what the layers make; PEFT wrote it in f32.
+        let ours = model.prefix.to_folder(config).unwrap();
+        let [ours, theirs] = [&ours, &theirs].map(|folder| {
+            let table = folder.tensors["prompt_embeddings"].clone();
+            table
+                .convert_dtype(DType::F64)
+                .try_into_vec::<f64>()
+                .unwrap()
+        });
+        assert!(relative(&theirs, &ours) < 1e-6);
+    }
 }
