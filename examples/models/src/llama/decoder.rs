@@ -91,9 +91,9 @@ impl LlamaModel {
         input.check_shapes(width)?;
         input.check_prefix(self.layers.len(), self.config.key_width())?;
         let [_, tokens] = input.input_ids.dims();
+        let before = input.prefix_length();
         let hidden = self.embed(input.input_ids, input.prompt);
         let [_, length, _] = hidden.dims();
-        let before = input.prefix.as_ref().map_or(0, |prefix| prefix.dims()[1]);
         let positions = match input.position_ids {
             Some(ids) => host_rows(ids),
             None => vec![(before as i64..(before + length) as i64).collect()],
@@ -125,7 +125,7 @@ impl LlamaModel {
     }
 
     /// The keys and values of a prefix `[M, V, 2 · layers · width]` in each layer, as the hidden states are.
-    fn past_of(&self, prefix: Tensor<3>, hidden: &Tensor<3>) -> Vec<Past> {
+    pub(super) fn past_of(&self, prefix: Tensor<3>, hidden: &Tensor<3>) -> Vec<Past> {
         let prefix = burn_ief::expand_input(prefix).cast(hidden.dtype());
         let width = self.config.key_width();
         let part = |number: usize| prefix.clone().narrow(2, number * width, width);

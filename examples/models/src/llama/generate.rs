@@ -184,6 +184,8 @@ struct Texts {
     /// Ids of the tokens that are not virtual, padding included.
     ids: Vec<Vec<i64>>,
     prompt: Option<Tensor<3>>,
+    /// Keys and values of the first positions, in the place of a prompt.
+    prefix: Option<Tensor<3>>,
     /// Which positions of a row are tokens, virtual or not.
     tokens: Vec<Vec<bool>>,
     /// Where each position is for the rotations.
@@ -202,16 +204,16 @@ type Frequencies = (Vec<f64>, Option<Vec<f64>>);
 impl Texts {
     /// Read `input`; also returns the logits `[M, V]` after the last token of each row.
     fn read(model: LlamaForCausalLM, input: LlamaInput) -> Result<(Self, Tensor<2>), Error> {
-        if input.prefix.is_some() {
-            return Err(Error::Input {
-                name: "prefix",
-                reason: "is given: texts behind a prefix cannot be generated yet; expected none"
-                    .into(),
-            });
-        }
         let tokens = tokens(&input)?;
+        let prefix_length = input.prefix_length();
         let positions: Vec<Vec<i64>> = match input.position_ids {
-            Some(ids) => rows(ids, tokens.len()),
+            // Those of a prefix are not among them, and nothing turns its keys.
+            Some(ids) => {
+                let rows = rows(ids, tokens.len()).into_iter();
+                let before = 0..prefix_length as i64;
+                rows.map(|row| before.clone().chain(row).collect())
+                    .collect()
+            }
             None => tokens.iter().map(|row| counted(row)).collect(),
         };
         // The place of the last token of each row; each row has one.
@@ -223,6 +225,7 @@ impl Texts {
             device: model.model.embed_tokens.weight.base().device(),
             ids: host_rows(input.input_ids),
             prompt: input.prompt.map(Tensor::without_autodiff),
+            prefix: input.prefix.map(Tensor::without_autodiff),
             last: ends
                 .iter()
                 .zip(&positions)
@@ -239,7 +242,7 @@ impl Texts {
         let flat = ends
             .iter()
             .enumerate()
-            .map(|(row, end)| (row * length + end) as i64);
+            .map(|(row, end)| (row * length + end - prefix_length) as i64);
         let ends = TensorData::new(flat.collect(), [rows]);
         let ends = Tensor::<1, Int>::from_data(ends, &texts.device);
         let hidden: Tensor<2> = hidden.reshape([rows * length, width]).select(0, ends);
@@ -279,8 +282,13 @@ impl Texts {
     /// past is another one.
     fn run(&mut self, start: usize) -> Tensor<3> {
         let decoder = &self.model.model;
-        let virtual_tokens = self.prompt.as_ref().map_or(0, |prompt| prompt.dims()[1]);
-        let prompt = self.prompt.clone().filter(|_| start == 0);
+        let length_of = |x: &Option<Tensor<3>>| x.as_ref().map_or(0, |x| x.dims()[1]);
+        let prefix_length = length_of(&self.prefix);
+        let virtual_tokens = prefix_length + length_of(&self.prompt);
+        // A prefix is a past from the beginning.
+        let anew = start == 0;
+        let start = start.max(prefix_length);
+        let prompt = self.prompt.clone().filter(|_| anew);
         let from = |rows: &[Vec<i64>], start: usize| -> Vec<Vec<i64>> {
             rows.iter().map(|row| row[start..].to_vec()).collect()
         };
@@ -290,8 +298,11 @@ impl Texts {
         let length = length(&self.positions);
         let mut around = decoder.surroundings(&positions, length, self.padding(), &hidden);
         around.out_of_window = self.out_of_window(start);
-        if start == 0 {
-            self.past = vec![Past::default(); decoder.layers.len()];
+        if anew {
+            self.past = match &self.prefix {
+                Some(prefix) => decoder.past_of(prefix.clone(), &hidden),
+                None => vec![Past::default(); decoder.layers.len()],
+            };
         }
         decoder.run(hidden, &around, Some(&mut self.past))
     }
@@ -349,13 +360,16 @@ fn tokens(input: &LlamaInput) -> Result<Vec<Vec<bool>>, Error> {
         Some(mask) => host_rows(mask.clone()),
         None => vec![vec![1; length]; rows],
     };
-    let prompt = vec![true; input.virtual_tokens()];
+    let prefix_length = input.prefix_length();
+    let prompt = vec![true; prefix_length + input.virtual_tokens()];
     let with_prompt = |row: Vec<i64>| {
         let tokens = row.into_iter().map(|seen| seen == 1);
         prompt.iter().copied().chain(tokens).collect()
     };
     let tokens: Vec<Vec<bool>> = seen.into_iter().map(with_prompt).collect();
-    match tokens.iter().position(|row| !row.contains(&true)) {
+    // A prefix has no hidden state to go on from.
+    let is_empty = |row: &Vec<bool>| !row[prefix_length..].contains(&true);
+    match tokens.iter().position(is_empty) {
         Some(row) => Err(Error::Input {
             name: "attention_mask",
             reason: format!("leaves no token in row {row}"),

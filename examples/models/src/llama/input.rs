@@ -134,6 +134,11 @@ impl LlamaInput {
         )
     }
 
+    /// V, the number of positions of the prefix.
+    pub(super) fn prefix_length(&self) -> usize {
+        self.prefix.as_ref().map_or(0, |prefix| prefix.dims()[1])
+    }
+
     /// V, the number of virtual tokens.
     pub(super) fn virtual_tokens(&self) -> usize {
         self.prompt.as_ref().map_or(0, |prompt| prompt.dims()[1])

@@ -31,6 +31,7 @@ impl LlamaModel {
     pub fn validate(&self, input: &LlamaInput) -> Result<(), Error> {
         let [vocabulary, width] = self.embed_tokens.weight.shape().dims();
         input.check_shapes(width)?;
+        input.check_prefix(self.layers.len(), self.config.key_width())?;
         check_ids("input_ids", &input.input_ids, 0..vocabulary as i64)?;
         check_mask("attention_mask", input.attention_mask.as_ref())?;
         match &input.position_ids {

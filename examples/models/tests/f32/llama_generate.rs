@@ -109,6 +109,77 @@ fn a_prompt_comes_first() {
     assert_ne!(with, cached(&model, &rows, None, &greedy));
 }
 
+/// Keys and values of two positions in both layers of the model `llama`, the same for every row.
+fn prefix(rows: usize, device: &Device) -> Tensor<3> {
+    let count = 2 * 2 * 2 * 16;
+    let numbers = Tensor::<1, Int>::arange(0..count, device).float();
+    let one = (numbers * 0.7).sin().reshape([1, 2, count as usize / 2]);
+    one.expand([rows, 2, count as usize / 2])
+}
+
+#[test]
+fn texts_go_on_behind_a_prefix() {
+    let device = Device::flex();
+    let model = model("llama", &device);
+    let greedy = Sampling::new(NEW);
+    let alone: Vec<Vec<i64>> = TEXTS
+        .iter()
+        .map(|text| {
+            let mut row = text.to_vec();
+            for _ in 0..NEW {
+                let input = LlamaInput::new(ids(&[row.clone()], &device));
+                let input = input.with_prefix(prefix(1, &device));
+                let logits = model.forward(input).unwrap().logits;
+                let last = logits.narrow(1, row.len() - 1, 1).argmax(2);
+                row.push(last.into_data().iter::<i64>().next().unwrap());
+            }
+            row.split_off(text.len())
+        })
+        .collect();
+    let rows = TEXTS.len();
+    for left in [true, false] {
+        let input = padded(left, &device).with_prefix(prefix(rows, &device));
+        let found = model.generate(input, &greedy, &mut rng()).unwrap();
+        assert_eq!(found, alone, "left: {left}");
+    }
+    let without = padded(true, &device);
+    assert_ne!(model.generate(without, &greedy, &mut rng()).unwrap(), alone);
+    let row = || LlamaInput::new(ids(&[TEXTS[0].to_vec()], &device));
+    let positions: Vec<i64> = (2..2 + TEXTS[0].len() as i64).collect();
+    let given = row().with_prefix(prefix(1, &device));
+    let given = given.with_position_ids(ids(&[positions], &device));
+    assert_eq!(
+        model.generate(given, &greedy, &mut rng()).unwrap(),
+        alone[..1]
+    );
+
+    for (input, name) in [
+        (
+            row().with_prefix(Tensor::zeros([1, 2, 63], &device)),
+            "prefix",
+        ),
+        (row().with_prefix(prefix(2, &device)), "prefix"),
+        (
+            row()
+                .with_prefix(prefix(1, &device))
+                .with_prompt(prompt(1, &device)),
+            "prefix",
+        ),
+        (
+            LlamaInput::new(ids(&[vec![1, 2]], &device))
+                .with_attention_mask(ids(&[vec![0, 0]], &device))
+                .with_prefix(prefix(1, &device)),
+            "attention_mask",
+        ),
+    ] {
+        let Err(Error::Input { name: found, .. }) = model.generate(input, &greedy, &mut rng())
+        else {
+            panic!("{name} was accepted");
+        };
+        assert_eq!(found, name);
+    }
+}
+
 #[test]
 fn padded_rows_go_on_as_they_do_alone() {
     let device = Device::flex();
