@@ -16,7 +16,6 @@ use programs::{DeviceKind, out_line};
 use quickstart::Error;
 use quickstart::data::Split;
 use quickstart::experiment::{EPOCHS, Experiment};
-use quickstart::fit::BATCH;
 use quickstart::tuned::Tuned;
 use serde::Serialize;
 
