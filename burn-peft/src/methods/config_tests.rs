@@ -133,7 +133,7 @@ fn a_new_configuration_has_the_fields_of_peft_0_18() {
 fn other_methods_are_named() {
     for (text, expected) in [
         (r#"{"peft_type": "OFT"}"#, "\"OFT\""),
-        (r#"{"peft_type": "PREFIX_TUNING"}"#, "\"PREFIX_TUNING\""),
+        (r#"{"peft_type": "ADALORA"}"#, "\"ADALORA\""),
         (r#"{"peft_type": 3}"#, "3"),
         (r#"{"r": 8}"#, "missing"),
     ] {
