@@ -112,7 +112,9 @@ mod tests {
 
     #[test]
     fn flags_go_before_the_preset() {
-        let preset = Preset::MlpCifar10.config();
+        let mut preset = Preset::MlpCifar10.config();
+        // What is in effect has the default of the kind of adapter.
+        preset.adapter.rank = Some(8);
         assert_eq!(effective(&["--preset", "mlp-cifar10"]), preset);
         let config = effective(&[
             "--preset=mlp-cifar10",
