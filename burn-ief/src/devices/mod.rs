@@ -2,6 +2,7 @@
 
 mod replicas;
 mod team;
+mod tree;
 mod worker;
 
 pub use replicas::Replicas;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::tree::sends;
 use super::worker::Worker;
 use crate::error::Error;
-use crate::host::{device_name, on_device};
+use crate::host::{device_name, is_remote, on_device};
 use crate::moves::moved;
 use crate::params::{self, ParamInfo, find_mismatch};
 
@@ -85,13 +86,12 @@ impl<M: Module + 'static> Team<M> {
                 found,
             });
         }
+        let values = self.spread(values)?;
         for worker in &self.workers {
             let device = worker.device().clone().inner();
-            let sent = on_device(&device, || {
-                let values = values.iter();
-                values.map(|value| moved(value.clone(), &device)).collect()
-            });
-            let (params, values): (_, Vec<Tensor<1>>) = (params.clone(), sent?);
+            let own = values.iter().find(|(known, _)| *known == device);
+            let (_, values) = own.expect("each device of a worker has the values").clone();
+            let params = params.clone();
             // The next part waits for this: a worker does one thing after the other.
             worker.run(move |replica: &mut M| {
                 *replica = params::rewrite(replica.clone(), &params, |k, _| values[k].clone());
@@ -99,5 +99,31 @@ impl<M: Module + 'static> Team<M> {
             });
         }
         Ok(())
+    }
+
+    /// Values on the devices of all workers, and where they come from. Each device that has them sends them on.
+    fn spread(&self, values: Vec<Tensor<1>>) -> Result<Vec<(Device, Vec<Tensor<1>>)>, Error> {
+        let first = values.first().map(Tensor::device);
+        let first = first.unwrap_or_else(|| self.workers[0].device().clone().inner());
+        let mut others: Vec<Device> = Vec::new();
+        for worker in &self.workers {
+            let device = worker.device().clone().inner();
+            if device != first && !others.contains(&device) {
+                others.push(device);
+            }
+        }
+        // A local device takes nothing from a remote one, which would have to be waited for.
+        others.sort_by_key(is_remote);
+        let sends = sends(others.len() + 1);
+        let mut there = vec![(first, values)];
+        for ((from, _), device) in sends.into_iter().zip(others) {
+            let (_, values) = &there[from];
+            let sent = on_device(&device, || {
+                let values = values.iter();
+                values.map(|value| moved(value.clone(), &device)).collect()
+            })?;
+            there.push((device, sent));
+        }
+        Ok(there)
     }
 }

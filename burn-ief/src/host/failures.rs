@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use crate::error::Error;
 
 /// Whether a device is that of another process.
-pub(super) fn is_remote(device: &Device) -> bool {
+pub(crate) fn is_remote(device: &Device) -> bool {
     format!("{device:?}").contains("Remote(")
 }
 

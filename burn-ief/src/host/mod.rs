@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, Device};
 
-pub(crate) use failures::{device_failed, device_name, on_device};
+pub(crate) use failures::{device_failed, device_name, is_remote, on_device};
 pub(crate) use reads::{ReadOf, Reads, Values, to_host, to_host_f32, to_host_scaled};
 
 thread_local! {

@@ -85,9 +85,9 @@ impl Base {
         // Rows of the device's layers, of all samples.
         let kept = NUMBER * samples * self.row() / devices;
         // What the first device sends: its rows of other devices' layers, the previous update for these layers, and the
-        // new weights to every other device.
+        // new weights once in each round in which all that have them send them on.
         let rows = NUMBER * own * self.row() * others;
-        let weights = NUMBER * trained * (others + devices - 1.0);
+        let weights = NUMBER * trained * (others + devices.log2().ceil());
         let sent = rows + weights;
         let averaged = 2.0 * NUMBER * trained * others;
         // Forward, and errors backwards; the frozen base has no weight gradients.
