@@ -259,8 +259,8 @@ impl<I: 'static, O: Send + 'static> EpochLoader<I, O> {
 
     fn reseed(&self, generator: Option<ChaCha8Rng>) {
         if let Some(mut generator) = generator {
-            // Devices that share a batch draw different masks.
-            let first = self.share.map_or(0, |share| share.start);
+            // Devices that share a batch, or the data set, draw different masks.
+            let first = self.share.map_or(self.range.start, |share| share.start);
             self.device
                 .seed(generator.next_u64().wrapping_add(first as u64));
         }

@@ -18,9 +18,9 @@ fn items() -> InMemDataset<()> {
 }
 
 /// What is drawn after the start of an epoch.
-fn draw(loader: &EpochLoader<(), usize>) -> Vec<f32> {
+fn draw(loader: &dyn DataLoader<usize>) -> Vec<f32> {
     let count: usize = loader.iter().map(Result::unwrap).sum();
-    assert_eq!(count, 8);
+    assert_eq!(count, loader.num_items());
     let drawn = Tensor::<1>::random([4], Distribution::Default, &Device::flex());
     drawn.into_data().try_to_vec().unwrap()
 }
@@ -40,6 +40,15 @@ fn an_epoch_reseeds_the_device_and_a_fixed_order_does_not() {
         let (first, second) = (draw(&unbroken), draw(&unbroken));
         assert_ne!(first, second);
         assert_eq!(draw(&loader(1)), second);
+    }
+    // Several devices draw different masks, whether they share batches or the data set.
+    let loader = || EpochLoader::new(Count, items(), 4, 5).on_device(Device::flex());
+    for whole in [loader(), loader().share_batches()] {
+        let parts = [(0, 4), (4, 8)].map(|(start, end)| whole.slice(start, end));
+        let [first, second] = parts.map(|part| draw(part.as_ref()));
+        assert_ne!(first, second);
+        // The first draws what one device draws.
+        assert_eq!(first, draw(&loader()));
     }
     let fixed = EpochLoader::in_order(Count, items(), 4).on_device(Device::flex());
     assert_ne!(draw(&fixed), draw(&fixed));
