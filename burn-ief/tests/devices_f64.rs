@@ -19,6 +19,7 @@ use burn::tensor::Device;
 use burn_ief::devices::Replicas;
 use burn_ief::exchange::{Exchange, ExchangeForm};
 use burn_ief::methods::{AnyConfig, AnyMethod};
+use burn_ief::optim::NaturalRecord;
 use burn_ief::prelude::*;
 use burn_ief::{DeviceMoves, Error, HostReads};
 
@@ -270,6 +271,99 @@ fn a_sample_that_is_not_finite_is_named_and_nothing_changes() {
         .unwrap();
     let found = replicas.step(&mut optim, 0.1, net, clean).unwrap();
     assert_eq!(weights(&found), weights(&expected));
+}
+
+/// WGPU has no f64. In f32, two devices err no more than parts of a batch on one do; here both are one software
+/// adapter, or an adapter and the processor.
+#[cfg(feature = "wgpu")]
+#[test]
+fn two_wgpu_devices_take_the_steps_of_one_in_f32() {
+    use burn::tensor::DeviceKind;
+    let [first, second] =
+        [DeviceKind::DefaultDevice, DeviceKind::Cpu].map(|kind| Device::wgpu(kind).autodiff());
+    assert_ne!(first, second);
+    let sizes = [5, 4];
+    let start = Net::new(3, &first);
+    let moved = |net: &Net| -> Vec<f64> {
+        let pairs = weights(net).into_iter().zip(weights(&start));
+        pairs.map(|(after, before)| after - before).collect()
+    };
+    for config in [AnyConfig::from(IefConfig::new()), SfConfig::new().into()] {
+        let mut whole = start.clone();
+        let mut one = config.init(&whole);
+        for step in 0..5 {
+            let all = batch(9, step, &first);
+            whole = one.step_closure(0.1, whole, |net| net.loss(all)).unwrap();
+        }
+        let whole = moved(&whole);
+        let error = |devices: [&Device; 2], exchange: Exchange| {
+            let devices = devices.map(Device::clone);
+            let mut net = start.clone();
+            let mut optim = config.init(&net).with_exchange(exchange);
+            let mut replicas = replicas(&net, &devices);
+            let mut count = 0;
+            for step in 0..5 {
+                let parts = parts(&batch(9, step, &first), &sizes, &devices);
+                let moves = DeviceMoves::watch();
+                net = replicas.step(&mut optim, 0.1, net, parts).unwrap();
+                count += moves.finish().len();
+            }
+            assert_eq!(count > 0, devices[0] != devices[1]);
+            distance(&moved(&net), &whole)
+        };
+        for exchange in forms() {
+            let apart = error([&first, &first], exchange.clone());
+            let two = error([&first, &second], exchange.clone());
+            println!(
+                "{config}, {}: {two:e}, on one device {apart:e}",
+                exchange.form
+            );
+            assert!(two <= 3.0 * apart.max(1e-5), "{config}: {two:e} {apart:e}");
+        }
+    }
+}
+
+/// A record says nothing of devices: training continues on another number of them, and with another exchange.
+#[test]
+fn a_record_continues_on_another_number_of_devices() {
+    for config in all::all() {
+        let start = Net::new(3, &device());
+        let mut whole = start.clone();
+        let mut one = config.init(&whole);
+        for step in 0..6 {
+            let all = batch(9, step, &device());
+            whole = one.step_closure(0.1, whole, |net| net.loss(all)).unwrap();
+        }
+        let mut net = start.clone();
+        let mut record: Option<Vec<u8>> = None;
+        let [gather, layers] = forms();
+        for (sizes, exchange, steps) in [
+            (&[5, 4][..], gather, 0..2),
+            (&[2, 4, 3], layers.clone(), 2..4),
+            (&[9], layers, 4..6),
+        ] {
+            let mut optim = config.init(&net).with_exchange(exchange);
+            if let Some(bytes) = record {
+                optim = optim
+                    .load_record(NaturalRecord::from_bytes(&bytes).unwrap())
+                    .unwrap();
+            }
+            let devices = devices(sizes.len());
+            let mut replicas = replicas(&net, &devices);
+            for step in steps {
+                let all = batch(9, step, &device());
+                let parts = parts(&all, sizes, &devices);
+                net = replicas.step(&mut optim, 0.1, net, parts).unwrap();
+            }
+            record = Some(optim.to_record().into_bytes().unwrap());
+        }
+        let moved = |net: &Net| -> Vec<f64> {
+            let pairs = weights(net).into_iter().zip(weights(&start));
+            pairs.map(|(after, before)| after - before).collect()
+        };
+        let error = distance(&moved(&net), &moved(&whole));
+        assert!(error < 1e-12, "{config}: {error:e}");
+    }
 }
 
 #[test]

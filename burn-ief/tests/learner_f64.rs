@@ -11,6 +11,7 @@ mod three_classes;
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::InMemDataset;
+use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
 use burn::optim::GradientsAccumulator;
 use burn::tensor::Device;
 use burn::train::renderer::CliMetricsRenderer;
@@ -223,6 +224,59 @@ fn shared_batches_make_the_training_of_one_device() {
             println!("{config}, {devices}: {error:e}");
             assert!(error < 1e-9, "{config}, {devices}: {error:e}");
         }
+    }
+}
+
+/// A schedule moves once for each step, however many devices and accumulated batches make it.
+#[test]
+fn a_schedule_moves_once_for_each_step() {
+    const STEPS: usize = 8;
+    let _turn = alone();
+    let device = double::device();
+    let config = AnyConfig::from(IefConfig::new());
+    let schedule = || {
+        let schedule = LinearLrSchedulerConfig::new(LR, 0.0, STEPS);
+        schedule.init().unwrap()
+    };
+    let all = items(32);
+    let start = net(&device);
+    let mut expected = start.clone();
+    let mut optim = config.init(&expected);
+    let mut rates = schedule();
+    for step in 0..STEPS {
+        let rate = rates.step();
+        // In the middle, half of the peak.
+        assert!((rate.base() - LR * (1.0 - step as f64 / STEPS as f64)).abs() < 1e-12);
+        let items = &all[8 * (step % 4)..][..8];
+        let stepped = optim.step_closure(rate, expected, |net| {
+            net.forward(batch(items, &device)).loss
+        });
+        expected = stepped.unwrap();
+    }
+    for (devices, accumulation) in [(1, 1), (2, 1), (4, 1), (1, 2), (2, 2)] {
+        let name = format!("learner-f64-schedule-{devices}-{accumulation}");
+        let path = directory(&name);
+        let data = || InMemDataset::new(all.clone());
+        let loader = EpochLoader::in_order(Batches, data(), 8 / accumulation).share_batches();
+        let valid = EpochLoader::in_order(Batches, data(), 32);
+        let training = SupervisedTraining::new(&path, loader.build(), valid.build())
+            .with_application_logger(None)
+            .renderer(Box::new(CliMetricsRenderer::new()))
+            .num_epochs(2)
+            .grads_accumulation(accumulation)
+            .with_training_strategy(DataParallel::new(vec![device.clone(); devices]).into());
+        let method = config.build();
+        let natural = NaturalModel::new(start.clone(), method.clone());
+        let natural = natural.with_interrupter(training.interrupter());
+        let learner = Learner::new(natural, method.optimizer(), schedule());
+        let result = training.launch(learner);
+        std::fs::remove_dir_all(path).unwrap();
+        let stop = result.interrupted.and_then(|stop| stop.reason);
+        assert!(stop.is_none() && result.error.is_none(), "{name}: {stop:?}");
+        assert_eq!(result.model.steps(), STEPS as u64, "{name}");
+        let found = weights(result.model.model());
+        let error = distance(&found, &weights(&expected), &weights(&start));
+        assert!(error < 1e-9, "{name}: {error:e}");
     }
 }
 
