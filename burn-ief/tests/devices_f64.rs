@@ -428,10 +428,7 @@ fn wrong_parts_and_models_are_refused() {
 fn a_device_that_hangs_or_panics_ends_the_step() {
     let devices = devices(2);
     let net = Net::new(3, &device());
-    let exchange = Exchange::new().with_deadline(Some(Duration::from_millis(500)));
-    let mut optim = AnyConfig::from(IefConfig::new())
-        .init(&net)
-        .with_exchange(exchange);
+    let mut optim = AnyConfig::from(IefConfig::new()).init(&net);
     type Part = (Batch, &'static str);
     let mut replicas = Replicas::new(&net, &devices, |net: &Net, (part, what): Part| {
         match what {
@@ -462,6 +459,9 @@ fn a_device_that_hangs_or_panics_ends_the_step() {
     let net = replicas
         .step(&mut optim, 0.1, net, parts(["", ""]))
         .unwrap();
+    // Not before: to print the backtrace of a panic may take longer.
+    let exchange = Exchange::new().with_deadline(Some(Duration::from_millis(500)));
+    let mut optim = optim.with_exchange(exchange);
     let error = replicas
         .step(&mut optim, 0.1, net, parts(["hang", ""]))
         .unwrap_err();
