@@ -8,7 +8,6 @@ use burn::tensor::{Gradients, Tensor};
 use super::descent::MethodOptimizer;
 use super::record::NaturalRecord;
 use crate::error::Error;
-use crate::exchange::Exchange;
 use crate::jacobian::RecordedBatch;
 use crate::methods::{AnyMethod, Joining, Method, StepReport};
 use crate::params::{self, ParamInfo};
@@ -60,8 +59,8 @@ pub struct NaturalOptimizer<X: Method = AnyMethod> {
     owner: Vec<String>,
     /// Shards of the next step.
     pending: Vec<X::Shard>,
-    /// How devices exchange what they measured.
-    pub(super) exchange: Exchange,
+    /// How the shards of a step become one update.
+    pub(super) joining: Joining,
     /// What the last step did.
     report: Option<StepReport>,
 }
@@ -78,7 +77,7 @@ impl<X: Method> NaturalOptimizer<X> {
             method,
             steps: 0,
             pending: Vec::new(),
-            exchange: Exchange::new(),
+            joining: Joining::default(),
             report: None,
         }
     }
@@ -231,8 +230,8 @@ impl<X: Method> NaturalOptimizer<X> {
 
     /// Keep what one recorded batch gives, for a joint step over several.
     ///
-    /// The step is exactly that of one batch that holds all samples, also if the batches differ in
-    /// size; drawn labels are those of the one batch. Start each recording with
+    /// Unless [`with_reduction`](Self::with_reduction) says otherwise, the step is exactly that of one batch
+    /// that holds all samples, also if the batches differ in size; drawn labels are those of the one batch. Start each recording with
     /// [`start`](Self::start) after the batch before it was accumulated. Exact methods keep the
     /// recorded inputs and errors of every layer until the step.
     ///
@@ -323,11 +322,7 @@ impl<X: Method> NaturalOptimizer<X> {
         } else {
             Vec::new()
         };
-        let joining = Joining {
-            exchange: self.exchange.clone(),
-            ..Joining::default()
-        };
-        let joined = self.method.join(shards, &joining)?;
+        let joined = self.method.join(shards, &self.joining)?;
         let update = self.method.update(self.state.clone(), joined, self.steps)?;
         let norm = self.method.step_options().normalize;
         let (state, grads, report) = update.finish(norm, &params)?;
@@ -385,7 +380,7 @@ impl<X: Method> NaturalOptimizer<X> {
             method: self.method,
             owner: self.owner,
             pending: Vec::new(),
-            exchange: self.exchange,
+            joining: self.joining,
             report: None,
         })
     }

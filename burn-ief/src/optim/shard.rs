@@ -8,7 +8,7 @@ use super::NaturalOptimizer;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::jacobian::RecordedBatch;
-use crate::methods::Method;
+use crate::methods::{Method, Reduction};
 use crate::record::Tape;
 
 /// Records one shard of a step and measures it. It may go to another thread.
@@ -86,13 +86,45 @@ impl<X: Method> NaturalOptimizer<X> {
         if let Err(error) = exchange.validate() {
             panic!("{error}");
         }
-        self.exchange = exchange;
+        self.joining.exchange = exchange;
         self
     }
 
     /// How devices exchange what they measured.
     pub fn exchange(&self) -> &Exchange {
-        &self.exchange
+        &self.joining.exchange
+    }
+
+    /// How the shards of a step, or accumulated batches, become one update: by default exactly that of one
+    /// batch which holds all their samples.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use burn_ief::methods::Reduction;
+    /// use burn_ief::prelude::*;
+    ///
+    /// let device = Device::flex().autodiff();
+    /// let start = LinearConfig::new(3, 1).init(&device);
+    /// let x = Tensor::<2>::random([8, 3], Distribution::Default, &device);
+    /// let weight = |reduction| {
+    ///     let mut optim = IefConfig::new().init(&start).with_reduction(reduction);
+    ///     for part in x.clone().chunk(2, 0) {
+    ///         let tape = optim.start();
+    ///         let output = mark_output(start.forward_recorded(part));
+    ///         optim.accumulate(tape, output.square().mean().backward(), &start)?;
+    ///     }
+    ///     let model = optim.step_accumulated(0.5, start.clone())?;
+    ///     Ok::<_, burn_ief::Error>(model.weight.val().into_data())
+    /// };
+    /// // Two updates of four samples each are not the update of all eight.
+    /// assert_ne!(weight(Reduction::Joint)?, weight(Reduction::Mean)?);
+    /// assert_ne!(weight(Reduction::Sum)?, weight(Reduction::Mean)?);
+    /// # Ok::<(), burn_ief::Error>(())
+    /// ```
+    pub fn with_reduction(mut self, reduction: Reduction) -> Self {
+        self.joining.reduction = reduction;
+        self
     }
 
     /// What records one shard of the next step. `first_row` is the number of the samples in the shards
@@ -133,7 +165,8 @@ impl<X: Method> NaturalOptimizer<X> {
 
     /// Update the model from all shards of a step, in the order of their rows.
     ///
-    /// The step is exactly that of one batch that holds all samples, up to rounding.
+    /// The step is exactly that of one batch that holds all samples, up to rounding, unless
+    /// [`with_reduction`](Self::with_reduction) says otherwise.
     ///
     /// # Errors
     ///
