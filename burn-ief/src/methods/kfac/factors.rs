@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::host::to_host;
 use crate::jacobian::{Block, Part, RecordedBatch};
 use crate::linalg::RowSpan;
+use crate::moves::moved;
 use crate::rows::{Outer, Rows, Side, matmul};
 
 /// The factors A and B of one layer, means over a batch.
@@ -109,9 +110,10 @@ impl LayerFactors {
             if shard.weight != joined.weight || shard.bias != joined.bias {
                 return None;
             }
-            joined.input = joined.input + shard.input * share(count);
-            joined.error = joined.error + shard.error * share(count);
-            let rows = shard.rows * share(count).sqrt();
+            let device = joined.input.device();
+            joined.input = joined.input + moved(shard.input * share(count), &device);
+            joined.error = joined.error + moved(shard.error * share(count), &device);
+            let rows = moved(shard.rows * share(count).sqrt(), &device);
             joined.rows = Tensor::cat(vec![joined.rows, rows], 0);
         }
         Some(joined)
