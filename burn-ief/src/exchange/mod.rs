@@ -112,8 +112,41 @@ impl Exchange {
         }
     }
 
-    /// The rows of all shards as one Jacobian, whose inner products are those of all samples.
-    pub(crate) fn join(&self, jacobians: Vec<Jacobian>) -> Result<Jacobian, Error> {
+    /// The rows of all shards as one Jacobian, whose inner products are those of all samples. The steps of
+    /// [`NaturalOptimizer`](crate::optim::NaturalOptimizer) do this themselves.
+    ///
+    /// The rows may be on several devices afterwards, those of each layer on one of them. All products work as on
+    /// one device, and updates have each parameter on the device of the first shard.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::{Device, Tensor};
+    /// use burn_ief::Tape;
+    /// use burn_ief::exchange::Exchange;
+    /// use burn_ief::jacobian::Jacobian;
+    /// use burn_ief::nn::ForwardRecorded;
+    ///
+    /// let devices = [Device::flex().autodiff(), Device::flex().autodiff()]; // yours: several GPUs, or servers
+    /// let model = LinearConfig::new(3, 2).init(&devices[0]);
+    /// let mut shards = Vec::new();
+    /// for (samples, device) in [(4, &devices[0]), (2, &devices[1])] {
+    ///     let replica = burn::module::Module::fork(model.clone(), device);
+    ///     let tape = Tape::start();
+    ///     let x = Tensor::<2>::ones([samples, 3], device);
+    ///     let grads = replica.forward_recorded(x).sum_dim(1).mean().backward();
+    ///     shards.push(Jacobian::from_tape(tape, grads, &replica)?);
+    /// }
+    /// let rows = Exchange::new().join(shards)?;
+    /// assert_eq!((rows.samples(), rows.gram()?.size()), (6, 6));
+    /// # Ok::<(), burn_ief::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a field out of range; [`Error::Size`] without shards, or if they have columns for
+    /// different parameters; [`Error::Device`] if a device fails.
+    pub fn join(&self, jacobians: Vec<Jacobian>) -> Result<Jacobian, Error> {
+        self.validate()?;
         let jacobian = Jacobian::side_by_side(jacobians)?.with_deadline(self.deadline);
         let devices = jacobian.devices();
         if devices.len() < 2 {

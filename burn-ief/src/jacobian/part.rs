@@ -99,6 +99,18 @@ impl Part {
         }
     }
 
+    /// Only the rows of parameters that another part has as well.
+    pub(super) fn shared_with(&self, other: &Self) -> Self {
+        let blocks = self.blocks.iter().filter(|block| {
+            let mut ids = std::iter::once(block.parameter).chain(block.bias);
+            ids.any(|id| other.blocks.iter().any(|known| known.covers(id)))
+        });
+        Self {
+            blocks: blocks.cloned().collect(),
+            ..self.clone()
+        }
+    }
+
     /// In f64, if the device supports it.
     pub(super) fn widened(self) -> Self {
         if self.dtype == DType::F64 || !supports_f64(&self.device) {

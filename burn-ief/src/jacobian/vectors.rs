@@ -71,7 +71,10 @@ impl Jacobian {
         let mut tiles = Vec::new();
         for part in &self.parts {
             for own in &other.parts {
-                let product = on_device(&part.device, || part.cross(own, self.precision, rows))?;
+                let product = on_device(&part.device, || {
+                    let own = own.shared_with(part).moved_to(&part.device);
+                    part.cross(&own, self.precision, rows)
+                })?;
                 let size = [part.samples, own.samples];
                 let scale = part.scale * own.scale;
                 let start = [part.start, own.start];

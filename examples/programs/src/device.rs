@@ -178,6 +178,23 @@ impl fmt::Display for DeviceName {
 }
 
 impl DeviceName {
+    /// The device, not opened yet: as [`DeviceKind::device`].
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::NotBuilt`].
+    pub fn device(self) -> Result<Device, DeviceError> {
+        match self.kind {
+            #[cfg(feature = "wgpu")]
+            DeviceKind::Wgpu if self.index > 0 => Ok(Device::wgpu(
+                burn::tensor::DeviceKind::DiscreteGpu(self.index),
+            )),
+            #[cfg(feature = "cuda")]
+            DeviceKind::Cuda => Ok(Device::cuda(self.index)),
+            kind => kind.device(),
+        }
+    }
+
     /// Open the device, with autodiff.
     ///
     /// # Errors
@@ -194,18 +211,6 @@ impl DeviceName {
     /// As [`DeviceKind::open_in`].
     pub fn open_in(self, floats: Floats) -> Result<Device, DeviceError> {
         opened_in(self.device()?, self.kind, floats)
-    }
-
-    fn device(self) -> Result<Device, DeviceError> {
-        Ok(match self.kind {
-            #[cfg(feature = "wgpu")]
-            DeviceKind::Wgpu if self.index > 0 => {
-                Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(self.index))
-            }
-            #[cfg(feature = "cuda")]
-            DeviceKind::Cuda => Device::cuda(self.index),
-            kind => kind.device()?,
-        })
     }
 }
 

@@ -6,6 +6,7 @@ use burn::module::ParamGroup;
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{LossKind, imbalance};
+use burn_ief::exchange::Exchange;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::solve::Symmetric;
 use burn_ief::{LossScale, Tape};
@@ -21,7 +22,7 @@ use crate::networks::{Network, build};
 use crate::place::Place;
 use crate::quality::Judge;
 use crate::results::Results;
-use crate::shards::Shards;
+use crate::shards::{Replica, Shards};
 use crate::updates::{self, damping};
 use crate::weights::Parameter;
 
@@ -40,11 +41,15 @@ pub fn classifier<N: Network>(
     let truth = labels(case, "labels", network.classes())?;
     let samples = truth.len();
     let input = network.input(case, place, samples)?;
+    let replicas = shards.replicas(&network, place);
+    let replicas = replicas.into_iter().map(|replica| {
+        let input = replica.model.input(case, &replica.place, samples)?;
+        Ok((replica, input))
+    });
     let batch = Batch {
-        network: &network,
-        input: &input,
+        replicas: replicas.collect::<Result<_, Error>>()?,
         shards: shards.ranges(samples)?,
-        place,
+        exchange: shards.exchange(),
     };
     let pass = batch.measure(truth)?;
 
@@ -107,8 +112,8 @@ pub fn classifier<N: Network>(
     if results.wants("gram_sampled") || wants_sf.contains(&true) {
         let drawn = labels(case, "labels_sampled", network.classes())?;
         let matches: Vec<bool> = truth.iter().zip(drawn).map(|(a, b)| a == b).collect();
-        let rows = Jacobian::stack([jacobian, batch.measure(drawn)?.jacobian]);
-        let rows = rows.map_err(Error::compute("sf"))?;
+        let rows = vec![jacobian, batch.measure(drawn)?.jacobian];
+        let rows = batch.exchange.join(rows).map_err(Error::compute("sf"))?;
         let put = |name: &str, delta: &GradientsParams, results: &mut Results| {
             put_direction(results, name, &parameters, delta);
             put_gamma(name, delta, results)
@@ -124,49 +129,48 @@ pub fn classifier<N: Network>(
         } else {
             truth
         };
-        let passes = batch.shards.iter().map(|shard| {
-            let part = N::part(&input, shard.clone());
-            record(&network, part, &labels[shard.clone()], place, group)
-        });
-        passes.collect()
+        batch.passes(labels, group).collect()
     })
 }
 
-/// A network with its inputs, and how they are divided.
+/// A network with its inputs at each place, and how they are divided.
 struct Batch<'a, N: Network> {
-    network: &'a N,
-    input: &'a N::Input,
+    replicas: Vec<(Replica<N>, N::Input)>,
     shards: Vec<Range<usize>>,
-    place: &'a Place,
+    exchange: &'a Exchange,
 }
 
 impl<N: Network> Batch<'_, N> {
+    /// Record the summed cross-entropy of these labels, shard by shard, over the parameters of a group.
+    fn passes(
+        &self,
+        labels: &[i64],
+        group: Option<&ParamGroup>,
+    ) -> impl Iterator<Item = Result<Pass, Error>> {
+        let shards = self.shards.iter().zip(self.replicas.iter().cycle());
+        shards.map(move |(shard, (replica, input))| {
+            let input = N::part(input, shard.clone());
+            record(replica, input, &labels[shard.clone()], group)
+        })
+    }
+
     /// Record the summed cross-entropy of these labels, shard by shard, and join what they give.
     fn measure(&self, labels: &[i64]) -> Result<Measured, Error> {
-        Measured::join(self.shards.iter().map(|shard| {
-            let input = N::part(self.input, shard.clone());
-            record(
-                self.network,
-                input,
-                &labels[shard.clone()],
-                self.place,
-                None,
-            )
-        }))
+        Measured::join(self.passes(labels, None), self.exchange)
     }
 }
 
 /// Record the summed cross-entropy of these labels, over the parameters of a group.
 fn record<N: Network>(
-    network: &N,
+    replica: &Replica<N>,
     input: N::Input,
     labels: &[i64],
-    place: &Place,
     group: Option<&ParamGroup>,
 ) -> Result<Pass, Error> {
+    let network = &replica.model;
     let samples = labels.len();
     let data = TensorData::new(labels.to_vec(), [samples, 1]);
-    let labels = Tensor::<2, Int>::from_data(data, &place.device);
+    let labels = Tensor::<2, Int>::from_data(data, &replica.place.device);
     let tape = Tape::start().with_loss_scale(LossScale::Sum);
     let logits = burn_ief::mark_output(network.logits(input));
     let losses = cross_entropy(logits.clone(), labels);

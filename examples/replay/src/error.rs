@@ -131,11 +131,15 @@ pub enum Error {
     #[error(transparent)]
     DeviceNotBuilt(#[from] programs::DeviceError),
 
+    /// A worker cannot be used.
+    #[error(transparent)]
+    Worker(#[from] programs::WorkerError),
+
     /// The device cannot be used, or not with this dtype.
     #[error("device `{device}` cannot be used with {dtype}: {problem}")]
     Device {
         /// Its name.
-        device: &'static str,
+        device: String,
         /// The dtype that was asked for.
         dtype: &'static str,
         /// What the device said.

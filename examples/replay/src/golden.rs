@@ -11,8 +11,8 @@ use crate::results::Results;
 use crate::selection::Selection;
 use crate::shards::Shards;
 
-/// Recompute a case. Each shard is measured on its own, by its own forward and backward pass, and
-/// the update is that of all samples together.
+/// Recompute a case. Each shard is measured on its own, by its own forward and backward pass at its place, and
+/// the update is that of all samples together. `place` is for everything that is not divided.
 ///
 /// λ is absolute, on the Gram matrix for iEF, with no floor under it.
 ///

@@ -8,6 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_ief::eval::{LossKind, imbalance};
+use burn_ief::exchange::Exchange;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::nn::expand_param;
 use burn_ief::solve::Damping;
@@ -21,7 +22,7 @@ use crate::measured::{Measured, Pass};
 use crate::place::Place;
 use crate::quality::Judge;
 use crate::results::Results;
-use crate::shards::Shards;
+use crate::shards::{Replica, Shards};
 use crate::updates::{self, damping};
 
 /// A line through two parameters.
@@ -54,13 +55,18 @@ pub fn grid(
     let mut fields = BTreeMap::new();
     for point in 0..input.points() {
         let theta = &input.theta[2 * point..2 * point + 2];
+        let line = Line {
+            theta: Param::from_tensor(place.vector(theta)),
+        };
         let at = At {
             case,
             input: &input,
-            place,
-            shards: &shards.ranges(input.x.len())?,
-            line: Line {
-                theta: Param::from_tensor(place.vector(theta)),
+            shards: shards.ranges(input.x.len())?,
+            exchange: shards.exchange(),
+            replicas: shards.replicas(&line, place),
+            home: Replica {
+                place: place.clone(),
+                model: line,
             },
             point,
         };
@@ -200,9 +206,12 @@ fn needs_fisher(case: &Case, results: &Results) -> bool {
 struct At<'a> {
     case: &'a Case,
     input: &'a Input,
-    place: &'a Place,
-    shards: &'a [Range<usize>],
-    line: Line,
+    shards: Vec<Range<usize>>,
+    exchange: &'a Exchange,
+    /// The lines that shards are measured with, in turn.
+    replicas: Vec<Replica<Line>>,
+    /// The line for everything else.
+    home: Replica<Line>,
     point: usize,
 }
 
@@ -266,7 +275,8 @@ impl At<'_> {
         let drawn = self.measure(drawn)?.jacobian;
         let gram = drawn.gram().map_err(Error::compute("gram_sampled"))?;
         fields.push("gram_sampled", &[samples, samples], gram.values());
-        let rows = Jacobian::stack([jacobian, drawn]).map_err(Error::compute("sf"))?;
+        let rows = self.exchange.join(vec![jacobian, drawn]);
+        let rows = rows.map_err(Error::compute("sf"))?;
         self.small("sf", &rows.to_dense(), rows.gram_epsilon(), judge, fields)
     }
 
@@ -279,8 +289,8 @@ impl At<'_> {
     ) -> Result<(), Error> {
         let samples = self.input.x.len();
         let (mut dense, mut copies, mut epsilon) = (Vec::new(), Vec::new(), 0.0);
-        for shard in self.shards {
-            let recorded = self.record_exact(shard)?;
+        for (replica, shard) in self.divided() {
+            let recorded = self.record_exact(replica, shard)?;
             let mut rows = recorded.all_rows().to_dense();
             epsilon = recorded.all_rows().gram_epsilon();
             copies.extend(rows.split_off(shard.len()));
@@ -332,8 +342,9 @@ impl At<'_> {
             Kind::LeastSquares => LossKind::LeastSquares,
             _ => LossKind::BinaryCrossEntropy,
         };
-        Judge::new(loss, &self.line, |line| {
-            line.forward(self.features(&(0..self.input.x.len())))
+        Judge::new(loss, &self.home.model, |line| {
+            let all = 0..self.input.x.len();
+            line.forward(self.features(&self.home.place, &all))
         })
     }
 
@@ -355,39 +366,51 @@ impl At<'_> {
 
     fn direction(&self, delta: &[f64]) -> GradientsParams {
         let mut direction = GradientsParams::new();
-        let delta = self.place.inner().vector(delta);
-        direction.register(self.line.theta.id, delta);
+        let delta = self.home.place.inner().vector(delta);
+        direction.register(self.home.model.theta.id, delta);
         direction
     }
 
     fn combine(&self, jacobian: &Jacobian, c: &[f64], name: &str) -> Result<Vec<f64>, Error> {
         let delta = jacobian.t_matvec(c).map_err(Error::compute(name))?;
-        let delta = delta.get::<1>(self.line.theta.id);
+        let delta = delta.get::<1>(self.home.model.theta.id);
         Ok(delta.map_or(vec![0.0; 2], to_host))
     }
 
     /// Record these labels, shard by shard, and join what the shards give.
     fn measure(&self, labels: &[f64]) -> Result<Measured, Error> {
-        let shards = self.shards.iter();
-        Measured::join(shards.map(|shard| self.record(shard, &labels[shard.clone()])))
+        let passes = self.divided();
+        let passes =
+            passes.map(|(replica, shard)| self.record(replica, shard, &labels[shard.clone()]));
+        Measured::join(passes, self.exchange)
     }
 
-    fn record(&self, shard: &Range<usize>, labels: &[f64]) -> Result<Pass, Error> {
+    /// The shards, and the line that measures each.
+    fn divided(&self) -> impl Iterator<Item = (&Replica<Line>, &Range<usize>)> {
+        self.replicas.iter().cycle().zip(&self.shards)
+    }
+
+    fn record(
+        &self,
+        Replica { place, model: line }: &Replica<Line>,
+        shard: &Range<usize>,
+        labels: &[f64],
+    ) -> Result<Pass, Error> {
         let tape = Tape::start().with_loss_scale(LossScale::Sum);
-        let z = self.line.forward(self.features(shard));
+        let z = line.forward(self.features(place, shard));
         let (logits, losses) = match self.case.kind {
             Kind::LeastSquares => {
                 let z = burn_ief::mark_output_as(z, Likelihood::Gaussian);
-                (z.clone(), self.half_squares(z, labels))
+                (z.clone(), half_squares(place, z, labels))
             }
             _ => {
                 // s is that of the one-logit form.
                 let z = burn_ief::mark_output(z);
-                (z.clone(), self.cross_entropy(two_logits(z), labels))
+                (z.clone(), cross_entropy(place, two_logits(z), labels))
             }
         };
         let grads = losses.clone().sum().backward();
-        let recorded = RecordedBatch::collect(tape, grads, &self.line, None);
+        let recorded = RecordedBatch::collect(tape, grads, line, None);
         Ok(Pass {
             logits: to_host(logits),
             losses: to_host(losses),
@@ -397,49 +420,53 @@ impl At<'_> {
 
     /// The true rows, and a copy of each for every label (or, for least squares, for the one
     /// output), weighted by its probability.
-    fn record_exact(&self, shard: &Range<usize>) -> Result<RecordedBatch, Error> {
+    fn record_exact(
+        &self,
+        Replica { place, model: line }: &Replica<Line>,
+        shard: &Range<usize>,
+    ) -> Result<RecordedBatch, Error> {
         let classes = match self.case.kind {
             Kind::LeastSquares => 1,
             _ => 2,
         };
         let tape = Tape::with_drawn_labels(LabelDraw::Enumerate { classes });
         let tape = tape.with_loss_scale(LossScale::Sum);
-        let z = self.line.forward(self.features(shard));
+        let z = line.forward(self.features(place, shard));
         let labels = &self.input.labels[shard.clone()];
         let losses = match self.case.kind {
             Kind::LeastSquares => {
                 let z = burn_ief::mark_output_as(z, Likelihood::Gaussian);
-                self.half_squares(z, labels)
+                half_squares(place, z, labels)
             }
             _ => {
                 let z = burn_ief::mark_output(two_logits(z));
-                self.cross_entropy(z, labels)
+                cross_entropy(place, z, labels)
             }
         };
         let grads = burn_ief::mark_loss(losses.sum()).backward();
-        let recorded = RecordedBatch::collect(tape, grads, &self.line, None);
+        let recorded = RecordedBatch::collect(tape, grads, line, None);
         recorded.map_err(Error::compute("fisher"))
     }
 
     /// `[n, 2]`: 1 and x.
-    fn features(&self, shard: &Range<usize>) -> Tensor<2> {
+    fn features(&self, place: &Place, shard: &Range<usize>) -> Tensor<2> {
         let x = &self.input.x[shard.clone()];
         let features: Vec<f64> = x.iter().flat_map(|x| [1.0, *x]).collect();
-        self.place.tensor(&features, [x.len(), 2])
+        place.tensor(&features, [x.len(), 2])
     }
+}
 
-    fn half_squares(&self, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
-        let y = self.place.tensor(labels, [labels.len(), 1]);
-        (z - y).square() * 0.5
-    }
+fn half_squares(place: &Place, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
+    let y = place.tensor(labels, [labels.len(), 1]);
+    (z - y).square() * 0.5
+}
 
-    fn cross_entropy(&self, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
-        let labels: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
-        let rows = labels.len();
-        let data = TensorData::new(labels, [rows, 1]);
-        let labels = Tensor::<2, Int>::from_data(data, &self.place.device);
-        log_softmax(z, 1).gather(1, labels).neg()
-    }
+fn cross_entropy(place: &Place, z: Tensor<2>, labels: &[f64]) -> Tensor<2> {
+    let labels: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
+    let rows = labels.len();
+    let data = TensorData::new(labels, [rows, 1]);
+    let labels = Tensor::<2, Int>::from_data(data, &place.device);
+    log_softmax(z, 1).gather(1, labels).neg()
 }
 
 /// Who judges updates, if γ is asked for, and the gradient.

@@ -45,7 +45,7 @@ pub use error::Error;
 pub use golden::golden;
 pub use inputs::Inputs;
 pub use kind::{Kind, Lambda};
-pub use place::{Place, Precision};
+pub use place::{Location, Place, Precision};
 pub use programs::DeviceKind;
 pub use results::{Output, Results, write};
 pub use selection::Selection;

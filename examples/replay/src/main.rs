@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use burn_ief::exchange::{Exchange, ExchangeForm};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use programs::command::end;
 use programs::files::{check_output, check_output_folder};
 use replay::{
-    AdapterCase, Case, DeviceKind, Error, Head, Inputs, Place, Precision, Selection, SftCase,
-    Shards, Task, adapter, golden, roundtrip, sft,
+    AdapterCase, Case, DeviceKind, Error, Head, Inputs, Location, Place, Precision, Selection,
+    SftCase, Shards, Task, adapter, golden, roundtrip, sft,
 };
 
 #[global_allocator]
@@ -118,10 +119,8 @@ struct SftArgs {
     /// Answer tokens in a slice, with `--head chunked`.
     #[arg(long, value_name = "N")]
     chunk: Option<usize>,
-    /// Measure shards of these sizes, separated by commas, each on its own, and join them; the sizes
-    /// sum to the number of samples.
-    #[arg(long, value_name = "SIZE[,SIZE]")]
-    shards: Option<String>,
+    #[command(flatten)]
+    shards: ShardArgs,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -168,12 +167,53 @@ struct GoldenArgs {
     /// Compute only results whose names start with one of these, separated by commas.
     #[arg(long, value_name = "PREFIX[,PREFIX]")]
     only: Option<String>,
+    #[command(flatten)]
+    shards: ShardArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Args)]
+struct ShardArgs {
     /// Measure shards of these sizes, separated by commas, each on its own, and join them; the sizes
     /// sum to the number of samples.
     #[arg(long, value_name = "SIZE[,SIZE]")]
     shards: Option<String>,
-    #[command(flatten)]
-    place: PlaceArgs,
+    /// Measure the shards on these devices in turn, and everything else on the first: devices of this
+    /// machine, such as flex,ndarray, and workers at ws://HOST:PORT (feature remote; token in
+    /// BURN_WORKER_TOKEN) [default: that of --device].
+    #[arg(
+        long,
+        value_name = "DEVICE[,DEVICE]",
+        value_delimiter = ',',
+        requires = "shards",
+        conflicts_with = "device"
+    )]
+    devices: Vec<Location>,
+    /// Which rows go to which device: gather, layers, or auto.
+    #[arg(long, default_value_t, requires = "devices")]
+    exchange: ExchangeForm,
+}
+
+impl ShardArgs {
+    /// The shards, before their devices are opened.
+    fn read(&self) -> Result<Shards, Error> {
+        let sizes = self.shards.as_deref();
+        sizes.map_or_else(|| Ok(Shards::default()), Shards::parse)
+    }
+
+    /// Open all devices: the shards at their places, and the place of everything else.
+    fn open(&self, shards: Shards, place: &PlaceArgs) -> Result<(Shards, Place), Error> {
+        let places = self.devices.iter();
+        let places = places.map(|location| Place::open_at(location, place.dtype));
+        let places: Vec<Place> = places.collect::<Result<_, _>>()?;
+        let home = match places.first() {
+            Some(first) => first.clone(),
+            None => Place::open(place.device, place.dtype)?,
+        };
+        let exchange = Exchange::new().with_form(self.exchange);
+        Ok((shards.at(places).with_exchange(exchange), home))
+    }
 }
 
 #[derive(Args)]
@@ -202,12 +242,12 @@ fn run(args: &GoldenArgs) -> Result<(), Error> {
         Some(prefixes) => Selection::parse(prefixes)?,
         None => Selection::all(),
     };
-    let shards = read_shards(args.shards.as_deref())?;
+    let shards = args.shards.read()?;
     let case = Case::read(&args.case)?;
     check_out(&args.case, &[], &args.out)?;
     selection.check(&case)?;
     shards.check(&case)?;
-    let place = Place::open(args.place.device, args.place.dtype)?;
+    let (shards, place) = args.shards.open(shards, &args.place)?;
     golden(&case, &place, selection, &shards)?.write(&case, &args.out)
 }
 
@@ -222,19 +262,15 @@ fn run_adapter(args: &AdapterArgs) -> Result<(), Error> {
 
 fn run_sft(args: &SftArgs) -> Result<(), Error> {
     let head = args.head()?;
-    let shards = read_shards(args.shards.as_deref())?;
+    let shards = args.shards.read()?;
     let batch = SftCase::read(&args.case)?;
     let folders = [&*args.model, &*args.adapter];
     check_out(&args.case, &folders, &args.out)?;
     shards.ranges(batch.samples())?;
-    let place = Place::open(args.place.device, args.place.dtype)?;
+    let (shards, place) = args.shards.open(shards, &args.place)?;
     let case = AdapterCase::new(&args.model, &args.adapter);
     let results = sft(&case, &batch, head, &shards, &place)?;
     replay::write(&results, Default::default(), &args.out)
-}
-
-fn read_shards(sizes: Option<&str>) -> Result<Shards, Error> {
-    sizes.map_or_else(|| Ok(Shards::default()), Shards::parse)
 }
 
 fn run_roundtrip(args: &RoundtripArgs) -> Result<(), Error> {

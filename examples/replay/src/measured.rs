@@ -1,5 +1,6 @@
 //! What forward and backward passes give, and how the passes of several shards are joined.
 
+use burn_ief::exchange::Exchange;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 
 use crate::error::Error;
@@ -27,12 +28,15 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Join the passes of the shards, in their order.
+    /// Join the passes of the shards, in their order. Devices exchange their rows as `exchange` says.
     ///
     /// # Errors
     ///
     /// [`Error::Compute`], and the first error of a pass.
-    pub fn join(passes: impl IntoIterator<Item = Result<Pass, Error>>) -> Result<Self, Error> {
+    pub fn join(
+        passes: impl IntoIterator<Item = Result<Pass, Error>>,
+        exchange: &Exchange,
+    ) -> Result<Self, Error> {
         let (mut logits, mut losses, mut output_norms) = (Vec::new(), Vec::new(), Vec::new());
         let mut jacobians = Vec::new();
         for pass in passes {
@@ -43,7 +47,7 @@ impl Measured {
             output_norms.extend(norms.map_err(Error::compute("s"))?);
             jacobians.push(pass.recorded.jacobian());
         }
-        let jacobian = Jacobian::stack(jacobians);
+        let jacobian = exchange.join(jacobians);
         Ok(Self {
             logits,
             losses,

@@ -1,10 +1,12 @@
 //! Where and in which precision to compute.
 
+use std::fmt;
 use std::panic::catch_unwind;
+use std::str::FromStr;
 
 use burn::tensor::{DType, Device, DeviceError, FloatDType, Tensor};
 
-use programs::DeviceKind;
+use programs::{DeviceKind, DeviceName, open_worker};
 
 use crate::error::Error;
 
@@ -18,6 +20,25 @@ pub enum Precision {
     F32,
 }
 
+/// A device of this machine, such as `flex` or `cuda:1`, or a worker on another one at `ws://HOST:PORT`.
+///
+/// ```
+/// use replay::Location;
+///
+/// let here: Location = "flex".parse()?;
+/// let there: Location = "ws://gpu:7700".parse()?;
+/// assert_eq!((here.to_string(), there.to_string()), ("flex".into(), "ws://gpu:7700".into()));
+/// assert!("gpu".parse::<Location>().is_err());
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A device of this machine.
+    Here(DeviceName),
+    /// The address of a worker.
+    Worker(String),
+}
+
 /// An opened device and the dtype of its floats.
 ///
 /// ```
@@ -27,7 +48,7 @@ pub enum Precision {
 /// assert_eq!(place.vector(&[1.0, 2.0]).dims(), [2]);
 /// # Ok::<(), replay::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Place {
     /// The device, with autodiff.
     pub device: Device,
@@ -52,20 +73,66 @@ impl Precision {
     }
 }
 
+impl From<DeviceKind> for Location {
+    fn from(kind: DeviceKind) -> Self {
+        Self::Here(DeviceName { kind, index: 0 })
+    }
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name.starts_with("ws://") {
+            Ok(Self::Worker(name.into()))
+        } else {
+            name.parse().map(Self::Here)
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(name) => name.fmt(f),
+            Self::Worker(url) => f.write_str(url),
+        }
+    }
+}
+
+impl Location {
+    /// The device, without autodiff and before its first tensor.
+    fn device(&self) -> Result<Device, Error> {
+        Ok(match self {
+            Self::Here(name) => name.device()?,
+            Self::Worker(url) => open_worker(url)?.inner(),
+        })
+    }
+}
+
 impl Place {
-    /// Open a device and make `precision` its default, before its first tensor.
+    /// Open a device of this machine and make `precision` its default, before its first tensor.
     ///
     /// Once per device and process; a second time must ask for the same precision.
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceNotBuilt`], and [`Error::Device`] if the device cannot be used or does not
-    /// have the precision.
+    /// As [`open_at`](Self::open_at).
     pub fn open(kind: DeviceKind, precision: Precision) -> Result<Self, Error> {
-        let mut device = kind.device()?;
+        Self::open_at(&kind.into(), precision)
+    }
+
+    /// Open a device and make `precision` its default, before its first tensor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeviceNotBuilt`], [`Error::Worker`], and [`Error::Device`] if the device cannot be used or does not
+    /// have the precision.
+    pub fn open_at(location: &Location, precision: Precision) -> Result<Self, Error> {
+        let mut device = location.device()?;
         let (float, dtype) = precision.dtypes();
         let refuse = |problem: String| Error::Device {
-            device: kind.name(),
+            device: location.to_string(),
             dtype: precision.name(),
             problem,
         };

@@ -75,12 +75,11 @@ fn flex() {
     }
 }
 
-/// The joint step over shards gives the results of the whole batch.
-#[test]
-fn shards() {
+/// The joint step over shards gives the results of the whole batch, wherever they are measured.
+fn check_shards(place: impl Fn(Shards) -> Shards) {
     const JOINED: &str =
         "logits,losses,s,gram,grad,imbalance,ef,ief,sf,ngd,fisher,ekfac,iekfac,kfac";
-    let place = Place::open(DeviceKind::Flex, Precision::F64).unwrap();
+    let home = Place::open(DeviceKind::Flex, Precision::F64).unwrap();
     for case in CASES {
         let samples = samples(case);
         let mut divisions = vec![format!("1,{}", samples - 1)];
@@ -88,11 +87,28 @@ fn shards() {
             divisions.push(format!("2,1,{}", samples - 3));
         }
         for sizes in divisions {
-            let shards = Shards::parse(&sizes).unwrap();
-            let replayed = replay_shards(case, &place, JOINED, &shards);
+            let shards = place(Shards::parse(&sizes).unwrap());
+            let replayed = replay_shards(case, &home, JOINED, &shards);
             assert!(!replayed.vectors().is_empty());
             check(case, DeviceKind::Flex, &replayed);
         }
+    }
+}
+
+#[test]
+fn shards() {
+    check_shards(|shards| shards);
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+fn shards_on_flex_and_ndarray() {
+    use burn_ief::exchange::{Exchange, ExchangeForm};
+    let places = [DeviceKind::Flex, DeviceKind::Ndarray]
+        .map(|kind| Place::open(kind, Precision::F64).unwrap());
+    for form in [ExchangeForm::Gather, ExchangeForm::Layers] {
+        let exchange = Exchange::new().with_form(form);
+        check_shards(|shards| shards.at(places.to_vec()).with_exchange(exchange.clone()));
     }
 }
 

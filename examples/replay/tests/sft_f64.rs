@@ -57,7 +57,7 @@ fn values(view: &TensorView<'_>) -> Vec<f64> {
 }
 
 /// Results are compared by name, those of one direction together.
-fn compare(name: &str, found: &BTreeMap<String, Output>) {
+fn compare(name: &str, found: &BTreeMap<String, Output>, tolerance: f64) {
     let bytes = std::fs::read(here(&format!("{name}.safetensors"))).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let mut groups: BTreeMap<String, (f64, f64)> = BTreeMap::new();
@@ -79,7 +79,39 @@ fn compare(name: &str, found: &BTreeMap<String, Output>) {
     assert_eq!(compared, others, "{name}");
     for (group, (distance, size)) in groups {
         let error = (distance / size.max(1e-300)).sqrt();
-        assert!(error < TOLERANCE, "{name}: {group} {error:e}");
+        assert!(error < tolerance, "{name}: {group} {error:e}");
+    }
+}
+
+/// NdArray takes Burn's default sigmoid, in SiLU, which is computed in f32 whatever the type is
+/// (burn-backend 0.22.1, `ops/activation.rs`): errors of 3e-8 were seen.
+#[cfg(feature = "ndarray")]
+const IN_F32: f64 = 1e-6;
+
+/// A batch with all but the last sample on Flex, and the last on NdArray.
+#[cfg(feature = "ndarray")]
+#[test]
+fn shards_on_two_devices_have_the_losses_and_updates_of_pytorch() {
+    use burn_ief::exchange::{Exchange, ExchangeForm};
+    let other = Place::open(DeviceKind::Ndarray, Precision::F64).unwrap();
+    for (name, model, adapter) in CASES {
+        let case = folders(model, adapter);
+        let batch = SftCase::read(&here(&format!("{name}.safetensors"))).unwrap();
+        let last = batch.samples() - 1;
+        if last == 0 {
+            continue;
+        }
+        for (head, form) in [
+            (Head::Plain, ExchangeForm::Layers),
+            (Head::Chunked(None), ExchangeForm::Layers),
+            (Head::Chunked(Some(3)), ExchangeForm::Gather),
+        ] {
+            let shards = Shards::parse(&format!("{last},1")).unwrap();
+            let shards = shards.at(vec![place(), other.clone()]);
+            let shards = shards.with_exchange(Exchange::new().with_form(form));
+            let found = sft(&case, &batch, head, &shards, &place()).unwrap();
+            compare(name, &found, IN_F32);
+        }
     }
 }
 
@@ -100,7 +132,7 @@ fn losses_and_updates_are_those_of_pytorch() {
         ] {
             let shards = shards.map_or_else(Shards::default, |text| Shards::parse(text).unwrap());
             let found = sft(&case, &batch, head, &shards, &place()).unwrap();
-            compare(name, &found);
+            compare(name, &found, TOLERANCE);
             // All logits are there only where they were formed.
             assert_eq!(found.contains_key("logits"), head == Head::Plain);
         }

@@ -11,6 +11,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use burn_hf_models::class::{ModelClass, Task};
 use burn_hf_models::llama::{LlamaForCausalLM, LlamaInput};
+use burn_ief::exchange::Exchange;
 use burn_ief::jacobian::{Jacobian, RecordedBatch};
 use burn_ief::{LossScale, Tape, mark_output, token_cross_entropy};
 use burn_peft::AdapterFolder;
@@ -25,7 +26,7 @@ use crate::measured::{Measured, Pass};
 use crate::place::Place;
 use crate::results::Output;
 use crate::room;
-use crate::shards::Shards;
+use crate::shards::{Replica, Shards};
 use crate::updates::{self, damping};
 use names::AdapterNames;
 
@@ -45,7 +46,8 @@ pub enum Head {
 }
 
 /// Recompute the losses, per-sample gradients and updates of a batch of supervised fine-tuning. Each shard is
-/// measured on its own, and the updates are those of all samples together.
+/// measured on its own, at its place, and the updates are those of all samples together. `place` is for everything
+/// that is not divided.
 ///
 /// ```no_run
 /// use replay::{AdapterCase, DeviceKind, Head, Place, Precision, SftCase, Shards, sft};
@@ -86,13 +88,18 @@ pub fn sft(
     let ranges = shards.ranges(batch.samples())?;
     batch.inputs.only(adapter::CAUSAL_ARGUMENTS)?;
     let model: LlamaForCausalLM = adapter::load(case, &folder, place)?;
+    // The reference is without dropout, as in `eval()`.
+    let model = model.map(&mut WithoutDropout);
     let run = Run {
-        // The reference is without dropout, as in `eval()`.
-        model: model.map(&mut WithoutDropout),
+        replicas: shards.replicas(&model, place),
+        home: Replica {
+            place: place.clone(),
+            model,
+        },
         batch,
         head,
         shards: ranges,
-        place,
+        exchange: shards.exchange(),
     };
     room::check(&case.model, &batch.inputs)?;
     run.validate()?;
@@ -109,30 +116,34 @@ impl ModuleMapper for WithoutDropout {
 }
 
 struct Run<'a> {
-    model: LlamaForCausalLM,
+    /// The model for everything that is not divided.
+    home: Replica<LlamaForCausalLM>,
+    /// The models that shards are measured with, in turn.
+    replicas: Vec<Replica<LlamaForCausalLM>>,
     batch: &'a SftCase,
     head: Head,
     shards: Vec<Range<usize>>,
-    place: &'a Place,
+    exchange: &'a Exchange,
 }
 
 impl Run<'_> {
     /// Check values before anything is computed.
     fn validate(&self) -> Result<(), Error> {
-        self.model.validate(&self.input(0..self.batch.samples())?)?;
-        self.batch.check_labels(self.model.head().vocabulary())
+        let Replica { place, model } = &self.home;
+        model.validate(&self.input(place, 0..self.batch.samples())?)?;
+        self.batch.check_labels(model.head().vocabulary())
     }
 
     fn results(&self, folder: AdapterFolder) -> Result<BTreeMap<String, Output>, Error> {
         let samples = self.batch.samples();
-        let names = AdapterNames::new(&self.model, folder)?;
+        let names = AdapterNames::new(&self.home.model, folder)?;
         let truth = self.measure(&self.batch.labels)?;
         let mut results = BTreeMap::new();
         let mut put = |name: &str, shape: Vec<usize>, values: Vec<f64>| {
             results.insert(name.to_string(), Output { shape, values });
         };
         if self.head == Head::Plain {
-            let vocabulary = self.model.head().vocabulary();
+            let vocabulary = self.home.model.head().vocabulary();
             put(
                 "logits",
                 vec![samples, self.batch.positions(), vocabulary],
@@ -172,7 +183,8 @@ impl Run<'_> {
             }
         }
         let drawn = self.measure(&self.batch.drawn)?.jacobian;
-        let rows = Jacobian::stack([jacobian, drawn]).map_err(Error::compute("sf"))?;
+        let rows = self.exchange.join(vec![jacobian, drawn]);
+        let rows = rows.map_err(Error::compute("sf"))?;
         let gram = rows.gram().map_err(Error::compute("gram_sampled"))?;
         let matches = self.batch.matches();
         let dense = (rows.columns() <= samples).then(|| rows.to_dense());
@@ -202,38 +214,45 @@ impl Run<'_> {
     /// Record the losses of these labels `[M, T]`, shard by shard, and join what they give.
     fn measure(&self, labels: &[i64]) -> Result<Measured, Error> {
         let positions = self.batch.positions();
-        Measured::join(self.shards.iter().map(|shard| {
+        let shards = self.replicas.iter().cycle().zip(&self.shards);
+        let passes = shards.map(|(replica, shard)| {
             let own = &labels[shard.start * positions..shard.end * positions];
-            self.record(shard.clone(), own)
-        }))
+            self.record(replica, shard.clone(), own)
+        });
+        Measured::join(passes, self.exchange)
     }
 
-    fn record(&self, shard: Range<usize>, labels: &[i64]) -> Result<Pass, Error> {
+    fn record(
+        &self,
+        Replica { place, model }: &Replica<LlamaForCausalLM>,
+        shard: Range<usize>,
+        labels: &[i64],
+    ) -> Result<Pass, Error> {
         let dims = [shard.len(), self.batch.positions()];
-        let input = self.input(shard)?;
+        let input = self.input(place, shard)?;
         let tape = Tape::start().with_loss_scale(LossScale::Sum);
         let (logits, losses) = match self.head {
             Head::Plain => {
-                let logits = mark_output(self.model.forward(input)?.logits);
-                let losses = plain_losses(logits.clone(), labels, self.place);
+                let logits = mark_output(model.forward(input)?.logits);
+                let losses = plain_losses(logits.clone(), labels, place);
                 (to_host(logits), losses)
             }
             Head::Chunked(slice) => {
-                let hidden = self.model.hidden(input)?;
-                let head = self.model.head();
+                let hidden = model.hidden(input)?;
+                let head = model.head();
                 let head = match slice {
                     Some(slice) => head.with_slice(slice),
                     None => head,
                 };
                 let labels = TensorData::new(labels.to_vec(), dims);
-                let labels = Tensor::<2, Int>::from_data(labels, &self.place.device);
+                let labels = Tensor::<2, Int>::from_data(labels, &place.device);
                 let losses = token_cross_entropy(hidden, labels, &head);
                 let losses = losses.map_err(Error::compute("losses"))?;
                 (Vec::new(), losses.per_sample())
             }
         };
         let grads = losses.clone().sum().backward();
-        let recorded = RecordedBatch::collect(tape, grads, &self.model, None);
+        let recorded = RecordedBatch::collect(tape, grads, model, None);
         Ok(Pass {
             logits,
             losses: to_host(losses),
@@ -242,9 +261,9 @@ impl Run<'_> {
     }
 
     /// The inputs of some samples.
-    fn input(&self, samples: Range<usize>) -> Result<LlamaInput, Error> {
+    fn input(&self, place: &Place, samples: Range<usize>) -> Result<LlamaInput, Error> {
         let inputs = &self.batch.inputs;
-        let device = &self.place.device;
+        let device = &place.device;
         let own = |x: Tensor<2, Int>| {
             // Positions may be shared by all samples.
             if x.dims()[0] == 1 {
