@@ -21,7 +21,10 @@
 //! - [`optimizers`], [`tasks`](mod@tasks): the two lists
 //! - [`train`]: one run
 //! - [`select`], [`plan`], [`store`], [`pool`]: which runs there are, and doing them
-//! - [`summary`], [`page`]: tables, and where they go
+//! - [`summary`], [`mod@parts`], [`page`]: tables, and where they go
+//!
+//! `tasks --parts` compares ways to make one update of the parts that several devices measure:
+//! [`optimizers::parts`].
 
 pub mod data;
 pub mod definition;
@@ -31,6 +34,7 @@ pub mod models;
 pub mod optimizers;
 pub mod page;
 pub mod parameters;
+pub mod parts;
 pub mod plan;
 pub mod pool;
 pub mod record;

@@ -1,6 +1,6 @@
 //! Compare optimizers on small tasks with real data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,7 +12,7 @@ use tasks::optimizers::{self, Budget};
 use tasks::plan::{Planned, Wanted, applies, pending};
 use tasks::record::Run;
 use tasks::store::{self, Store};
-use tasks::{Error, page, pool, summary, tasks as list};
+use tasks::{Error, page, parts, pool, summary, tasks as list};
 
 /// glibc's allocator costs up to 1.8 times the time of a step.
 #[global_allocator]
@@ -28,15 +28,19 @@ struct Args {
     /// Folder with what `scripts/fetch-data --out DIR mnist10k cifar10 minilm trec sentiment sms` makes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
-    /// Folder of the results.
-    #[arg(long, value_name = "DIR", default_value = "benches/results/tasks")]
-    results: PathBuf,
+    /// Folder of the results [default: benches/results/tasks, or benches/results/parts with --parts].
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
     /// A task; candidates for a default run on it whichever half it belongs to. May be repeated [default: all].
     #[arg(long, value_name = "NAME")]
     task: Vec<String>,
     /// An optimizer. May be repeated [default: all].
     #[arg(long, value_name = "NAME")]
     optimizer: Vec<String>,
+    /// Compare, in place of optimizers, iEF whose batches are cut into 1, 2, 4 and 8 parts, as several devices would
+    /// measure them, and three ways to make one update of them [tasks: digits-lora and trec-lora].
+    #[arg(long)]
+    parts: bool,
     /// Runs at a time.
     #[arg(long, default_value = "2", value_parser = between::<1, 256>)]
     jobs: usize,
@@ -63,19 +67,25 @@ fn start(args: &Args) -> Result<(), Error> {
         return one(run, args);
     }
     let wanted = wanted(args)?;
+    let folder = results(args);
     if args.list {
-        print_list(&wanted, args)?;
+        print_list(&wanted, &folder)?;
         return Ok(());
     }
     if args.show {
-        let tables = summary::show(&wanted, &store::read(&args.results)?);
+        let records = store::read(&folder)?;
+        let tables = if args.parts {
+            parts::show(&wanted.tasks, &records)
+        } else {
+            summary::show(&wanted, &records)
+        };
         if let Some(path) = &args.page {
             page::update(path, &tables)?;
         }
         out_line!("{tables}");
         return Ok(());
     }
-    let store = Store::open(&args.results)?;
+    let store = Store::open(&folder)?;
     let count = pending(&wanted, store.records()).len();
     out_line!(
         "{} results are there, at least {count} runs are left",
@@ -99,15 +109,29 @@ fn one(run: &str, args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
+fn results(args: &Args) -> PathBuf {
+    let folder = if args.parts { "parts" } else { "tasks" };
+    let default = || Path::new("benches/results").join(folder);
+    args.results.clone().unwrap_or_else(default)
+}
+
 fn wanted(args: &Args) -> Result<Wanted, Error> {
-    let tasks = if args.task.is_empty() {
-        list::definitions(None)
-    } else {
-        let entries = args.task.iter().map(|name| list::named(name));
+    let named = |names: &[&str]| {
+        let entries = names.iter().map(|name| list::named(name));
         let definitions = entries.map(|entry| Ok(entry?.definition));
-        definitions.collect::<Result<_, Error>>()?
+        definitions.collect::<Result<Vec<_>, Error>>()
     };
-    let contenders = if args.optimizer.is_empty() {
+    let tasks = if !args.task.is_empty() {
+        let names: Vec<&str> = args.task.iter().map(String::as_str).collect();
+        named(&names)?
+    } else if args.parts {
+        named(&parts::TASKS)?
+    } else {
+        list::definitions(None)
+    };
+    let contenders = if args.optimizer.is_empty() && args.parts {
+        optimizers::parts::all()
+    } else if args.optimizer.is_empty() {
         optimizers::all()
     } else {
         let named = args.optimizer.iter().map(|name| optimizers::named(name));
@@ -120,7 +144,7 @@ fn wanted(args: &Args) -> Result<Wanted, Error> {
     })
 }
 
-fn print_list(wanted: &Wanted, args: &Args) -> Result<(), Error> {
+fn print_list(wanted: &Wanted, folder: &Path) -> Result<(), Error> {
     let tasks = wanted.tasks.iter().map(|task| {
         [
             task.name.to_string(),
@@ -157,7 +181,7 @@ fn print_list(wanted: &Wanted, args: &Args) -> Result<(), Error> {
     });
     let header = ["optimizer", "", "tasks", "search, runs", "seeds"];
     out_line!("{}\n", table(Style::Lines, header, &[0, 1], contenders));
-    let records = store::read(&args.results)?;
+    let records = store::read(folder)?;
     out_line!(
         "{} results are there, at least {} runs are left",
         records.len(),

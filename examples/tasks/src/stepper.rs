@@ -3,8 +3,8 @@
 use burn::module::{Module, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use burn_ief::methods::AnyConfig;
-use burn_ief::optim::InitOptimizer;
+use burn_ief::methods::{AnyConfig, Reduction};
+use burn_ief::optim::{InitOptimizer, NaturalOptimizer};
 use faer::Mat;
 use programs::optimizer::AnyOptimizer;
 
@@ -40,6 +40,15 @@ pub enum Recipe {
     },
     /// A natural-gradient method.
     Natural(Box<AnyConfig>),
+    /// A natural-gradient method that measures each batch in parts, as several devices would.
+    Parts {
+        /// The method.
+        config: Box<AnyConfig>,
+        /// Parts of a batch.
+        parts: usize,
+        /// How they become one update.
+        reduction: Reduction,
+    },
 }
 
 /// An optimizer with its state.
@@ -55,6 +64,13 @@ pub enum Stepper {
         /// What takes the steps.
         optim: ModuleOptimizer,
     },
+    /// In parts of each batch.
+    Parts {
+        /// The method and its state.
+        optim: Box<NaturalOptimizer>,
+        /// Parts of a batch.
+        parts: usize,
+    },
 }
 
 impl Recipe {
@@ -67,6 +83,14 @@ impl Recipe {
         Ok(match self {
             Self::FirstOrder(optim) => Stepper::Plain(optim.into()),
             Self::Natural(config) => Stepper::Plain(config.try_init(model)?.into()),
+            Self::Parts {
+                config,
+                parts,
+                reduction,
+            } => Stepper::Parts {
+                optim: Box::new(config.try_init(model)?.with_reduction(reduction)),
+                parts,
+            },
             Self::Pairs { pairs, rule, optim } => Stepper::Pairs {
                 ids: pairs
                     .iter()
@@ -80,7 +104,15 @@ impl Recipe {
 }
 
 impl Stepper {
-    /// One step: `loss` gives the mean loss of a batch.
+    /// The number of parts in which it takes a batch.
+    pub fn parts(&self) -> usize {
+        match self {
+            Self::Plain(_) | Self::Pairs { .. } => 1,
+            Self::Parts { parts, .. } => *parts,
+        }
+    }
+
+    /// One step: `loss` gives the mean loss of a part of the batch, by its number.
     ///
     /// # Errors
     ///
@@ -89,12 +121,20 @@ impl Stepper {
         &mut self,
         step_size: f64,
         model: M,
-        loss: impl FnOnce(&M) -> Tensor<1>,
+        mut loss: impl FnMut(&M, usize) -> Tensor<1>,
     ) -> Result<M, burn_ief::Error> {
         match self {
-            Self::Plain(optim) => optim.step_closure(step_size, model, loss),
+            Self::Plain(optim) => optim.step_closure(step_size, model, |model| loss(model, 0)),
+            Self::Parts { optim, parts } => {
+                for part in 0..*parts {
+                    let tape = optim.start();
+                    let grads = loss(&model, part).backward();
+                    optim.accumulate(tape, grads, &model)?;
+                }
+                optim.step_accumulated(step_size, model)
+            }
             Self::Pairs { ids, rule, optim } => {
-                let loss = loss(&model);
+                let loss = loss(&model, 0);
                 let device = loss.device().inner();
                 let mut gradients = GradientsParams::from_grads(loss.backward(), &model);
                 let factors = paired(matrices(&model, ids));
@@ -166,7 +206,8 @@ mod tests {
         };
         let mut stepper = recipe.init(&layer).unwrap();
         let before = layer.adapter.a.val().inner();
-        let loss = |layer: &LoraLinear| layer.forward(Tensor::<2>::ones([5, 3], &device)).sum();
+        let loss =
+            |layer: &LoraLinear, _part| layer.forward(Tensor::<2>::ones([5, 3], &device)).sum();
         let layer = stepper.step(0.1, layer, loss).unwrap();
         let expected = before * 0.7;
         let difference = (layer.adapter.a.val().inner() - expected).abs().max();

@@ -89,7 +89,7 @@ pub fn outcome(definition: &Definition, contender: &Contender, records: &[Record
 }
 
 /// The standard error of the mean; 0 for fewer than two values.
-fn standard_error(values: &[f64]) -> f64 {
+pub(crate) fn standard_error(values: &[f64]) -> f64 {
     match values.len() {
         0 | 1 => 0.0,
         n => deviation(values) / (n as f64).sqrt(),
@@ -274,7 +274,7 @@ fn of_task(definition: &Definition, outcomes: &[Outcome]) -> String {
 }
 
 /// A step size, without the digits that only rounding makes.
-fn short(step_size: f64) -> String {
+pub(crate) fn short(step_size: f64) -> String {
     let rounded: f64 = format!("{step_size:.3e}").parse().unwrap_or(step_size);
     rounded.to_string()
 }

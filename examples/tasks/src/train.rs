@@ -58,15 +58,16 @@ pub fn train<T: Task>(run: &Run, folder: &Path) -> Result<Record, Error> {
     let batches = Batches::new(split.train.count(), definition.batch, run.seed);
     let begun = Instant::now();
     for (step, places) in batches.take(definition.steps).enumerate() {
-        let (inputs, targets) = split.train.batch(&places, &device);
+        let parts = even(&places, stepper.parts());
         let step_size = run.step_size * run.schedule.factor(step, definition.steps);
-        let mut loss = f64::NAN;
+        let mut loss = 0.0;
         let Some(before) = model.take() else {
             break;
         };
-        let stepped = stepper.step(step_size, before, |model| {
+        let stepped = stepper.step(step_size, before, |model, part| {
+            let (inputs, targets) = split.train.batch(parts[part], &device);
             let mean = mark_mean_loss(losses(T::outputs(model, inputs), &targets));
-            loss = value(&mean);
+            loss += value(&mean) * (parts[part].len() as f64 / places.len() as f64);
             mean
         });
         if !loss.is_finite() {
@@ -108,6 +109,14 @@ pub fn train<T: Task>(run: &Run, folder: &Path) -> Result<Record, Error> {
     }
     record.total_seconds = started.elapsed().as_secs_f64();
     Ok(record)
+}
+
+/// The batch in parts whose sizes differ by one at most.
+fn even(places: &[usize], parts: usize) -> Vec<&[usize]> {
+    let at = |part: usize| places.len() * part / parts;
+    (0..parts)
+        .map(|part| &places[at(part)..at(part + 1)])
+        .collect()
 }
 
 fn value(loss: &Tensor<1>) -> f64 {

@@ -143,6 +143,23 @@ fn candidates_run_and_a_run_repeats_itself() {
     assert_ne!(again(4), again(5));
 }
 
+/// A batch in parts makes the joint step of the whole batch; means and sums of separate updates are other steps.
+#[test]
+fn parts_make_the_step_of_the_whole_batch_if_they_are_joined() {
+    let loss = |name: &str| {
+        let record = short::<DigitsLora, 4>(name, 3);
+        record.measured_train_loss.unwrap()
+    };
+    let whole = loss("ief-joint-1");
+    for parts in [2, 4, 8] {
+        let distance = |way: &str| (loss(&format!("ief-{way}-{parts}")) / whole - 1.0).abs();
+        // In f32: the solve amplifies rounding.
+        assert!(distance("joint") < 1e-3, "{parts}");
+        assert!(distance("mean") > 1e-2, "{parts}");
+        assert!(distance("sum") > 1e-2, "{parts}");
+    }
+}
+
 #[test]
 fn a_loss_that_does_not_stay_finite_is_a_result() {
     let contender = optimizers::named("sgd").unwrap();

@@ -120,7 +120,7 @@ mod tests {
         let options = contender().options(model.definition);
         let mut stepper = build(&options, &model).unwrap().init(&layer).unwrap();
         let x = Tensor::<2>::ones([5, 3], &device);
-        let loss = |layer: &LoraLinear| layer.forward(x.clone()).powi_scalar(2).sum();
+        let loss = |layer: &LoraLinear, _part| layer.forward(x.clone()).powi_scalar(2).sum();
         let before = matrices(&layer, &ids);
         let layer = stepper.step(0.001, layer, loss).unwrap();
         let between = matrices(&layer, &ids);

@@ -8,6 +8,7 @@ mod lora_plus;
 mod lora_rite;
 mod muon;
 mod natural;
+pub mod parts;
 mod riemannian;
 mod sgd;
 
@@ -130,7 +131,7 @@ pub fn all() -> Vec<Contender> {
     all
 }
 
-/// The optimizer of this name.
+/// The optimizer of this name, or what is compared with its batches in [`parts`].
 ///
 /// ```
 /// use tasks::optimizers::named;
@@ -144,7 +145,8 @@ pub fn all() -> Vec<Contender> {
 ///
 /// [`Error::Name`].
 pub fn named(name: &str) -> Result<Contender, Error> {
-    let all = all();
+    let mut all = all();
+    all.extend(parts::all());
     let names: Vec<&str> = all.iter().map(|contender| contender.name).collect();
     let expected = names.join(", ");
     let found = all.into_iter().find(|contender| contender.name == name);
