@@ -15,6 +15,7 @@
 //! - [`reading`]: inputs that are regular files
 //! - [`memory`]: the memory of a process
 //! - [`worker`]: devices of other machines
+//! - `proxy`: what passes between them is counted and delayed
 
 pub mod command;
 pub mod command_line;
@@ -32,6 +33,8 @@ pub mod optimizer;
 pub mod plot;
 pub mod printing;
 pub mod progress;
+#[cfg(feature = "remote")]
+pub mod proxy;
 pub mod reading;
 pub mod statistics;
 pub mod table;

@@ -3,12 +3,12 @@
 #[allow(dead_code)]
 #[path = "../../../burn-ief/tests/double/mod.rs"]
 mod double;
-mod proxy;
 #[allow(dead_code)]
 #[path = "../../../burn-ief/tests/two_layers/mod.rs"]
 mod two_layers;
 mod workers;
 
+use std::panic::AssertUnwindSafe;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,12 @@ use burn::tensor::Device;
 use burn_ief::devices::Replicas;
 use burn_ief::exchange::{Exchange, ExchangeForm, RowPrecision};
 use burn_ief::methods::AnyConfig;
+use burn_ief::optim::NaturalRecord;
 use burn_ief::prelude::*;
 use burn_ief::{DeviceMoves, Error};
 
 use double::device;
-use proxy::Proxy;
+use programs::proxy::Proxy;
 use two_layers::{Batch, Net, batch, distance, weights};
 use workers::{Worker, remote};
 
@@ -101,8 +102,8 @@ fn workers_send_each_other_what_was_planned() {
     let workers = [(); 2].map(|()| Worker::start());
     let proxies = workers
         .each_ref()
-        .map(|worker| Proxy::start(&worker.url, Duration::ZERO));
-    let devices = proxies.each_ref().map(|proxy| remote(&proxy.url));
+        .map(|worker| Proxy::start(&worker.url).unwrap());
+    let devices = proxies.each_ref().map(|proxy| remote(proxy.url()));
     // Layers that are large next to the overhead of a message.
     let mut net = wide::Net::new(&device());
     let loss = |net: &wide::Net, part: Batch| net.loss(part);
@@ -112,14 +113,14 @@ fn workers_send_each_other_what_was_planned() {
     let mut steps = Vec::new();
     for step in 0..4 {
         let parts = wide::parts(step, &[24, 40], &devices);
-        let before: u64 = proxies.iter().map(|proxy| proxy.counts.between()).sum();
+        let before: u64 = proxies.iter().map(Proxy::bytes_between_servers).sum();
         let moves = DeviceMoves::watch();
         net = replicas.step(&mut optim, 0.1, net, parts).unwrap();
         let moves = moves.finish();
         for device in &devices {
             device.sync().unwrap();
         }
-        let after: u64 = proxies.iter().map(|proxy| proxy.counts.between()).sum();
+        let after: u64 = proxies.iter().map(Proxy::bytes_between_servers).sum();
         let remote = |device: &Device| devices.iter().any(|known| known == device);
         let between = moves
             .iter()
@@ -142,8 +143,9 @@ fn a_step_waits_at_most_twice_for_each_device() {
     let time = |delay: Duration| {
         let proxies = workers
             .each_ref()
-            .map(|worker| Proxy::start(&worker.url, delay));
-        let devices = proxies.each_ref().map(|proxy| remote(&proxy.url));
+            .map(|worker| Proxy::start(&worker.url).unwrap());
+        proxies.iter().for_each(|proxy| proxy.set_delay(delay));
+        let devices = proxies.each_ref().map(|proxy| remote(proxy.url()));
         let mut net = Net::new(3, &devices[0]);
         let mut replicas = replicas(&net, &devices);
         let exchange = Exchange::new().with_form(ExchangeForm::Layers);
@@ -226,6 +228,100 @@ fn a_worker_that_stops_answering_misses_the_deadline() {
     };
     assert!(matches!(**source, Error::Deadline { .. }), "{error}");
     assert_eq!(optim.steps(), 1);
+}
+
+#[test]
+fn a_slow_link_delays_a_step_until_the_deadline() {
+    let workers = [(); 2].map(|()| Worker::start());
+    let slow = Proxy::start(&workers[1].url).unwrap();
+    let devices = [remote(&workers[0].url), remote(slow.url())];
+    let mut net = Net::new(3, &device());
+    let mut team = replicas(&net, &devices);
+    let exchange = Exchange::new()
+        .with_form(ExchangeForm::Layers)
+        .with_deadline(Some(Duration::from_secs(3)));
+    let mut optim = AnyConfig::from(IefConfig::new())
+        .init(&net)
+        .with_exchange(exchange);
+    let batches = [0, 1, 2].map(|step| parts(&batch(9, step, &device()), &[5, 4], &devices));
+    let [first, second, third] = batches;
+    net = team.step(&mut optim, 0.1, net, first).unwrap();
+    slow.set_delay(Duration::from_millis(200));
+    net = team.step(&mut optim, 0.1, net, second).unwrap();
+    assert_eq!(optim.steps(), 2);
+
+    slow.set_delay(Duration::from_secs(8));
+    let before = weights(&net);
+    let start = Instant::now();
+    let error = team.step(&mut optim, 0.1, net.clone(), third).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(7));
+    println!("{error}");
+    assert!(
+        matches!(&error, Error::Shard { shard: 1, source, .. } if matches!(**source, Error::Deadline { .. })),
+        "{error}"
+    );
+    assert_eq!((weights(&net), optim.steps()), (before, 2));
+}
+
+/// Burn keeps one session for each address, so that a restarted worker has to be reached at another one, or by a
+/// program that is started again. Then the training goes on as if nothing had happened.
+#[test]
+fn a_training_goes_on_with_a_worker_that_was_restarted() {
+    let mut workers = [(); 2].map(|()| Worker::start());
+    let config = AnyConfig::from(IefConfig::new());
+    let start = Net::new(3, &device());
+    let mut whole = start.clone();
+    let mut one = config.init(&whole);
+    for step in 0..6 {
+        let all = batch(9, step, &device());
+        whole = one.step_closure(0.1, whole, |net| net.loss(all)).unwrap();
+    }
+
+    let devices = [device(), remote(&workers[0].url), remote(&workers[1].url)];
+    let exchange = Exchange::new()
+        .with_form(ExchangeForm::Layers)
+        .with_deadline(Some(Duration::from_secs(20)));
+    let mut net = start.clone();
+    let mut optim = config.init(&net).with_exchange(exchange.clone());
+    let mut team = replicas(&net, &devices);
+    for step in 0..3 {
+        let parts = parts(&batch(9, step, &device()), &[3, 3, 3], &devices);
+        net = team.step(&mut optim, 0.1, net, parts).unwrap();
+    }
+    let record = optim.to_record().into_bytes().unwrap();
+    workers[1].kill();
+    workers[1] = workers[1].restart();
+
+    // The old session: an error, and no step.
+    let dead = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let devices = [device(), remote(&workers[1].url)];
+        let loss = |net: &Net, part| net.loss(part);
+        let mut team = Replicas::new(&net, &devices, loss)?;
+        let mut optim = config.init(&net).with_exchange(exchange.clone());
+        let parts = parts(&batch(9, 3, &device()), &[5, 4], &devices);
+        team.step(&mut optim, 0.1, net.clone(), parts).map(|_| ())
+    }));
+    // Burn panics where a tensor of our own goes to a dead worker.
+    assert!(!matches!(dead, Ok(Ok(()))), "the session came back");
+
+    // What a program that is started again does: it has no session with the worker at this address.
+    let reached = Proxy::start(&workers[1].url).unwrap();
+    let devices = [device(), remote(reached.url())];
+    let mut optim = config.init(&net).with_exchange(exchange);
+    optim = optim
+        .load_record(NaturalRecord::from_bytes(&record).unwrap())
+        .unwrap();
+    let mut team = replicas(&net, &devices);
+    for step in 3..6 {
+        let parts = parts(&batch(9, step, &device()), &[5, 4], &devices);
+        net = team.step(&mut optim, 0.1, net, parts).unwrap();
+    }
+    let moved = |net: &Net| -> Vec<f64> {
+        let pairs = weights(net).into_iter().zip(weights(&start));
+        pairs.map(|(after, before)| after - before).collect()
+    };
+    let error = distance(&moved(&net), &moved(&whole));
+    assert!(error < 1e-9, "{error:e}");
 }
 
 #[test]

@@ -16,8 +16,17 @@ pub struct Worker {
 
 impl Worker {
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1:0")
+    }
+
+    /// A new worker at the address of this one, which has ended.
+    pub fn restart(&self) -> Self {
+        Self::start_at(self.url.strip_prefix("ws://").expect("an address"))
+    }
+
+    fn start_at(address: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_worker"))
-            .args(["--bind", "127.0.0.1:0"])
+            .args(["--bind", address])
             .env("BURN_WORKER_TOKEN", TOKEN)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
