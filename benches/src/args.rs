@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use programs::DeviceKind;
-use programs::command::at_least;
+use programs::command::{at_least, between};
 
 use crate::method::Method;
 use crate::operations::Operations;
@@ -35,6 +35,11 @@ pub struct Args {
     /// Devices, comma-separated; others than flex need the feature of that name.
     #[arg(long, value_delimiter = ',', value_enum, default_value = "flex")]
     pub device: Vec<DeviceKind>,
+
+    /// Count what a step of iEF over so many servers on this machine sends, in place of times (mlp, lora and tiny; feature
+    /// remote). With 1, time the forms of a step over several devices on one.
+    #[arg(long, value_delimiter = ',', value_name = "D", value_parser = between::<1, 64>, conflicts_with = "methods")]
+    pub devices: Vec<usize>,
 
     /// Write the rows here, as a JSON list.
     #[arg(long, value_name = "FILE")]
@@ -125,6 +130,9 @@ mod tests {
         assert_eq!(args.batches(Setting::Lora), [32, 64]);
         assert_eq!(args.methods(Setting::Lora).unwrap().len(), 7);
         assert_eq!(args.device, [DeviceKind::Flex, DeviceKind::Ndarray]);
+        let args = parse("--setting lora --devices 2,4,8").unwrap();
+        assert_eq!(args.devices, [2, 4, 8]);
+        assert!(parse("--setting lora --devices 0").is_err());
     }
 
     #[test]

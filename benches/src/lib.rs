@@ -9,6 +9,9 @@
 //!     --methods sgd,adamw,ef,ief,sf,by_sample,dense --device flex --json steps.json
 //! ```
 //!
+//! With `--devices 2,4,8` it counts what a step over so many servers on this machine sends, and with `--devices 1` it
+//! times steps that are taken as if there were several (feature `remote`).
+//!
 //! `src/bin/devices.rs` compares devices, see the page "Other devices" of the book. `src/bin/gamma.rs` times γ evaluations, and `src/bin/lora.rs` compares one linear layer under
 //! Burn's `apply_lora` and under burn-peft. `src/bin/ops.rs` compares the operations of burn-flex-fused
 //! with Burn's own. `src/bin/head.rs` measures the losses of language models. `src/bin/layers.rs` compares forward and backward of every recorded layer with
@@ -22,6 +25,7 @@ pub mod args;
 pub mod call;
 pub mod count;
 pub mod devices;
+pub mod exchange;
 pub mod gamma;
 pub mod head;
 pub mod layer;

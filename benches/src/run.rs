@@ -6,6 +6,7 @@ use programs::DeviceKind;
 use programs::memory::available_bytes;
 
 use crate::args::Args;
+use crate::exchange;
 use crate::measure::{Effort, interleave, median};
 use crate::memory;
 use crate::method::{Method, Step, prepare};
@@ -28,6 +29,9 @@ pub fn run(args: &Args) -> Result<(), String> {
             args.operations(),
             place,
         );
+    }
+    if !args.devices.is_empty() {
+        return exchange::run(args);
     }
     for &setting in &args.setting {
         args.methods(setting)?;
