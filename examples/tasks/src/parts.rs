@@ -86,6 +86,20 @@ mod tests {
     use crate::tasks;
 
     #[test]
+    fn the_book_shows_the_results() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let records = crate::store::read(&root.join("benches/results/parts")).unwrap();
+        let definitions = TASKS.map(|task| tasks::named(task).unwrap().definition);
+        let tables = show(&definitions, &records);
+        assert!(tables.contains("joint step"));
+        let page = std::fs::read_to_string(root.join("docs/src/several-devices.md")).unwrap();
+        assert!(
+            page.contains(&tables),
+            "`tasks --parts --show --page docs/src/several-devices.md` writes:\n{tables}"
+        );
+    }
+
+    #[test]
     fn the_table_has_what_was_run_and_dashes_for_the_rest() {
         let definition = tasks::named("digits-lora").unwrap().definition;
         let wanted = Wanted {
