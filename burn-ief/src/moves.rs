@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use burn::tensor::kind::Basic;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 /// Largest number of bytes that is sent at once: Burn's servers refuse messages above 1 GiB.
 const MESSAGE: usize = 256 << 20;
@@ -81,6 +81,14 @@ pub(crate) fn moved<const D: usize, K: Basic>(x: Tensor<D, K>, device: &Device) 
     moved_in(x, device, MESSAGE)
 }
 
+/// [`moved`], in the type that the device has for integers: those of two devices may differ.
+pub(crate) fn moved_integers<const D: usize>(x: Tensor<D, Int>, device: &Device) -> Tensor<D, Int> {
+    if x.device() == *device {
+        return x;
+    }
+    moved(x, device).cast(device.settings().int_dtype)
+}
+
 fn moved_in<const D: usize, K: Basic>(
     x: Tensor<D, K>,
     device: &Device,
@@ -116,7 +124,7 @@ fn moved_in<const D: usize, K: Basic>(
 
 #[cfg(all(test, feature = "flex", feature = "ndarray"))]
 mod tests {
-    use burn::tensor::{Distribution, Int};
+    use burn::tensor::Distribution;
 
     use super::*;
 
@@ -135,8 +143,12 @@ mod tests {
             };
             assert_eq!((&one.from, &one.to, one.bytes), (&from, &to, 140));
         }
-        let moves = DeviceMoves::watch();
         let ids = Tensor::<1, Int>::from_data([3, 4], &from);
+        // As indices that were made there.
+        let there = moved_integers(ids.clone(), &to);
+        let own = Tensor::<1, Int>::from_data([3, 4], &to);
+        assert_eq!((there - own).abs().sum().into_scalar::<i64>(), 0);
+        let moves = DeviceMoves::watch();
         assert_eq!(moved(ids.clone(), &from).into_data(), ids.into_data());
         assert!(moves.finish().is_empty());
     }

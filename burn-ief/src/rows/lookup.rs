@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
 
 use super::by_entry::gram_by_entry;
 use super::{Outer, TEMPORARY, dense_cross, to_dtype, triangular};
-use crate::moves::moved;
+use crate::moves::{moved, moved_integers};
 
 /// Row n is a table `[entries, o]` of zeros with `right[n, t]` added to its row `indices[n, t]`, for
 /// every position t.
@@ -18,7 +18,7 @@ pub struct Lookup {
 impl Lookup {
     pub(super) fn moved_to(self, device: &Device) -> Self {
         Self {
-            indices: moved(self.indices, device),
+            indices: moved_integers(self.indices, device),
             right: moved(self.right, device),
             ..self
         }

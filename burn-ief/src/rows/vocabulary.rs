@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::wide_logits::WideLogits;
 use super::{Lookup, Outer, dense_cross, to_dtype};
-use crate::moves::moved;
+use crate::moves::{moved, moved_integers};
 
 /// Most entries of the output errors that are there at once (16 MiB in f32).
 const BLOCK: usize = 1 << 22;
@@ -77,7 +77,7 @@ impl VocabularyRows {
         Self {
             logits: self.logits.moved_to(device),
             log_sums: moved(self.log_sums, device),
-            targets: moved(self.targets, device),
+            targets: moved_integers(self.targets, device),
             weights: moved(self.weights, device),
             ..self
         }
