@@ -20,6 +20,8 @@ pub enum Schedule {
     Linear,
     /// It rises linearly for a tenth of the steps, and then falls linearly to zero.
     WarmupLinear,
+    /// It stays for six tenths of the steps, and then falls linearly to zero.
+    LateLinear,
 }
 
 impl Schedule {
@@ -34,6 +36,7 @@ impl Schedule {
                 let fall = (all - rise).max(1.0);
                 ((at + 1.0) / rise).min((all - at) / fall).min(1.0)
             }
+            Self::LateLinear => ((all - at) / (0.4 * all)).min(1.0),
         }
     }
 
@@ -43,6 +46,7 @@ impl Schedule {
             Self::Constant => "constant",
             Self::Linear => "linear",
             Self::WarmupLinear => "warm-up, linear",
+            Self::LateLinear => "constant, then linear",
         }
     }
 }
@@ -61,8 +65,21 @@ mod tests {
     }
 
     #[test]
+    fn a_late_fall_takes_four_tenths() {
+        let factor = |step| Schedule::LateLinear.factor(step, 100);
+        assert_eq!((factor(0), factor(60)), (1.0, 1.0));
+        assert!((factor(80) - 0.5).abs() < 1e-12);
+        assert!(factor(99) > 0.0 && factor(99) < 0.03);
+    }
+
+    #[test]
     fn no_schedule_rises_above_one_or_falls_to_zero() {
-        for schedule in [Schedule::Constant, Schedule::Linear, Schedule::WarmupLinear] {
+        for schedule in [
+            Schedule::Constant,
+            Schedule::Linear,
+            Schedule::WarmupLinear,
+            Schedule::LateLinear,
+        ] {
             for steps in [1, 2, 9, 10, 11, 137] {
                 for step in 0..steps {
                     let factor = schedule.factor(step, steps);

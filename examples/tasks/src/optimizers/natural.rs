@@ -141,7 +141,7 @@ fn candidate(
 
 /// Candidates for the default of iEF. Each differs in one thing from `ief-separable`, or lacks it.
 pub(super) fn candidates() -> Vec<Contender> {
-    use Schedule::{Constant, Linear};
+    use Schedule::{Constant, LateLinear, Linear};
     vec![
         candidate("ief-one", "default, step size 1", Linear, |_, _| {}),
         candidate("ief-bounded", "λ 0.1, trust 0.03", Linear, bounded),
@@ -156,6 +156,21 @@ pub(super) fn candidates() -> Vec<Contender> {
             "the same, constant step",
             Constant,
             separable,
+        ),
+        candidate(
+            "ief-separable-late",
+            "the same, falling late",
+            LateLinear,
+            separable,
+        ),
+        candidate(
+            "ief-trust-0.1-late",
+            "trust 0.1, falling late",
+            LateLinear,
+            |config, task| {
+                separable(config, task);
+                trust(config, 0.1, task);
+            },
         ),
         candidate("ief-power-0.5", "power 0.5", Linear, |config, task| {
             separable(config, task);
