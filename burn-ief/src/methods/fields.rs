@@ -96,7 +96,9 @@ mod tests {
     fn a_field_that_is_not_known_is_refused() {
         let error = read(r#"{"method": "ief", "solve": {"momentun": 0.5}}"#).unwrap_err();
         assert!(
-            error.contains("unknown field `solve.momentun`, expected one of `trust_region`"),
+            error.contains(
+                "unknown field `solve.momentun`, expected one of `damping`, `trust_region`"
+            ),
             "{error}"
         );
         let error = read(r#"{"method": "kfac", "solve": {}}"#).unwrap_err();

@@ -66,7 +66,11 @@ impl<'a> TokenText<'a> {
             return Ok(String::new());
         };
         self.window.push(id);
-        self.piece(self.window.len() - self.given < WAITED)
+        if self.window.len() - self.given < WAITED {
+            self.piece(self.window.len(), true)
+        } else {
+            self.piece(self.end_of_letters()?, false)
+        }
     }
 
     /// What is left, complete or not.
@@ -74,22 +78,37 @@ impl<'a> TokenText<'a> {
         if self.given == self.window.len() {
             return Ok(String::new());
         }
-        self.piece(false)
+        self.piece(self.window.len(), false)
     }
 
-    fn piece(&mut self, may_wait: bool) -> Result<String, Error> {
+    /// Where to cut tokens that have waited long enough. The last three may begin a letter: they wait on if fewer bytes
+    /// are unknown without them (a text may hold U+FFFD itself, which looks like a part of a letter).
+    fn end_of_letters(&self) -> Result<usize, Error> {
+        let all = self.window.len();
+        let mut best = (usize::MAX, all);
+        for end in (all - 3..=all).rev() {
+            let unknown = self.decode(&self.window[..end])?.matches(UNKNOWN).count();
+            if unknown < best.0 {
+                best = (unknown, end);
+            }
+        }
+        Ok(best.1)
+    }
+
+    /// The text of the tokens up to `end` that were not given out.
+    fn piece(&mut self, end: usize, may_wait: bool) -> Result<String, Error> {
         let before = self.decode(&self.window[..self.given])?;
-        let now = self.decode(&self.window)?;
+        let now = self.decode(&self.window[..end])?;
         if may_wait && (now.len() <= before.len() || now.ends_with(UNKNOWN)) {
             return Ok(String::new());
         }
         let new = match now.strip_prefix(&before) {
             Some(new) => new.to_string(),
             // Some decoders take a letter back when the bytes after it are wrong. What was given out stays.
-            None => self.decode(&self.window[self.given..])?,
+            None => self.decode(&self.window[self.given..end])?,
         };
         self.window.drain(..self.given);
-        self.given = self.window.len();
+        self.given = end - self.given;
         Ok(new)
     }
 
@@ -206,6 +225,16 @@ mod tests {
                     .filter(|piece| piece.contains(UNKNOWN))
                     .count();
                 assert_eq!(spoiled, text.matches(UNKNOWN).count(), "{pieces:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn replacement_characters_of_the_text_itself_spoil_no_letter() {
+        for tokenizer in [of_bytes(), of_letters()] {
+            for text in ["\u{fffd}\u{fffd}ა", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}😀b"] {
+                let ids = ids_of(&tokenizer, text);
+                assert_eq!(joined(&tokenizer, &ids_of(&tokenizer, "x"), &ids).0, text);
             }
         }
     }
