@@ -3,8 +3,8 @@
 use super::metric::UpdateMetric;
 use crate::solve::{Damping, TrustRegion};
 
-/// What an exact method recommends, for the fields of [`SolveOptions`](super::SolveOptions) and [`StepOptions`](super::StepOptions) that
-/// are `None`.
+/// What an exact method takes for the fields of [`SolveOptions`](super::SolveOptions) and
+/// [`StepOptions`](super::StepOptions) that are `None`.
 ///
 /// ```
 /// use burn_ief::methods::Recommended;
