@@ -16,26 +16,11 @@ use burn_ief::VocabularyHead;
 
 use crate::adapters::{AdapterPart, Adapters, Carrier, Fresh, Layer, LayerAdapter, Shared, bare};
 use crate::error::Error;
-use crate::settings::{Bias, Fields};
+use crate::settings::{Bias, ConfigFile};
 use crate::targets::{ModuleKind, Selection, Target};
 
 /// The configuration of a method.
-pub(crate) trait Tuner {
-    /// The method, as `peft_type` names it.
-    fn peft_type(&self) -> &'static str;
-
-    /// Check every field.
-    fn validate(&self) -> Result<(), Error>;
-
-    /// The fields of the file, in its order, with every value that has changed since.
-    fn to_fields(&self) -> Fields;
-
-    /// Fields that are set and that this crate does not know.
-    fn unknown_fields(&self) -> Vec<String>;
-
-    /// The ends of the names of modules that are trained in full.
-    fn modules_to_save(&self) -> &[String];
-
+pub(crate) trait Tuner: ConfigFile {
     /// Which biases of the base model train.
     fn bias(&self) -> Bias {
         Bias::None

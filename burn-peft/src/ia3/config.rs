@@ -2,10 +2,8 @@
 
 use crate::error::Error;
 use crate::settings::ranges::{not_too_many, refuse};
-use crate::settings::{
-    Fields, Json, Modules, TaskType, WRITTEN_AS, layer_setters, shared_setters, sorted,
-    typed_fields, unsupported,
-};
+use crate::settings::{Fields, Modules, TaskType, config_file, layer_setters, shared_setters};
+use crate::targets::selection;
 
 /// The configuration of IA³, with the field names and defaults of PEFT.
 ///
@@ -57,8 +55,8 @@ pub struct Ia3Config {
     fields: Fields,
 }
 
-typed_fields!(
-    Ia3Config:
+config_file!(
+    Ia3Config("IA3"):
     target_modules,
     exclude_modules,
     feedforward_modules,
@@ -79,25 +77,12 @@ impl Default for Ia3Config {
 }
 
 impl Ia3Config {
-    /// The method, as `peft_type` names it.
-    pub(crate) const PEFT_TYPE: &'static str = "IA3";
-
     /// How the names of IA³'s tensors begin.
     pub(crate) const MARKER: &'static str = "ia3_";
 
     /// PEFT's defaults, with every field that PEFT 0.18 writes.
     pub fn new() -> Self {
-        let untyped = [
-            ("auto_mapping", Json::Null),
-            ("peft_type", Json::String(Self::PEFT_TYPE.into())),
-        ];
-        let mut config = Self {
-            inference_mode: true,
-            peft_version: Some(WRITTEN_AS.into()),
-            ..Self::unwritten()
-        };
-        config.fields = sorted(config.typed().chain(untyped));
-        config
+        Self::unwritten().written([])
     }
 
     /// PEFT's defaults for fields that a file does not have.
@@ -118,12 +103,6 @@ impl Ia3Config {
         }
     }
 
-    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
-        let config = Self::read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
     /// Check every field.
     ///
     /// # Errors
@@ -131,18 +110,11 @@ impl Ia3Config {
     /// [`Error::Config`] if a name in `feedforward_modules` is not in `target_modules`, and for a list
     /// that is too long.
     pub fn validate(&self) -> Result<(), Error> {
-        let modules = [
-            ("target_modules", &self.target_modules),
-            ("exclude_modules", &self.exclude_modules),
-            ("feedforward_modules", &self.feedforward_modules),
-        ];
-        for (field, modules) in modules {
-            not_too_many(field, modules.as_ref().map_or(0, Modules::count))?;
-        }
-        let saved = self.modules_to_save.as_ref();
-        not_too_many("modules_to_save", saved.map_or(0, Vec::len))?;
+        self.selection().validate()?;
+        let feedforward = self.feedforward_modules.as_ref();
+        not_too_many("feedforward_modules", feedforward.map_or(0, Modules::count))?;
         if let (Some(Modules::Names(feedforward)), Some(Modules::Names(targets))) =
-            (&self.feedforward_modules, &self.target_modules)
+            (feedforward, &self.target_modules)
             && let Some(name) = feedforward.iter().find(|name| !targets.contains(name))
         {
             return refuse(
@@ -152,12 +124,6 @@ impl Ia3Config {
             );
         }
         Ok(())
-    }
-
-    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
-    /// effect.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        unsupported::unknown(&self.fields, |name| Self::TYPED.contains(&name))
     }
 
     /// Set the targets whose inputs are scaled.
@@ -218,6 +184,7 @@ pub fn default_feedforward_modules(model_type: &str) -> Option<&'static [&'stati
     }
 }
 
+selection!(Ia3Config: target_modules, exclude_modules; adapts [Linear, Conv2d]);
 layer_setters!(Ia3Config: target_modules, exclude_modules);
 shared_setters!(Ia3Config, target_modules);
 

@@ -7,8 +7,8 @@ use super::vector::{Ia3Side, Ia3Vector};
 use crate::adapters::AdapterPart;
 use crate::adapters::{Carrier, Fresh, Layer, Shared, Weight, carrier, like, place, tensor};
 use crate::error::Error;
-use crate::settings::{Fields, Modules, Pattern};
-use crate::targets::{ModuleKind, Selection, Target};
+use crate::settings::{Modules, Pattern};
+use crate::targets::{Selection, Target};
 use crate::tuner::{LayerTensors, LayerTuner, Stored, Tuner};
 
 impl AdapterPart {
@@ -18,26 +18,6 @@ impl AdapterPart {
 }
 
 impl Tuner for Ia3Config {
-    fn peft_type(&self) -> &'static str {
-        Self::PEFT_TYPE
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        self.validate()
-    }
-
-    fn to_fields(&self) -> Fields {
-        self.to_fields()
-    }
-
-    fn unknown_fields(&self) -> Vec<String> {
-        self.unknown_fields()
-    }
-
-    fn modules_to_save(&self) -> &[String] {
-        self.modules_to_save.as_deref().unwrap_or_default()
-    }
-
     fn marker(&self) -> &'static str {
         Self::MARKER
     }
@@ -140,15 +120,7 @@ fn adapter(
 
 impl LayerTuner for Ia3Layers<'_> {
     fn selection(&self) -> Selection<'_> {
-        Selection {
-            target_modules: self.config.target_modules.as_ref(),
-            exclude_modules: self.config.exclude_modules.as_ref(),
-            modules_to_save: self.config.modules_to_save(),
-            task_type: self.config.task_type,
-            peft_version: self.config.peft_version.as_deref(),
-            adapts: &[ModuleKind::Linear, ModuleKind::Conv2d],
-            ..Selection::default()
-        }
+        self.config.selection()
     }
 
     fn first_part(&self) -> AdapterPart {

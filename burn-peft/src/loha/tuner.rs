@@ -12,8 +12,8 @@ use crate::adapters::{
     forward_linear, kaiming, like, place, tensor,
 };
 use crate::error::Error;
-use crate::settings::{Fields, Scales};
-use crate::targets::{ModuleKind, Selection, Target};
+use crate::settings::Scales;
+use crate::targets::{Selection, Target};
 use crate::tuner::{ForwardLayers, LayerTensors, LayerTuner, Stored, TableAsHead, Tuner};
 
 impl AdapterPart {
@@ -36,26 +36,6 @@ const PARTS: [(AdapterPart, &str); 4] = [
 ];
 
 impl Tuner for LohaConfig {
-    fn peft_type(&self) -> &'static str {
-        Self::PEFT_TYPE
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        self.validate()
-    }
-
-    fn to_fields(&self) -> Fields {
-        self.to_fields()
-    }
-
-    fn unknown_fields(&self) -> Vec<String> {
-        self.unknown_fields()
-    }
-
-    fn modules_to_save(&self) -> &[String] {
-        self.modules_to_save.as_deref().unwrap_or_default()
-    }
-
     fn marker(&self) -> &'static str {
         Self::MARKER
     }
@@ -131,16 +111,7 @@ impl LohaLayers<'_> {
 
 impl LayerTuner for LohaLayers<'_> {
     fn selection(&self) -> Selection<'_> {
-        Selection {
-            target_modules: self.config.target_modules.as_ref(),
-            exclude_modules: self.config.exclude_modules.as_ref(),
-            modules_to_save: self.config.modules_to_save(),
-            layers_to_transform: self.config.layers_to_transform.as_ref(),
-            layers_pattern: self.config.layers_pattern.as_ref(),
-            task_type: self.config.task_type,
-            peft_version: self.config.peft_version.as_deref(),
-            adapts: &[ModuleKind::Linear],
-        }
+        self.config.selection()
     }
 
     fn first_part(&self) -> AdapterPart {

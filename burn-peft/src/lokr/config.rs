@@ -2,11 +2,11 @@
 
 use super::init_weights::InitLokrWeights;
 use crate::error::Error;
-use crate::settings::ranges::{above_zero, at_least_one, below_one, not_too_many, refuse};
+use crate::settings::ranges::{below_one, refuse};
 use crate::settings::{
-    Fields, Json, Modules, OneOrMany, Scales, TaskType, WRITTEN_AS, check_layers, layer_setters,
-    shared_setters, sorted, typed_fields, unsupported,
+    Fields, Modules, OneOrMany, Scales, TaskType, config_file, layer_setters, shared_setters,
 };
+use crate::targets::selection;
 
 /// The configuration of LoKr, with the field names and defaults of PEFT. Targets are linear layers.
 ///
@@ -82,8 +82,8 @@ pub struct LokrConfig {
     fields: Fields,
 }
 
-typed_fields!(
-    LokrConfig:
+config_file!(
+    LokrConfig("LOKR"):
     r,
     alpha,
     rank_dropout,
@@ -114,25 +114,12 @@ impl Default for LokrConfig {
 }
 
 impl LokrConfig {
-    /// The method, as `peft_type` names it.
-    pub(crate) const PEFT_TYPE: &'static str = "LOKR";
-
     /// How the names of LoKr's tensors begin.
     pub(crate) const MARKER: &'static str = "lokr_";
 
     /// PEFT's defaults, with every field that PEFT 0.18 writes.
     pub fn new() -> Self {
-        let untyped = [
-            ("auto_mapping", Json::Null),
-            ("peft_type", Json::String(Self::PEFT_TYPE.into())),
-        ];
-        let mut config = Self {
-            inference_mode: true,
-            peft_version: Some(WRITTEN_AS.into()),
-            ..Self::unwritten()
-        };
-        config.fields = sorted(config.typed().chain(untyped));
-        config
+        Self::unwritten().written([])
     }
 
     /// PEFT's defaults for fields that a file does not have.
@@ -163,50 +150,24 @@ impl LokrConfig {
         }
     }
 
-    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
-        let config = Self::read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
     /// Check every field.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] for a value out of range and for fields that PEFT does not accept together.
     pub fn validate(&self) -> Result<(), Error> {
-        let count = |modules: &Option<Modules>| modules.as_ref().map_or(0, Modules::count);
-        not_too_many("target_modules", count(&self.target_modules))?;
-        not_too_many("exclude_modules", count(&self.exclude_modules))?;
-        not_too_many("rank_pattern", self.rank_pattern.len())?;
-        not_too_many("alpha_pattern", self.alpha_pattern.len())?;
-        let saved = self.modules_to_save.as_ref();
-        not_too_many("modules_to_save", saved.map_or(0, Vec::len))?;
-        at_least_one("r", self.r)?;
-        for (_, rank) in &self.rank_pattern {
-            at_least_one("rank_pattern", *rank)?;
-        }
-        above_zero("alpha", self.alpha)?;
-        for (_, alpha) in &self.alpha_pattern {
-            above_zero("alpha_pattern", *alpha)?;
-        }
+        self.selection().validate()?;
+        Scales::check(
+            (self.r, &self.rank_pattern),
+            ("alpha", self.alpha, &self.alpha_pattern),
+        )?;
         below_one("rank_dropout", self.rank_dropout)?;
         below_one("module_dropout", self.module_dropout)?;
         if self.decompose_factor != -1 && self.decompose_factor < 1 {
             let expected = "expected -1 or at least 1";
             return refuse("decompose_factor", self.decompose_factor, expected);
         }
-        check_layers(
-            self.target_modules.as_ref(),
-            self.layers_to_transform.as_ref(),
-            self.layers_pattern.as_ref(),
-        )
-    }
-
-    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
-    /// effect.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        unsupported::unknown(&self.fields, |name| Self::TYPED.contains(&name))
+        Ok(())
     }
 
     /// Rank and scale of each module, with the patterns compiled.
@@ -273,6 +234,7 @@ impl LokrConfig {
     }
 }
 
+selection!(LokrConfig: target_modules, exclude_modules, layers_to_transform, layers_pattern; adapts [Linear]);
 layer_setters!(
     LokrConfig: target_modules,
     exclude_modules,

@@ -3,12 +3,13 @@
 use super::init_weights::InitLoraWeights;
 use super::token_indices::TokenIndices;
 use crate::error::Error;
-use crate::settings::ranges::{above_zero, at_least_one, below_one, not_too_many};
+use crate::settings::ranges::below_one;
 use crate::settings::unsupported::{self, Used};
 use crate::settings::{
-    Bias, FieldValue, Fields, Json, Modules, OneOrMany, Scales, TaskType, WRITTEN_AS, check_layers,
-    layer_setters, shared_setters, sorted, typed_fields,
+    Bias, FieldValue, Fields, Json, Modules, OneOrMany, Scales, TaskType, config_file,
+    layer_setters, shared_setters,
 };
+use crate::targets::selection;
 
 /// The configuration of LoRA, with the field names and defaults of PEFT: for the adapters of a
 /// whole model ([`Peft::adapt`](crate::Peft::adapt)), for a folder, and for single layers
@@ -92,8 +93,8 @@ pub struct LoraConfig {
     fields: Fields,
 }
 
-typed_fields!(
-    LoraConfig:
+config_file!(
+    LoraConfig("LORA", known: is_known):
     r,
     lora_alpha,
     lora_dropout,
@@ -119,10 +120,9 @@ typed_fields!(
 
 /// Fields that PEFT writes and that are not typed, with their defaults.
 fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
-    const NULL: [&str; 8] = [
+    const NULL: [&str; 7] = [
         "alora_invocation_tokens",
         "arrow_config",
-        "auto_mapping",
         "corda_config",
         "eva_config",
         "layer_replication",
@@ -133,7 +133,6 @@ fn untyped() -> impl Iterator<Item = (&'static str, Json)> {
     let others = [
         ("loftq_config", Json::Object(Fields::default())),
         ("megatron_core", Json::String("megatron.core".into())),
-        ("peft_type", Json::String(LoraConfig::PEFT_TYPE.into())),
         ("qalora_group_size", 16_usize.write()),
     ];
     let null = NULL.into_iter().map(|name| (name, Json::Null));
@@ -168,6 +167,11 @@ const WITHOUT_EFFECT: [&str; 6] = [
     "qalora_group_size",
 ];
 
+/// Whether a field without a type has a meaning here.
+fn is_known(name: &str) -> bool {
+    WITHOUT_EFFECT.contains(&name) || UNSUPPORTED.iter().any(|(field, _)| *field == name)
+}
+
 impl Default for LoraConfig {
     fn default() -> Self {
         Self::new()
@@ -177,13 +181,7 @@ impl Default for LoraConfig {
 impl LoraConfig {
     /// PEFT's defaults, with every field that PEFT 0.18 writes.
     pub fn new() -> Self {
-        let mut config = Self {
-            inference_mode: true,
-            peft_version: Some(WRITTEN_AS.into()),
-            ..Self::unwritten()
-        };
-        config.fields = sorted(config.typed().chain(untyped()));
-        config
+        Self::unwritten().written(untyped())
     }
 
     /// PEFT's defaults for fields that a file does not have.
@@ -214,17 +212,8 @@ impl LoraConfig {
         }
     }
 
-    /// The method, as `peft_type` names it.
-    pub(crate) const PEFT_TYPE: &'static str = "LORA";
-
     /// How the names of LoRA's tensors begin.
     pub(crate) const MARKER: &'static str = "lora_";
-
-    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
-        let config = Self::read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
 
     /// Check every field.
     ///
@@ -240,52 +229,16 @@ impl LoraConfig {
             });
         }
         unsupported::check(&self.fields, &UNSUPPORTED)?;
-        let lists = [
-            ("rank_pattern", self.rank_pattern.len()),
-            ("alpha_pattern", self.alpha_pattern.len()),
-            (
-                "target_modules",
-                self.target_modules.as_ref().map_or(0, Modules::count),
-            ),
-            (
-                "exclude_modules",
-                self.exclude_modules.as_ref().map_or(0, Modules::count),
-            ),
-            (
-                "modules_to_save",
-                self.modules_to_save.as_ref().map_or(0, Vec::len),
-            ),
-        ];
-        for (field, entries) in lists {
-            not_too_many(field, entries)?;
-        }
-        at_least_one("r", self.r)?;
-        for (_, rank) in &self.rank_pattern {
-            at_least_one("rank_pattern", *rank)?;
-        }
-        above_zero("lora_alpha", self.lora_alpha)?;
-        for (_, alpha) in &self.alpha_pattern {
-            above_zero("alpha_pattern", *alpha)?;
-        }
+        self.selection().validate()?;
+        Scales::check(
+            (self.r, &self.rank_pattern),
+            ("lora_alpha", self.lora_alpha, &self.alpha_pattern),
+        )?;
         below_one("lora_dropout", self.lora_dropout)?;
-        if let Some(tokens) = &self.trainable_token_indices {
-            tokens.validate()?;
+        match &self.trainable_token_indices {
+            Some(tokens) => tokens.validate(),
+            None => Ok(()),
         }
-        check_layers(
-            self.target_modules.as_ref(),
-            self.layers_to_transform.as_ref(),
-            self.layers_pattern.as_ref(),
-        )
-    }
-
-    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
-    /// effect.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        unsupported::unknown(&self.fields, |name| {
-            Self::TYPED.contains(&name)
-                || WITHOUT_EFFECT.contains(&name)
-                || UNSUPPORTED.iter().any(|(field, _)| *field == name)
-        })
     }
 
     /// Rank and scale of each module, with the patterns compiled.
@@ -363,6 +316,7 @@ impl LoraConfig {
     }
 }
 
+selection!(LoraConfig: target_modules, exclude_modules, layers_to_transform, layers_pattern; adapts [Linear, Embedding, Conv2d]);
 layer_setters!(
     LoraConfig: target_modules,
     exclude_modules,

@@ -10,31 +10,11 @@ use crate::adapters::AdapterPart;
 use crate::adapters::{Carrier, Fresh, Layer, Shared, Weight, carrier, place, tensor};
 use crate::error::Error;
 use crate::lora::LoraFactors;
-use crate::settings::{Bias, Fields, Scales};
+use crate::settings::{Bias, Scales};
 use crate::targets::{ModuleKind, Selection, Target};
 use crate::tuner::{LayerTensors, LayerTuner, Stored, Tuner};
 
 impl Tuner for LoraConfig {
-    fn peft_type(&self) -> &'static str {
-        Self::PEFT_TYPE
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        self.validate()
-    }
-
-    fn to_fields(&self) -> Fields {
-        self.to_fields()
-    }
-
-    fn unknown_fields(&self) -> Vec<String> {
-        self.unknown_fields()
-    }
-
-    fn modules_to_save(&self) -> &[String] {
-        self.modules_to_save.as_deref().unwrap_or_default()
-    }
-
     fn bias(&self) -> Bias {
         self.bias
     }
@@ -93,20 +73,7 @@ impl LoraLayers<'_> {
 
 impl LayerTuner for LoraLayers<'_> {
     fn selection(&self) -> Selection<'_> {
-        Selection {
-            target_modules: self.config.target_modules.as_ref(),
-            exclude_modules: self.config.exclude_modules.as_ref(),
-            modules_to_save: self.config.modules_to_save(),
-            layers_to_transform: self.config.layers_to_transform.as_ref(),
-            layers_pattern: self.config.layers_pattern.as_ref(),
-            task_type: self.config.task_type,
-            peft_version: self.config.peft_version.as_deref(),
-            adapts: &[
-                ModuleKind::Linear,
-                ModuleKind::Embedding,
-                ModuleKind::Conv2d,
-            ],
-        }
+        self.config.selection()
     }
 
     fn resolve(&self, modules: &[(String, ModuleKind)]) -> Result<Vec<Target>, Error> {

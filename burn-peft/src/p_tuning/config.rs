@@ -1,10 +1,9 @@
 //! P-tuning's configuration.
 
 use crate::error::Error;
-use crate::settings::ranges::{at_least_one, below_one, not_too_many, refuse};
+use crate::settings::ranges::{below_one, counts, not_too_many};
 use crate::settings::{
-    Fields, Json, TaskType, WRITTEN_AS, named_values, shared_setters, sorted, typed_fields,
-    unsupported,
+    Fields, TaskType, config_file, named_values, shared_setters, virtual_tokens,
 };
 
 /// `encoder_reparameterization_type`: the network that makes the virtual tokens.
@@ -82,8 +81,8 @@ pub struct PTuningConfig {
     fields: Fields,
 }
 
-typed_fields!(
-    PTuningConfig:
+config_file!(
+    PTuningConfig("P_TUNING"):
     num_virtual_tokens,
     token_dim,
     num_transformer_submodules,
@@ -104,18 +103,11 @@ typed_fields!(
 impl PTuningConfig {
     /// PEFT's defaults, with every field that PEFT 0.18 writes.
     pub fn new(num_virtual_tokens: usize) -> Self {
-        let untyped = [
-            ("auto_mapping", Json::Null),
-            ("peft_type", Json::String(Self::PEFT_TYPE.into())),
-        ];
-        let mut config = Self {
+        let config = Self {
             num_virtual_tokens,
-            inference_mode: true,
-            peft_version: Some(WRITTEN_AS.into()),
             ..Self::unwritten()
         };
-        config.fields = sorted(config.typed().chain(untyped));
-        config
+        config.written([])
     }
 
     /// PEFT's defaults for fields that a file does not have.
@@ -140,17 +132,8 @@ impl PTuningConfig {
         }
     }
 
-    /// The method, as `peft_type` names it.
-    pub(crate) const PEFT_TYPE: &'static str = "P_TUNING";
-
     /// P-tuning has no tensors of layers.
     pub(crate) const MARKER: &'static str = "";
-
-    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
-        let config = Self::read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
 
     /// Check every field.
     ///
@@ -158,7 +141,7 @@ impl PTuningConfig {
     ///
     /// [`Error::Config`] for a value out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        let counts = [
+        counts([
             ("num_virtual_tokens", Some(self.num_virtual_tokens)),
             ("token_dim", self.token_dim),
             (
@@ -169,67 +152,11 @@ impl PTuningConfig {
             ("num_layers", self.num_layers),
             ("encoder_hidden_size", self.encoder_hidden_size),
             ("encoder_num_layers", Some(self.encoder_num_layers)),
-        ];
-        for (field, count) in counts {
-            at_least_one(field, count.unwrap_or(1))?;
-        }
+        ])?;
         below_one("encoder_dropout", self.encoder_dropout)?;
         let saved = self.modules_to_save.as_ref();
         not_too_many("modules_to_save", saved.map_or(0, Vec::len))?;
         self.rows().map(|_| ())
-    }
-
-    /// Rows of the stored table: the virtual tokens of every submodule. The first
-    /// `num_virtual_tokens` are used.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] for a product that no table can have.
-    pub fn rows(&self) -> Result<usize, Error> {
-        let by_task = match self.task_type {
-            Some(TaskType::Seq2SeqLm) => 2,
-            _ => 1,
-        };
-        let submodules = self.num_transformer_submodules.unwrap_or(by_task);
-        match self.num_virtual_tokens.checked_mul(submodules) {
-            Some(rows) => Ok(rows),
-            None => refuse(
-                "num_virtual_tokens",
-                self.num_virtual_tokens,
-                "expected fewer: no table can have that many rows",
-            ),
-        }
-    }
-
-    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
-    /// effect.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        unsupported::unknown(&self.fields, |name| Self::TYPED.contains(&name))
-    }
-
-    /// Set the width of a token's embedding.
-    pub fn with_token_dim(self, width: usize) -> Self {
-        Self {
-            token_dim: Some(width),
-            ..self
-        }
-    }
-
-    /// Set how many parts of the model have their own tokens.
-    pub fn with_num_transformer_submodules(self, submodules: usize) -> Self {
-        Self {
-            num_transformer_submodules: Some(submodules),
-            ..self
-        }
-    }
-
-    /// Set the layers and attention heads of the model, which PEFT writes into the file.
-    pub fn with_model_size(self, num_layers: usize, num_attention_heads: usize) -> Self {
-        Self {
-            num_layers: Some(num_layers),
-            num_attention_heads: Some(num_attention_heads),
-            ..self
-        }
     }
 
     /// Set the width inside of the network.
@@ -249,4 +176,5 @@ impl PTuningConfig {
     }
 }
 
+virtual_tokens!(PTuningConfig);
 shared_setters!(PTuningConfig);

@@ -1,10 +1,8 @@
 //! Prefix tuning's configuration.
 
 use crate::error::Error;
-use crate::settings::ranges::{at_least_one, not_too_many, refuse};
-use crate::settings::{
-    Fields, Json, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
-};
+use crate::settings::ranges::{counts, not_too_many, refuse};
+use crate::settings::{Fields, TaskType, config_file, shared_setters};
 
 /// The configuration of prefix tuning, with the field names and defaults of PEFT.
 ///
@@ -57,8 +55,8 @@ pub struct PrefixConfig {
     fields: Fields,
 }
 
-typed_fields!(
-    PrefixConfig:
+config_file!(
+    PrefixConfig("PREFIX_TUNING"):
     num_virtual_tokens,
     token_dim,
     num_transformer_submodules,
@@ -78,18 +76,11 @@ typed_fields!(
 impl PrefixConfig {
     /// PEFT's defaults, with every field that PEFT 0.18 writes.
     pub fn new(num_virtual_tokens: usize) -> Self {
-        let untyped = [
-            ("auto_mapping", Json::Null),
-            ("peft_type", Json::String(Self::PEFT_TYPE.into())),
-        ];
-        let mut config = Self {
+        let config = Self {
             num_virtual_tokens,
-            inference_mode: true,
-            peft_version: Some(WRITTEN_AS.into()),
             ..Self::unwritten()
         };
-        config.fields = sorted(config.typed().chain(untyped));
-        config
+        config.written([])
     }
 
     /// PEFT's defaults for fields that a file does not have.
@@ -113,17 +104,8 @@ impl PrefixConfig {
         }
     }
 
-    /// The method, as `peft_type` names it.
-    pub(crate) const PEFT_TYPE: &'static str = "PREFIX_TUNING";
-
     /// Prefix tuning has no tensors of layers under keys of their own.
     pub(crate) const MARKER: &'static str = "";
-
-    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
-        let config = Self::read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
 
     /// Check every field.
     ///
@@ -131,7 +113,7 @@ impl PrefixConfig {
     ///
     /// [`Error::Config`] for a value out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        let counts = [
+        counts([
             ("num_virtual_tokens", Some(self.num_virtual_tokens)),
             ("token_dim", self.token_dim),
             (
@@ -141,10 +123,7 @@ impl PrefixConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("num_layers", self.num_layers),
             ("encoder_hidden_size", self.encoder_hidden_size),
-        ];
-        for (field, count) in counts {
-            at_least_one(field, count.unwrap_or(1))?;
-        }
+        ])?;
         if let Some(init) = &self.init_weights
             && init != "zero"
         {
@@ -193,12 +172,6 @@ impl PrefixConfig {
             },
             Ok,
         )
-    }
-
-    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
-    /// effect.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        unsupported::unknown(&self.fields, |name| Self::TYPED.contains(&name))
     }
 
     /// Set the layers of the model, the heads of its keys, and their width, all heads together.

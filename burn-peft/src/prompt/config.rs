@@ -3,10 +3,8 @@
 use super::initial_tokens::PromptInit;
 use crate::error::Error;
 use crate::settings::json::{is_unset, shown};
-use crate::settings::ranges::{at_least_one, not_too_many, refuse};
-use crate::settings::{
-    Fields, Json, TaskType, WRITTEN_AS, shared_setters, sorted, typed_fields, unsupported,
-};
+use crate::settings::ranges::{counts, not_too_many, refuse};
+use crate::settings::{Fields, Json, TaskType, config_file, shared_setters, virtual_tokens};
 
 /// The configuration of a tuned prompt, with the field names of PEFT.
 ///
@@ -58,8 +56,8 @@ pub struct PromptConfig {
     fields: Fields,
 }
 
-typed_fields!(
-    PromptConfig:
+config_file!(
+    PromptConfig("PROMPT_TUNING", known: is_known):
     num_virtual_tokens,
     token_dim,
     num_transformer_submodules,
@@ -76,22 +74,19 @@ typed_fields!(
     peft_version,
 );
 
+/// Whether a field without a type has a meaning here.
+fn is_known(name: &str) -> bool {
+    name == "tokenizer_kwargs"
+}
+
 impl PromptConfig {
     /// PEFT's defaults, with every field that PEFT 0.18 writes.
     pub fn new(num_virtual_tokens: usize) -> Self {
-        let untyped = [
-            ("auto_mapping", Json::Null),
-            ("peft_type", Json::String(PromptConfig::PEFT_TYPE.into())),
-            ("tokenizer_kwargs", Json::Null),
-        ];
-        let mut config = Self {
+        let config = Self {
             num_virtual_tokens,
-            inference_mode: true,
-            peft_version: Some(WRITTEN_AS.into()),
             ..Self::unwritten()
         };
-        config.fields = sorted(config.typed().chain(untyped));
-        config
+        config.written([("tokenizer_kwargs", Json::Null)])
     }
 
     /// PEFT's defaults for fields that a file does not have.
@@ -115,17 +110,8 @@ impl PromptConfig {
         }
     }
 
-    /// The method, as `peft_type` names it.
-    pub(crate) const PEFT_TYPE: &'static str = "PROMPT_TUNING";
-
     /// Prompt tuning has no tensors of layers.
     pub(crate) const MARKER: &'static str = "";
-
-    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
-        let config = Self::read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
 
     /// Check every field.
     ///
@@ -134,10 +120,10 @@ impl PromptConfig {
     /// [`Error::Config`] for a value out of range and for a text initialisation without its text
     /// or tokenizer, which PEFT does not load.
     pub fn validate(&self) -> Result<(), Error> {
-        at_least_one("num_virtual_tokens", self.num_virtual_tokens)?;
         let saved = self.modules_to_save.as_ref();
         not_too_many("modules_to_save", saved.map_or(0, Vec::len))?;
-        let counts = [
+        counts([
+            ("num_virtual_tokens", Some(self.num_virtual_tokens)),
             ("token_dim", self.token_dim),
             (
                 "num_transformer_submodules",
@@ -145,10 +131,7 @@ impl PromptConfig {
             ),
             ("num_attention_heads", self.num_attention_heads),
             ("num_layers", self.num_layers),
-        ];
-        for (field, count) in counts {
-            at_least_one(field, count.unwrap_or(1))?;
-        }
+        ])?;
         self.rows()?;
         if self.prompt_tuning_init != PromptInit::Text {
             let kwargs = self.fields.get("tokenizer_kwargs");
@@ -171,59 +154,6 @@ impl PromptConfig {
         }
     }
 
-    /// Rows of the stored table: the virtual tokens of every submodule. The first
-    /// `num_virtual_tokens` are used.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] for a product that no table can have.
-    pub fn rows(&self) -> Result<usize, Error> {
-        let by_task = match self.task_type {
-            Some(TaskType::Seq2SeqLm) => 2,
-            _ => 1,
-        };
-        let submodules = self.num_transformer_submodules.unwrap_or(by_task);
-        let rows = self.num_virtual_tokens.checked_mul(submodules);
-        rows.ok_or_else(|| Error::Config {
-            field: "num_virtual_tokens",
-            value: self.num_virtual_tokens.to_string(),
-            expected: "expected fewer: no table can have that many rows",
-        })
-    }
-
-    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
-    /// effect.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        unsupported::unknown(&self.fields, |name| {
-            Self::TYPED.contains(&name) || name == "tokenizer_kwargs"
-        })
-    }
-
-    /// Set the width of a token's embedding.
-    pub fn with_token_dim(self, width: usize) -> Self {
-        Self {
-            token_dim: Some(width),
-            ..self
-        }
-    }
-
-    /// Set how many parts of the model have their own prompt.
-    pub fn with_num_transformer_submodules(self, submodules: usize) -> Self {
-        Self {
-            num_transformer_submodules: Some(submodules),
-            ..self
-        }
-    }
-
-    /// Set the layers and attention heads of the model, which PEFT writes into the file.
-    pub fn with_model_size(self, num_layers: usize, num_attention_heads: usize) -> Self {
-        Self {
-            num_layers: Some(num_layers),
-            num_attention_heads: Some(num_attention_heads),
-            ..self
-        }
-    }
-
     /// Begin as `text`, read by the tokenizer of that name.
     pub fn with_text(self, text: impl Into<String>, tokenizer: impl Into<String>) -> Self {
         Self {
@@ -243,4 +173,5 @@ impl PromptConfig {
     }
 }
 
+virtual_tokens!(PromptConfig);
 shared_setters!(PromptConfig);

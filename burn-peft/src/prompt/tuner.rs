@@ -5,7 +5,6 @@ use burn::nn::Embedding;
 use super::config::PromptConfig;
 use crate::adapters::{AdapterPart, Unadapted};
 use crate::error::Error;
-use crate::settings::Fields;
 use crate::tuner::{ForwardLayers, ModelTensors, TableAsHead, Tuner};
 
 /// Key of the table of virtual tokens.
@@ -17,26 +16,6 @@ impl AdapterPart {
 }
 
 impl Tuner for PromptConfig {
-    fn peft_type(&self) -> &'static str {
-        Self::PEFT_TYPE
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        self.validate()
-    }
-
-    fn to_fields(&self) -> Fields {
-        self.to_fields()
-    }
-
-    fn unknown_fields(&self) -> Vec<String> {
-        self.unknown_fields()
-    }
-
-    fn modules_to_save(&self) -> &[String] {
-        self.modules_to_save.as_deref().unwrap_or_default()
-    }
-
     fn prefix(&self) -> &'static str {
         "base_model."
     }

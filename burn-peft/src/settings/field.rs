@@ -166,14 +166,6 @@ pub(crate) fn read_field<T: FieldValue>(name: &'static str, json: &Json) -> Resu
     })
 }
 
-/// The members sorted by name, as PEFT writes them.
-pub(crate) fn sorted(members: impl Iterator<Item = (&'static str, Json)>) -> Fields {
-    let mut members: Vec<_> = members.collect();
-    members.sort_by_key(|(name, _)| *name);
-    let members = members.into_iter();
-    members.map(|(name, value)| (name.into(), value)).collect()
-}
-
 /// An enumeration that the file holds as a text.
 macro_rules! named_values {
     ($type:ident, $expected:literal, $($variant:ident = $name:literal),+ $(,)?) => {
@@ -203,50 +195,6 @@ macro_rules! named_values {
     };
 }
 pub(crate) use named_values;
-
-/// Reading and writing of a configuration type: its typed fields by name. Its field `fields` holds
-/// the file as it was read.
-macro_rules! typed_fields {
-    ($settings:ident: $($name:ident),+ $(,)?) => {
-        impl $settings {
-            const TYPED: &'static [&'static str] = &[$(stringify!($name)),+];
-
-            /// Read the typed fields and keep all of them; one that is not there has PEFT's default.
-            fn read(fields: $crate::settings::Fields) -> Result<Self, $crate::error::Error> {
-                let mut settings = Self::unwritten();
-                $(if let Some(json) = fields.get(stringify!($name)) {
-                    settings.$name = $crate::settings::read_field(stringify!($name), json)?;
-                })+
-                settings.fields = fields;
-                Ok(settings)
-            }
-
-            /// The typed fields as PEFT writes them.
-            fn typed(&self) -> impl Iterator<Item = (&'static str, $crate::settings::Json)> {
-                [$((stringify!($name), $crate::settings::FieldValue::write(&self.$name))),+].into_iter()
-            }
-
-            /// The fields of the file, in its order, with every value that has changed since.
-            pub(crate) fn to_fields(&self) -> $crate::settings::Fields {
-                let mut fields = self.fields.clone();
-                let read = Self::read(self.fields.clone()).ok();
-                $(if read.as_ref().is_none_or(|read| read.$name != self.$name) {
-                    fields.insert(stringify!($name).into(), $crate::settings::FieldValue::write(&self.$name));
-                })+
-                fields
-            }
-        }
-
-        /// Equal in what would be written.
-        impl PartialEq for $settings {
-            fn eq(&self, other: &Self) -> bool {
-                // The order of patterns counts, which equality of JSON objects leaves out.
-                $(self.$name == other.$name &&)+ self.to_fields() == other.to_fields()
-            }
-        }
-    };
-}
-pub(crate) use typed_fields;
 
 #[cfg(test)]
 mod tests {

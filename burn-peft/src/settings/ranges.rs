@@ -25,6 +25,18 @@ pub(crate) fn at_least_one(field: &'static str, value: usize) -> Result<(), Erro
     Ok(())
 }
 
+/// Counts that may be left out, and cannot be zero.
+pub(crate) fn counts<const N: usize>(
+    fields: [(&'static str, Option<usize>); N],
+) -> Result<(), Error> {
+    let given = fields
+        .into_iter()
+        .filter_map(|(field, count)| Some((field, count?)));
+    given
+        .into_iter()
+        .try_for_each(|(field, count)| at_least_one(field, count))
+}
+
 /// The entries of a list or a mapping. Some models have ten thousand modules, and every entry is
 /// compared with all of them.
 pub(crate) fn not_too_many(field: &'static str, entries: usize) -> Result<(), Error> {

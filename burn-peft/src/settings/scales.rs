@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::ranges::{above_zero, at_least_one, not_too_many};
 use super::{Pattern, PlainNames};
 use crate::error::Error;
 
@@ -44,6 +45,24 @@ impl Scales {
             alpha: Lookup::new("alpha_pattern", alpha_pattern, alpha)?,
             rank_stabilized,
         })
+    }
+
+    /// Check ranks and alphas: the name of a field, its value, and those of its pattern.
+    pub(crate) fn check(
+        (rank, rank_pattern): (usize, &[(String, usize)]),
+        (field, alpha, alpha_pattern): (&'static str, f64, &[(String, f64)]),
+    ) -> Result<(), Error> {
+        not_too_many("rank_pattern", rank_pattern.len())?;
+        not_too_many("alpha_pattern", alpha_pattern.len())?;
+        at_least_one("r", rank)?;
+        for (_, rank) in rank_pattern {
+            at_least_one("rank_pattern", *rank)?;
+        }
+        above_zero(field, alpha)?;
+        for (_, alpha) in alpha_pattern {
+            above_zero("alpha_pattern", *alpha)?;
+        }
+        Ok(())
     }
 
     /// The rank r of the factors at `module`.

@@ -16,5 +16,5 @@ pub(crate) use output_head::is_language_head;
 pub use output_head::{default_targets, output_head};
 pub(crate) use saved_modules::is_under_saved;
 pub use saved_modules::modules_to_save;
-pub(crate) use selection::Selection;
+pub(crate) use selection::{Selection, selection};
 pub use target::{ModuleKind, Target};

@@ -1,11 +1,12 @@
 //! VeRA's configuration.
 
 use crate::error::Error;
-use crate::settings::ranges::{at_least_one, below_one, not_too_many, refuse};
+use crate::settings::ranges::{at_least_one, below_one, refuse};
 use crate::settings::{
-    Bias, Fields, Json, Modules, OneOrMany, TaskType, WRITTEN_AS, check_layers, layer_setters,
-    named_values, shared_setters, sorted, typed_fields, unsupported,
+    Bias, Fields, Modules, OneOrMany, TaskType, config_file, layer_setters, named_values,
+    shared_setters,
 };
+use crate::targets::selection;
 
 /// `bias` of VeRA: which biases of the base model train in addition to the adapters.
 ///
@@ -111,8 +112,8 @@ pub struct VeraConfig {
     fields: Fields,
 }
 
-typed_fields!(
-    VeraConfig:
+config_file!(
+    VeraConfig("VERA"):
     r,
     target_modules,
     projection_prng_key,
@@ -139,25 +140,12 @@ impl Default for VeraConfig {
 }
 
 impl VeraConfig {
-    /// The method, as `peft_type` names it.
-    pub(crate) const PEFT_TYPE: &'static str = "VERA";
-
     /// How the names of VeRA's tensors begin.
     pub(crate) const MARKER: &'static str = "vera_lambda_";
 
     /// PEFT's defaults, with every field that PEFT 0.18 writes.
     pub fn new() -> Self {
-        let untyped = [
-            ("auto_mapping", Json::Null),
-            ("peft_type", Json::String(Self::PEFT_TYPE.into())),
-        ];
-        let mut config = Self {
-            inference_mode: true,
-            peft_version: Some(WRITTEN_AS.into()),
-            ..Self::unwritten()
-        };
-        config.fields = sorted(config.typed().chain(untyped));
-        config
+        Self::unwritten().written([])
     }
 
     /// PEFT's defaults for fields that a file does not have.
@@ -184,38 +172,19 @@ impl VeraConfig {
         }
     }
 
-    pub(crate) fn from_fields(fields: Fields) -> Result<Self, Error> {
-        let config = Self::read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
     /// Check every field.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] for a value out of range and for fields that PEFT does not accept together.
     pub fn validate(&self) -> Result<(), Error> {
-        let targets = self.target_modules.as_ref();
-        not_too_many("target_modules", targets.map_or(0, Modules::count))?;
-        let saved = self.modules_to_save.as_ref();
-        not_too_many("modules_to_save", saved.map_or(0, Vec::len))?;
+        self.selection().validate()?;
         at_least_one("r", self.r)?;
         below_one("vera_dropout", self.vera_dropout)?;
         if !self.d_initial.is_finite() {
             return refuse("d_initial", self.d_initial, "expected a finite number");
         }
-        check_layers(
-            targets,
-            self.layers_to_transform.as_ref(),
-            self.layers_pattern.as_ref(),
-        )
-    }
-
-    /// Fields of the file that are set and unknown to this crate. They are kept, and they have no
-    /// effect.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        unsupported::unknown(&self.fields, |name| Self::TYPED.contains(&name))
+        Ok(())
     }
 
     /// Set the rank of the shared matrices.
@@ -266,5 +235,6 @@ impl VeraConfig {
     }
 }
 
+selection!(VeraConfig: target_modules, layers_to_transform, layers_pattern; adapts [Linear]);
 layer_setters!(VeraConfig: target_modules, layers);
 shared_setters!(VeraConfig, target_modules);

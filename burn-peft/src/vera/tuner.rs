@@ -13,8 +13,8 @@ use crate::adapters::{
     like, place, tensor,
 };
 use crate::error::Error;
-use crate::settings::{Bias, Fields};
-use crate::targets::{ModuleKind, Selection, Target};
+use crate::settings::Bias;
+use crate::targets::{Selection, Target};
 use crate::tuner::{
     ForwardLayers, LayerTensors, LayerTuner, ModelTensors, Stored, TableAsHead, Tuner,
 };
@@ -33,26 +33,6 @@ impl AdapterPart {
 const PARTS: [AdapterPart; 2] = [AdapterPart::VERA_LAMBDA_D, AdapterPart::VERA_LAMBDA_B];
 
 impl Tuner for VeraConfig {
-    fn peft_type(&self) -> &'static str {
-        Self::PEFT_TYPE
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        self.validate()
-    }
-
-    fn to_fields(&self) -> Fields {
-        self.to_fields()
-    }
-
-    fn unknown_fields(&self) -> Vec<String> {
-        self.unknown_fields()
-    }
-
-    fn modules_to_save(&self) -> &[String] {
-        self.modules_to_save.as_deref().unwrap_or_default()
-    }
-
     fn bias(&self) -> Bias {
         self.bias.into()
     }
@@ -150,16 +130,7 @@ impl VeraLayers<'_> {
 
 impl LayerTuner for VeraLayers<'_> {
     fn selection(&self) -> Selection<'_> {
-        Selection {
-            target_modules: self.0.target_modules.as_ref(),
-            modules_to_save: self.0.modules_to_save(),
-            layers_to_transform: self.0.layers_to_transform.as_ref(),
-            layers_pattern: self.0.layers_pattern.as_ref(),
-            task_type: self.0.task_type,
-            peft_version: self.0.peft_version.as_deref(),
-            adapts: &[ModuleKind::Linear],
-            ..Selection::default()
-        }
+        self.0.selection()
     }
 
     fn first_part(&self) -> AdapterPart {
