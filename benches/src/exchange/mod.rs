@@ -1,48 +1,19 @@
 //! What a step over several devices sends and asks for, counted, and compared with the formulas of the book.
 
+mod counted;
 mod formula;
 mod one;
 
 use std::path::Path;
 
-use burn_ief::prelude::*;
 use programs::files;
-use programs::table::{Style, Table, number, table};
 
 use crate::args::Args;
 use crate::settings::Setting;
 
+pub use counted::Exchanged;
 pub use formula::{LayerShape, SentBytes, sent, trained_layers};
 pub use one::OneDevice;
-
-/// A step of iEF with momentum in the solve over D devices that share out the layers.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Exchanged {
-    /// What was trained.
-    pub setting: Setting,
-    /// D.
-    pub devices: usize,
-    /// M, over all devices.
-    pub batch: usize,
-    /// Trained layers.
-    pub layers: usize,
-    /// What the devices send each other by the formulas of the book.
-    pub formula: SentBytes,
-    /// The sum of `formula`.
-    pub formula_bytes: f64,
-    /// Tensors that burn-ief moved from device to device, each of them one message up to 256 MiB.
-    pub messages: usize,
-    /// Their bytes.
-    pub moved_bytes: usize,
-    /// Bytes of those that the first device sent.
-    pub moved_by_first: usize,
-    /// Bytes between the servers, as proxies counted them.
-    pub counted_bytes: f64,
-    /// Reads that wait for a device, for each device.
-    pub reads: f64,
-    /// Answers of a device that the client waited for, as the proxies counted them: the mean over the devices.
-    pub round_trips: f64,
-}
 
 /// What was measured: steps over several devices, and the cost of joining on one.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -51,12 +22,6 @@ pub struct Measured {
     pub several: Vec<Exchanged>,
     /// Times on one device.
     pub one: Vec<OneDevice>,
-}
-
-/// iEF with momentum in the solve, and without a metric, whose squares would be sent as well.
-fn config() -> IefConfig {
-    let solve = SolveOptions::plain(Damping::relative(1e-3));
-    IefConfig::new().with_solve(solve.with_momentum(Some(0.9)))
 }
 
 /// Measure what `--devices` asks for.
@@ -88,7 +53,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         }
     }
     if !measured.several.is_empty() {
-        println!("{}", several(&measured.several));
+        println!("{}", counted::table_of(&measured.several));
     }
     if !measured.one.is_empty() {
         println!("{}", one::table_of(&measured.one));
@@ -98,39 +63,6 @@ pub fn run(args: &Args) -> Result<(), String> {
 
 fn write(measured: &Measured, path: &Path) -> Result<(), String> {
     files::write_json(path, measured).map_err(|error| error.to_string())
-}
-
-fn several(rows: &[Exchanged]) -> Table {
-    let header = [
-        "setting",
-        "D",
-        "M",
-        "formula MB",
-        "moved MB",
-        "counted MB",
-        "counted / formula",
-        "first sends MB",
-        "messages",
-        "reads",
-        "round trips",
-    ];
-    let lines = rows.iter().map(|row| {
-        let megabytes = |bytes: f64| number(Some(bytes / 1e6), 2);
-        [
-            row.setting.to_string(),
-            row.devices.to_string(),
-            row.batch.to_string(),
-            megabytes(row.formula_bytes),
-            megabytes(row.moved_bytes as f64),
-            megabytes(row.counted_bytes),
-            number(Some(row.counted_bytes / row.formula_bytes), 3),
-            megabytes(row.moved_by_first as f64),
-            row.messages.to_string(),
-            number(Some(row.reads), 1),
-            number(Some(row.round_trips), 1),
-        ]
-    });
-    table(Style::Markdown, header, &[0], lines)
 }
 
 #[cfg(not(feature = "remote"))]

@@ -100,7 +100,7 @@ fn timed<C: Classifier + 'static>(
     let forms = [Form::Step, Form::Shard, Form::Replicas(replicas)];
     let mut steps = forms.map(|form| {
         Box::new(Training {
-            optim: NaturalOptimizer::new(super::config().build().into(), &model),
+            optim: NaturalOptimizer::new(super::counted::config().build().into(), &model),
             model: Some(model.clone()),
             batch: inputs.clone(),
             form,

@@ -12,7 +12,8 @@ use burn_ief::prelude::*;
 use burn_ief::{DeviceMoves, HostReads};
 use programs::proxy::Proxy;
 
-use super::{Exchanged, config, sent, trained_layers};
+use super::counted::{Exchanged, config};
+use super::formula::{sent, trained_layers};
 use crate::call::Call;
 use crate::operations::Operations;
 use crate::settings::{Classified, Classifier, Mlp, Net, Sequences, Setting, Tiny, Transformer};
