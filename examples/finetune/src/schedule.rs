@@ -16,8 +16,11 @@ use crate::error::Error;
 /// What a step size is multiplied by after a drop.
 const DROP: f64 = 0.1;
 
-/// How the step size changes over a run: `constant`, `linear`, `cosine` or `drop:EPOCH`; with `:SHARE` behind one of the
-/// first three, it rises over that share of the steps before.
+/// The share of the steps over which [`Decay::Stable`] falls.
+const LAST: f64 = 0.4;
+
+/// How the step size changes over a run: `constant`, `wsd`, `linear`, `cosine` or `drop:EPOCH`; with `:SHARE` behind one of
+/// the first four, it rises over that share of the steps before.
 ///
 /// ```
 /// use finetune::schedule::{Decay, Schedule};
@@ -46,6 +49,8 @@ pub struct Schedule {
 pub enum Decay {
     /// It does not.
     Constant,
+    /// Not at first, and linearly to zero over the last 40 % of the steps (`wsd`: warm-up, stable, decay).
+    Stable,
     /// Linearly to zero.
     Linear,
     /// As half a wave of a cosine to zero.
@@ -86,6 +91,17 @@ impl Schedule {
         let rest = (total - warm_up).max(1);
         let decay = match self.decay {
             Decay::Constant => LrSchedulerConfig::Constant(1.0),
+            Decay::Stable => {
+                let last = ((LAST * rest as f64).round() as usize).max(1);
+                let fall = LinearLrSchedulerConfig::new(1.0, 0.0, last);
+                sequence(
+                    [
+                        LrSchedulerConfig::Constant(1.0),
+                        LrSchedulerConfig::Linear(fall),
+                    ],
+                    rest - last,
+                )
+            }
             Decay::Linear => {
                 LrSchedulerConfig::Linear(LinearLrSchedulerConfig::new(1.0, 0.0, rest))
             }
@@ -95,24 +111,17 @@ impl Schedule {
             Decay::Drop { epoch } if epoch.saturating_mul(per_epoch) >= total => {
                 LrSchedulerConfig::Constant(1.0)
             }
-            Decay::Drop { epoch } => {
-                LrSchedulerConfig::Sequential(SequentialLrSchedulerConfig::new(
-                    vec![
-                        LrSchedulerConfig::Constant(1.0),
-                        LrSchedulerConfig::Constant(DROP),
-                    ],
-                    vec![epoch * per_epoch],
-                ))
-            }
+            Decay::Drop { epoch } => sequence(
+                [1.0, DROP].map(LrSchedulerConfig::Constant),
+                epoch * per_epoch,
+            ),
         };
         let factor = match warm_up {
             0 | 1 => decay,
             _ => {
                 let first = 1.0 / warm_up as f64;
                 let rise = LinearLrSchedulerConfig::new(first, 1.0, warm_up - 1);
-                let rise = LrSchedulerConfig::Linear(rise);
-                let both = SequentialLrSchedulerConfig::new(vec![rise, decay], vec![warm_up]);
-                LrSchedulerConfig::Sequential(both)
+                sequence([LrSchedulerConfig::Linear(rise), decay], warm_up)
             }
         };
         let factors = vec![LrSchedulerConfig::Constant(step_size), factor];
@@ -122,10 +131,23 @@ impl Schedule {
     }
 }
 
+/// Two schedules, the second from step `at` on.
+fn sequence(parts: [LrSchedulerConfig; 2], at: usize) -> LrSchedulerConfig {
+    let [first, second] = parts;
+    match at {
+        0 => second,
+        _ => LrSchedulerConfig::Sequential(SequentialLrSchedulerConfig::new(
+            vec![first, second],
+            vec![at],
+        )),
+    }
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.decay {
             Decay::Constant => f.write_str("constant"),
+            Decay::Stable => f.write_str("wsd"),
             Decay::Linear => f.write_str("linear"),
             Decay::Cosine => f.write_str("cosine"),
             Decay::Drop { epoch } => return write!(f, "drop:{epoch}"),
@@ -147,6 +169,7 @@ impl FromStr for Schedule {
         };
         let decay = match (name, number) {
             ("constant", _) => Decay::Constant,
+            ("wsd", _) => Decay::Stable,
             ("linear", _) => Decay::Linear,
             ("cosine", _) => Decay::Cosine,
             ("drop", Some(epoch)) => {
@@ -159,8 +182,8 @@ impl FromStr for Schedule {
             }
             _ => {
                 return Err(format!(
-                    "`{text}` is not a schedule: expected constant, linear or cosine, perhaps with a share of the \
-                     steps for a warm-up (linear:0.1), or drop:EPOCH"
+                    "`{text}` is not a schedule: expected constant, wsd, linear or cosine, perhaps with a share \
+                     of the steps for a warm-up (linear:0.1), or drop:EPOCH"
                 ));
             }
         };
@@ -225,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn wsd_falls_over_the_last_two_fifths() {
+        let expected = [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.5, 1.0, 0.5];
+        let found = sizes("wsd", 2.0, 5, 2);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        // Behind a warm-up it is two fifths of the rest; short runs fall in their last step at the latest.
+        let found = sizes("wsd:0.5", 2.0, 10, 1);
+        for (found, expected) in found[5..].iter().zip([2.0, 2.0, 2.0, 2.0, 1.0]) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        assert_eq!(sizes("wsd", 2.0, 1, 1), [2.0]);
+    }
+
+    #[test]
     fn cosine_and_warm_up() {
         // get_cosine_schedule_with_warmup of transformers with 2 of 6 steps for the warm-up, one step later: there the
         // first step size is 0.
@@ -272,7 +310,7 @@ mod tests {
         ] {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
-        for text in ["\"drop:3\"", "\"linear:0.1\"", "\"constant\""] {
+        for text in ["\"drop:3\"", "\"linear:0.1\"", "\"constant\"", "\"wsd\""] {
             let schedule: Schedule = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&schedule).unwrap(), text);
         }

@@ -1,9 +1,11 @@
 //! Flags of the methods, each with a value for all of them or one for each.
 
+use std::fmt;
 use std::str::FromStr;
 
 use burn_ief::methods::kfac::{DampingSplit, FallbackCurvature, WeightSharing};
-use burn_ief::solve::{DampedMatrix, Damping, DampingAmount};
+use burn_ief::methods::{RunningSquares, UpdateMetric};
+use burn_ief::solve::{DampedMatrix, Damping, DampingAmount, TrustRegion};
 use clap::{Args, ValueEnum};
 use programs::optimizer::{OptimizerConfig, OptimizerName};
 
@@ -54,8 +56,8 @@ pub(super) struct MethodFlags {
     /// First step size.
     #[arg(long, help_heading = HEADING, value_delimiter = ',')]
     step_size: Vec<PerMethod<f64>>,
-    /// constant, linear or cosine (to 0), each perhaps with a share of the steps for a warm-up (cosine:0.05), or
-    /// drop:EPOCH (to a tenth).
+    /// constant, wsd (falls to 0 over the last 40 % of the steps), linear or cosine (to 0), each perhaps with a share
+    /// of the steps for a warm-up (cosine:0.05), or drop:EPOCH (to a tenth).
     #[arg(long, help_heading = HEADING, value_delimiter = ',')]
     schedule: Vec<PerMethod<Schedule>>,
     /// Decoupled weight decay.
@@ -67,6 +69,12 @@ pub(super) struct MethodFlags {
     /// Momentum inside the solve of iEF, EF and SF (SPRING).
     #[arg(long, help_heading = HEADING, value_delimiter = ',')]
     solve_momentum: Vec<PerMethod<f64>>,
+    /// Metric of iEF, EF, SF and the other exact methods: identity, separable, per-tensor or diagonal.
+    #[arg(long, help_heading = HEADING, value_delimiter = ',')]
+    metric: Vec<PerMethod<Metric>>,
+    /// Bound on half the quadratic form of an update of these methods, for each sample; 0 for none.
+    #[arg(long, help_heading = HEADING, value_delimiter = ',')]
+    trust_region: Vec<PerMethod<f64>>,
     /// Damping of the natural-gradient methods.
     #[arg(long, help_heading = HEADING, value_delimiter = ',')]
     damping: Vec<PerMethod<f64>>,
@@ -116,6 +124,43 @@ pub(super) struct MethodFlags {
     others: Option<FallbackCurvature>,
 }
 
+/// A metric by name, with the running squares that the library takes by default.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Metric(UpdateMetric);
+
+impl Metric {
+    const NAMES: [&str; 4] = ["identity", "separable", "per-tensor", "diagonal"];
+}
+
+impl FromStr for Metric {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let running = RunningSquares::default();
+        Ok(Self(match name {
+            "identity" => UpdateMetric::Identity,
+            "separable" => UpdateMetric::Separable(running),
+            "per-tensor" => UpdateMetric::PerTensor(running),
+            "diagonal" => UpdateMetric::Diagonal(running),
+            _ => {
+                let names = Self::NAMES.join(", ");
+                return Err(format!("`{name}` is not a metric: expected one of {names}"));
+            }
+        }))
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            UpdateMetric::Separable(_) => "separable",
+            UpdateMetric::PerTensor(_) => "per-tensor",
+            UpdateMetric::Diagonal(_) => "diagonal",
+            _ => "identity",
+        })
+    }
+}
+
 /// The unit of a damping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Unit {
@@ -149,6 +194,18 @@ impl MethodFlags {
         })?;
         set.value("solve-momentum", &self.solve_momentum, |value| {
             put(optimizer.solve_mut(), |solve| solve.momentum = Some(value))
+        })?;
+        set.value("metric", &self.metric, |Metric(value)| {
+            put(optimizer.solve_mut(), |solve| solve.metric = Some(value))
+        })?;
+        set.value("trust-region", &self.trust_region, |value| {
+            let bound = match value {
+                0.0 => TrustRegion::Unbounded,
+                value => TrustRegion::per_sample(value),
+            };
+            put(optimizer.solve_mut(), |solve| {
+                solve.trust_region = Some(bound)
+            })
         })?;
         set.value("normalize", &self.normalize, |value| {
             put(optimizer.step_mut(), |step| step.normalize = Some(value))
@@ -286,6 +343,29 @@ mod tests {
         assert_eq!(factors("kfac").factor_interval, 20);
         assert_eq!(factors("ekfac").kl_clip, Some(0.0));
         assert_eq!(factors("ekfac").sharing, WeightSharing::Reduce);
+    }
+
+    #[test]
+    fn metric_and_trust_region_are_those_of_exact_methods() {
+        let flags = ["--metric=diagonal,ief=identity", "--trust-region=0.02,ef=0"];
+        let solve = |name| {
+            let mut options = set(name, &flags).unwrap();
+            options.optimizer.solve_mut().unwrap().clone()
+        };
+        assert_eq!(solve("ief").metric, Some(UpdateMetric::Identity));
+        assert_eq!(
+            solve("ief").trust_region,
+            Some(TrustRegion::per_sample(0.02))
+        );
+        let diagonal = UpdateMetric::Diagonal(RunningSquares::default());
+        assert_eq!(solve("ef").metric, Some(diagonal));
+        assert_eq!(solve("ef").trust_region, Some(TrustRegion::Unbounded));
+        assert!(set("adamw", &flags).is_ok());
+        assert!(set("adamw", &["--metric=adamw=diagonal"]).is_err());
+        for name in Metric::NAMES {
+            assert_eq!(name.parse::<Metric>().unwrap().to_string(), name);
+        }
+        assert!("round".parse::<Metric>().is_err());
     }
 
     #[test]
