@@ -20,6 +20,7 @@ macro_rules! pages {
 
 pages! {
     readme: "../README.md",
+    adamw: "src/adamw.md",
     adapters: "src/peft/adapters.md",
     batch_norm: "src/batch-norm.md",
     burn_examples: "src/burn-examples.md",

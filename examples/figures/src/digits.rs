@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use finetune::model::Judged;
 use programs::memory::available_bytes;
+use programs::optimizer::AnyOptimizer;
 use quickstart::data::{Batch, Digit, Split};
 use quickstart::experiment::{CLASSES, lora};
 use quickstart::fit::BATCH;
@@ -14,7 +15,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::Error;
-use crate::survey::Stage;
+use crate::survey::{Stage, Trainer};
 
 /// Images for which losses are computed at once.
 const CHUNK: usize = 200;
@@ -84,7 +85,7 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// [`Error::Digits`] and [`Error::Method`].
+    /// [`Error::Digits`], [`Error::Method`] and [`Error::State`].
     pub fn stages(&self, device: &Device) -> Result<Vec<Stage<Classifier>>, Error> {
         let mut images = Split::load()?.train;
         device.seed(self.seed);
@@ -94,7 +95,13 @@ impl Training {
         let mut optim = config.init(&vit).map_err(Error::method("the optimizer"))?;
         let steps = self.epochs * images.len().div_ceil(BATCH);
         let mut step = 0;
-        let mut stages = vec![stage(0, &vit, &images, device)];
+        let trainer = |optim: &AnyOptimizer, epoch| {
+            Trainer::of(&config, optim).map_err(|source| Error::State {
+                what: format!("epoch {epoch}"),
+                source,
+            })
+        };
+        let mut stages = vec![stage(0, &vit, trainer(&optim, 0)?, &images, device)];
         for epoch in 1..=self.epochs {
             images.shuffle(&mut order);
             for chunk in images.chunks(BATCH) {
@@ -105,13 +112,20 @@ impl Training {
                     .map_err(Error::method(format!("training step {step}")))?;
                 step += 1;
             }
-            stages.push(stage(epoch, &vit, &images, device));
+            let trainer = trainer(&optim, epoch)?;
+            stages.push(stage(epoch, &vit, trainer, &images, device));
         }
         Ok(stages)
     }
 }
 
-fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Classifier> {
+fn stage(
+    epoch: usize,
+    vit: &Vit,
+    trainer: Option<Trainer>,
+    images: &[Digit],
+    device: &Device,
+) -> Stage<Classifier> {
     let losses = images.chunks(CHUNK).map(|chunk| {
         let batch = Batch::new(chunk, device);
         let loss = vit.loss(&batch).into_scalar::<f32>();
@@ -121,6 +135,7 @@ fn stage(epoch: usize, vit: &Vit, images: &[Digit], device: &Device) -> Stage<Cl
         epoch,
         model: Classifier { vit: vit.clone() },
         train_loss: losses.sum::<f64>() / images.len() as f64,
+        trainer,
     }
 }
 

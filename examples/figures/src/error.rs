@@ -43,6 +43,15 @@ pub enum Error {
         expected: String,
     },
 
+    /// The state of an optimizer.
+    #[error("{what}: the state of the optimizer: {source}")]
+    State {
+        /// Where.
+        what: String,
+        /// Why it cannot be read or written.
+        source: burn::store::RecordError,
+    },
+
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] programs::WriteError),

@@ -1,10 +1,12 @@
 //! The stages of a run of `finetune` that kept its checkpoints.
 
+use burn::optim::OptimizerRecord;
 use finetune::model::Judged;
 use finetune::stages::Stages;
+use programs::optimizer::OptimizerName;
 
 use crate::error::Error;
-use crate::survey::Stage;
+use crate::survey::{Stage, Trainer};
 
 /// Training rows that the loss of a stage is the mean of.
 const LOSS_ROWS: usize = 1000;
@@ -53,7 +55,25 @@ pub fn stages<M: Judged>(run: &Stages<'_, M>, epochs: &[usize]) -> Result<Vec<St
                 epoch,
                 train_loss: run.training_loss(&model, LOSS_ROWS)?,
                 model,
+                trainer: trainer(run, epoch)?,
             })
         })
         .collect()
+}
+
+/// AdamW with its state, in a run by AdamW whose state is there.
+fn trainer<M: Judged>(run: &Stages<'_, M>, epoch: usize) -> Result<Option<Trainer>, Error> {
+    let method = run.history().method;
+    if method != OptimizerName::ADAMW {
+        return Ok(None);
+    }
+    let record = match epoch {
+        0 => OptimizerRecord::default(),
+        _ => run.optimizer(epoch)?,
+    };
+    let trainer = Trainer::new(&run.history().config.options(method).optimizer, record);
+    trainer.map(Some).map_err(|source| Error::State {
+        what: format!("epoch {epoch}"),
+        source,
+    })
 }

@@ -31,7 +31,7 @@ struct Args {
     /// Folder for pictures and numbers.
     #[arg(long, value_name = "DIR", default_value = "target/figures")]
     out: PathBuf,
-    /// Pictures to draw, separated by commas [default: all].
+    /// Pictures to draw, separated by commas [default: all but adamw].
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Name>,
     /// A run of `finetune` whose stages are judged, trained with --keep-checkpoints
@@ -78,10 +78,14 @@ enum Name {
     Sweep,
     /// γ of KFAC, eKFAC and ieKFAC next to iEF.
     Kfac,
+    /// γ of AdamW's own steps next to SF and iEF, in a training by AdamW; drawn if it is named.
+    Adamw,
 }
 
 /// Pictures of a model in training.
-const SURVEYS: [Name; 3] = [Name::Stages, Name::Sweep, Name::Kfac];
+const SURVEYS: [Name; 4] = [Name::Stages, Name::Sweep, Name::Kfac, Name::Adamw];
+/// Those that are drawn if none is named.
+const UNNAMED: [Name; 4] = [Name::Toy, Name::Stages, Name::Sweep, Name::Kfac];
 
 fn main() -> ExitCode {
     let args: Args = parse();
@@ -96,8 +100,8 @@ fn start(args: &Args) -> Result<(), Error> {
     let started = Instant::now();
     check_output_folder(&args.out)?;
     let names = match (&args.only[..], &args.run) {
-        ([], None) => Name::value_variants(),
-        ([], Some(_)) => &SURVEYS,
+        ([], None) => &UNNAMED,
+        ([], Some(_)) => &UNNAMED[1..],
         (only, _) => only,
     };
     if names.contains(&Name::Toy) {
@@ -176,6 +180,7 @@ fn draw<M: Judged>(
         let path = match picture {
             Name::Sweep => survey::sweep(out, name, stages, batches, args.lambdas)?,
             Name::Kfac => survey::kfac(out, name, stages, batches)?,
+            Name::Adamw => survey::adamw(out, name, stages, batches)?,
             _ => survey::stages(out, name, stages, batches)?,
         };
         out_line!("{}", path.display());

@@ -143,6 +143,13 @@ impl Checkpoints {
             .map_err(|error| Error::read(&path, error))
     }
 
+    /// The state of Burn's optimizer after an epoch.
+    pub fn optimizer(&self, epoch: usize) -> Result<OptimizerRecord, Error> {
+        let path = self.file(OPTIMIZER, epoch);
+        sums::check(&path)?;
+        OptimizerRecord::load(&path).map_err(|error| Error::read(&path, error))
+    }
+
     /// Remove them all.
     pub fn remove(&self) -> Result<(), Error> {
         if self.folder.exists() {
@@ -154,7 +161,7 @@ impl Checkpoints {
 
     /// Let a training write checkpoints: the last two and that of the best epoch, of nothing but the
     /// parameters that train and the state of the method; where checkpoints are kept, of all other
-    /// epochs the parameters alone.
+    /// epochs the parameters and the state of Burn's optimizers.
     pub fn attach<M: LearnerModel>(
         &self,
         training: SupervisedTraining<M>,
@@ -166,14 +173,20 @@ impl Checkpoints {
             checkpoints: self.clone(),
             name,
             log: log.clone(),
+            keeps: false,
         };
+        let keeps = log.history().config.training.keep_checkpoints;
         let model = ModelPart {
             part: part(MODEL),
             frozen: paths(model, PROPER, |trains| !trains),
-            keeps: log.history().config.training.keep_checkpoints,
+            keeps,
+        };
+        let optimizer = Part {
+            keeps,
+            ..part(OPTIMIZER)
         };
         Ok(training
-            .with_custom_checkpointers(model, part(OPTIMIZER), part(SCHEDULER))
+            .with_custom_checkpointers(model, optimizer, part(SCHEDULER))
             .with_checkpointing_strategy(EpochEnd {
                 log: log.clone(),
                 kept: self.complete(),
@@ -219,6 +232,8 @@ struct Part {
     checkpoints: Checkpoints,
     name: &'static str,
     log: Log,
+    /// Whether those of all epochs are kept.
+    keeps: bool,
 }
 
 impl Part {
@@ -257,6 +272,9 @@ impl<R: Checkpoint> Checkpointer<R> for Part {
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
+        if self.keeps {
+            return Ok(());
+        }
         let path = self.checkpoints.file(self.name, epoch);
         sums::remove(&path);
         // What cannot be removed does no harm.

@@ -2,15 +2,21 @@
 
 use burn::optim::GradientsParams;
 use burn_ief::LabelDraw;
-use burn_ief::eval::{Fisher, FisherAt, Quality, Survey, Sweep, SweepRule, imbalance};
+use burn_ief::eval::{
+    Fisher, FisherAt, Quality, Survey, Sweep, SweepRule, displacement, imbalance,
+};
 use burn_ief::jacobian::RecordedBatch;
 use burn_ief::methods::AnyConfig;
 use burn_ief::prelude::*;
 use burn_ief::solve::DampingAmount;
 use finetune::model::Judged;
+use programs::optimizer::AdamWOptions;
 
-use super::Stage;
+use super::{Stage, Trainer};
 use crate::error::Error;
+
+/// Of AdamW's step. Its length has no influence on γ; the step must be small next to no parameter's precision.
+const STEP_SIZE: f64 = 1e-2;
 
 /// Judges the updates of one batch.
 pub(super) struct Judge<'a, M: Judged> {
@@ -87,6 +93,28 @@ impl<'a, M: Judged> Judge<'a, M> {
         let tape = optim.start();
         let update = optim.gradients(tape, model.loss(self.batch).backward(), model);
         let update: GradientsParams = update.map_err(self.fail(direction))?;
+        let quality = self.at.quality(&update, self.sweep.gradient());
+        let quality = quality.map_err(self.fail(direction))?;
+        survey.push(&self.name, direction, &quality, &self.sgd);
+        Ok(())
+    }
+
+    /// γ of a step of AdamW with these options, from the state that it has in the training, into a survey.
+    pub fn push_adamw(
+        &self,
+        survey: &mut Survey,
+        direction: &str,
+        trainer: &Trainer,
+        options: &AdamWOptions,
+    ) -> Result<(), Error> {
+        let model = &self.stage.model;
+        let grads = GradientsParams::from_grads(model.loss(self.batch).backward(), model);
+        let after = trainer.step(options, STEP_SIZE, model.clone(), grads);
+        let after = after.map_err(|source| Error::State {
+            what: format!("{direction} at epoch {}", self.stage.epoch),
+            source,
+        })?;
+        let update = displacement(model, &after).map_err(self.fail(direction))?;
         let quality = self.at.quality(&update, self.sweep.gradient());
         let quality = quality.map_err(self.fail(direction))?;
         survey.push(&self.name, direction, &quality, &self.sgd);

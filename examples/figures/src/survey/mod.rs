@@ -1,14 +1,18 @@
 //! γ of updates at the stages of a training: what stages, batches and directions are.
 
+mod adamw;
 mod judge;
 mod kfac;
 mod picture;
 mod stages;
 mod sweep;
+mod trainer;
 
+pub use adamw::adamw;
 pub use kfac::kfac;
 pub use stages::stages;
 pub use sweep::sweep;
+pub use trainer::Trainer;
 
 /// A model at one moment of its training.
 ///
@@ -18,7 +22,7 @@ pub use sweep::sweep;
 /// use figures::survey::Stage;
 ///
 /// let model = LinearConfig::new(2, 3).init(&Device::flex().autodiff());
-/// let stage = Stage { epoch: 4, model, train_loss: 0.3 };
+/// let stage = Stage { epoch: 4, model, train_loss: 0.3, trainer: None };
 /// # let _ = stage;
 /// ```
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub struct Stage<M> {
     pub model: M,
     /// Mean loss over the training data.
     pub train_loss: f64,
+    /// The optimizer of Burn that trained it.
+    pub trainer: Option<Trainer>,
 }
 
 impl<M> Stage<M> {
@@ -60,6 +66,7 @@ mod tests {
                     epoch,
                     model: (),
                     train_loss: 0.0,
+                    trainer: None,
                 })
                 .collect();
             three(&stages).iter().map(|stage| stage.epoch).collect()

@@ -24,6 +24,8 @@ pub(super) fn look(direction: &str) -> Look {
         "ekfac" => ("eKFAC", Color::Purple, true),
         "iekfac" => ("ieKFAC", Color::Blue, true),
         "kfac" => ("KFAC", Color::Orange, true),
+        "adamw" => ("AdamW", Color::Blue, false),
+        "adamw_batch" => ("AdamW, β₁ = 0", Color::Blue, true),
         _ => ("SGD", Color::Grey, false),
     };
     Look {

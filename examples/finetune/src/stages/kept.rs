@@ -207,6 +207,7 @@ impl<V: Visit> WithModel for Opened<'_, V> {
             return Err(error.into());
         }
         let model_at = |epoch| self.run.at(model.clone(), epoch);
+        let optimizer_at = |epoch| Checkpoints::of(&self.run.folder).optimizer(epoch);
         let batch = |rows: &[usize], device: &_| data.training_batch(rows, device);
         let KeptRun {
             folder,
@@ -239,6 +240,7 @@ impl<V: Visit> WithModel for Opened<'_, V> {
             epochs: self.run.epochs(),
             head: model.head(),
             model_at: &model_at,
+            optimizer_at: &optimizer_at,
             trained: &trained,
             batch: &batch,
             test: &test,

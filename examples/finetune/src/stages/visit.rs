@@ -1,5 +1,6 @@
 //! Models and batches of a run that is opened again.
 
+use burn::optim::OptimizerRecord;
 use burn::tensor::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -36,6 +37,7 @@ pub struct Stages<'a, M: Judged> {
     pub(super) epochs: Vec<usize>,
     pub(super) head: String,
     pub(super) model_at: &'a dyn Fn(usize) -> Result<M, Error>,
+    pub(super) optimizer_at: &'a dyn Fn(usize) -> Result<OptimizerRecord, Error>,
     pub(super) trained: &'a dyn Fn() -> Result<M, Error>,
     pub(super) batch: &'a dyn Fn(&[usize], &Device) -> M::Batch,
     pub(super) test: &'a dyn Fn(&M) -> Result<Scores, Error>,
@@ -61,6 +63,16 @@ impl<M: Judged> Stages<'_, M> {
     /// cannot be read or belong to another model.
     pub fn model(&self, epoch: usize) -> Result<M, Error> {
         (self.model_at)(epoch)
+    }
+
+    /// The state of Burn's optimizer after an epoch, for the parameters of [`model`](Self::model). It is empty for
+    /// a natural-gradient method, whose state is not kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] if it is not there (earlier versions kept that of the last epochs alone) or cannot be read.
+    pub fn optimizer(&self, epoch: usize) -> Result<OptimizerRecord, Error> {
+        (self.optimizer_at)(epoch)
     }
 
     /// The model that a finished run of `--adapter full` left behind (that of its best epoch), on the

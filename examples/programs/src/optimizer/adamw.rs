@@ -44,7 +44,8 @@ impl AdamWOptions {
         None
     }
 
-    pub(super) fn config(&self) -> AdamWConfig {
+    /// As Burn has them.
+    pub fn config(&self) -> AdamWConfig {
         AdamWConfig::new()
             .with_weight_decay(self.weight_decay as f32)
             .with_beta_1(self.beta_1 as f32)
