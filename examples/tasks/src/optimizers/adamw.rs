@@ -77,6 +77,21 @@ pub(super) fn contender() -> Contender {
     }
 }
 
+/// AdamW with the schedule of iEF's default: six step sizes.
+pub(super) fn late() -> Contender {
+    Contender {
+        name: "adamw-late",
+        title: "AdamW, falling late",
+        budget: Budget::Searched {
+            first,
+            sizes: 6,
+            schedules: &[Schedule::LateLinear],
+            seeds: 5,
+        },
+        ..contender()
+    }
+}
+
 fn build(options: &Value, _model: &Model<'_>) -> Result<Recipe, Error> {
     let options: AdamWOptions = read("adamw", options)?;
     Ok(Recipe::FirstOrder(options.build().into()))

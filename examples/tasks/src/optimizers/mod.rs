@@ -118,6 +118,7 @@ pub fn all() -> Vec<Contender> {
     all.extend(natural::candidates());
     all.extend([
         natural::ief_tuned(),
+        adamw::late(),
         sgd::contender(),
         muon::contender(),
         adafactor::contender(),

@@ -65,18 +65,15 @@ fn unchanged(method: &'static str) -> Setting {
     }
 }
 
-/// The step size of the table in "Which method and which settings".
-const STEP_SIZE: f64 = 0.3;
-
-/// iEF at the defaults of the library: a step size of 0.3 that falls linearly to zero.
+/// iEF at the defaults of the library: a step size of 1 that falls to zero over the last 40 % of the steps.
 pub(super) fn ief() -> Contender {
-    let run = (STEP_SIZE, Schedule::Linear, 5);
+    let run = (1.0, Schedule::LateLinear, 5);
     fixed(BASELINE, "iEF, default", unchanged("ief"), run)
 }
 
 /// The same without a schedule.
 pub(super) fn ief_constant() -> Contender {
-    let run = (STEP_SIZE, Schedule::Constant, 5);
+    let run = (1.0, Schedule::Constant, 5);
     fixed(
         "ief-constant",
         "iEF, default, constant step",
@@ -93,7 +90,7 @@ pub(super) fn ief_tuned() -> Contender {
         budget: Budget::Searched {
             first,
             sizes: 6,
-            schedules: &[Schedule::Constant, Schedule::Linear],
+            schedules: &[Schedule::Constant, Schedule::LateLinear],
             seeds: 5,
         },
         ..ief()
@@ -118,7 +115,7 @@ pub(super) fn sf() -> Contender {
 
 /// K-FAC at the defaults of the library.
 pub(super) fn kfac() -> Contender {
-    let run = (STEP_SIZE, Schedule::Linear, 3);
+    let run = (0.3, Schedule::Linear, 3);
     fixed("kfac", "K-FAC, default", unchanged("kfac"), run)
 }
 
@@ -143,7 +140,15 @@ fn candidate(
 pub(super) fn candidates() -> Vec<Contender> {
     use Schedule::{Constant, LateLinear, Linear};
     vec![
-        candidate("ief-one", "default, step size 1", Linear, |_, _| {}),
+        Contender {
+            budget: Budget::Fixed {
+                step_size: 0.3,
+                schedule: Linear,
+                seeds: 5,
+            },
+            ..candidate("ief-0.3", "λ 0.001, step size 0.3", Linear, bare)
+        },
+        candidate("ief-one", "λ 0.001", Linear, bare),
         candidate("ief-bounded", "λ 0.1, trust 0.03", Linear, bounded),
         candidate(
             "ief-separable",
@@ -188,6 +193,34 @@ pub(super) fn candidates() -> Vec<Contender> {
             separable(config, task);
             damping(config, 0.01);
         }),
+        candidate(
+            "ief-damping-0.01-constant",
+            "λ 0.01, constant step",
+            Constant,
+            |config, task| {
+                separable(config, task);
+                damping(config, 0.01);
+            },
+        ),
+        candidate(
+            "ief-damping-0.01-late",
+            "λ 0.01, falling late",
+            LateLinear,
+            |config, task| {
+                separable(config, task);
+                damping(config, 0.01);
+            },
+        ),
+        candidate(
+            "ief-damping-0.01-trust-0.1-late",
+            "λ 0.01, trust 0.1, falling late",
+            LateLinear,
+            |config, task| {
+                separable(config, task);
+                damping(config, 0.01);
+                trust(config, 0.1, task);
+            },
+        ),
         candidate("ief-damping-1", "λ 1", Linear, |config, task| {
             separable(config, task);
             damping(config, 1.0);
@@ -207,8 +240,15 @@ pub(super) fn candidates() -> Vec<Contender> {
     ]
 }
 
+/// Momentum in the solve and λ = 0.001 relative alone: the default of earlier versions.
+fn bare(config: &mut AnyConfig, _definition: &Definition) {
+    let plain = SolveOptions::plain(Damping::relative(1e-3));
+    *solve(config) = plain.with_momentum(Some(0.9));
+}
+
 /// λ = 0.1 relative, and ΔᵀF̃Δ of at most 0.03 for each sample.
 fn bounded(config: &mut AnyConfig, definition: &Definition) {
+    bare(config, definition);
     damping(config, 0.1);
     trust(config, 0.03, definition);
 }
@@ -277,12 +317,17 @@ mod tests {
     #[test]
     fn candidates_differ_from_each_other() {
         let definition = crate::tasks::named("diamonds").unwrap().definition;
-        let mut seen: Vec<(Value, Schedule)> = Vec::new();
+        let mut seen: Vec<(Value, f64, Schedule)> = Vec::new();
         for candidate in candidates() {
-            let Budget::Fixed { schedule, .. } = candidate.budget else {
+            let Budget::Fixed {
+                step_size,
+                schedule,
+                ..
+            } = candidate.budget
+            else {
                 panic!("candidates are not searched");
             };
-            let setting = (candidate.options(definition), schedule);
+            let setting = (candidate.options(definition), step_size, schedule);
             assert!(!seen.contains(&setting), "{}", candidate.name);
             seen.push(setting);
         }
