@@ -104,7 +104,7 @@ impl Args {
         match self.methods.iter().find(|method| !all.contains(method)) {
             Some(method) => Err(format!(
                 "setting {setting} has no method {method}: it needs LoRA adapters, sequences, linear \
-                 layers alone, or (except for sgd, adamw, adafactor, ef, ief and ief_momentum) a \
+                 layers alone, or (except for sgd, adamw, adafactor, ef, ief, ief_momentum and ief_default) a \
                  setting that is not one of Burn's examples"
             )),
             None => Ok(self.methods.clone()),

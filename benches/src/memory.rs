@@ -32,7 +32,7 @@ pub fn predicted_bytes(setting: Setting, method: Method, batch: usize) -> f64 {
         // Two moments.
         "adamw" => 4.0 * trainable,
         // The previous update.
-        "ief_momentum" => 3.0 * trainable,
+        "ief_momentum" | "ief_default" => 3.0 * trainable,
         // 2 (i² + o²) for a layer of i x o: five times its parameters where it is nearly square.
         "kfac" | "ekfac" | "iekfac" => 7.0 * trainable,
         _ => 2.0 * trainable,
@@ -40,7 +40,7 @@ pub fn predicted_bytes(setting: Setting, method: Method, batch: usize) -> f64 {
     let kept = match method.name() {
         "sf" | "kfac" => 2.0 * m * activations,
         // The recorded factors, and once more in the units of the metric.
-        "ief_separable" => 2.0 * m * activations,
+        "ief_separable" | "ief_default" => 2.0 * m * activations,
         "by_sample" => activations,
         _ => m * activations,
     };

@@ -32,6 +32,8 @@ pub enum Method {
     /// sequences folded to 2-D (in Burn's examples as they come). Exact methods have no momentum in the
     /// solve and no normalisation; the K-FAC family measures and inverts its factors every ten steps.
     Optimizer(OptimizerName),
+    /// iEF with the defaults of the library, recorded: momentum in the solve, metric and trust region.
+    IefDefault,
     /// iEF with momentum in the solve, recorded.
     IefMomentum,
     /// iEF with the separable metric, recorded.
@@ -59,11 +61,16 @@ impl Method {
         if setting.is_port() {
             // The methods that work for every loss.
             all.extend(["ef", "ief"].map(|name| Self::Optimizer(optimizer(name))));
-            all.push(Self::IefMomentum);
+            all.extend([Self::IefMomentum, Self::IefDefault]);
             return all;
         }
         all.extend(natural.into_iter().map(Self::Optimizer));
-        all.extend([Self::IefMomentum, Self::IefSeparable, Self::BySample]);
+        all.extend([
+            Self::IefMomentum,
+            Self::IefSeparable,
+            Self::IefDefault,
+            Self::BySample,
+        ]);
         if !matches!(setting, Setting::Lstm | Setting::Cells) {
             all.push(Self::Dense);
         }
@@ -77,6 +84,7 @@ impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Optimizer(optimizer) => optimizer.name(),
+            Self::IefDefault => "ief_default",
             Self::IefMomentum => "ief_momentum",
             Self::IefSeparable => "ief_separable",
             Self::BySample => "by_sample",
@@ -207,6 +215,9 @@ impl<N: Net> Training<N> {
                     step.normalize = Some(0.0);
                 }
                 optimizer_of(config, &model, operations)
+            }
+            Method::IefDefault => {
+                optimizer_of(OptimizerConfig::new(optimizer("ief")), &model, operations)
             }
             Method::IefMomentum => {
                 let mut config = OptimizerConfig::new(optimizer("ief"));

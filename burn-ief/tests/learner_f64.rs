@@ -288,8 +288,11 @@ fn reductions_are_what_they_say() {
     let all = items(12);
     let shards = [&all[..5], &all[5..9], &all[9..]];
     for mut config in methods() {
-        // The clip and the norm of an update are not linear in it.
+        // Clip, trust region and norm of an update are not linear in it.
         config.step_mut().normalize = Some(0.0);
+        if let Some(solve) = config.solve_mut() {
+            solve.trust_region = Some(TrustRegion::Unbounded);
+        }
         if let Some(factors) = config.factors_mut() {
             factors.kl_clip = Some(0.0);
         }

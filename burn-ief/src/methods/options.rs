@@ -69,10 +69,10 @@ impl StepOptions {
 ///
 /// | option | iEF | all others |
 /// | --- | --- | --- |
-/// | `damping` | 1e-3, relative | the same |
-/// | `trust_region` | unbounded | the same |
+/// | `damping` | 0.1, relative | 1e-3, relative |
+/// | `trust_region` | 0.015 per sample | unbounded |
 /// | `momentum` | 0.9 | 0 |
-/// | `metric` | identity | the same |
+/// | `metric` | separable, power 0.25 | identity |
 ///
 /// [`plain`](Self::plain) switches all of it off.
 ///

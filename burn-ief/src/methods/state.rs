@@ -58,7 +58,8 @@ impl ExactState {
 /// use burn_ief::prelude::*;
 ///
 /// let model = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
-/// let optim = IefConfig::new().init(&model);
+/// let solve = SolveOptions::plain(Damping::default()).with_momentum(Some(0.9));
+/// let optim = IefConfig::new().with_solve(solve).init(&model);
 /// // One entry for each weight and bias.
 /// assert_eq!(optim.state().num_params(), 8);
 /// ```

@@ -3,12 +3,13 @@
 use burn_ief::methods::{AnyConfig, RunningSquares, UpdateMetric};
 use burn_ief::solve::Damping;
 
-/// Every registered method for three classes, and exact methods with metrics.
+/// Every registered method for three classes, and exact methods with other metrics.
 pub fn all() -> Vec<AnyConfig> {
     let running = RunningSquares::default().with_power(0.5);
     let separable = UpdateMetric::Separable(running);
     let metrics = [
-        ("ief", separable),
+        // Its default is separable.
+        ("ief", UpdateMetric::Identity),
         ("ief", UpdateMetric::PerTensor(running)),
         ("ief", UpdateMetric::Diagonal(running)),
         ("ef", separable),

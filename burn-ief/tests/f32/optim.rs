@@ -13,7 +13,7 @@ use burn::tensor::activation::{log_softmax, softmax, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_ief::Error;
 use burn_ief::jacobian::Jacobian;
-use burn_ief::methods::{AnyConfig, UpdateMetric};
+use burn_ief::methods::{AnyConfig, RunningSquares, UpdateMetric};
 use burn_ief::prelude::*;
 use burn_ief::solve::Symmetric;
 
@@ -103,11 +103,18 @@ fn defaults_are_those_that_the_methods_recommend() {
     assert!((length(plain) - 1.0).abs() > 1e-2);
     let solve = |config: AnyConfig| config.resolved().solve_mut().cloned().unwrap();
     let ief = solve(IefConfig::new().into());
-    assert_eq!(ief.damping, Some(Damping::relative(1e-3)));
-    assert_eq!(ief.trust_region, Some(TrustRegion::Unbounded));
+    assert_eq!(ief.damping, Some(Damping::relative(0.1)));
+    assert_eq!(ief.trust_region, Some(TrustRegion::per_sample(0.015)));
     assert_eq!(ief.momentum, Some(0.9));
-    assert_eq!(ief.metric, Some(UpdateMetric::Identity));
-    assert_eq!(solve(EfConfig::new().into()).momentum, Some(0.0));
+    let separable = UpdateMetric::Separable(RunningSquares::default().with_power(0.25));
+    assert_eq!(ief.metric, Some(separable));
+    let ef = solve(EfConfig::new().into());
+    assert_eq!(ef.damping, Some(Damping::relative(1e-3)));
+    assert_eq!(ef.trust_region, Some(TrustRegion::Unbounded));
+    assert_eq!(
+        (ef.momentum, ef.metric),
+        (Some(0.0), Some(UpdateMetric::Identity))
+    );
     let of_ief = update(&IefConfig::new().into(), &model, 9);
     let resolved = AnyConfig::from(IefConfig::new()).resolved();
     assert_eq!(of_ief, update(&resolved, &model, 9));

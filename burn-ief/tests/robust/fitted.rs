@@ -136,15 +136,27 @@ fn norms_outside_the_range_of_squares_are_normalised() {
         let model = layer(4, 1, &device);
         let step = StepOptions::new().with_normalize(Some(2.0));
         let config = IefConfig::new()
-            .with_solve(SolveOptions::new().with_momentum(Some(0.0)))
+            .with_solve(SolveOptions::plain(Damping::default()))
             .with_step(step);
-        let mut optim = config.init(&model);
-        let x = Tensor::<2>::ones([3, 4], &device) / size;
-        let tape = optim.start();
-        let z = mark_output_as(model.forward_recorded(x), Likelihood::Gaussian);
-        let grads = z.sum_dim(1).mean().backward();
-        let grads = optim.gradients(tape, grads, &model).unwrap();
-        let length = norm(&entries(&model, &grads));
+        let gradients = |config: &IefConfig| {
+            let mut optim = config.init(&model);
+            let x = Tensor::<2>::ones([3, 4], &device) / size;
+            let tape = optim.start();
+            let z = mark_output_as(model.forward_recorded(x), Likelihood::Gaussian);
+            optim.gradients(tape, z.sum_dim(1).mean().backward(), &model)
+        };
+        let length = norm(&entries(&model, &gradients(&config).unwrap()));
         assert!((length - 2.0).abs() < 1e-4, "{size}: {length}");
+        // A metric keeps squares, which are too large or as good as zero here: an error or a whole update.
+        match gradients(&config.with_solve(SolveOptions::new())) {
+            Ok(update) => assert!(
+                (norm(&entries(&model, &update)) - 2.0).abs() < 1e-4,
+                "{size}"
+            ),
+            Err(error) => assert!(
+                matches!(error, burn_ief::Error::NonFinite { .. }),
+                "{error}"
+            ),
+        }
     }
 }

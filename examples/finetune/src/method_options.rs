@@ -39,13 +39,15 @@ pub struct MethodOptions {
 impl MethodOptions {
     /// Values to start from: a falling step size, and the recommended settings of the optimizer.
     pub fn of(method: OptimizerName) -> Self {
+        let (step_size, decay) = match method.name() {
+            "ief" => (1.0, Decay::Stable),
+            "ef" | "sf" | "sgd" => (0.1, Decay::Linear),
+            "adamw" | "adafactor" | "muon" => (1e-3, Decay::Linear),
+            _ => (0.3, Decay::Linear),
+        };
         Self {
-            step_size: match method.name() {
-                "ef" | "sf" | "sgd" => 0.1,
-                "adamw" | "adafactor" | "muon" => 1e-3,
-                _ => 0.3,
-            },
-            schedule: Decay::Linear.into(),
+            step_size,
+            schedule: decay.into(),
             optimizer: OptimizerConfig::new(method),
         }
     }

@@ -258,7 +258,7 @@ fn minilm(config: &mut Config, task: Task, folder: &str) {
     config.data.max_length = Some(64);
     config.model.folder = Some(fetched("minilm"));
     config.training.epochs = 3;
-    steps(config, [0.3, 0.1, 0.1, 0.1, 2e-3, 4e-3]);
+    steps(config, [1.0, 0.1, 0.1, 0.1, 2e-3, 4e-3]);
 }
 
 fn dino(config: &mut Config) {
@@ -270,7 +270,7 @@ fn dino(config: &mut Config) {
     config.data.test_rows = Some(1000);
     config.model.folder = Some(fetched("dinov2-small"));
     config.training.epochs = 3;
-    steps(config, [0.3, 0.1, 0.1, 0.1, 1e-3, 1e-3]);
+    steps(config, [1.0, 0.1, 0.1, 0.1, 1e-3, 1e-3]);
 }
 
 /// Epochs of a GLUE task in the paper.

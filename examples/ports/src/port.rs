@@ -19,7 +19,7 @@ use crate::batch::Batch;
 /// let before = SimpleRegression::evaluate(&model, batch.clone()).loss;
 /// let mut optim = IefConfig::new().init(&model);
 /// for _ in 0..3 {
-///     model = optim.step_closure(0.3, model, |model| {
+///     model = optim.step_closure(1.0, model, |model| {
 ///         SimpleRegression::loss_recorded(model, batch.clone())
 ///     })?;
 /// }

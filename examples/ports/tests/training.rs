@@ -21,7 +21,7 @@ fn train<P: Port>(mut model: P::Model, batch: &P::Batch, steps: usize) -> [f64; 
     let before = P::evaluate(&model, batch.clone());
     let mut optim = IefConfig::new().init(&model);
     for _ in 0..steps {
-        let step = optim.step_closure(0.3, model, |model| P::loss_recorded(model, batch.clone()));
+        let step = optim.step_closure(1.0, model, |model| P::loss_recorded(model, batch.clone()));
         model = step.unwrap();
     }
     let after = P::evaluate(&model, batch.clone());
@@ -100,7 +100,7 @@ fn the_critic_tells_real_images_from_made_ones() {
     let before = Wgan::evaluate(&model, batch.clone()).mean_loss();
     let mut optim = IefConfig::new().init(&model);
     for _ in 0..5 {
-        let step = optim.step_closure(0.3, model, |model| model.loss_recorded(batch.clone()));
+        let step = optim.step_closure(1.0, model, |model| model.loss_recorded(batch.clone()));
         model = step.unwrap().clipped();
     }
     // The loss is a difference of scores: it has no lower bound but the clipping, and begins near 0.

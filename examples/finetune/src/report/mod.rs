@@ -399,7 +399,7 @@ mod tests {
         );
         let rows = fs::read_to_string(&paths[0]).unwrap();
         assert!(
-            rows.contains("toy,ief,1,finished,0.3,2,2,0.2,0.8,0.7,0.5,10,100,1"),
+            rows.contains("toy,ief,1,finished,1,2,2,0.2,0.8,0.7,0.5,10,100,1"),
             "{rows}"
         );
         let svg = fs::read_to_string(&paths[4]).unwrap();
@@ -440,7 +440,7 @@ mod tests {
             "{csv}"
         );
         assert!(!csv.contains(",NaN,"), "{csv}");
-        let untuned = "toy iEF: step size 0.3 is the default and was not searched (--tune)";
+        let untuned = "toy iEF: step size 1 is the default and was not searched (--tune)";
         assert!(
             markdown.contains(&format!("\n- {said}\n- {untuned}\n")),
             "{markdown}"

@@ -188,7 +188,7 @@ fn t5_learns_to_answer() {
         "--adapter=full",
         "--out=full",
     ];
-    let sizes = ["--step-size=ief=0.5,sf=0.5,adafactor=0.02"];
+    let sizes = ["--step-size=ief=1,sf=0.5,adafactor=0.02"];
     place.succeed(&on_texts("t5_relu", &[&flags[..], &sizes].concat()));
     for method in ["ief", "sf", "adafactor"] {
         let history = place.history(&format!("full/{method}-seed1"));

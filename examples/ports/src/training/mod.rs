@@ -127,7 +127,7 @@ pub fn train<P: Recipe>(
         Trainer::Ief => {
             let method = IefConfig::new().build();
             let optim = NaturalOptimizer::new(method.into(), &model).into();
-            (optim, "iEF", P::IEF, Schedule::Linear)
+            (optim, "iEF", P::IEF, Schedule::Late)
         }
     };
     let step_size = changes.step_size.unwrap_or(step_size);

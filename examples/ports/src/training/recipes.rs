@@ -29,8 +29,10 @@ const VOCABULARY: usize = 30_522;
 pub enum Schedule {
     /// Not at all.
     Constant,
-    /// It falls to zero.
+    /// It falls linearly to zero.
     Linear,
+    /// It stays, and falls linearly to zero over the last 40 % of the steps.
+    Late,
     /// It rises for a tenth of the steps, and then falls with the square root of the step, as Noam's schedule
     /// does.
     Noam,
@@ -42,6 +44,10 @@ impl Schedule {
         match self {
             Self::Constant => 1.0,
             Self::Linear => 1.0 - step as f64 / steps.max(1) as f64,
+            Self::Late => {
+                let left = steps.saturating_sub(step) as f64;
+                (left / (0.4 * steps.max(1) as f64)).min(1.0)
+            }
             Self::Noam => {
                 let warm_up = (steps / 10).max(1) as f64;
                 let step = (step + 1) as f64;
@@ -71,7 +77,7 @@ pub trait Recipe: Port {
     /// A step size of plain SGD, a round number that was not searched.
     const SGD: f64;
     /// The first step size of iEF: the recommended one.
-    const IEF: f64 = 0.3;
+    const IEF: f64 = 1.0;
     /// Folders of data that it needs.
     const FOLDERS: &'static str = "";
 
@@ -317,6 +323,8 @@ mod tests {
         assert_eq!(Schedule::Constant.factor(7, 10), 1.0);
         assert_eq!(Schedule::Linear.factor(0, 10), 1.0);
         assert!((Schedule::Linear.factor(9, 10) - 0.1).abs() < 1e-12);
+        assert_eq!(Schedule::Late.factor(6, 10), 1.0);
+        assert!((Schedule::Late.factor(9, 10) - 0.25).abs() < 1e-12);
         let noam = |step| Schedule::Noam.factor(step, 100);
         assert!((noam(4) - 0.5).abs() < 1e-12);
         assert_eq!(noam(9), 1.0);
