@@ -74,8 +74,8 @@ const QUOTES: &[Quote] = &[
     },
     Quote {
         page: "README.md",
-        text: "with 32 to 1,024 samples, an iEF step then takes 0.89 to 1.27 SGD steps on a \
-               10.5-million-parameter MLP, and 0.96 to 1.12 on a LoRA transformer",
+        text: "a step of the paper's rule takes 0.89 to 1.27 SGD steps on a 10.5-million-parameter \
+               MLP, and 0.96 to 1.12 on a LoRA transformer",
         numbers: &[
             ("0.89", Time("mlp-zen4", "ief", 32)),
             ("1.27", Time("mlp-zen4", "ief", 1024)),
@@ -85,7 +85,7 @@ const QUOTES: &[Quote] = &[
     },
     Quote {
         page: "README.md",
-        text: "makes that 1.30 to 1.68 on the MLP",
+        text: "which makes that 1.30 to 1.68 on the MLP",
         numbers: &[
             ("1.30", Time("mlp-zen4", "ief_momentum", 64)),
             ("1.68", Time("mlp-zen4", "ief_momentum", 1024)),

@@ -40,7 +40,7 @@ fn falls<P: Port>(samples: usize, steps: usize) {
 
 #[test]
 fn guide() {
-    falls::<Guide>(16, 12);
+    falls::<Guide>(16, 16);
 }
 
 #[test]
