@@ -219,7 +219,7 @@ pub struct RunArgs {
     /// What of a conversation is trained [default: assistant].
     #[arg(long, help_heading = "Data", value_enum)]
     train_on: Option<TrainOn>,
-    /// What becomes of control tokens such as <|im_end|> in texts of the data [default: refuse].
+    /// What becomes of control tokens such as <|im_end|> in messages of conversations [default: refuse].
     #[arg(long, help_heading = "Data", value_enum)]
     control_tokens: Option<ControlTokens>,
     /// The chat template by name, where the model has several.
